@@ -1,0 +1,182 @@
+/**
+ * One error type and one table. Whoever meets a failure names its code; the table says what an SMTP client is told, whether
+ * trying again can help, and what the operator can do. docs/errors.md lists every row; a test holds it to this table.
+ *
+ * A foreign error is wrapped where the foreign library was called, with `cause`. What reaches a reply without a code is
+ * `internal`: 451, never a bounce, never the text of a foreign exception (P5).
+ */
+
+/** The parts of an SMTP reply: RFC 5321 §4.2 code, RFC 3463 enhanced status, one line of text. */
+export interface Reply {
+  readonly code: number;
+  readonly status: string;
+  readonly text: string;
+}
+
+interface ErrorRow extends Reply {
+  /** What the operator can do about it: a sentence, with a command to paste where there is one. */
+  readonly hint: string;
+}
+
+const row = (code: number, status: string, text: string, hint: string): ErrorRow => ({ code, status, text, hint });
+
+export const errorTable = {
+  // The unknown, and what passes by itself.
+  internal: row(
+    451,
+    '4.3.0',
+    'temporary failure, please try again later',
+    'a fault in sealpost: the log line with this code holds the cause',
+  ),
+  'shutting-down': row(421, '4.3.2', 'the relay is stopping, please try again later', 'nothing to do: the client will come back'),
+  'storage-failed': row(
+    451,
+    '4.3.0',
+    'the queue cannot be written, please try again later',
+    'look at the disk and the permissions of the data folder; the log line holds the cause',
+  ),
+  'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
+  'too-busy': row(
+    452,
+    '4.3.1',
+    'too much mail at once, please try again later',
+    'raise limits.in_flight_bytes if the machine has the memory',
+  ),
+  'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
+
+  // The client and its envelope.
+  'relay-denied': row(550, '5.7.1', 'this relay does not take mail from you', "add the client's network to clients.networks"),
+  'not-smtp': row(421, '4.7.0', 'this is not SMTP', 'something else than a mail client talked to the port'),
+  'address-invalid': row(501, '5.1.3', 'that is not a mail address', 'the script writes the address wrongly: local@domain, nothing else'),
+  'sender-invalid': row(501, '5.1.7', 'that is not a sender address', 'the script writes its sender wrongly: local@domain or <>'),
+  'address-needs-smtputf8': row(
+    553,
+    '5.6.7',
+    'an address outside ASCII needs SMTPUTF8',
+    'let the script say SMTPUTF8, or use an ASCII address',
+  ),
+  'too-many-recipients': row(452, '4.5.3', 'too many recipients', 'raise limits.recipients, or let the script send several messages'),
+
+  // The message.
+  'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
+  'header-too-big': row(
+    552,
+    '5.3.4',
+    'the header of the message is too big',
+    'headers end at 256 KiB: the script forgot the empty line after them',
+  ),
+  'header-malformed': row(
+    550,
+    '5.6.0',
+    'the header of the message is malformed',
+    'a line of the header that is neither a field nor a continuation',
+  ),
+  'message-has-nul': row(550, '5.6.0', 'the message holds a NUL octet', 'binary content wants base64 (RFC 5321 §2.4)'),
+  'mail-loop': row(
+    554,
+    '5.4.6',
+    'the message passed too many hops, it goes in a circle',
+    'the upstream hands mail back to this relay: look at its routes',
+  ),
+  'message-incomplete': row(
+    451,
+    '4.4.2',
+    'the message ended before its end was said',
+    'the client left while it was sending; it will come back',
+  ),
+
+  // Policy and certificates.
+  'policy-refused': row(550, '5.7.1', 'a rule of this relay refuses that', 'sealpost explain --from A --to B says which rule'),
+  'certificate-missing': row(
+    550,
+    '5.7.1',
+    'no usable certificate for that recipient, and mail in clear is not allowed',
+    'sealpost certs list says why; sealpost certs add takes a new one',
+  ),
+  'lookup-unavailable': row(
+    451,
+    '4.4.3',
+    'the certificate look-up is unavailable, please try again later',
+    'a source of certificates does not answer: the log names it',
+  ),
+  'certificate-malformed': row(550, '5.7.1', 'a certificate cannot be read', 'the file is damaged or not an X.509 certificate'),
+  'certificate-unusable': row(550, '5.7.1', 'a certificate cannot be used', 'the reason stands beside it'),
+  'key-malformed': row(550, '5.7.1', 'a private key cannot be read', 'PEM, DER or PKCS#12; is the password right?'),
+
+  // Reading sealed mail.
+  'message-not-sealed': row(550, '5.6.0', 'that is not a sealed message', 'open takes an S/MIME enveloped message or its smime.p7m'),
+  'message-not-for-key': row(550, '5.7.5', 'that message is not sealed for this key', 'it names other readers: use the key of one of them'),
+  'message-tampered': row(
+    550,
+    '5.7.7',
+    'the sealed message was changed on its way',
+    'its authentication code does not fit: do not trust what it shows',
+  ),
+
+  // The queue.
+  'queue-in-use': row(451, '4.3.0', 'another sealpost owns the queue', 'one relay at a time; sealpost queue talks to the running one'),
+  'queue-newer': row(451, '4.3.0', 'the queue was written by a newer release', 'run the release that wrote it, or a newer one'),
+  'queue-item-damaged': row(451, '4.3.0', 'a queued message is damaged', 'it is set aside and not sent; sealpost queue show names it'),
+  'queue-id-unknown': row(451, '4.3.0', 'no such message in the queue', 'sealpost queue list shows what is there'),
+  'audit-failed': row(
+    451,
+    '4.3.0',
+    'the audit log cannot be written, please try again later',
+    'look at the disk and the permissions of the audit file',
+  ),
+  'audit-broken': row(
+    451,
+    '4.3.0',
+    'the audit log does not fit its chain',
+    'somebody changed it, or the disk did: sealpost audit verify names the line',
+  ),
+  'relay-not-running': row(451, '4.3.0', 'no relay is running on this data folder', 'start it: sealpost serve'),
+
+  // The operator's side.
+  'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
+  'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
+  'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),
+  'file-exists': row(451, '4.3.0', 'a file is in the way', 'nothing is overwritten: move it away, or choose another place'),
+  'listen-failed': row(451, '4.3.0', 'a listener cannot be opened', 'is the port taken, or below 1024 without the right to it?'),
+  usage: row(451, '4.3.0', 'that command line is not right', 'sealpost help COMMAND'),
+} as const satisfies Record<string, ErrorRow>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+export interface ErrorOptions {
+  /** What exactly and where: an address, a path with line, a count. Shown to clients too, so never content or secrets. */
+  readonly detail?: string;
+  /** Takes the place of the table's hint where the place of failure knows better. */
+  readonly hint?: string;
+  readonly cause?: unknown;
+}
+
+export class SealpostError extends Error {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, options: ErrorOptions = {}) {
+    const entry = errorTable[code];
+    super(options.detail === undefined ? entry.text : `${entry.text}: ${options.detail}`, { cause: options.cause });
+    this.name = 'SealpostError';
+    this.code = code;
+    this.detail = options.detail;
+    this.hint = options.hint ?? entry.hint;
+  }
+
+  /** True where trying again can help (4yz). */
+  get temporary(): boolean {
+    return errorTable[this.code].code < 500;
+  }
+
+  get reply(): Reply {
+    const { code, status } = errorTable[this.code];
+    return { code, status, text: this.message };
+  }
+}
+
+/** Any thrown value as the error the table knows; what has no code is `internal`, with the value as cause. */
+export function asSealpostError(thrown: unknown): SealpostError {
+  return thrown instanceof SealpostError ? thrown : new SealpostError('internal', { cause: thrown });
+}

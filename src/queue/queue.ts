@@ -1,0 +1,144 @@
+/**
+ * The queue: where a sealed message waits until every recipient's copy has ended (P1, P4, P7, P10).
+ *
+ * A row per recipient; one shared ciphertext for all rows that share (cipher, inner entity). A row's states:
+ *
+ *   enqueue ─▶ ready ─claim─▶ leased ─settle─▶ delivered     the row leaves the queue; the audit log keeps the fact
+ *                ▲              │  ├─────────▶ deferred      waits for `dueAt`, then is claimed like `ready`
+ *                │              │  ├─────────▶ bounced       failed for good; stays, visible and sealed, until kept_bounced is over
+ *                │              │  └─────────▶ damaged       does not fit its checksums; stays until an operator removes it
+ *                └── retry ─────┴── (operator) from deferred and bounced
+ *   removed: by a named operator, from any state but leased.
+ *
+ * A row found `leased` at start belonged to a relay that died. It becomes `ready`; where it had been marked past the dot,
+ * the upstream may have taken it, and an `ambiguous` audit event says so.
+ *
+ * Duties. The queue: what `enqueue`, `settle`, `retry` and `remove` resolved is durable (fsync), with the audit events handed
+ * over in the same transaction. The caller: `enqueue` before 250; `passDot` before the final dot of a DATA; `settle` every
+ * lease once. The shared body is deleted when no row names it any more.
+ */
+import type { AuditEvent } from '../audit.ts';
+
+/** Takes ciphertext only. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
+export interface BodyWriter {
+  write(ciphertext: Buffer): Promise<void>;
+  /** Durable on resolve, where it is a file. */
+  finish(): Promise<StoredBody>;
+  /** Forgets and deletes what was written; safe after any failure, and after finish while nothing was enqueued. */
+  discard(): Promise<void>;
+}
+
+export interface StoredBody {
+  /** Octets of ciphertext. */
+  readonly length: number;
+  readonly sha256: Buffer;
+  readonly content: { readonly kind: 'inline'; readonly bytes: Buffer } | { readonly kind: 'file'; readonly name: string };
+}
+
+/** One recipient's message in front of and behind the shared ciphertext. */
+export interface NewRecipient {
+  readonly address: string;
+  /** Index into NewMessage.bodies. */
+  readonly body: number;
+  /** The outer header block, ASCII (or UTF-8 under SMTPUTF8), CRLF, its empty line included. */
+  readonly header: Buffer;
+  /** The DER in front of the ciphertext, and behind it (empty for CBC). */
+  readonly prefix: Buffer;
+  readonly suffix: Buffer;
+  readonly needsSmtputf8: boolean;
+}
+
+export interface NewMessage {
+  readonly id: string;
+  /** Milliseconds since the epoch. */
+  readonly acceptedAt: number;
+  /** '' is the null reverse-path. */
+  readonly sender: string;
+  /** Octets as they came in. */
+  readonly size: number;
+  readonly bodies: readonly StoredBody[];
+  readonly recipients: readonly NewRecipient[];
+}
+
+/** A claimed row: this process alone may attempt it, until it is settled. */
+export interface Lease {
+  readonly row: number;
+  readonly queueId: string;
+  readonly acceptedAt: number;
+  readonly sender: string;
+  readonly recipient: string;
+  readonly needsSmtputf8: boolean;
+  /** Attempts settled before this one. */
+  readonly attempts: number;
+  readonly header: Buffer;
+  readonly prefix: Buffer;
+  readonly suffix: Buffer;
+  /** Octets of ciphertext: header.length and the lengths tell the exact size on the wire. */
+  readonly bodyLength: number;
+}
+
+export type Outcome =
+  | { readonly kind: 'delivered' }
+  /** `dueAt`: ms since the epoch of the next attempt. */
+  | { readonly kind: 'deferred'; readonly dueAt: number; readonly reason: string }
+  | { readonly kind: 'bounced'; readonly reason: string }
+  | { readonly kind: 'damaged'; readonly reason: string };
+
+export type RecipientState = 'ready' | 'leased' | 'deferred' | 'bounced' | 'damaged';
+
+/** One row as `queue list` and `queue show` print it. */
+export interface QueueEntry {
+  readonly queueId: string;
+  readonly recipient: string;
+  readonly sender: string;
+  readonly state: RecipientState;
+  readonly acceptedAt: number;
+  readonly dueAt: number | null;
+  readonly attempts: number;
+  readonly size: number;
+  readonly reason: string | null;
+}
+
+export interface QueueStats {
+  readonly states: Readonly<Record<RecipientState, number>>;
+  /** Since the queue was made. */
+  readonly totals: {
+    readonly accepted: number;
+    readonly delivered: number;
+    readonly bounced: number;
+    readonly removed: number;
+    readonly ambiguous: number;
+  };
+  readonly bodyBytes: number;
+  readonly oldestAcceptedAt: number | null;
+}
+
+export interface EntryFilter {
+  readonly queueId?: string;
+  readonly recipient?: string;
+  readonly state?: RecipientState;
+}
+
+export interface QueueStore {
+  newBody(): BodyWriter;
+  /** Durable on resolve, bodies, rows and events together; on rejection nothing of it is there. */
+  enqueue(message: NewMessage, events: readonly AuditEvent[]): Promise<void>;
+  /** Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. */
+  claim(now: number, limit: number): Promise<Lease[]>;
+  /** When the next row falls due (ms); undefined where none waits. */
+  nextDue(): Promise<number | undefined>;
+  /** The ciphertext of a lease, in order. Throws `queue-item-damaged` before its end where length or SHA-256 of body, header, prefix or suffix do not fit. */
+  read(lease: Lease): AsyncIterable<Buffer>;
+  /** Durable mark: from here on the upstream may have it. */
+  passDot(lease: Lease): Promise<void>;
+  settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[]): Promise<void>;
+  /** An event that changes nothing in the queue (started, stopped). */
+  record(events: readonly AuditEvent[]): Promise<void>;
+  /** Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. */
+  retry(filter: EntryFilter, now: number, operator: string): Promise<number>;
+  remove(filter: EntryFilter, operator: string): Promise<number>;
+  list(filter: EntryFilter, limit: number): Promise<QueueEntry[]>;
+  stats(): Promise<QueueStats>;
+  /** Waits for what is under way, appends the audit events, frees the lock. */
+  close(): Promise<void>;
+}
