@@ -71,7 +71,10 @@ export function makePath(parts: PathParts): Reception {
       } finally {
         sealing.forget();
       }
-      parts.log.info({ queue_id: id, client: envelope.client.address, recipients: readers.length, size: counted.count(), mended: sealing.mended }, 'accepted');
+      parts.log.info(
+        { queue_id: id, client: envelope.client.address, recipients: readers.length, size: counted.count(), mended: sealing.mended },
+        'accepted',
+      );
       parts.onQueued();
       return id;
     },
@@ -145,7 +148,14 @@ class Sealing {
     }
     const sealed = new Map<string, SealedBody>();
     for (const { key, sealer } of this.#bodies) sealed.set(key, await sealer.end());
-    return plans.map(({ reader, outer, body }) => this.#envelop(reader, outer, this.#bodies.findIndex(({ key }) => key === body), sealed.get(body)));
+    return plans.map(({ reader, outer, body }) =>
+      this.#envelop(
+        reader,
+        outer,
+        this.#bodies.findIndex(({ key }) => key === body),
+        sealed.get(body),
+      ),
+    );
   }
 
   #envelop(reader: Reader, outer: OuterBlock, body: number, sealed: SealedBody | undefined): NewRecipient {
@@ -177,7 +187,13 @@ class Sealing {
     const known = this.#outers.get(subject);
     if (known !== undefined) return known;
     const { hostname, now } = this.#parts;
-    const outer = outerBlock(this.#message.fields, { envelope: this.#envelope, queueId: this.#id, hostname, now: new Date(now()), subject });
+    const outer = outerBlock(this.#message.fields, {
+      envelope: this.#envelope,
+      queueId: this.#id,
+      hostname,
+      now: new Date(now()),
+      subject,
+    });
     this.#outers.set(subject, outer);
     return outer;
   }
@@ -210,7 +226,15 @@ function countOctets(source: AsyncIterable<Buffer>): { readonly octets: AsyncIte
 
 function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
   const { sender, recipients, client, protocol } = envelope;
-  return { event: 'accepted', queue_id: id, sender: sender?.address ?? '', recipients: recipients.length, size, client: client.address, protocol };
+  return {
+    event: 'accepted',
+    queue_id: id,
+    sender: sender?.address ?? '',
+    recipients: recipients.length,
+    size,
+    client: client.address,
+    protocol,
+  };
 }
 
 function sealed(id: string, { recipient, rule, candidates, form }: Reader): AuditEvent {
