@@ -109,7 +109,8 @@ export function keysOf(schema: z.core.$ZodType | undefined): Readonly<Record<str
   return inner instanceof z.ZodObject ? inner.shape : {};
 }
 
-/** The schema behind its default. */
+/** The schema behind its default, or before its transformation. */
 export function bare(schema: z.core.$ZodType): z.core.$ZodType {
-  return schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional ? bare(schema.unwrap()) : schema;
+  if (schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) return bare(schema.unwrap());
+  return schema instanceof z.ZodPipe ? bare(schema.in) : schema;
 }

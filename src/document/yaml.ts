@@ -3,7 +3,7 @@
  * (schema.ts); this file knows none.
  */
 import { readFile, stat } from 'node:fs/promises';
-import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument } from 'yaml';
+import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { Document } from 'yaml';
 import { SealpostError } from '../errors.ts';
 import type { Path, Place, Reading, Side } from './fault.ts';
@@ -56,16 +56,31 @@ export function readYaml(file: string, text: string): Reading<OperatorDocument> 
       faults: broken.map((error) => ({ place: at(error.pos[0]), key: '', ...sayYaml(error.code, error.message) })),
     };
   }
+  const stray = strayAliases(document).map((offset) => ({
+    place: at(offset),
+    key: '',
+    wrong: 'an unquoted * begins a YAML alias, and this one leads nowhere',
+    mend: 'put the value in quotes: "*@clinic.example"',
+  }));
+  if (stray.length > 0) return { kind: 'invalid', faults: stray };
   try {
     const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
     return { kind: 'valid', value: { value, place: (path, side) => at(offsetOf(document, path, side)) } };
   } catch {
     const mend = 'write the values out instead of repeating them by * aliases';
-    return {
-      kind: 'invalid',
-      faults: [{ place: `${file}:1:1`, key: '', wrong: 'an alias that leads nowhere, or too many of them', mend }],
-    };
+    return { kind: 'invalid', faults: [{ place: at(0), key: '', wrong: 'too many YAML aliases', mend }] };
   }
+}
+
+/** Where aliases without an anchor stand: nearly always a pattern such as `*@clinic.example` that lacks its quotes. */
+function strayAliases(document: Document.Parsed): number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Alias: (_, alias) => {
+      if (alias.resolve(document) === undefined) offsets.push(alias.range?.[0] ?? 0);
+    },
+  });
+  return offsets;
 }
 
 /** What operators meet most, in plain words; the rest in the words of the YAML library. */
