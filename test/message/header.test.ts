@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { fieldText, LOOK_AHEAD, MAX_HEADER, readMessage } from '../../src/message/header.ts';
 import { chunked, collect } from './sources.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { Envelope } from '../../src/message/envelope.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import { assertNoLoop, innerHeader } from '../../src/message/entity.ts';

@@ -1,6 +1,6 @@
 /**
- * READ FIRST. The path of a message, in order: decide, read, seal, enqueue; then 250. Everything else in this project is one of
- * the stages named here. `sealpost seal` walks the same path with an outbox that writes files instead of queueing.
+ * The path of one message, in order: decide, read, seal, enqueue; then 250. relay.ts joins it to the parts that it runs through.
+ * `sealpost seal` walks the same path with an outbox that writes files instead of queueing.
  *
  * Nothing in clear is ever handed to the outbox: what enters it is the ciphertext, and per reader a prefix (P2, P3, P8).
  */
@@ -10,7 +10,7 @@ import type { Candidate, Directory } from './certificates/directory.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
-import type { Envelope, Mailbox } from './message/envelope.ts';
+import { type Envelope, type Mailbox, mailboxKey } from './message/envelope.ts';
 import { type Message, readMessage } from './message/header.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, type Rule } from './policy/decide.ts';
@@ -54,7 +54,7 @@ export function makePath(parts: PathParts): Reception {
     },
     async accept(envelope, source) {
       const id = newQueueId(parts.now(), parts.randomBytes);
-      const readers = await Promise.all(envelope.recipients.map((recipient) => decideReader(parts, envelope.sender, recipient)));
+      const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);
       assertNoLoop(message.fields);
@@ -79,6 +79,11 @@ export function makePath(parts: PathParts): Reception {
       return id;
     },
   };
+}
+
+/** A mailbox that the client named twice gets one message. */
+function distinct(recipients: readonly Mailbox[]): Mailbox[] {
+  return [...new Map(recipients.map((recipient) => [mailboxKey(recipient), recipient])).values()];
 }
 
 /** The one decision for one recipient. Throws the reply where it is not `seal`. */
@@ -138,7 +143,8 @@ class Sealing {
   /** Streams the body once through the ciphers of all readers; what comes back is what each reader's message starts and ends with. */
   async seal(readers: readonly Reader[]): Promise<NewRecipient[]> {
     const plans = readers.map((reader) => {
-      const subject = renderSubject(reader.subject, { queueId: this.#id, sender: this.#envelope.sender, recipient: reader.recipient });
+      const facts = { queueId: this.#id, sender: this.#envelope.sender, recipient: reader.recipient };
+      const subject = reader.subject.kind === 'keep' ? undefined : renderSubject(reader.subject.template, facts);
       const outer = this.#outer(subject);
       return { reader, outer, subjectInside: subject !== undefined, body: '' };
     });
