@@ -22,7 +22,10 @@ export interface Incoming {
   drain(bound: number): Promise<Drained>;
 }
 
-/** `stream` is smtp-server's data stream, dots already unstuffed; `limit` in octets. */
+/**
+ * `stream` is smtp-server's data stream; `limit` in octets. Its dots are unstuffed behind a bare LF too, as scripts that write
+ * LF stuff them there; line ends, NUL and everything else are as sent.
+ */
 export function makeIncoming(stream: Readable, limit: number): Incoming {
   // A client that leaves destroys the stream with an error; with no listener of our own that would end the process
   // whenever nobody is reading at that moment.

@@ -42,7 +42,9 @@ export class Listener extends SMTPServer {
     this.connections = shared.sessions;
     this.server.maxConnections = shared.limits.connections + LINGERING_SOCKETS;
     // Without a listener of its own an 'error' event would end the process.
-    this.on('error', (error) => shared.log.info({ err: error }, 'connection broke'));
+    this.on('error', (error) => {
+      if (this.server.listening) shared.log.info({ err: error }, 'connection broke');
+    });
   }
 
   override connect(socket: Socket, options?: SMTPConnectionOptions | null): void {

@@ -272,6 +272,7 @@ export class Session extends SMTPConnection {
     const error = asSealpostError(thrown);
     const about = { ...this.#attributes(command), code: error.code };
     if (error.code === 'internal') this.#shared.log.error({ ...about, err: error }, 'command failed');
+    else if (error.code === 'message-incomplete') this.#shared.log.info(about, 'client left in the middle of its message');
     else if (error.temporary && error.cause !== undefined) this.#shared.log.warn({ ...about, err: error }, 'command failed for now');
     else this.#shared.log.info(about, 'command refused');
     this.send(error.reply.code, replyText(error.reply), false);

@@ -18,6 +18,7 @@ export interface IngressOptions {
   readonly now: () => number;
 }
 
+/** For one start and one stop. */
 export interface Ingress {
   /** Opens every listener, or none: throws `listen-failed` with the address. Resolves with the real ports, in order. */
   start(): Promise<readonly Address[]>;

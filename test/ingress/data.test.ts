@@ -140,6 +140,31 @@ test('the size limit is real: 552 after the final dot, and the session goes on',
   assert.equal(front.taken[0]?.octets.length, 10_000);
 });
 
+test('P6: a reception that does not read holds the client back, not the message in memory', async (t) => {
+  const gate = Promise.withResolvers<void>();
+  const front = await makeFront(t, {
+    limits: { messageBytes: 500_000_000, recipients: 5, connections: 5 },
+    reception: {
+      recipient: async () => undefined,
+      accept: async () => {
+        await gate.promise;
+        throw new SealpostError('too-busy');
+      },
+    },
+  });
+  const client = await front.openData();
+  const chunk = 'x'.repeat(1_000_000);
+  for (let count = 0; count < 100; count++) client.send(chunk);
+  // Until nothing has moved for a while; what then left the client lies in the buffers of two sockets.
+  for (let before = -1; client.flushed() > before;) {
+    before = client.flushed();
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  assert.ok(client.flushed() < 30_000_000, `${client.flushed()} octets left the client`);
+  gate.resolve();
+  await client.ask('\r\n.', /^452 4\.3\.1/);
+});
+
 test('a refused message is not read for ever', async (t) => {
   const front = await makeFront(t, { limits: { messageBytes: 10_000, recipients: 5, connections: 5 } });
   const client = await front.openData();

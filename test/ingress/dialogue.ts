@@ -15,6 +15,8 @@ export interface Dialogue {
   expect(pattern: RegExp): Promise<string[]>;
   /** `line`, then `expect`. */
   ask(text: string, pattern: RegExp): Promise<string[]>;
+  /** Octets that left this process so far. */
+  flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
   closed(ignoreReplies?: boolean): Promise<void>;
   /** Goes away: at once with a reset, or politely. */
@@ -86,6 +88,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       line(text);
       return expect(pattern);
     },
+    flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
       await until(() => over || (!ignoreReplies && received !== ''), 'still open');
       if (!ignoreReplies) assert.equal(received, '');
