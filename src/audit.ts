@@ -2,7 +2,15 @@
  * What the audit log says: one JSON line an event, each naming the hash of the line before it (45 CFR 164.312(b)).
  * Events are written in the same queue transaction as the change they tell of (P7); the queue's one writer numbers, times and
  * chains them. Never a Subject, a header value, body, file name or secret: attributes are addresses, ids, hashes, replies.
+ *
+ * A line is one JSON object, `seq` and `time` first, `prev` last, where `prev` is the SHA-256 of the line before it without its
+ * line feed. Whoever changes, drops or moves a line breaks every `prev` behind it. What the chain alone cannot show, a tail
+ * cut off, shows against the head that the queue database records. Whoever rewrites file and database together is not
+ * noticed: that needs heads kept elsewhere.
  */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { SealpostError } from './errors.ts';
 
 export const auditEventNames = [
   'accepted', // a message is durable in the queue; the 250 follows
@@ -26,4 +34,172 @@ export interface AuditEvent {
   readonly queue_id?: string;
   readonly recipient?: string;
   readonly [attribute: string]: string | number | boolean | null | undefined;
+}
+
+/** How far the chain has come: the last line's number and hash, and the octets of the file up to and with it. */
+export interface AuditHead {
+  readonly seq: number;
+  /** Lower-case hex SHA-256 of the last line without its line feed. */
+  readonly hash: string;
+  readonly bytes: number;
+}
+
+/** Before the first line. */
+export const EMPTY_HEAD: AuditHead = Object.freeze({ seq: 0, hash: '0'.repeat(64), bytes: 0 });
+
+/** Longest attribute value, in UTF-16 code units: an upstream's reply has at most 512 octets a line (RFC 5321 §4.5.3.1.5). */
+const MAX_VALUE = 1024;
+const MAX_ATTRIBUTES = 64;
+/** Above anything chainLine makes (every code unit escaped); what is longer was not written here. */
+export const MAX_LINE = 512 * 1024;
+const ATTRIBUTE = /^[a-z][a-z0-9_]{0,62}$/;
+const RESERVED: ReadonlySet<string> = new Set(['seq', 'time', 'prev']);
+/** What would move, hide or reorder the text around it on a terminal: controls, format and bidi characters, separators (A33). */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
+const LINE_FEED = 0x0a;
+
+/** Hostile text as printable text: `\\u202e` for what must not reach a terminal; JSON reads it back as it was. */
+export function escapeUnprintable(text: string): string {
+  return text.replace(UNPRINTABLE, (found) =>
+    found
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
+}
+
+/** One event as the line behind `head`, and the head after it. `at`: ms since the epoch. */
+export function chainLine(head: AuditHead, event: AuditEvent, at: number): { readonly line: Buffer; readonly head: AuditHead } {
+  const seq = head.seq + 1;
+  const members: [string, unknown][] = [
+    ['seq', seq],
+    ['time', new Date(at).toISOString()],
+    ['event', event.event],
+  ];
+  for (const [name, value] of Object.entries(event)) {
+    if (name === 'event' || value === undefined) continue;
+    if (!ATTRIBUTE.test(name) || RESERVED.has(name))
+      throw new SealpostError('internal', { detail: 'an audit attribute with an impossible name' });
+    members.push([name, typeof value === 'string' ? cut(value) : value]);
+  }
+  if (members.length > MAX_ATTRIBUTES) throw new SealpostError('internal', { detail: 'an audit event with too many attributes' });
+  members.push(['prev', head.hash]);
+  const line = Buffer.from(`${escapeUnprintable(JSON.stringify(Object.fromEntries(members)))}\n`);
+  return { line, head: { seq, hash: hashLine(line.subarray(0, -1)), bytes: head.bytes + line.length } };
+}
+
+const cut = (value: string): string => (value.length <= MAX_VALUE ? value : `${value.slice(0, MAX_VALUE)}…`);
+
+const hashLine = (line: Buffer): string => createHash('sha256').update(line).digest('hex');
+
+/** A line as far as the chain cares. */
+export interface AuditLink {
+  readonly seq: number;
+  readonly prev: string;
+  /** Of this line. */
+  readonly hash: string;
+}
+
+/** Undefined where it is no line of a log. `line` comes without its line feed. */
+export function readLink(line: Buffer): AuditLink | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line.toString());
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null || !('seq' in value) || !('prev' in value)) return undefined;
+  const { seq, prev } = value;
+  if (typeof seq !== 'number' || typeof prev !== 'string') return undefined;
+  return { seq, prev, hash: hashLine(line) };
+}
+
+export type AuditFault =
+  /** The line's text is not what the chain says. */
+  | 'changed'
+  /** Lines are gone before this one. */
+  | 'missing'
+  /** The line stands in another's place. */
+  | 'swapped'
+  /** The file ends before the recorded head. */
+  | 'cut';
+
+export type AuditVerdict =
+  /** `beyond`: lines behind the recorded head, whole and chained, that the writer has not recorded yet. */
+  | { readonly kind: 'whole'; readonly head: AuditHead; readonly beyond: number }
+  /** `line` counts from 1, as editors do. */
+  | { readonly kind: 'broken'; readonly line: number; readonly fault: AuditFault; readonly detail: string };
+
+/**
+ * Walks the whole file, a line in memory at a time. `head` is what the queue database recorded; read it before the call, so
+ * that a running relay can only be ahead of it. Without it a cut tail cannot be seen. An unfinished last line behind the head
+ * is the writer at work, and passes. Throws `file-unreadable`.
+ */
+export async function verifyAudit(options: { readonly file: string; readonly head?: AuditHead }): Promise<AuditVerdict> {
+  const recorded = options.head ?? EMPTY_HEAD;
+  const lines = auditLines(options.file);
+  let walked = EMPTY_HEAD;
+  for await (const line of lines) {
+    if (!line.whole && walked.seq >= recorded.seq) break;
+    const number = walked.seq + 1;
+    const link = line.whole ? readLink(line.bytes) : undefined;
+    if (link === undefined) return broken(number, 'changed', line.whole ? 'it is not a line of the log' : 'it has no end');
+    if (link.seq !== number || link.prev !== walked.hash) {
+      const next = await lines.next();
+      return judgeBreak(walked, link, next.done === true ? undefined : readLink(next.value.bytes), recorded);
+    }
+    walked = { seq: number, hash: link.hash, bytes: walked.bytes + line.bytes.length + 1 };
+    if (number === recorded.seq && (walked.hash !== recorded.hash || walked.bytes !== recorded.bytes))
+      return broken(number, 'changed', 'its hash is not the one that the database records');
+  }
+  if (walked.seq < recorded.seq) return broken(walked.seq + 1, 'cut', `the file ends here, the database records ${recorded.seq} lines`);
+  return { kind: 'whole', head: walked, beyond: walked.seq - recorded.seq };
+}
+
+const broken = (line: number, fault: AuditFault, detail: string): AuditVerdict => ({ kind: 'broken', line, fault, detail });
+
+/**
+ * Which line is wrong where the chain breaks between `walked` and `link`. The one behind tells: where `next` names the hash of
+ * `link`, `link` is as it was written and the line before it is not.
+ */
+function judgeBreak(walked: AuditHead, link: AuditLink, next: AuditLink | undefined, recorded: AuditHead): AuditVerdict {
+  const number = walked.seq + 1;
+  if (link.seq > number) {
+    if (link.prev === walked.hash) return broken(number, 'changed', `it has the number ${link.seq}`);
+    if (next?.seq === number) return broken(number, 'swapped', `it has the number ${link.seq}, and ${number} comes behind it`);
+    return broken(number, 'missing', `number ${link.seq} stands here`);
+  }
+  if (link.seq < number) return broken(number, link.prev === walked.hash ? 'changed' : 'swapped', `it has the number ${link.seq}`);
+  const intact = next === undefined ? recorded.hash === link.hash : next.prev === link.hash;
+  if (intact && number > 1) return broken(walked.seq, 'changed', `line ${number} names another hash for it`);
+  return broken(number, 'changed', 'it does not name the hash of the line before it');
+}
+
+interface RawLine {
+  /** Without the line feed. */
+  readonly bytes: Buffer;
+  /** False for a last line that has no line feed, and for one above MAX_LINE. */
+  readonly whole: boolean;
+}
+
+/** The lines of an audit file, constant memory. Throws `file-unreadable`. */
+export async function* auditLines(file: string): AsyncGenerator<RawLine> {
+  let rest: Buffer = Buffer.alloc(0);
+  try {
+    for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+      let bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+      for (let end = bytes.indexOf(LINE_FEED); end >= 0; end = bytes.indexOf(LINE_FEED)) {
+        yield { bytes: bytes.subarray(0, end), whole: true };
+        bytes = bytes.subarray(end + 1);
+      }
+      rest = bytes;
+      if (rest.length > MAX_LINE) {
+        yield { bytes: rest, whole: false };
+        return;
+      }
+    }
+  } catch (cause) {
+    throw new SealpostError('file-unreadable', { detail: file, cause });
+  }
+  if (rest.length > 0) yield { bytes: rest, whole: false };
 }

@@ -132,6 +132,12 @@ export const errorTable = {
   'queue-in-use': row(451, '4.3.0', 'another sealpost owns the queue', 'one relay at a time; sealpost queue talks to the running one'),
   'queue-newer': row(451, '4.3.0', 'the queue was written by a newer release', 'run the release that wrote it, or a newer one'),
   'queue-item-damaged': row(451, '4.3.0', 'a queued message is damaged', 'it is set aside and not sent; sealpost queue show names it'),
+  'data-folder-unsafe': row(
+    451,
+    '4.3.0',
+    'the data folder is not safe to use',
+    'everything in it must belong to the user the relay runs as, and be closed to others: chmod -R go= on the folder',
+  ),
   'queue-id-unknown': row(451, '4.3.0', 'no such message in the queue', 'sealpost queue list shows what is there'),
   'audit-failed': row(
     451,

@@ -101,7 +101,7 @@ export interface QueueEntry {
 
 export interface QueueStats {
   readonly states: Readonly<Record<RecipientState, number>>;
-  /** Since the queue was made. */
+  /** Recipients, not messages, since the queue was made: accepted = those in `states` + delivered + removed + pruned bounces. */
   readonly totals: {
     readonly accepted: number;
     readonly delivered: number;
@@ -134,11 +134,17 @@ export interface QueueStore {
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[]): Promise<void>;
   /** An event that changes nothing in the queue (started, stopped). */
   record(events: readonly AuditEvent[]): Promise<void>;
-  /** Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. */
+  /**
+   * Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. `retry` takes
+   * deferred and bounced rows and makes them due at `now`; `remove` takes all but leased ones.
+   */
   retry(filter: EntryFilter, now: number, operator: string): Promise<number>;
   remove(filter: EntryFilter, operator: string): Promise<number>;
+  /** Deletes bounced rows whose bounce is older than `before` (ms since the epoch); answers how many. */
+  prune(before: number): Promise<number>;
+  /** Oldest first. */
   list(filter: EntryFilter, limit: number): Promise<QueueEntry[]>;
   stats(): Promise<QueueStats>;
-  /** Waits for what is under way, appends the audit events, frees the lock. */
+  /** Waits for what is under way (bodies being written are the caller's), appends the audit events, frees the lock. */
   close(): Promise<void>;
 }

@@ -1,0 +1,64 @@
+/**
+ * The files of the queue belong to one user and are closed to all others (A36): whoever could put a link or a file of his own
+ * in place of a body would choose what is sent, or make the relay write elsewhere.
+ */
+import { type Stats } from 'node:fs';
+import { lstat, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { getuid } from 'node:process';
+import { SealpostError } from '../errors.ts';
+
+const FOLDER_MODE = 0o700;
+/** Any right of group or others. */
+const OPEN_TO_OTHERS = 0o077;
+const ROOT = 0;
+
+/** Makes the folder where it is missing, durably, and holds it to what a private folder is. Throws `data-folder-unsafe`, `storage-failed`. */
+export async function ensurePrivateFolder(path: string): Promise<void> {
+  try {
+    const made = await mkdir(path, { recursive: true, mode: FOLDER_MODE });
+    if (made !== undefined) await syncFolder(dirname(path));
+    assertPrivate(await lstat(path), path, 'folder');
+  } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
+    throw new SealpostError('storage-failed', { hint: `make the folder ${path} writable for the user the relay runs as`, cause });
+  }
+}
+
+/** Absent is fine; what is there must be a private file. */
+export async function assertPrivateFile(path: string): Promise<void> {
+  try {
+    assertPrivate(await lstat(path), path, 'file');
+  } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return;
+    throw new SealpostError('storage-failed', { hint: `look at the permissions of ${path}`, cause });
+  }
+}
+
+/** Throws `data-folder-unsafe`. `stats` of the thing itself, never through a link. */
+export function assertPrivate(stats: Stats, path: string, kind: 'file' | 'folder'): void {
+  const fault = privacyFault(stats, kind);
+  if (fault !== undefined) throw new SealpostError('data-folder-unsafe', { detail: `${path} ${fault}` });
+}
+
+/** Why this is not a file or folder of ours alone; undefined where it is. Root may look after another user's queue. */
+export function privacyFault(stats: Stats, kind: 'file' | 'folder'): string | undefined {
+  if (stats.isSymbolicLink()) return 'is a symbolic link';
+  if (kind === 'file' ? !stats.isFile() : !stats.isDirectory()) return `is not a ${kind}`;
+  const user = getuid?.();
+  if (user !== undefined && user !== ROOT && stats.uid !== user) return `belongs to user ${stats.uid}`;
+  if ((stats.mode & OPEN_TO_OTHERS) !== 0) return `is open to others (mode ${(stats.mode & 0o777).toString(8)})`;
+  if (kind === 'file' && stats.nlink !== 1) return 'has more than one name';
+  return undefined;
+}
+
+/** Makes names in the folder durable. By FileHandle: fs.fsync is denied under Node's permission model. */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * What an operator sees and does: list, count, retry, remove, prune. The reading half works on a read-only connection too, so
+ * that commands need no running relay.
+ */
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
+import { EMPTY_HEAD, type AuditEvent, type AuditHead } from '../audit.ts';
+import { SealpostError } from '../errors.ts';
+import { integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
+import type { EntryFilter, QueueEntry, QueueStats, RecipientState } from './queue.ts';
+import type { Step } from './requests.ts';
+import type { Done, Rows } from './rows.ts';
+
+/** Rows in one step: about 20 ms of the worker. */
+const STEP_ROWS = 500;
+
+interface Clause {
+  readonly sql: string;
+  readonly values: readonly SQLInputValue[];
+}
+
+function filterClause(filter: EntryFilter): Clause {
+  const terms: [string, SQLInputValue | undefined][] = [
+    ['r.message = ?', filter.queueId],
+    ['r.address = ?', filter.recipient],
+    ['r.state = ?', filter.state],
+  ];
+  const given = terms.filter((term): term is [string, SQLInputValue] => term[1] !== undefined);
+  return { sql: ['1', ...given.map(([sql]) => sql)].join(' AND '), values: given.map(([, value]) => value) };
+}
+
+/** Oldest first: rows are numbered as they are accepted. */
+export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number): QueueEntry[] {
+  const { sql, values } = filterClause(filter);
+  const rows = db
+    .prepare(
+      `SELECT r.message AS queueId, r.address AS recipient, m.sender, r.state, m.accepted_at AS acceptedAt, r.due_at AS dueAt,
+        r.attempts, m.size, r.reason
+      FROM recipients r JOIN messages m ON m.id = r.message WHERE ${sql} ORDER BY r.id LIMIT ?`,
+    )
+    .all(...values, limit);
+  return rows.map((row) => ({
+    queueId: text(row, 'queueId'),
+    recipient: text(row, 'recipient'),
+    sender: text(row, 'sender'),
+    state: stateOf(row),
+    acceptedAt: integer(row, 'acceptedAt'),
+    dueAt: integerOrNull(row, 'dueAt'),
+    attempts: integer(row, 'attempts'),
+    size: integer(row, 'size'),
+    reason: textOrNull(row, 'reason'),
+  }));
+}
+
+export const recipientStates = ['ready', 'leased', 'deferred', 'bounced', 'damaged'] as const satisfies readonly RecipientState[];
+
+/** Throws where the database holds a state that this release does not know. */
+function stateOf(row: Row): RecipientState {
+  const found = recipientStates.find((state) => state === row['state']);
+  if (found === undefined) throw new SealpostError('internal', { detail: 'a row with an unknown state' });
+  return found;
+}
+
+export function readStats(db: DatabaseSync): QueueStats {
+  const states: Record<RecipientState, number> = { ready: 0, leased: 0, deferred: 0, bounced: 0, damaged: 0 };
+  for (const row of db.prepare('SELECT state, count(*) AS rows FROM recipients GROUP BY state').all())
+    states[stateOf(row)] = integer(row, 'rows');
+  const totals = new Map(
+    db
+      .prepare('SELECT name, value FROM totals')
+      .all()
+      .map((row) => [text(row, 'name'), integer(row, 'value')]),
+  );
+  const of = (name: string): number => totals.get(name) ?? 0;
+  const oldest = db.prepare('SELECT min(accepted_at) AS at FROM messages').get();
+  return {
+    states,
+    totals: {
+      accepted: of('accepted'),
+      delivered: of('delivered'),
+      bounced: of('bounced'),
+      removed: of('removed'),
+      ambiguous: of('ambiguous'),
+    },
+    bodyBytes: of('body_bytes'),
+    oldestAcceptedAt: integerOrNull(oldest ?? { at: null }, 'at'),
+  };
+}
+
+/** How far the audit file is known to go. */
+export function readAuditHead(db: DatabaseSync): AuditHead {
+  const row = db.prepare('SELECT seq, hash, bytes FROM audit_head').get();
+  return row === undefined ? EMPTY_HEAD : { seq: integer(row, 'seq'), hash: text(row, 'hash'), bytes: integer(row, 'bytes') };
+}
+
+interface Target {
+  readonly id: number;
+  readonly message: string;
+  readonly address: string;
+  readonly state: RecipientState;
+}
+
+function targets(db: DatabaseSync, filter: EntryFilter, states: string, from: number): Target[] {
+  const { sql, values } = filterClause(filter);
+  const found = db.prepare(
+    `SELECT r.id, r.message, r.address, r.state FROM recipients r
+    WHERE ${sql} AND r.state IN (${states}) AND r.id >= ? ORDER BY r.id LIMIT ${STEP_ROWS}`,
+  );
+  return found.all(...values, from).map(asTarget);
+}
+
+const asTarget = (row: Row): Target => ({
+  id: integer(row, 'id'),
+  message: text(row, 'message'),
+  address: text(row, 'address'),
+  state: stateOf(row),
+});
+
+function stepAfter(found: readonly { readonly id: number }[]): Step {
+  const last = found.at(-1);
+  return { changed: found.length, next: last !== undefined && found.length === STEP_ROWS ? last.id + 1 : null };
+}
+
+export function retryStep(
+  db: DatabaseSync,
+  ask: { filter: EntryFilter; now: number; operator: string; from: number },
+  at: number,
+): Done<Step> {
+  const found = targets(db, ask.filter, `'deferred', 'bounced'`, ask.from);
+  const wake = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?, changed_at = ? WHERE id = ?`);
+  for (const { id } of found) wake.run(ask.now, at, id);
+  return { answer: stepAfter(found), events: found.map((row) => operatorEvent('retried', row, ask.operator)) };
+}
+
+export function removeStep(db: DatabaseSync, rows: Rows, ask: { filter: EntryFilter; operator: string; from: number }): Done<Step> {
+  const found = targets(db, ask.filter, `'ready', 'deferred', 'bounced', 'damaged'`, ask.from);
+  const gone = found.flatMap(({ id }) => rows.deleteRow(id));
+  rows.total('removed', found.length);
+  return { answer: stepAfter(found), events: found.map((row) => operatorEvent('removed', row, ask.operator)), gone };
+}
+
+/** Bounced long ago: the sealed copy goes; that it bounced is in the audit log. */
+export function pruneStep(db: DatabaseSync, rows: Rows, ask: { before: number; from: number }): Done<Step> {
+  const found = db
+    .prepare(`SELECT id FROM recipients WHERE state = 'bounced' AND changed_at < ? AND id >= ? ORDER BY id LIMIT ${STEP_ROWS}`)
+    .all(ask.before, ask.from)
+    .map((row) => ({ id: integer(row, 'id') }));
+  return { answer: stepAfter(found), gone: found.flatMap(({ id }) => rows.deleteRow(id)) };
+}
+
+function operatorEvent(event: 'retried' | 'removed', row: Target, operator: string): AuditEvent {
+  return { event, queue_id: row.message, recipient: row.address, was: row.state, operator };
+}

@@ -1,0 +1,24 @@
+import { dirname, join } from 'node:path';
+
+/** Where one queue lives: all of it in the folder of its database, so that one rule of a sandbox covers it. Absolute paths. */
+export interface QueuePaths {
+  readonly folder: string;
+  readonly database: string;
+  readonly bodies: string;
+  readonly lock: string;
+  readonly socket: string;
+  readonly audit: string;
+}
+
+/** `database` and `audit` as the configuration names them, made absolute. */
+export function queuePaths(database: string, audit: string): QueuePaths {
+  const folder = dirname(database);
+  return {
+    folder,
+    database,
+    bodies: join(folder, 'bodies'),
+    lock: join(folder, 'lock.sqlite'),
+    socket: join(folder, 'control.sock'),
+    audit,
+  };
+}

@@ -1,0 +1,111 @@
+/**
+ * What the two threads of the SQLite queue say to each other. The main thread asks, the worker answers once the change is
+ * committed. Octets travel in arrays of their own: cloning a small Buffer would clone the whole pool it was cut from.
+ */
+import type { AuditEvent, AuditHead } from '../audit.ts';
+import type { ErrorCode } from '../errors.ts';
+import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
+
+export interface StoredRecipient {
+  readonly address: string;
+  readonly body: number;
+  readonly header: Uint8Array;
+  readonly prefix: Uint8Array;
+  readonly suffix: Uint8Array;
+  /** sealedHash() of the row. */
+  readonly sha256: Uint8Array;
+  readonly needsSmtputf8: boolean;
+}
+
+export interface StoredMessage {
+  readonly id: string;
+  readonly acceptedAt: number;
+  readonly sender: string;
+  readonly size: number;
+  readonly bodies: readonly {
+    readonly length: number;
+    readonly sha256: Uint8Array;
+    /** Exactly one of the two. */
+    readonly bytes: Uint8Array | null;
+    readonly file: string | null;
+  }[];
+  readonly recipients: readonly StoredRecipient[];
+}
+
+/** A leased row as the worker reads it: the lease and what `read` needs to check it. */
+export interface LeasedRow extends StoredRecipient {
+  readonly row: number;
+  readonly queueId: string;
+  readonly acceptedAt: number;
+  readonly sender: string;
+  readonly attempts: number;
+  readonly bodyLength: number;
+  readonly bodySha256: Uint8Array;
+  readonly bodyFile: string | null;
+}
+
+/** An operator's change goes in steps of rows, so that a million of them does not hold up the mail. */
+export interface Step {
+  readonly changed: number;
+  /** Where the next step begins; null after the last. */
+  readonly next: number | null;
+}
+
+/** Per operation what is asked and what is answered. Times are ms since the epoch. */
+export interface Operations {
+  enqueue: { ask: { readonly message: StoredMessage; readonly events: readonly AuditEvent[] }; answer: null };
+  claim: { ask: { readonly now: number; readonly limit: number }; answer: LeasedRow[] };
+  nextDue: { ask: null; answer: number | null };
+  bodyBytes: { ask: number; answer: Uint8Array | null };
+  passDot: { ask: number; answer: null };
+  settle: { ask: { readonly row: number; readonly outcome: Outcome; readonly events: readonly AuditEvent[] }; answer: null };
+  record: { ask: readonly AuditEvent[]; answer: null };
+  retry: { ask: { readonly filter: EntryFilter; readonly now: number; readonly operator: string; readonly from: number }; answer: Step };
+  remove: { ask: { readonly filter: EntryFilter; readonly operator: string; readonly from: number }; answer: Step };
+  prune: { ask: { readonly before: number; readonly from: number }; answer: Step };
+  list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
+  stats: { ask: null; answer: QueueStats };
+  auditHead: { ask: null; answer: AuditHead };
+}
+
+export type Operation = keyof Operations;
+
+export type Request = {
+  [O in Operation]: { readonly id: number; readonly at: number; readonly operation: O; readonly ask: Operations[O]['ask'] };
+}[Operation];
+
+/** Ends the worker: what came before it is done, the audit file is written, the lock is free. */
+export interface CloseRequest {
+  readonly id: number;
+  readonly operation: 'close';
+}
+
+/** An error as far as it crosses the threads; `cause` is text, for the log alone. */
+export interface Failure {
+  readonly code: ErrorCode;
+  readonly detail: string | undefined;
+  readonly hint: string | undefined;
+  readonly cause: string;
+}
+
+/** `answer` has the type of the request it belongs to: `never` takes every one of them where it is received. */
+export type WorkerMessage<Answer = never> =
+  | { readonly kind: 'answer'; readonly id: number; readonly answer: Answer }
+  | { readonly kind: 'failure'; readonly id: number; readonly failure: Failure }
+  | {
+      readonly kind: 'log';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly message: string;
+      readonly attributes: Record<string, unknown>;
+    }
+  /** The database cannot be trusted to keep anything from here on. */
+  | { readonly kind: 'stopped'; readonly failure: Failure };
+
+/** What the worker is started with. Answers id 0 when the queue is open. */
+export interface WorkerStart {
+  readonly database: string;
+  readonly bodies: string;
+  readonly audit: string;
+  readonly lock: string;
+  readonly at: number;
+}

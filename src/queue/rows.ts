@@ -1,0 +1,194 @@
+/**
+ * What the relay does with rows: enqueue, claim, mark, settle. Each function runs inside the worker's transaction and answers
+ * with the audit events and the body files that its commit brings about; nothing outside the database happens here.
+ */
+import type { DatabaseSync } from 'node:sqlite';
+import type { AuditEvent } from '../audit.ts';
+import { SealpostError } from '../errors.ts';
+import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
+import type { Outcome } from './queue.ts';
+import type { LeasedRow, StoredMessage } from './requests.ts';
+
+/** What one request did. `gone`: names of body files that no row names any more, to unlink after the commit. */
+export interface Done<Answer> {
+  readonly answer: Answer;
+  readonly events?: readonly AuditEvent[];
+  readonly gone?: readonly string[];
+}
+
+export type Total = 'accepted' | 'delivered' | 'bounced' | 'removed' | 'ambiguous' | 'body_bytes';
+
+/** A reason is for people; an upstream's reply may be long. UTF-16 code units. */
+const MAX_REASON = 1000;
+
+export type Rows = ReturnType<typeof prepareRows>;
+
+/** Prepares the statements once. */
+export function prepareRows(db: DatabaseSync) {
+  const addTotal = db.prepare('UPDATE totals SET value = value + ? WHERE name = ?');
+  const total = (name: Total, by: number): void => {
+    if (by !== 0) addTotal.run(by, name);
+  };
+  const deleteRow = prepareDelete(db, total);
+  return {
+    total,
+    deleteRow,
+    enqueue: prepareEnqueue(db, total),
+    claim: prepareClaim(db),
+    settle: prepareSettle(db, total, deleteRow),
+    passDot: preparePassDot(db),
+    nextDue: prepareNextDue(db),
+    bodyBytes: prepareBodyBytes(db),
+    recover: prepareRecover(db, total),
+    namesFile: prepareNamesFile(db),
+  };
+}
+
+type AddTotal = (name: Total, by: number) => void;
+type DeleteRow = (row: number) => string[];
+
+function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
+  const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
+  const body = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
+  const recipient = db.prepare(`
+    INSERT INTO recipients (message, body, address, state, due_at, changed_at, needs_smtputf8, sha256, header, prefix, suffix)
+    VALUES (?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?, ?)`);
+  return (added: StoredMessage, events: readonly AuditEvent[]): Done<null> => {
+    message.run(added.id, added.acceptedAt, added.sender, added.size);
+    const ids = added.bodies.map((one) => body.run(one.length, one.sha256, one.file, one.bytes).lastInsertRowid);
+    for (const one of added.recipients) {
+      const id = ids[one.body];
+      if (id === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
+      const smtputf8 = one.needsSmtputf8 ? 1 : 0;
+      const at = added.acceptedAt;
+      recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
+    }
+    total('accepted', added.recipients.length);
+    total(
+      'body_bytes',
+      added.bodies.reduce((sum, one) => sum + one.length, 0),
+    );
+    return { answer: null, events };
+  };
+}
+
+function prepareClaim(db: DatabaseSync) {
+  const due = db.prepare('SELECT id FROM recipients WHERE due_at <= ? ORDER BY due_at, id LIMIT ?');
+  const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
+  const read = db.prepare(`
+    SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.sender, r.address, r.needs_smtputf8 AS needsSmtputf8,
+      r.attempts, r.header, r.prefix, r.suffix, r.sha256, r.body, b.length AS bodyLength, b.sha256 AS bodySha256, b.file AS bodyFile
+    FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body WHERE r.id = ?`);
+  return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
+    const answer: LeasedRow[] = [];
+    for (const found of due.all(now, limit)) {
+      const id = integer(found, 'id');
+      lease.run(at, id);
+      const row = read.get(id);
+      if (row !== undefined) answer.push(asLeasedRow(row));
+    }
+    return { answer };
+  };
+}
+
+const asLeasedRow = (row: Row): LeasedRow => ({
+  row: integer(row, 'row'),
+  queueId: text(row, 'queueId'),
+  acceptedAt: integer(row, 'acceptedAt'),
+  sender: text(row, 'sender'),
+  address: text(row, 'address'),
+  needsSmtputf8: integer(row, 'needsSmtputf8') === 1,
+  attempts: integer(row, 'attempts'),
+  header: blob(row, 'header'),
+  prefix: blob(row, 'prefix'),
+  suffix: blob(row, 'suffix'),
+  sha256: blob(row, 'sha256'),
+  body: integer(row, 'body'),
+  bodyLength: integer(row, 'bodyLength'),
+  bodySha256: blob(row, 'bodySha256'),
+  bodyFile: textOrNull(row, 'bodyFile'),
+});
+
+function preparePassDot(db: DatabaseSync) {
+  const mark = db.prepare(`UPDATE recipients SET past_dot = 1 WHERE id = ? AND state = 'leased'`);
+  return (row: number): Done<null> => {
+    if (mark.run(row).changes !== 1) throw notLeased();
+    return { answer: null };
+  };
+}
+
+const notLeased = (): SealpostError => new SealpostError('internal', { detail: 'a row that is not leased cannot be marked or settled' });
+
+function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) {
+  const leased = db.prepare(`SELECT 1 FROM recipients WHERE id = ? AND state = 'leased'`);
+  const end = db.prepare(`
+    UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + 1, past_dot = 0 WHERE id = ?`);
+  return (row: number, outcome: Outcome, events: readonly AuditEvent[], at: number): Done<null> => {
+    if (leased.get(row) === undefined) throw notLeased();
+    total('ambiguous', events.filter((event) => event.event === 'ambiguous').length);
+    if (outcome.kind === 'delivered') {
+      total('delivered', 1);
+      return { answer: null, events, gone: deleteRow(row) };
+    }
+    if (outcome.kind === 'bounced') total('bounced', 1);
+    const dueAt = outcome.kind === 'deferred' ? outcome.dueAt : null;
+    end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), row);
+    return { answer: null, events };
+  };
+}
+
+/** Takes the row away, and with it the message and the body that no other row names. Answers the body's file, if it had one. */
+function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
+  const row = db.prepare('DELETE FROM recipients WHERE id = ? RETURNING message, body');
+  const message = db.prepare('DELETE FROM messages WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ?1)');
+  const body = db.prepare(
+    'DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE body = ?1) RETURNING length, file',
+  );
+  return (id) => {
+    const named = row.get(id);
+    if (named === undefined) return [];
+    message.run(text(named, 'message'));
+    const gone = body.get(integer(named, 'body'));
+    if (gone === undefined) return [];
+    total('body_bytes', -integer(gone, 'length'));
+    const file = textOrNull(gone, 'file');
+    return file === null ? [] : [file];
+  };
+}
+
+function prepareNextDue(db: DatabaseSync) {
+  const first = db.prepare('SELECT min(due_at) AS due FROM recipients WHERE due_at IS NOT NULL');
+  return (): Done<number | null> => ({ answer: integerOrNull(first.get() ?? { due: null }, 'due') });
+}
+
+function prepareBodyBytes(db: DatabaseSync) {
+  const read = db.prepare('SELECT bytes FROM bodies WHERE id = ?');
+  return (id: number): Done<Uint8Array | null> => {
+    const row = read.get(id);
+    return { answer: row === undefined || row['bytes'] === null ? null : blob(row, 'bytes') };
+  };
+}
+
+/** At start: rows that a relay left leased when it died are ready again; past the dot they may have been sent already (P4). */
+function prepareRecover(db: DatabaseSync, total: AddTotal) {
+  const lost = db.prepare(`SELECT message, address FROM recipients WHERE state = 'leased' AND past_dot = 1 ORDER BY id`);
+  const free = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?1, changed_at = ?1, past_dot = 0 WHERE state = 'leased'`);
+  return (at: number): Done<null> => {
+    const events = lost.all().map((row): AuditEvent => {
+      return {
+        event: 'ambiguous',
+        queue_id: text(row, 'message'),
+        recipient: text(row, 'address'),
+        because: 'the relay died past the dot',
+      };
+    });
+    total('ambiguous', events.length);
+    free.run(at);
+    return { answer: null, events };
+  };
+}
+
+function prepareNamesFile(db: DatabaseSync) {
+  const named = db.prepare('SELECT 1 FROM bodies WHERE file = ?');
+  return (name: string): boolean => named.get(name) !== undefined;
+}

@@ -1,0 +1,125 @@
+/**
+ * The database: its tables, how it is opened and owned. Only the queue's worker opens it for
+ * writing; commands read it beside a running relay.
+ */
+import { closeSync, openSync } from 'node:fs';
+import { DatabaseSync } from 'node:sqlite';
+import { SealpostError } from '../errors.ts';
+import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
+
+/** In user_version. A release reads every older one and refuses newer ones. */
+const SCHEMA_VERSION = 1;
+/** In application_id, 'SPQ1': a database of somebody else is not written to. */
+const APPLICATION_ID = 0x53505131;
+
+/** For another process that reads; a writer cannot be in the way, it would hold the lock. */
+const BUSY_TIMEOUT_MS = 5000;
+/** Pages (4 KiB) in the write-ahead log before it is copied back: fewer, larger checkpoints than SQLite's 1000. */
+const CHECKPOINT_PAGES = 4000;
+const CACHE_KIB = 16_384;
+const WAL_KEPT_BYTES = 64 * 1024 * 1024;
+
+const FILE_MODE = 0o600;
+
+// `due_at` is set exactly while a row waits, so the index on it holds what can be claimed and nothing else.
+const TABLES = `
+  CREATE TABLE messages (
+    id TEXT PRIMARY KEY, accepted_at INTEGER NOT NULL, sender TEXT NOT NULL, size INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX messages_accepted ON messages (accepted_at);
+  CREATE TABLE bodies (
+    id INTEGER PRIMARY KEY, length INTEGER NOT NULL, sha256 BLOB NOT NULL, file TEXT UNIQUE, bytes BLOB,
+    CHECK ((file IS NULL) <> (bytes IS NULL))
+  ) STRICT;
+  CREATE TABLE recipients (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    message TEXT NOT NULL REFERENCES messages (id), body INTEGER NOT NULL REFERENCES bodies (id), address TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'deferred', 'bounced', 'damaged')),
+    due_at INTEGER, changed_at INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, past_dot INTEGER NOT NULL DEFAULT 0,
+    reason TEXT, needs_smtputf8 INTEGER NOT NULL, sha256 BLOB NOT NULL,
+    header BLOB NOT NULL, prefix BLOB NOT NULL, suffix BLOB NOT NULL,
+    CHECK ((due_at IS NOT NULL) = (state IN ('ready', 'deferred')))
+  ) STRICT;
+  CREATE INDEX recipients_due ON recipients (due_at, id) WHERE due_at IS NOT NULL;
+  CREATE INDEX recipients_state ON recipients (state);
+  CREATE INDEX recipients_message ON recipients (message);
+  CREATE INDEX recipients_body ON recipients (body);
+  CREATE TABLE audit_pending (last_seq INTEGER PRIMARY KEY, last_hash TEXT NOT NULL, lines BLOB NOT NULL) STRICT;
+  CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
+  INSERT INTO audit_head VALUES (1, 0, '${'0'.repeat(64)}', 0);
+  CREATE TABLE totals (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  INSERT INTO totals VALUES ('accepted', 0), ('delivered', 0), ('bounced', 0), ('removed', 0), ('ambiguous', 0), ('body_bytes', 0);
+`;
+
+/** Opens for writing, and makes the tables where the file is new. Throws `queue-newer`, `storage-failed`, `storage-full`. */
+export function openDatabase(path: string): DatabaseSync {
+  try {
+    makeFile(path);
+    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS });
+    db.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA trusted_schema = OFF;
+      PRAGMA cell_size_check = ON;
+      PRAGMA temp_store = MEMORY;
+      PRAGMA cache_size = -${CACHE_KIB};
+      PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES};
+      PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
+    `);
+    if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
+      db.exec(`BEGIN IMMEDIATE; ${TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    assertOurs(db, path);
+    return db;
+  } catch (error) {
+    throw asStorageError(error, path);
+  }
+}
+
+/** Opens beside a running relay, for reading alone. Throws `queue-newer`, `storage-failed`, `file-unreadable`. */
+export function openDatabaseReadOnly(path: string): DatabaseSync {
+  try {
+    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS });
+    assertOurs(db, path);
+    return db;
+  } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
+    throw new SealpostError('file-unreadable', { detail: path, hint: 'has the relay run here? sealpost serve makes the queue', cause });
+  }
+}
+
+/**
+ * Owns the queue until the connection closes, however the process ends: the lock is the operating system's, and kill -9 frees
+ * it. A database of its own, since an exclusive lock on the queue's would shut out the commands that read it.
+ */
+export function takeLock(path: string): DatabaseSync {
+  try {
+    makeFile(path);
+    const db = new DatabaseSync(path, { timeout: 0 });
+    db.exec('BEGIN EXCLUSIVE');
+    return db;
+  } catch (cause) {
+    if (resultCode(cause) === SQLITE_BUSY) throw new SealpostError('queue-in-use', { detail: path, cause });
+    throw asStorageError(cause, path);
+  }
+}
+
+/** SQLite would make it 0644; -wal and -shm take the mode of the database. */
+function makeFile(path: string): void {
+  closeSync(openSync(path, 'a', FILE_MODE));
+}
+
+function assertOurs(db: DatabaseSync, path: string): void {
+  const application = readPragma(db, 'application_id');
+  const version = readPragma(db, 'user_version');
+  if (application !== APPLICATION_ID)
+    throw new SealpostError('storage-failed', {
+      detail: `${path} is not a sealpost queue`,
+      hint: 'let queue.sqlite name a path of its own',
+    });
+  if (version > SCHEMA_VERSION)
+    throw new SealpostError('queue-newer', { detail: `schema ${version}, this release knows ${SCHEMA_VERSION}` });
+}
+
+function readPragma(db: DatabaseSync, name: 'application_id' | 'user_version'): number {
+  return Number(db.prepare(`PRAGMA ${name}`).get()?.[name]);
+}

@@ -1,0 +1,259 @@
+/**
+ * The thread that owns the database: an fsync takes as long as the disk likes, and SMTP sessions must not wait for it.
+ *
+ * Group commit: while one transaction is being synced, requests gather; the next takes all of them, each under a savepoint,
+ * so that one that fails fails alone. Nobody is answered before COMMIT. Where COMMIT fails, all of them fail.
+ */
+import { readdirSync, unlinkSync } from 'node:fs';
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
+import { inspect } from 'node:util';
+import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
+import { SealpostError } from '../errors.ts';
+import { openAuditFile, type AuditWriter } from './audit-file.ts';
+import { BODY_NAME } from './bodies.ts';
+import { asStorageError, isUntrustworthy } from './failure.ts';
+import { listEntries, pruneStep, readStats, removeStep, retryStep } from './operator.ts';
+import type { CloseRequest, Failure, Request, WorkerMessage, WorkerStart } from './requests.ts';
+import { prepareRows, type Done, type Rows } from './rows.ts';
+import { openDatabase, takeLock } from './schema.ts';
+
+/** Requests in one transaction: enough that its sync costs each of them little, few enough that none waits long. */
+const MAX_BATCH = 256;
+
+interface OpenQueue {
+  readonly db: DatabaseSync;
+  readonly lock: DatabaseSync;
+  readonly rows: Rows;
+  readonly audit: AuditWriter;
+  readonly transactions: Transactions;
+}
+
+async function serveQueue(port: MessagePort, start: WorkerStart): Promise<void> {
+  const post = (message: WorkerMessage<unknown>, transfer: ArrayBuffer[] = []): void => port.postMessage(message, transfer);
+  let queue: OpenQueue;
+  try {
+    queue = await openQueue(start, post);
+  } catch (error) {
+    post({ kind: 'failure', id: 0, failure: asFailure(asStorageError(error, start.database)) });
+    return;
+  }
+  const unlinking = new Set<Promise<void>>();
+  const forget = (name: string): void => {
+    const done = unlink(join(start.bodies, name))
+      .catch((error: unknown) =>
+        post({ kind: 'log', level: 'warn', message: 'a body file stays until the next start', attributes: { name, error: String(error) } }),
+      )
+      .finally(() => unlinking.delete(done));
+    unlinking.add(done);
+  };
+  const close = async (id: number): Promise<void> => {
+    await queue.audit.close();
+    await Promise.all(unlinking);
+    queue.db.close();
+    queue.lock.close();
+    post({ kind: 'answer', id, answer: null });
+    port.close();
+  };
+  port.on('message', (first: Request | CloseRequest) => {
+    const batch: Request[] = [];
+    let next: Request | CloseRequest | undefined = first;
+    while (next !== undefined && next.operation !== 'close') {
+      batch.push(next);
+      next = batch.length < MAX_BATCH ? receiveMessageOnPort(port)?.message : undefined;
+    }
+    if (batch.length > 0) runBatch(queue, batch, post, forget);
+    if (next?.operation === 'close') void close(next.id);
+  });
+  post({ kind: 'answer', id: 0, answer: null });
+}
+
+async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unknown>) => void): Promise<OpenQueue> {
+  const lock = takeLock(start.lock);
+  let db: DatabaseSync | undefined;
+  try {
+    db = openDatabase(start.database);
+    const transactions = makeTransactions(db, (error) => {
+      const failure = asFailure(asStorageError(error, start.database));
+      post({ kind: 'stopped', failure });
+    });
+    const audit = await openAuditFile({
+      path: start.audit,
+      db,
+      transact: (work) => transactions.run(work),
+      log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),
+    });
+    const rows = prepareRows(db);
+    transactions.run(() => {
+      audit.stage(rows.recover(start.at).events ?? [], start.at);
+      audit.keep();
+    });
+    audit.settle(true);
+    sweep(start.bodies, rows, post);
+    return { db, lock, rows, audit, transactions };
+  } catch (error) {
+    db?.close();
+    lock.close();
+    throw error;
+  }
+}
+
+/** A body whose message never came, or whose last row went just before a crash. Other names are not ours to delete. */
+function sweep(bodies: string, rows: Rows, post: (message: WorkerMessage<unknown>) => void): void {
+  let swept = 0;
+  for (const entry of readdirSync(bodies, { withFileTypes: true })) {
+    if (!BODY_NAME.test(entry.name) || entry.isDirectory()) {
+      post({
+        kind: 'log',
+        level: 'warn',
+        message: 'something that is not a body lies in the folder of bodies',
+        attributes: { name: entry.name },
+      });
+    } else if (!rows.namesFile(entry.name)) {
+      unlinkSync(join(bodies, entry.name));
+      swept++;
+    }
+  }
+  if (swept > 0) post({ kind: 'log', level: 'info', message: 'body files without a message swept', attributes: { files: swept } });
+}
+
+type Transactions = ReturnType<typeof makeTransactions>;
+
+/** `onStop` is called once, with the failure after which nothing more is written (an fsync that failed cannot be repeated). */
+function makeTransactions(db: DatabaseSync, onStop: (error: unknown) => void) {
+  const begin = db.prepare('BEGIN IMMEDIATE');
+  const commit = db.prepare('COMMIT');
+  const rollback = db.prepare('ROLLBACK');
+  const savepoint = db.prepare('SAVEPOINT request');
+  const release = db.prepare('RELEASE request');
+  const undo = db.prepare('ROLLBACK TO request');
+  let stopped: unknown;
+  return {
+    /** Throws where `work` or the commit failed; then nothing of it holds. */
+    run(work: () => void): void {
+      if (stopped !== undefined) throw stopped;
+      try {
+        begin.run();
+        work();
+        commit.run();
+      } catch (error) {
+        if (isUntrustworthy(error)) {
+          stopped = error;
+          onStop(error);
+        }
+        // SQLite has rolled back by itself after some failures.
+        if (db.isTransaction) rollback.run();
+        throw error;
+      }
+    },
+    /** Inside `run`: `work` alone, or nothing of it. Answers the error; throws where the whole transaction is lost. */
+    alone<T>(work: () => T): { readonly done: T } | { readonly error: unknown } {
+      savepoint.run();
+      try {
+        const done = work();
+        release.run();
+        return { done };
+      } catch (error) {
+        if (isUntrustworthy(error) || !db.isTransaction) throw error;
+        undo.run();
+        release.run();
+        return { error };
+      }
+    },
+  };
+}
+
+type Post = (message: WorkerMessage<unknown>, transfer?: ArrayBuffer[]) => void;
+
+function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forget: (name: string) => void): void {
+  const { audit, transactions } = queue;
+  const outcomes: ({ readonly done: Done<unknown> } | { readonly error: unknown })[] = [];
+  try {
+    transactions.run(() => {
+      for (const request of batch) {
+        outcomes.push(
+          transactions.alone(() => {
+            const done = execute(queue, request);
+            if (done.events !== undefined) audit.stage(done.events, request.at);
+            return done;
+          }),
+        );
+      }
+      audit.keep();
+    });
+  } catch (error) {
+    audit.settle(false);
+    const failure = asFailure(asStorageError(error, 'the data folder'));
+    for (const { id } of batch) post({ kind: 'failure', id, failure });
+    return;
+  }
+  audit.settle(true);
+  for (const [index, { id }] of batch.entries()) {
+    const outcome = outcomes[index];
+    if (outcome === undefined || 'error' in outcome) {
+      post({ kind: 'failure', id, failure: asFailure(asStorageError(outcome?.error, 'the data folder')) });
+    } else {
+      post({ kind: 'answer', id, answer: outcome.done.answer }, buffersOf(outcome.done.answer));
+      outcome.done.gone?.forEach(forget);
+    }
+  }
+}
+
+function execute(queue: OpenQueue, request: Request): Done<unknown> {
+  const { db, rows, audit } = queue;
+  const { at } = request;
+  switch (request.operation) {
+    case 'enqueue':
+      if (!audit.hasRoom()) throw new SealpostError('audit-failed');
+      return rows.enqueue(request.ask.message, request.ask.events);
+    case 'claim':
+      return rows.claim(request.ask.now, request.ask.limit, at);
+    case 'nextDue':
+      return rows.nextDue();
+    case 'bodyBytes':
+      return rows.bodyBytes(request.ask);
+    case 'passDot':
+      return rows.passDot(request.ask);
+    case 'settle':
+      return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, at);
+    case 'record':
+      return { answer: null, events: request.ask };
+    case 'retry':
+      return retryStep(db, request.ask, at);
+    case 'remove':
+      return removeStep(db, rows, request.ask);
+    case 'prune':
+      return pruneStep(db, rows, request.ask);
+    case 'list':
+      return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
+    case 'stats':
+      return { answer: readStats(db) };
+    case 'auditHead':
+      return { answer: audit.head() };
+    default:
+      return unknownOperation(request);
+  }
+}
+
+function unknownOperation(request: never): never {
+  throw new SealpostError('internal', { detail: 'the queue was asked what it does not know', cause: request });
+}
+
+/** The octets of claimed rows move to the other thread, they are not copied. */
+function buffersOf(answer: unknown): ArrayBuffer[] {
+  const rows: readonly unknown[] = Array.isArray(answer) ? answer : [{ bytes: answer }];
+  return rows
+    .flatMap((row): unknown[] => (typeof row === 'object' && row !== null ? Object.values(row) : []))
+    .filter((value) => value instanceof Uint8Array)
+    .map((bytes) => bytes.buffer)
+    .filter((buffer) => buffer instanceof ArrayBuffer);
+}
+
+function asFailure(error: SealpostError): Failure {
+  const hint = error.hint;
+  return { code: error.code, detail: error.detail, hint, cause: inspect(error.cause ?? error) };
+}
+
+const start: WorkerStart = workerData;
+if (parentPort !== null) await serveQueue(parentPort, start);

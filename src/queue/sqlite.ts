@@ -1,0 +1,308 @@
+/**
+ * The queue on SQLite: the main thread's face. Rows and audit events belong to a worker (sqlite-worker.ts), bodies are written
+ * and read here. Everything the worker is asked at one time shares a commit.
+ */
+import { createHash } from 'node:crypto';
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Logger } from 'pino';
+import type { AuditHead } from '../audit.ts';
+import { SealpostError } from '../errors.ts';
+import { checkInlineBody, damaged, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
+import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
+import type { Lease, NewMessage, QueueStore } from './queue.ts';
+import type {
+  Failure,
+  LeasedRow,
+  Operation,
+  Operations,
+  Step,
+  StoredMessage,
+  StoredRecipient,
+  WorkerMessage,
+  WorkerStart,
+} from './requests.ts';
+
+/** Above it a file is cheaper: a body in rows is written twice, to the write-ahead log and to the database. */
+const INLINE_LIMIT = 128 * 1024;
+/** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
+const RESERVE_BYTES = 64 * 1024 * 1024;
+/** How long an answer about free room is believed. */
+const ROOM_ASKED_EVERY_MS = 1000;
+
+export interface SqliteQueueOptions {
+  /** Absolute paths: queuePaths() makes them. */
+  readonly database: string;
+  readonly bodies: string;
+  readonly audit: string;
+  readonly lock: string;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+  /** Octets; bodies above it become files. */
+  readonly inlineLimit?: number;
+  /** Octets kept free on the file system. */
+  readonly reserveBytes?: number;
+  /** Called once when the queue can store nothing any more: the relay must stop taking mail and be started again. */
+  readonly onFailure?: (error: SealpostError) => void;
+}
+
+/**
+ * Takes the lock, opens or makes the database, mends the audit file, frees leases of a relay that died, sweeps orphaned bodies.
+ * Throws `queue-in-use`, `queue-newer`, `audit-broken`, `audit-failed`, `data-folder-unsafe`, `storage-failed`, `storage-full`.
+ */
+export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore & { auditHead(): Promise<AuditHead> }> {
+  const { database, bodies, audit, lock, now, log } = options;
+  await ensurePrivateFolder(dirname(database));
+  await ensurePrivateFolder(bodies);
+  for (const file of [database, `${database}-wal`, `${database}-shm`, lock, audit]) await assertPrivateFile(file);
+
+  const latch = makeLatch(options);
+  const thread = startThread({ database, bodies, audit, lock, at: now() }, { now, log, stop: (error) => latch.stop(error) });
+  await thread.opened;
+
+  const leases = new Map<number, LeasedRow>();
+  const folder: BodyFolder = {
+    path: bodies,
+    inlineLimit: options.inlineLimit ?? INLINE_LIMIT,
+    assertRoom: makeRoomCheck(bodies, options.reserveBytes ?? RESERVE_BYTES, now, () => latch.assertOpen()),
+    onSyncFailure: (error) => latch.stop(error),
+    unclaimed: new Set(),
+  };
+  const steps = async (step: (from: number) => Promise<Step>): Promise<number> => {
+    let changed = 0;
+    for (let from: number | null = 0; from !== null;) {
+      const done: Step = await step(from);
+      changed += done.changed;
+      from = done.next;
+    }
+    return changed;
+  };
+
+  return {
+    newBody: () => makeBodyWriter(folder),
+    async enqueue(message, events) {
+      await folder.assertRoom();
+      try {
+        await thread.ask('enqueue', { message: asStored(message), events });
+      } catch (error) {
+        // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
+        if (latch.failed()) claimFiles(message, folder.unclaimed);
+        throw error;
+      }
+      claimFiles(message, folder.unclaimed);
+    },
+    async claim(now, limit) {
+      const rows = await thread.ask('claim', { now, limit });
+      for (const row of rows) leases.set(row.row, row);
+      return rows.map(asLease);
+    },
+    async nextDue() {
+      return (await thread.ask('nextDue', null)) ?? undefined;
+    },
+    read: (lease) => readLeased(leases.get(lease.row), bodies, (body) => thread.ask('bodyBytes', body)),
+    async passDot(lease) {
+      await thread.ask('passDot', lease.row);
+    },
+    async settle(lease, outcome, events) {
+      await thread.ask('settle', { row: lease.row, outcome, events });
+      leases.delete(lease.row);
+    },
+    async record(events) {
+      await thread.ask('record', events);
+    },
+    retry: (filter, now, operator) => steps((from) => thread.ask('retry', { filter, now, operator, from })),
+    remove: (filter, operator) => steps((from) => thread.ask('remove', { filter, operator, from })),
+    prune: (before) => steps((from) => thread.ask('prune', { before, from })),
+    list: (filter, limit) => thread.ask('list', { filter, limit }),
+    stats: () => thread.ask('stats', null),
+    auditHead: () => thread.ask('auditHead', null),
+    close: () => thread.close(),
+  };
+}
+
+/** Once something that was to be durable may not be, no later success can be believed: the queue stays stopped. */
+function makeLatch(options: SqliteQueueOptions) {
+  let failure: SealpostError | undefined;
+  return {
+    failed: (): boolean => failure !== undefined,
+    assertOpen(): void {
+      if (failure !== undefined) throw failure;
+    },
+    stop(error: SealpostError): void {
+      if (failure !== undefined) return;
+      failure = error;
+      options.log.error({ code: error.code, err: error.cause }, 'the queue cannot be written any more and takes no mail');
+      options.onFailure?.(error);
+    },
+  };
+}
+
+function makeRoomCheck(path: string, reserve: number, now: () => number, assertOpen: () => void): () => Promise<void> {
+  let askedAt = -Infinity;
+  let enough = true;
+  return async () => {
+    assertOpen();
+    if (Math.abs(now() - askedAt) >= ROOM_ASKED_EVERY_MS) {
+      askedAt = now();
+      try {
+        const { bavail, bsize } = await statfs(path);
+        enough = bavail * bsize >= reserve;
+      } catch (cause) {
+        throw new SealpostError('storage-failed', { cause });
+      }
+    }
+    if (!enough) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });
+  };
+}
+
+/** What a row's checksum covers: the address too, since a flipped bit there would send the message to somebody else. */
+function sealedHash(row: Pick<StoredRecipient, 'address' | 'header' | 'prefix' | 'suffix'>): Buffer {
+  return createHash('sha256').update(row.address).update('\0').update(row.header).update(row.prefix).update(row.suffix).digest();
+}
+
+function asStored(message: NewMessage): StoredMessage {
+  const { id, acceptedAt, sender, size } = message;
+  return {
+    id,
+    acceptedAt,
+    sender,
+    size,
+    bodies: message.bodies.map(({ length, sha256, content }) => ({
+      length,
+      sha256: alone(sha256),
+      bytes: content.kind === 'inline' ? alone(content.bytes) : null,
+      file: content.kind === 'file' ? content.name : null,
+    })),
+    recipients: message.recipients.map((one) => ({
+      address: one.address,
+      body: one.body,
+      header: alone(one.header),
+      prefix: alone(one.prefix),
+      suffix: alone(one.suffix),
+      sha256: alone(sealedHash(one)),
+      needsSmtputf8: one.needsSmtputf8,
+    })),
+  };
+}
+
+/** In an array of its own: to clone a Buffer is to clone the pool behind it. */
+const alone = (bytes: Buffer): Uint8Array => (bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes));
+
+const view = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+
+function asLease(row: LeasedRow): Lease {
+  return {
+    row: row.row,
+    queueId: row.queueId,
+    acceptedAt: row.acceptedAt,
+    sender: row.sender,
+    recipient: row.address,
+    needsSmtputf8: row.needsSmtputf8,
+    attempts: row.attempts,
+    header: view(row.header),
+    prefix: view(row.prefix),
+    suffix: view(row.suffix),
+    bodyLength: row.bodyLength,
+  };
+}
+
+function claimFiles(message: NewMessage, unclaimed: Set<string>): void {
+  for (const { content } of message.bodies) if (content.kind === 'file') unclaimed.delete(content.name);
+}
+
+async function* readLeased(
+  row: LeasedRow | undefined,
+  bodies: string,
+  inlineBytes: (body: number) => Promise<Uint8Array | null>,
+): AsyncGenerator<Buffer> {
+  if (row === undefined) throw new SealpostError('internal', { detail: 'a row that is not leased cannot be read' });
+  if (!sealedHash(row).equals(row.sha256)) throw damaged('its header or recipient part does not fit its checksum');
+  const expected = { length: row.bodyLength, sha256: row.bodySha256 };
+  if (row.bodyFile !== null) yield* readBodyFile(bodies, row.bodyFile, expected);
+  else yield checkInlineBody(await inlineBytes(row.body), expected);
+}
+
+interface Waiting {
+  readonly resolve: (answer: never) => void;
+  readonly reject: (error: SealpostError) => void;
+}
+
+interface ThreadOptions {
+  readonly now: () => number;
+  readonly log: Logger;
+  readonly stop: (error: SealpostError) => void;
+}
+
+/** The worker and the requests that wait for it. */
+function startThread(start: WorkerStart, { now, log, stop }: ThreadOptions) {
+  // From source it is a .ts file, from dist a .js one.
+  const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './sqlite-worker.ts' : './sqlite-worker.js', import.meta.url), {
+    workerData: start,
+  });
+  const waiting = new Map<number, Waiting>();
+  let lastId = 0;
+  let ended = false;
+  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  const fail = (cause: unknown): void => {
+    const error = new SealpostError('storage-failed', { cause });
+    if (!ended) stop(error);
+    ended = true;
+    for (const [id, { reject }] of waiting) {
+      waiting.delete(id);
+      reject(error);
+    }
+  };
+  worker.on('error', fail);
+  worker.once('exit', () => fail(new Error('the thread of the queue has ended')));
+  worker.on('message', (message: WorkerMessage) => {
+    switch (message.kind) {
+      case 'answer':
+      case 'failure': {
+        const request = waiting.get(message.id);
+        waiting.delete(message.id);
+        if (message.kind === 'answer') request?.resolve(message.answer);
+        else request?.reject(fromFailure(message.failure));
+        return;
+      }
+      case 'log':
+        log[message.level](message.attributes, message.message);
+        return;
+      case 'stopped':
+        stop(fromFailure(message.failure));
+        return;
+    }
+  });
+  const expect = <Answer>(id: number): Promise<Answer> => new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+  const send = <Answer>(content: { readonly operation: string; readonly ask?: unknown; readonly at?: number }): Promise<Answer> => {
+    if (ended) return Promise.reject(new SealpostError('storage-failed', { detail: 'the queue is closed' }));
+    const answer = expect<Answer>(++lastId);
+    worker.postMessage({ ...content, id: lastId }, []);
+    return answer;
+  };
+  return {
+    opened: expect<null>(0).catch(async (error: unknown) => {
+      ended = true;
+      await exited;
+      throw error;
+    }),
+    ask: <O extends Operation>(operation: O, ask: Operations[O]['ask']): Promise<Operations[O]['answer']> =>
+      send({ operation, ask, at: now() }),
+    async close(): Promise<void> {
+      if (ended) return;
+      const closed = send<null>({ operation: 'close' });
+      ended = true;
+      await closed;
+      await exited;
+    },
+  };
+}
+
+function fromFailure({ code, detail, hint, cause }: Failure): SealpostError {
+  return new SealpostError(code, {
+    ...(detail === undefined ? {} : { detail }),
+    ...(hint === undefined ? {} : { hint }),
+    cause: new Error(cause),
+  });
+}
