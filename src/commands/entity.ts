@@ -45,7 +45,13 @@ const printable = (text: string): string => text.replace(/(?![\n\t])[\p{Cc}\u202
 
 /** The last part of a name, without what a file system or a terminal would take for something else. */
 function fileName(name: string, index: number): string {
-  const last = printable(name).split(/[\\/]/).pop()?.replace(/[\n\t]/g, ' ').replace(/^\.+/, '').slice(0, 120) ?? '';
+  const last =
+    printable(name)
+      .split(/[\\/]/)
+      .pop()
+      ?.replace(/[\n\t]/g, ' ')
+      .replace(/^\.+/, '')
+      .slice(0, 120) ?? '';
   return last.trim() === '' ? `attachment-${index + 1}` : last;
 }
 
@@ -53,6 +59,7 @@ export function showEntity({ outside, inside, text, attachments }: ReadEntity): 
   const lines = [...outside];
   if (inside.length > 0) lines.push(...inside.map((line) => `${line}   (was under the seal)`));
   lines.push('', ...text.replace(/\n+$/, '').split('\n'));
-  if (attachments.length > 0) lines.push('', ...attachments.map(({ name, type, content }) => `[${name}, ${type}, ${content.length} octets]`));
+  if (attachments.length > 0)
+    lines.push('', ...attachments.map(({ name, type, content }) => `[${name}, ${type}, ${content.length} octets]`));
   return `${lines.join('\n')}\n`;
 }
