@@ -153,6 +153,32 @@ export const errorTable = {
   ),
   'relay-not-running': row(451, '4.3.0', 'no relay is running on this data folder', 'start it: sealpost serve'),
 
+  // The upstream.
+  'upstream-unreachable': row(
+    451,
+    '4.4.1',
+    'the upstream cannot be reached',
+    'is it running, and do host and port under upstream fit? sealpost goes on trying',
+  ),
+  'upstream-lost': row(
+    451,
+    '4.4.2',
+    'the conversation with the upstream broke off',
+    'the log of the upstream may say why; sealpost tries again',
+  ),
+  'upstream-silent': row(
+    451,
+    '4.4.2',
+    'the upstream did not answer in time',
+    'it is overloaded, or something between drops packets; sealpost tries again',
+  ),
+  'upstream-protocol': row(
+    451,
+    '4.5.0',
+    'the upstream does not speak SMTP as it should',
+    'does the port under upstream belong to a mail server? sealpost tries again',
+  ),
+
   // The operator's side.
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
