@@ -73,7 +73,11 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
 
-    const control = await serveControl({ socket: paths.socket, handlers: controlHandlers(queue, scheduler.wake.bind(scheduler), now), log });
+    const control = await serveControl({
+      socket: paths.socket,
+      handlers: controlHandlers(queue, scheduler.wake.bind(scheduler), now),
+      log,
+    });
     undo.push(() => control.close());
 
     const path = makePath({

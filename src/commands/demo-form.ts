@@ -2,7 +2,13 @@
 import { deflateSync, crc32 } from 'node:zlib';
 
 /** Words that stand in the clear mail and may stand nowhere behind the relay. */
-export const secrets = ['Kopfschmerzen seit dem Unfall', 'Grüße, Jürgen', 'intake-4711.pdf', 'Neue Anmeldung: Jürgen Müller', 'X-Patient-Number: 4711'] as const;
+export const secrets = [
+  'Kopfschmerzen seit dem Unfall',
+  'Grüße, Jürgen',
+  'intake-4711.pdf',
+  'Neue Anmeldung: Jürgen Müller',
+  'X-Patient-Number: 4711',
+] as const;
 
 const BOUNDARY = 'form-8c1f';
 
@@ -21,8 +27,15 @@ export function formMail(to: string, cc: string, bcc: string): string {
     `--${BOUNDARY}`,
     `Content-Type: multipart/alternative; boundary="${BOUNDARY}-text"`,
     '',
-    ...part(`${BOUNDARY}-text`, 'text/plain; charset=utf-8', '8bit', ['Name: Jürgen Müller', 'Kopfschmerzen seit dem Unfall, bitte um Rückruf.', '', 'Grüße, Jürgen']),
-    ...part(`${BOUNDARY}-text`, 'text/html; charset=utf-8', '8bit', ['<h1>Anmeldung</h1><p>Kopfschmerzen seit dem Unfall, bitte um <b>Rückruf</b>.</p>']),
+    ...part(`${BOUNDARY}-text`, 'text/plain; charset=utf-8', '8bit', [
+      'Name: Jürgen Müller',
+      'Kopfschmerzen seit dem Unfall, bitte um Rückruf.',
+      '',
+      'Grüße, Jürgen',
+    ]),
+    ...part(`${BOUNDARY}-text`, 'text/html; charset=utf-8', '8bit', [
+      '<h1>Anmeldung</h1><p>Kopfschmerzen seit dem Unfall, bitte um <b>Rückruf</b>.</p>',
+    ]),
     `--${BOUNDARY}-text--`,
     '',
     ...part(BOUNDARY, 'application/pdf; name="intake-4711.pdf"', 'base64', base64Lines(pdf('Intake form 4711'))),
@@ -57,7 +70,9 @@ function pdf(text: string): Buffer {
   });
   const size = objects.length + 1;
   const start = out.length;
-  return Buffer.from(`${out}xref\n0 ${size}\n0000000000 65535 f \n${offsets.join('')}trailer\n<< /Size ${size} /Root 1 0 R >>\nstartxref\n${start}\n%%EOF\n`);
+  return Buffer.from(
+    `${out}xref\n0 ${size}\n0000000000 65535 f \n${offsets.join('')}trailer\n<< /Size ${size} /Root 1 0 R >>\nstartxref\n${start}\n%%EOF\n`,
+  );
 }
 
 /** A grey-scale picture with a wave, as a signature field would give. */
