@@ -1,0 +1,84 @@
+/**
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load`.
+ * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { argv } from 'node:process';
+import { pino } from 'pino';
+import { queuePaths } from '../../src/queue/paths.ts';
+import type { Lease, QueueStore } from '../../src/queue/queue.ts';
+import { openSqliteQueue } from '../../src/queue/sqlite.ts';
+
+const [, , folder = '', mode = ''] = argv;
+const LARGE = 200_000;
+
+/** Synchronous: what was said is out before the next step can kill us. */
+const say = (line: string): unknown => writeSync(1, `${line}\n`);
+
+const log = pino({}, { write: (line: string) => writeSync(2, line) });
+const paths = queuePaths(join(folder, 'queue.sqlite'), join(folder, 'audit.jsonl'));
+const store = await openSqliteQueue({ ...paths, now: Date.now, log, reserveBytes: 0 });
+
+async function accept(id: string, octets: number): Promise<string> {
+  const bytes = randomBytes(octets);
+  const writer = store.newBody();
+  try {
+    for (let at = 0; at < octets; at += 65_536) await writer.write(bytes.subarray(at, at + 65_536));
+    const body = await writer.finish();
+    const part = {
+      body: 0,
+      header: Buffer.from(`X: ${id}\r\n\r\n`),
+      prefix: Buffer.from('prefix'),
+      suffix: Buffer.alloc(0),
+      needsSmtputf8: false,
+    };
+    const recipients = [{ address: `${id}@x.example`, ...part }];
+    await store.enqueue({ id, acceptedAt: Date.now(), sender: '', size: octets, bodies: [body], recipients }, [
+      { event: 'accepted', queue_id: id },
+    ]);
+    return createHash('sha256').update(bytes).digest('hex');
+  } catch (error) {
+    await writer.discard();
+    throw error;
+  }
+}
+
+async function deliver(queue: QueueStore, lease: Lease): Promise<void> {
+  let octets = 0;
+  for await (const bytes of queue.read(lease)) octets += bytes.length;
+  if (octets !== lease.bodyLength) throw new Error('a body has another length');
+  await queue.passDot(lease);
+  await queue.settle(lease, { kind: 'delivered' }, [{ event: 'delivered', queue_id: lease.queueId }]);
+  say(`delivered ${lease.queueId}`);
+}
+
+async function round(): Promise<void> {
+  await accept('small', 100);
+  await accept('large', LARGE);
+  for (const lease of await store.claim(Date.now(), 10)) await deliver(store, lease);
+  await store.close();
+}
+
+/** Twelve messages, small and large, a few at a time, every third delivered; a refusal is said and the rest goes on. */
+async function load(): Promise<void> {
+  const prefix = randomBytes(4).toString('hex');
+  await Promise.all(
+    [0, 1, 2].map(async (lane) => {
+      for (let index = 0; index < 4; index++) {
+        const id = `${prefix}-${lane}-${index}`;
+        try {
+          say(`accepted ${id} ${await accept(id, index % 2 === 0 ? 500 : LARGE)}`);
+          if (index === 2) for (const lease of await store.claim(Date.now(), 1)) await deliver(store, lease);
+        } catch (error) {
+          say(`refused ${id} ${error instanceof Error && 'code' in error ? String(error.code) : String(error)}`);
+        }
+      }
+    }),
+  );
+  await store.close();
+  say('closed');
+}
+
+await (mode === 'round' ? round() : load());

@@ -1,0 +1,103 @@
+/** A data folder of its own for one test, a clock that the test moves, and messages to put in. */
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { pino } from 'pino';
+import type { AuditEvent } from '../../src/audit.ts';
+import { queuePaths, type QueuePaths } from '../../src/queue/paths.ts';
+import type { Lease, NewMessage, QueueStore } from '../../src/queue/queue.ts';
+import { openSqliteQueue, type SqliteQueueOptions } from '../../src/queue/sqlite.ts';
+
+export const START = Date.UTC(2026, 0, 1);
+
+export interface Site {
+  readonly paths: QueuePaths;
+  /** What the queue logged, a JSON line each. */
+  readonly logged: string[];
+  readonly clock: { now: number };
+  open(options?: Partial<SqliteQueueOptions>): ReturnType<typeof openSqliteQueue>;
+}
+
+/** Closes what it opened and removes the folder when the test ends. */
+export async function makeSite(t: TestContext): Promise<Site> {
+  const root = await mkdtemp(join(tmpdir(), 'sealpost-queue-'));
+  const paths = queuePaths(join(root, 'data', 'queue.sqlite'), join(root, 'data', 'audit.jsonl'));
+  const logged: string[] = [];
+  const log = pino({}, { write: (line: string) => logged.push(line) });
+  const clock = { now: START };
+  const opened: QueueStore[] = [];
+  t.after(async () => {
+    for (const store of opened) await store.close();
+    await rm(root, { recursive: true, force: true });
+  });
+  return {
+    paths,
+    logged,
+    clock,
+    async open(options = {}) {
+      const store = await openSqliteQueue({ ...paths, now: () => clock.now, log, ...options });
+      opened.push(store);
+      return store;
+    },
+  };
+}
+
+export interface Put {
+  readonly id: string;
+  readonly octets?: number;
+  readonly recipients?: readonly string[];
+  readonly events?: readonly AuditEvent[];
+}
+
+export interface Stored {
+  readonly message: NewMessage;
+  readonly ciphertext: Buffer;
+}
+
+/** Writes a body in uneven pieces and enqueues it for each recipient. */
+export async function put(store: QueueStore, { id, octets = 100, recipients = ['anna@clinic.example'], events }: Put): Promise<Stored> {
+  const ciphertext = randomBytes(octets);
+  const writer = store.newBody();
+  for (let at = 0; at < octets; at += 30_011) await writer.write(ciphertext.subarray(at, at + 30_011));
+  const body = await writer.finish();
+  const message: NewMessage = {
+    id,
+    acceptedAt: START,
+    sender: 'form@clinic.example',
+    size: octets,
+    bodies: [body],
+    recipients: recipients.map((address) => ({
+      address,
+      body: 0,
+      header: Buffer.from(`To: <${address}>\r\n\r\n`),
+      prefix: randomBytes(300),
+      suffix: randomBytes(18),
+      needsSmtputf8: false,
+    })),
+  };
+  await store.enqueue(message, events ?? [{ event: 'accepted', queue_id: id }]);
+  return { message, ciphertext };
+}
+
+export async function readAll(store: QueueStore, lease: Lease): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const part of store.read(lease)) parts.push(part);
+  return Buffer.concat(parts);
+}
+
+/** The only row that is due. */
+export async function claimOne(store: QueueStore, now = START): Promise<Lease> {
+  const [lease, ...others] = await store.claim(now, 2);
+  assert.ok(lease !== undefined && others.length === 0, 'exactly one row is due');
+  return lease;
+}
+
+export const hasCode =
+  (code: string) =>
+  (error: unknown): boolean => {
+    assert.equal(error instanceof Error && 'code' in error ? error.code : error, code, String(error));
+    return true;
+  };

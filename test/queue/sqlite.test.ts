@@ -1,0 +1,333 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { execPath } from 'node:process';
+import { DatabaseSync } from 'node:sqlite';
+import { test, type TestContext } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { chainLine, readLink, verifyAudit, type AuditHead } from '../../src/audit.ts';
+import { readAuditHead } from '../../src/queue/operator.ts';
+import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
+import { claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
+import { storeSuite } from './store-suite.ts';
+
+storeSuite('sqlite', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  return {
+    store,
+    // Closing changes no row: a lease stays a lease.
+    reopen: async () => {
+      await store.close();
+      return site.open();
+    },
+  };
+});
+
+const LARGE = 300_000;
+/** A relay's use of the queue in a process of its own. */
+const childScript = fileURLToPath(new URL('./child.ts', import.meta.url));
+
+const bodyFile = (site: Site): string => {
+  const [name] = readdirSync(site.paths.bodies);
+  assert.ok(name !== undefined);
+  return join(site.paths.bodies, name);
+};
+
+/** Changes the database behind the closed store's back. */
+function tamper(site: Site, sql: string): void {
+  const db = new DatabaseSync(site.paths.database);
+  db.exec(sql);
+  db.close();
+}
+
+test('files are 0600, folders 0700, whatever the umask', async (t) => {
+  const site = await makeSite(t);
+  const before = process.umask(0);
+  t.after(() => process.umask(before));
+  const store = await site.open();
+  await put(store, { id: 'q1', octets: LARGE });
+  const { folder, database, bodies, lock, audit } = site.paths;
+  const modes = [folder, bodies, database, `${database}-wal`, `${database}-shm`, lock, audit, bodyFile(site)].map((path) =>
+    (statSync(path).mode & 0o777).toString(8),
+  );
+  assert.deepEqual(modes, ['700', '700', '600', '600', '600', '600', '600', '600']);
+});
+
+test('a second instance on the same folder is refused, and let in when the first has closed', async (t) => {
+  const site = await makeSite(t);
+  const first = await site.open();
+  await assert.rejects(site.open(), hasCode('queue-in-use'));
+  await put(first, { id: 'q1' });
+  await first.close();
+  const second = await site.open();
+  assert.equal((await second.stats()).states.ready, 1);
+});
+
+test('a queue of a newer release, or the database of something else, is not touched', async (t) => {
+  const site = await makeSite(t);
+  await (await site.open()).close();
+  tamper(site, 'PRAGMA user_version = 99');
+  await assert.rejects(site.open(), hasCode('queue-newer'));
+  tamper(site, 'PRAGMA user_version = 1; PRAGMA application_id = 7');
+  await assert.rejects(site.open(), hasCode('storage-failed'));
+});
+
+const bodyDamages: Record<string, (path: string) => void> = {
+  'one flipped bit': (path) => {
+    const bytes = readFileSync(path);
+    bytes.writeUInt8(bytes.readUInt8(LARGE - 5) ^ 1, LARGE - 5);
+    writeFileSync(path, bytes);
+  },
+  'a cut end': (path) => truncateSync(path, LARGE - 1),
+  'octets behind the end': (path) => truncateSync(path, LARGE + 1),
+  zeros: (path) => writeFileSync(path, Buffer.alloc(LARGE)),
+  'no file': (path) => rmSync(path),
+  'a symbolic link to the same octets (A36)': (path) => {
+    renameSync(path, `${path}.moved`);
+    symlinkSync(`${path}.moved`, path);
+  },
+  'a file open to others (A36)': (path) => chmodSync(path, 0o644),
+  'a FIFO (A36)': (path) => {
+    rmSync(path);
+    assert.equal(spawnSync('mkfifo', ['-m', '600', path]).status, 0);
+  },
+};
+
+for (const [damage, inflict] of Object.entries(bodyDamages)) {
+  test(`a body file with ${damage} is noticed before its end, and the rest flows (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const store = await site.open();
+    const { ciphertext } = await put(store, { id: 'q1', octets: LARGE });
+    const path = bodyFile(site);
+    inflict(path);
+    await put(store, { id: 'q2' });
+    const [damaged, whole] = await store.claim(START, 2);
+    assert.ok(damaged !== undefined && whole !== undefined);
+    let octets = 0;
+    await assert.rejects(async () => {
+      for await (const bytes of store.read(damaged)) octets += bytes.length;
+    }, hasCode('queue-item-damaged'));
+    assert.ok(octets < ciphertext.length, 'the last octets were never handed out');
+    assert.equal((await readAll(store, whole)).length, 100);
+    await store.settle(damaged, { kind: 'damaged', reason: damage }, [{ event: 'damaged', queue_id: 'q1' }]);
+    assert.equal((await store.stats()).states.damaged, 1);
+  });
+}
+
+const rowDamages: Record<string, string> = {
+  'a changed body': `UPDATE bodies SET bytes = CAST(zeroblob(100) AS BLOB)`,
+  'a cut body': `UPDATE bodies SET bytes = substr(bytes, 1, 99)`,
+  'a changed header': `UPDATE recipients SET header = CAST('To: x' AS BLOB)`,
+  'a changed prefix': `UPDATE recipients SET prefix = zeroblob(300)`,
+  'a changed suffix': `UPDATE recipients SET suffix = zeroblob(18)`,
+  'another address': `UPDATE recipients SET address = 'anna@clinic.examplf'`,
+  'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
+};
+
+for (const [damage, sql] of Object.entries(rowDamages)) {
+  test(`a row with ${damage} is noticed before its first octet (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    await put(before, { id: 'q1' });
+    await before.close();
+    tamper(site, sql);
+    const store = await site.open();
+    const lease = await claimOne(store);
+    let octets = 0;
+    await assert.rejects(async () => {
+      for await (const bytes of store.read(lease)) octets += bytes.length;
+    }, hasCode('queue-item-damaged'));
+    assert.equal(octets, 0);
+  });
+}
+
+test('start sweeps bodies that no row names, and leaves what is not a body to the operator', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  await put(before, { id: 'q1', octets: LARGE });
+  const kept = bodyFile(site);
+  const orphan = join(site.paths.bodies, '0'.repeat(32));
+  const odd = join(site.paths.bodies, 'notes.txt');
+  await before.close();
+  for (const path of [orphan, odd]) writeFileSync(path, 'x', { mode: 0o600 });
+  await site.open();
+  assert.deepEqual(readdirSync(site.paths.bodies).sort(), [kept, odd].map((path) => basename(path)).sort());
+  assert.match(site.logged.join(''), /notes\.txt/);
+});
+
+test('the file of a body goes when its last row has gone', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1', octets: LARGE });
+  await store.settle(await claimOne(store), { kind: 'delivered' }, []);
+  await store.close();
+  assert.deepEqual(readdirSync(site.paths.bodies), []);
+});
+
+test('a folder open to others, or a link in the place of a file, is refused at start (A36)', async (t) => {
+  const site = await makeSite(t);
+  await (await site.open()).close();
+  chmodSync(site.paths.folder, 0o755);
+  await assert.rejects(site.open(), hasCode('data-folder-unsafe'));
+  chmodSync(site.paths.folder, 0o700);
+  for (const path of [site.paths.database, site.paths.lock, site.paths.audit]) {
+    renameSync(path, `${path}.moved`);
+    symlinkSync(`${path}.moved`, path);
+    await assert.rejects(site.open(), hasCode('data-folder-unsafe'));
+    rmSync(path);
+    renameSync(`${path}.moved`, path);
+  }
+  await site.open();
+});
+
+test('no mail is taken while less than the reserve is free; what is queued still moves', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  await put(before, { id: 'q1' });
+  await before.close();
+  const store = await site.open({ reserveBytes: Number.MAX_SAFE_INTEGER });
+  await assert.rejects(put(store, { id: 'q2' }), hasCode('storage-full'));
+  await store.settle(await claimOne(store), { kind: 'delivered' }, []);
+  assert.equal((await store.stats()).totals.delivered, 1);
+});
+
+test('the whole queue works under the permission model, which denies fs.fsync', async (t) => {
+  const site = await makeSite(t);
+  const flags = ['--permission', '--allow-fs-read=*', `--allow-fs-write=${dirname(site.paths.folder)}`, '--allow-worker'];
+  const child = spawnSync(execPath, [...flags, childScript, site.paths.folder, 'round'], { encoding: 'utf8' });
+  assert.equal(child.status, 0, child.stderr);
+  assert.equal(child.stdout, 'delivered small\ndelivered large\n');
+  assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
+});
+
+// The audit file as the store keeps it; the chain itself is in test/audit.test.ts.
+
+const lines = (site: Site): string[] => readFileSync(site.paths.audit, 'utf8').trimEnd().split('\n');
+
+test('events of many concurrent changes stand in the file once each, chained, numbered in the order of their commits', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  const ids = Array.from({ length: 300 }, (_, index) => `q${index}`);
+  for (let at = 0; at < ids.length; at += 100) {
+    await Promise.all(ids.slice(at, at + 100).map((id) => put(store, { id })));
+    // Longer than the writer waits, so that it appends while others commit.
+    await setTimeout(120);
+  }
+  await store.close();
+  assert.deepEqual(await verifyAudit({ file: site.paths.audit, head: recordedHead(site) }), {
+    kind: 'whole',
+    head: recordedHead(site),
+    beyond: 0,
+  });
+  assert.deepEqual(
+    lines(site)
+      .map((line) => String(/"queue_id":"(q\d+)"/.exec(line)?.[1]))
+      .sort(),
+    ids.sort(),
+  );
+});
+
+function recordedHead(site: Site): AuditHead {
+  const db = openDatabaseReadOnly(site.paths.database);
+  const head = readAuditHead(db);
+  db.close();
+  return head;
+}
+
+test('a request that fails leaves no event, neither its own nor a gap', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await Promise.allSettled([
+    put(store, { id: 'q1' }),
+    put(store, { id: 'q1' }),
+    put(store, { id: 'q2', events: [{ event: 'accepted', 'Not A Name': 1 }] }),
+    put(store, { id: 'q3' }),
+  ]);
+  assert.equal((await store.stats()).totals.accepted, 2);
+  await store.close();
+  assert.deepEqual(
+    lines(site).map((line) => /"queue_id":"(q\d)"/.exec(line)?.[1]),
+    ['q1', 'q3'],
+  );
+  assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
+});
+
+test('a relay that died past the dot is told of once, with the id and the recipient', async (t) => {
+  const site = await makeSite(t);
+  const first = await site.open();
+  await put(first, { id: 'q1' });
+  await first.passDot(await claimOne(first));
+  await first.close();
+  await (await site.open()).close();
+  await (await site.open()).close();
+  const told = lines(site).filter((line) => line.includes('"ambiguous"'));
+  assert.equal(told.length, 1);
+  assert.match(String(told[0]), /"queue_id":"q1","recipient":"anna@clinic\.example"/);
+});
+
+/** A site with three lines in its file, closed. */
+async function withThreeLines(t: TestContext): Promise<Site> {
+  const site = await makeSite(t);
+  const store = await site.open();
+  for (const id of ['q1', 'q2', 'q3']) await put(store, { id });
+  await store.close();
+  return site;
+}
+
+for (const tail of ['{"seq":4,"time":"20', '\0\0\0\0\0\0\0\0', 'half a line\nand more']) {
+  test(`a torn tail is mended at start: ${JSON.stringify(tail)}`, async (t) => {
+    const site = await withThreeLines(t);
+    appendFileSync(site.paths.audit, tail);
+    const store = await site.open();
+    await put(store, { id: 'q4' });
+    await store.close();
+    assert.equal(lines(site).length, 4);
+    assert.equal((await verifyAudit({ file: site.paths.audit, head: recordedHead(site) })).kind, 'whole');
+  });
+}
+
+test('lines that were appended but not recorded when the relay died are not written twice', async (t) => {
+  const site = await withThreeLines(t);
+  const [, , third = ''] = lines(site);
+  const { hash } = recordedHead(site);
+  const db = new DatabaseSync(site.paths.database);
+  db.prepare('INSERT INTO audit_pending VALUES (3, ?, ?)').run(hash, Buffer.from(`${third}\n`));
+  const second = readLink(Buffer.from(String(lines(site)[1])));
+  db.prepare('UPDATE audit_head SET seq = 2, hash = ?, bytes = bytes - ?').run(String(second?.hash), third.length + 1);
+  db.close();
+  await (await site.open()).close();
+  assert.equal(lines(site).length, 3);
+  assert.equal((await verifyAudit({ file: site.paths.audit, head: recordedHead(site) })).kind, 'whole');
+});
+
+const breaks: Record<string, (site: Site) => void> = {
+  'is gone': (site) => rmSync(site.paths.audit),
+  'lost its last line': (site) => writeFileSync(site.paths.audit, `${lines(site).slice(0, 2).join('\n')}\n`),
+  'has another last line': (site) => writeFileSync(site.paths.audit, readFileSync(site.paths.audit, 'utf8').replace('q3', 'q9')),
+  'goes on behind the database': (site) => {
+    const { seq, hash, bytes } = recordedHead(site);
+    appendFileSync(site.paths.audit, chainLine({ seq, hash, bytes }, { event: 'removed', queue_id: 'q1' }, START).line);
+  },
+};
+
+for (const [what, inflict] of Object.entries(breaks)) {
+  test(`start is refused where the audit file ${what}`, async (t) => {
+    const site = await withThreeLines(t);
+    inflict(site);
+    await assert.rejects(site.open(), hasCode('audit-broken'));
+  });
+}

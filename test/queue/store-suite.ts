@@ -1,0 +1,200 @@
+/** What the relay relies on in every store, whatever keeps the rows. */
+import assert from 'node:assert/strict';
+import { describe, test, type TestContext } from 'node:test';
+import type { QueueStore } from '../../src/queue/queue.ts';
+import { claimOne, hasCode, put, readAll, START } from './site.ts';
+
+export interface StoreUnderTest {
+  readonly store: QueueStore;
+  /** Ends the process that owns the store as a crash would, and opens it anew. */
+  reopen(): Promise<QueueStore>;
+}
+
+const HOUR = 3_600_000;
+const deferred = { kind: 'deferred', dueAt: START + HOUR, reason: '451 later' } as const;
+const bounced = { kind: 'bounced', reason: '550 5.1.1 no such user' } as const;
+
+export function storeSuite(name: string, makeStore: (t: TestContext) => Promise<StoreUnderTest>): void {
+  describe(`${name}: a store`, () => {
+    movements(makeStore);
+    operators(makeStore);
+  });
+}
+
+function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void {
+  for (const octets of [0, 1, 100_000, 128 * 1024, 128 * 1024 + 1, 3_000_000]) {
+    test(`gives back a body of ${octets} octets and every recipient's part as they came`, async (t) => {
+      const { store } = await makeStore(t);
+      const { message, ciphertext } = await put(store, { id: 'q1', octets, recipients: ['a@x.example', 'b@x.example'] });
+      const leases = await store.claim(START, 10);
+      assert.deepEqual(
+        leases.map(({ recipient, header, prefix, suffix, bodyLength }) => ({ address: recipient, header, prefix, suffix, bodyLength })),
+        message.recipients.map(({ address, header, prefix, suffix }) => ({ address, header, prefix, suffix, bodyLength: octets })),
+      );
+      for (const lease of leases) assert.ok((await readAll(store, lease)).equals(ciphertext));
+    });
+  }
+
+  test('leases a row once, the one due first before the others, and none before its time', async (t) => {
+    const { store } = await makeStore(t);
+    for (const id of ['q1', 'q2', 'q3']) await put(store, { id });
+    const [first] = await store.claim(START, 1);
+    assert.ok(first !== undefined);
+    assert.equal(first.queueId, 'q1');
+    await store.settle(first, deferred, []);
+    assert.deepEqual(
+      (await store.claim(START + HOUR - 1, 10)).map((lease) => lease.queueId),
+      ['q2', 'q3'],
+    );
+    assert.equal(await store.nextDue(), START + HOUR);
+    const again = await claimOne(store, START + HOUR);
+    assert.deepEqual([again.queueId, again.attempts], ['q1', 1]);
+    assert.equal(await store.nextDue(), undefined);
+  });
+
+  test('keeps the shared body until the last row that names it is delivered', async (t) => {
+    const { store } = await makeStore(t);
+    const { ciphertext } = await put(store, { id: 'q1', octets: 500_000, recipients: ['a@x.example', 'b@x.example'] });
+    const [a, b] = await store.claim(START, 2);
+    assert.ok(a !== undefined && b !== undefined);
+    await store.settle(a, { kind: 'delivered' }, []);
+    assert.equal((await store.stats()).bodyBytes, 500_000);
+    assert.ok((await readAll(store, b)).equals(ciphertext));
+    await store.settle(b, { kind: 'delivered' }, []);
+    assert.deepEqual(await store.list({}, 10), []);
+    const stats = await store.stats();
+    assert.deepEqual([stats.bodyBytes, stats.oldestAcceptedAt, stats.totals.delivered], [0, null, 2]);
+  });
+
+  test('refuses to settle or mark a row that is not leased', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1' });
+    const lease = await claimOne(store);
+    await store.settle(lease, deferred, []);
+    await assert.rejects(store.settle(lease, { kind: 'delivered' }, []), hasCode('internal'));
+    await assert.rejects(store.passDot(lease), hasCode('internal'));
+    assert.equal((await store.stats()).states.deferred, 1);
+  });
+
+  test('fails one request alone among many that are asked at once', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'taken' });
+    const ids = Array.from({ length: 40 }, (_, index) => (index === 20 ? 'taken' : `q${index}`));
+    const outcomes = await Promise.allSettled(ids.map((id) => put(store, { id })));
+    assert.deepEqual(
+      outcomes.flatMap(({ status }, index) => (status === 'rejected' ? [index] : [])),
+      [20],
+    );
+    assert.equal((await store.stats()).totals.accepted, 40);
+    assert.equal((await store.claim(START, 100)).length, 40);
+  });
+
+  test('makes rows ready again that a dead relay had leased; past the dot they count as ambiguous (P4)', async (t) => {
+    const under = await makeStore(t);
+    await put(under.store, { id: 'q1', recipients: ['a@x.example', 'b@x.example', 'c@x.example'] });
+    const [a, b] = await under.store.claim(START, 2);
+    assert.ok(a !== undefined && b !== undefined);
+    await under.store.passDot(b);
+    const store = await under.reopen();
+    assert.equal((await store.stats()).totals.ambiguous, 1);
+    const leases = await store.claim(START, 10);
+    assert.deepEqual(leases.map((lease) => lease.recipient).sort(), ['a@x.example', 'b@x.example', 'c@x.example']);
+  });
+
+  test('keeps what it acknowledged, and nothing of what it was not asked to keep', async (t) => {
+    const under = await makeStore(t);
+    const { ciphertext } = await put(under.store, { id: 'q1', octets: 400_000 });
+    const writer = under.store.newBody();
+    await writer.write(Buffer.alloc(400_000));
+    await writer.finish();
+    await writer.discard();
+    const store = await under.reopen();
+    assert.equal((await store.stats()).bodyBytes, 400_000);
+    assert.ok((await readAll(store, await claimOne(store))).equals(ciphertext));
+  });
+
+  test('takes a discard after the enqueue for nothing', async (t) => {
+    const { store } = await makeStore(t);
+    const writer = store.newBody();
+    await writer.write(Buffer.alloc(300_000, 7));
+    const body = await writer.finish();
+    const part = { header: Buffer.from('H'), prefix: Buffer.from('P'), suffix: Buffer.alloc(0), needsSmtputf8: false };
+    const recipients = [{ address: 'a@x.example', body: 0, ...part }];
+    await store.enqueue({ id: 'q1', acceptedAt: START, sender: '', size: 1, bodies: [body], recipients }, []);
+    await writer.discard();
+    assert.equal((await readAll(store, await claimOne(store))).length, 300_000);
+  });
+}
+
+function operators(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void {
+  test('brings a bounced row back whole when an operator asks', async (t) => {
+    const { store } = await makeStore(t);
+    const { ciphertext, message } = await put(store, { id: 'q1' });
+    await store.settle(await claimOne(store), bounced, []);
+    assert.deepEqual(await store.claim(START + HOUR, 10), []);
+    assert.equal(await store.retry({ queueId: 'q1' }, START, 'anna'), 1);
+    const lease = await claimOne(store);
+    assert.deepEqual(lease.prefix, message.recipients[0]?.prefix);
+    assert.ok((await readAll(store, lease)).equals(ciphertext));
+  });
+
+  test('retries and removes what the filter names, in any number, and never what is leased', async (t) => {
+    const { store } = await makeStore(t);
+    const recipients = Array.from({ length: 1200 }, (_, index) => `r${index}@x.example`);
+    await put(store, { id: 'many', recipients });
+    await Promise.all((await store.claim(START, 1199)).map((lease) => store.settle(lease, deferred, [])));
+    await store.claim(START, 1);
+    assert.equal(await store.retry({ recipient: 'r7@x.example' }, START, 'anna'), 1);
+    assert.equal(await store.retry({}, START, 'anna'), 1198);
+    assert.equal(await store.remove({ queueId: 'other' }, 'anna'), 0);
+    assert.equal(await store.remove({ queueId: 'many' }, 'anna'), 1199);
+    const { states, totals } = await store.stats();
+    assert.deepEqual([states.leased, states.ready, totals.removed], [1, 0, 1199]);
+  });
+
+  test('lists by id, recipient and state, oldest first', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1', octets: 10, recipients: ['a@x.example', 'b@x.example'] });
+    await put(store, { id: 'q2', octets: 20 });
+    await store.settle((await store.claim(START, 1))[0] ?? assert.fail(), bounced, []);
+    assert.deepEqual(await store.list({ state: 'bounced' }, 10), [
+      {
+        queueId: 'q1',
+        recipient: 'a@x.example',
+        sender: 'form@clinic.example',
+        state: 'bounced',
+        acceptedAt: START,
+        dueAt: null,
+        attempts: 1,
+        size: 10,
+        reason: bounced.reason,
+      },
+    ]);
+    const ids = async (filter: object, limit = 10) => (await store.list(filter, limit)).map((entry) => entry.queueId);
+    assert.deepEqual(await ids({}), ['q1', 'q1', 'q2']);
+    assert.deepEqual(await ids({}, 1), ['q1']);
+    assert.deepEqual(await ids({ recipient: 'anna@clinic.example', state: 'ready' }), ['q2']);
+  });
+
+  test('sets a damaged row aside: it is not claimed and not retried, only removed (P10)', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1' });
+    await store.settle(await claimOne(store), { kind: 'damaged', reason: 'its body does not fit its checksum' }, []);
+    assert.equal(await store.retry({}, START, 'anna'), 0);
+    assert.deepEqual(await store.claim(START + HOUR, 10), []);
+    assert.equal(await store.remove({ queueId: 'q1' }, 'anna'), 1);
+  });
+
+  test('prunes bounces that are old enough, and only those', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1' });
+    await store.settle(await claimOne(store), bounced, []);
+    await put(store, { id: 'q2' });
+    assert.equal(await store.prune(START), 0);
+    assert.equal(await store.prune(START + 1), 1);
+    assert.deepEqual(
+      (await store.list({}, 10)).map((entry) => entry.queueId),
+      ['q2'],
+    );
+  });
+}
