@@ -13,7 +13,12 @@ interface Entry {
   readonly load: () => Promise<{ readonly build: BuildCommand }>;
 }
 
-const commands: Readonly<Record<string, Entry>> = {};
+const commands: Readonly<Record<string, Entry>> = {
+  demo: { summary: 'shows the whole path on this machine, with no set-up', load: () => import('./commands/demo.ts') },
+  serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
+  seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
+  open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
+};
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;

@@ -1,5 +1,6 @@
 /** An opened message for people: what a mail program would show. The only user of a full MIME parser, and only on the reader's side. */
-import { simpleParser } from 'mailparser';
+import { Readable } from 'node:stream';
+import { type ParsedMail, simpleParser } from 'mailparser';
 
 import { fieldText, readMessage } from '../message/header.ts';
 
@@ -11,16 +12,12 @@ export interface ReadEntity {
   readonly attachments: readonly { readonly name: string; readonly type: string; readonly content: Buffer }[];
 }
 
-const shown: ReadonlySet<string> = new Set(['from', 'to', 'cc', 'reply-to', 'date', 'subject']);
-
-/** `sealed` is the message as it arrived, `entity` what was in it. */
+/** `sealed` is the message as it arrived, or its DER alone; `entity` what was in it. */
 export async function readEntity(sealed: Buffer, entity: Buffer): Promise<ReadEntity> {
-  const outside = sealed[0] === DER_SEQUENCE ? [] : (await fieldsOf(sealed)).filter(({ key }) => shown.has(key));
-  const inside = (await fieldsOf(entity)).filter(({ key }) => !key.startsWith('content-') && key !== 'mime-version');
   const parsed = await simpleParser(entity, { skipImageLinks: true });
   return {
-    outside: outside.map(({ line }) => line),
-    inside: inside.map(({ line }) => line),
+    outside: sealed[0] === DER_SEQUENCE ? [] : await outsideLines(sealed),
+    inside: await insideLines(entity, parsed),
     text: printable(parsed.text ?? ''),
     attachments: parsed.attachments.map(({ filename, contentType, content }, index) => ({
       name: fileName(filename ?? '', index),
@@ -32,12 +29,23 @@ export async function readEntity(sealed: Buffer, entity: Buffer): Promise<ReadEn
 
 const DER_SEQUENCE = 0x30;
 
-async function fieldsOf(octets: Buffer): Promise<{ key: string; line: string }[]> {
-  async function* once(): AsyncGenerator<Buffer> {
-    yield octets;
-  }
-  const { fields } = await readMessage(once());
-  return fields.map((field) => ({ key: field.key, line: printable(`${field.name}: ${fieldText(field)}`) }));
+async function outsideLines(sealed: Buffer): Promise<string[]> {
+  const end = sealed.indexOf('\r\n\r\n');
+  const { from, to, cc, date, subject } = await simpleParser(sealed.subarray(0, end < 0 ? undefined : end + 4));
+  const list = (addresses: typeof to): string =>
+    [addresses ?? []]
+      .flat()
+      .map((one) => one.text)
+      .join(', ');
+  const lines = { From: from?.text, To: list(to), Cc: list(cc), Date: date?.toUTCString(), Subject: subject };
+  return Object.entries(lines).flatMap(([name, value]) => (value === undefined || value === '' ? [] : [printable(`${name}: ${value}`)]));
+}
+
+/** The fields that were under the seal, but those that say how the body is written. */
+async function insideLines(entity: Buffer, parsed: ParsedMail): Promise<string[]> {
+  const { fields } = await readMessage(Readable.from([entity]));
+  const told = fields.filter(({ key }) => !key.startsWith('content-') && key !== 'mime-version');
+  return told.map((field) => printable(`${field.name}: ${field.key === 'subject' ? (parsed.subject ?? '') : fieldText(field)}`));
 }
 
 /** Text of a stranger on a terminal: no control characters, no change of direction. */
