@@ -13,7 +13,11 @@ interface Entry {
   readonly load: () => Promise<{ readonly build: BuildCommand }>;
 }
 
-const commands: Readonly<Record<string, Entry>> = {};
+const commands: Readonly<Record<string, Entry>> = {
+  init: { summary: 'write a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
+  check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
+  explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
+};
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
