@@ -15,9 +15,12 @@ interface Entry {
 
 const commands: Readonly<Record<string, Entry>> = {
   demo: { summary: 'shows the whole path on this machine, with no set-up', load: () => import('./commands/demo.ts') },
+  init: { summary: 'writes a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
   serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
+  check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
+  explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
 };
 
 const EXIT_FAILED = 1;

@@ -36,6 +36,7 @@ export interface ConfigPlace {
 }
 
 const NAME = 'sealpost.yaml';
+const IF_MISSING = 'sealpost init makes one; or name yours: sealpost -c FILE';
 const SYSTEM_WIDE = '/etc/sealpost/sealpost.yaml';
 
 /** Throws `config-invalid` with every fault, or `file-unreadable`. */
@@ -51,7 +52,7 @@ export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
   const file = await findFile(from);
   const schema = declareKeys(path.dirname(file));
   const environment = readEnvironment(schema, from.env);
-  const document = readYaml(file, await readText(file));
+  const document = readYaml(file, await readText(file, IF_MISSING));
   if (document.kind === 'invalid') return { kind: 'invalid', faults: [...document.faults, ...environment.faults] };
   const written = applyOverrides(document.value.value ?? {}, environment.overrides);
   const place = placer(document.value, environment.overrides);
@@ -79,7 +80,7 @@ async function findFile({ file, env, cwd }: ConfigPlace): Promise<string> {
   }
   throw new SealpostError('file-unreadable', {
     detail: `no configuration at ${places.join(' or ')}`,
-    hint: 'sealpost init makes one; or name yours: sealpost -c FILE',
+    hint: IF_MISSING,
   });
 }
 

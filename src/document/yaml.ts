@@ -17,14 +17,14 @@ export interface OperatorDocument {
 /** A configuration or a file of rules is a page; more than this is another file. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
-/** The file as text. Throws `file-unreadable`. */
-export async function readText(file: string): Promise<string> {
+/** The file as text. Throws `file-unreadable`, with `ifMissing` as its hint where nothing is there. */
+export async function readText(file: string, ifMissing?: string): Promise<string> {
   try {
     const { size } = await stat(file);
     if (size > MAX_FILE_BYTES) throw new SealpostError('file-unreadable', { detail: `${file} (larger than 1 MiB)` });
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
-    throw error instanceof SealpostError ? error : unreadable(file, error);
+    throw error instanceof SealpostError ? error : unreadable(file, error, systemCode(error) === 'ENOENT' ? ifMissing : undefined);
   }
 }
 

@@ -76,3 +76,10 @@ export function refusal(decision: Exclude<Decision, { kind: 'seal' }>): Sealpost
   const detail = decision.text === undefined ? {} : { detail: decision.text };
   return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', detail);
 }
+
+/** Rules that no mail reaches, since one before them matches everything; `check` tells of them. */
+export function unreachable(rules: readonly Rule[]): { readonly rule: string; readonly behind: string }[] {
+  const all = rules.findIndex((rule) => rule.when.sender === undefined && rule.when.recipient === undefined);
+  const behind = rules[all]?.name;
+  return behind === undefined ? [] : rules.slice(all + 1).map((rule) => ({ rule: rule.name, behind }));
+}
