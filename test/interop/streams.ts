@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 
 export interface Stream {
   readonly name: string;
-  octets(): Buffer;
+  readonly octets: () => Buffer;
 }
 
 /** What the relay looks at of a body before it seals. The edges around it have streams of their own. */
