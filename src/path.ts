@@ -6,14 +6,14 @@
  */
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
-import type { Candidate, Directory } from './certificates/directory.ts';
+import type { Candidate, Directory, Lookup } from './certificates/directory.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey } from './message/envelope.ts';
 import { type Message, readMessage } from './message/header.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
-import { type Decision, decide, type Rule } from './policy/decide.ts';
+import { type Decision, decide, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
 import { newQueueId } from './queue/id.ts';
 import type { BodyWriter, NewRecipient, QueueStore } from './queue/queue.ts';
@@ -86,32 +86,26 @@ function distinct(recipients: readonly Mailbox[]): Mailbox[] {
   return [...new Map(recipients.map((recipient) => [mailboxKey(recipient), recipient])).values()];
 }
 
-/** The one decision for one recipient. Throws the reply where it is not `seal`. */
-async function decideReader({ directory, rules, chooseForm, log }: PathParts, sender: Mailbox | null, recipient: Mailbox): Promise<Reader> {
-  const lookup = await directory.lookup(recipient);
-  const decision = decide(rules, { sender, recipient, certificate: lookup.kind });
-  switch (decision.kind) {
-    case 'seal': {
-      if (lookup.kind !== 'found') throw new SealpostError('certificate-missing', { detail: recipient.address });
-      const form = chooseForm(lookup.chosen.map((candidate) => candidate.certificate));
-      return { recipient, rule: decision.rule, subject: decision.subject, candidates: lookup.chosen, form };
-    }
-    case 'refuse': {
-      const rejected = lookup.kind === 'unavailable' ? [] : lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`);
-      log.info({ rule: decision.rule, because: decision.because, recipient: recipient.address, rejected }, 'recipient refused');
-      throw refusal(decision, recipient);
-    }
-    case 'retry': {
-      if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate look-up unavailable');
-      throw new SealpostError('lookup-unavailable', { detail: recipient.address });
-    }
-  }
+/** The one decision for one recipient, and what it stands on; `lookup` is undefined where a rule refuses without a question. */
+export async function decideRecipient(
+  { rules, directory }: Pick<PathParts, 'rules' | 'directory'>,
+  parties: Parties,
+): Promise<{ readonly decision: Decision; readonly lookup: Lookup | undefined }> {
+  const lookup = firstMatch(rules, parties)?.then === 'seal' ? await directory.lookup(parties.recipient) : undefined;
+  return { decision: decide(rules, { ...parties, certificate: lookup?.kind ?? 'absent' }), lookup };
 }
 
-function refusal(decision: Extract<Decision, { kind: 'refuse' }>, recipient: Mailbox): SealpostError {
-  const rule = decision.rule === null ? 'no rule matches' : `rule ${decision.rule}`;
-  if (decision.because === 'missing') return new SealpostError('certificate-missing', { detail: `${recipient.address} (${rule})` });
-  return new SealpostError('policy-refused', { detail: decision.text ?? `${recipient.address} (${rule})` });
+/** The reader of one recipient's message. Throws the reply where there will be none. */
+async function decideReader(parts: PathParts, sender: Mailbox | null, recipient: Mailbox): Promise<Reader> {
+  const { decision, lookup } = await decideRecipient(parts, { sender, recipient });
+  if (decision.kind === 'seal' && lookup?.kind === 'found') {
+    const form = parts.chooseForm(lookup.chosen.map((candidate) => candidate.certificate));
+    return { recipient, rule: decision.rule, subject: decision.subject, candidates: lookup.chosen, form };
+  }
+  if (decision.kind === 'seal') throw new SealpostError('certificate-missing');
+  const rejected = lookup?.kind === 'absent' ? lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`) : [];
+  parts.log.info({ decision: decision.kind, rule: decision.rule, recipient: recipient.address, rejected }, 'recipient refused');
+  throw refusal(decision);
 }
 
 interface Body {

@@ -24,13 +24,14 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   certificates: ['message'],
   seal: ['message', 'certificates'],
   queue: ['message', 'audit.ts'],
-  delivery: ['message', 'queue'],
+  delivery: ['message', 'queue', 'audit.ts'],
   'control.ts': ['message', 'queue'],
-  'relay.ts': ['*'],
-  commands: ['*', 'relay.ts'],
-  'cli.ts': ['*', 'relay.ts', 'commands'],
+  'path.ts': ['*'],
+  'relay.ts': ['*', 'path.ts'],
+  commands: ['*', 'path.ts', 'relay.ts'],
+  'cli.ts': ['*', 'path.ts', 'relay.ts', 'commands'],
 };
-const SEES_ALL: ReadonlySet<string> = new Set(['relay.ts', 'commands', 'cli.ts']);
+const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'relay.ts', 'commands', 'cli.ts']);
 
 /** Only these may print, read the environment or exit. */
 const FACE: ReadonlySet<string> = new Set(['commands', 'cli.ts']);

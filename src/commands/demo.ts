@@ -21,7 +21,7 @@ import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
 import { parseMailbox } from '../message/envelope.ts';
-import { type Relay, startRelay } from '../relay.ts';
+import { startRelay } from '../relay.ts';
 import { openMessage } from '../seal/open.ts';
 import { parseSealed } from '../seal/structure.ts';
 import { type DemoUpstream, startUpstream, submit } from './demo-mail.ts';

@@ -5,8 +5,9 @@ import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { parseMailbox } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
-import { decide, matchRule, refusal } from '../policy/decide.ts';
+import { matchRule, refusal } from '../policy/decide.ts';
 import type { Decision, Match, Rule } from '../policy/decide.ts';
+import { decideRecipient } from '../path.ts';
 import { loadRules } from '../policy/rules.ts';
 import { renderSubject } from '../policy/subject.ts';
 import { openDirectory } from './certificates-stage.ts';
@@ -47,11 +48,7 @@ export async function explain(
   parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox },
 ): Promise<Account> {
   const tried = tryRules(rules, parties);
-  const rule = rules[tried.length - 1];
-  const matched = tried.at(-1)?.match === 'matches';
-  // As the relay does: who is refused by a rule is not looked up.
-  const lookup = matched && rule?.then === 'seal' ? await directory.lookup(parties.recipient) : undefined;
-  const decision = decide(rules, { ...parties, certificate: lookup?.kind ?? 'absent' });
+  const { decision, lookup } = await decideRecipient({ rules, directory }, parties);
   return {
     recipient: parties.recipient.address,
     rules: tried,

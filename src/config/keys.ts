@@ -138,8 +138,8 @@ const queue = (path: z.ZodType<string>) =>
 
 const log = () =>
   section({
-    level: key(oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal').prefault('info'), {
-      meaning: 'The least weighty line that is logged: trace, debug, info, warn, error or fatal.',
+    level: key(oneOf('trace', 'debug', 'info', 'warn', 'error').prefault('info'), {
+      meaning: 'The least weighty line that is logged: trace, debug, info, warn or error.',
       unit: 'word',
       example: 'info',
     }),

@@ -70,11 +70,11 @@ export function decide(rules: readonly Rule[], facts: Facts): Decision {
   return decisions[facts.certificate];
 }
 
-/** What the script is told of a decision that does not seal; the site's own words come behind those of the table. */
+/** What the script is told of a decision that does not seal: the site's own words, else the rule that decided. */
 export function refusal(decision: Exclude<Decision, { kind: 'seal' }>): SealpostError {
-  if (decision.kind === 'retry') return new SealpostError('lookup-unavailable');
-  const detail = decision.text === undefined ? {} : { detail: decision.text };
-  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', detail);
+  if (decision.kind === 'retry') return new SealpostError('lookup-unavailable', { detail: `rule ${decision.rule}` });
+  const detail = decision.text ?? (decision.rule === null ? 'no rule matches' : `rule ${decision.rule}`);
+  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', { detail });
 }
 
 /** Rules that no mail reaches, since one before them matches everything; `check` tells of them. */
