@@ -22,8 +22,8 @@ export interface BodyFolder {
   readonly path: string;
   /** Bodies up to this many octets stay in memory and go into the database. */
   readonly inlineLimit: number;
-  /** Throws where no new mail may be stored. */
-  readonly assertRoom: () => Promise<void>;
+  /** Throws where so many octets more may not be stored. */
+  readonly assertRoom: (octets: number) => Promise<void>;
   /** An fsync failed: nothing written from here on can be believed. */
   readonly onSyncFailure: (error: SealpostError) => void;
   /** Files that no enqueue has made the queue's own; `discard` deletes only these. */
@@ -49,7 +49,7 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
 
   return {
     async write(ciphertext) {
-      if (length === 0) await folder.assertRoom();
+      await folder.assertRoom(ciphertext.length);
       hash.update(ciphertext);
       length += ciphertext.length;
       if (length <= folder.inlineLimit) {

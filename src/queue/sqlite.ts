@@ -28,6 +28,8 @@ import type {
 const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
+/** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
+const ROW_OVERHEAD = 1024;
 /** How long an answer about free room is believed. */
 const ROOM_ASKED_EVERY_MS = 1000;
 
@@ -83,7 +85,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
   return {
     newBody: () => makeBodyWriter(folder),
     async enqueue(message, events) {
-      await folder.assertRoom();
+      await folder.assertRoom(rowOctets(message));
       try {
         await thread.ask('enqueue', { message: asStored(message), events });
       } catch (error) {
@@ -139,22 +141,31 @@ function makeLatch(options: SqliteQueueOptions) {
   };
 }
 
-function makeRoomCheck(path: string, reserve: number, now: () => number, assertOpen: () => void): () => Promise<void> {
+/** Asks the file system now and then, and in between counts what is written: a burst must not eat the reserve unseen. */
+function makeRoomCheck(path: string, reserve: number, now: () => number, assertOpen: () => void): (octets: number) => Promise<void> {
   let askedAt = -Infinity;
-  let enough = true;
-  return async () => {
+  let free = 0;
+  return async (octets) => {
     assertOpen();
-    if (Math.abs(now() - askedAt) >= ROOM_ASKED_EVERY_MS) {
+    free -= octets;
+    if (free < reserve || Math.abs(now() - askedAt) >= ROOM_ASKED_EVERY_MS) {
       askedAt = now();
       try {
         const { bavail, bsize } = await statfs(path);
-        enough = bavail * bsize >= reserve;
+        free = bavail * bsize - octets;
       } catch (cause) {
         throw new SealpostError('storage-failed', { cause });
       }
     }
-    if (!enough) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });
+    if (free < reserve) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });
   };
+}
+
+/** Octets that the row of a message takes: what is in it is written twice, to the write-ahead log and to the database. */
+function rowOctets(message: NewMessage): number {
+  const inline = message.bodies.map(({ content }) => (content.kind === 'inline' ? content.bytes.length : 0));
+  const sealed = message.recipients.map(({ header, prefix, suffix }) => header.length + prefix.length + suffix.length + ROW_OVERHEAD);
+  return 2 * [...inline, ...sealed].reduce((sum, octets) => sum + octets, 0);
 }
 
 /** What a row's checksum covers: the address too, since a flipped bit there would send the message to somebody else. */

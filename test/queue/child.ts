@@ -1,5 +1,5 @@
 /**
- * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load`.
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load|fill`.
  * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -7,6 +7,7 @@ import { writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { argv } from 'node:process';
 import { pino } from 'pino';
+import { verifyAudit } from '../../src/audit.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
 import type { Lease, QueueStore } from '../../src/queue/queue.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
@@ -19,7 +20,7 @@ const say = (line: string): unknown => writeSync(1, `${line}\n`);
 
 const log = pino({}, { write: (line: string) => writeSync(2, line) });
 const paths = queuePaths(join(folder, 'queue.sqlite'), join(folder, 'audit.jsonl'));
-const store = await openSqliteQueue({ ...paths, now: Date.now, log, reserveBytes: 0 });
+const store = await openSqliteQueue({ ...paths, now: Date.now, log, reserveBytes: mode === 'fill' ? 1024 * 1024 : 0 });
 
 async function accept(id: string, octets: number): Promise<string> {
   const bytes = randomBytes(octets);
@@ -81,4 +82,35 @@ async function load(): Promise<void> {
   say('closed');
 }
 
-await (mode === 'round' ? round() : load());
+/** Takes mail until the disk is full, then delivers what it took: a small file system must have been mounted below. */
+async function fill(): Promise<void> {
+  for (let index = 0, taken = true; taken && index < 1000; index++) {
+    try {
+      await accept(`m${index}`, index % 2 === 0 ? 50_000 : LARGE);
+      say(`accepted m${index}`);
+    } catch (error) {
+      taken = false;
+      say(`refused m${index} ${error instanceof Error && 'code' in error ? String(error.code) : String(error)}`);
+    }
+  }
+  for (let leases = await store.claim(Date.now(), 5); leases.length > 0; leases = await store.claim(Date.now(), 5)) {
+    for (const lease of leases) await deliver(store, lease);
+  }
+  say(`verified ${(await verifyAfterClose()).kind}`);
+}
+
+async function verifyAfterClose() {
+  await store.close();
+  return verifyAudit({ file: paths.audit });
+}
+
+switch (mode) {
+  case 'round':
+    await round();
+    break;
+  case 'load':
+    await load();
+    break;
+  default:
+    await fill();
+}

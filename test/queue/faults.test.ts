@@ -1,0 +1,217 @@
+/**
+ * Promises under faults: a child uses the queue while strace kills it or refuses it a system call; what it had said by then
+ * must be there afterwards, whole (P1, P4).
+ */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { env, execPath } from 'node:process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { verifyAudit } from '../../src/audit.ts';
+import { hasCode, makeSite, put, readAll, type Site } from './site.ts';
+
+const childScript = fileURLToPath(new URL('./child.ts', import.meta.url));
+const LONG_AFTER = Date.UTC(2100, 0, 1);
+
+const strace = spawnSync('strace', ['-f', '-o', '/dev/null', 'true']);
+const noStrace = strace.status === 0 ? false : 'strace is not installed, or may not trace';
+const noUnshare = spawnSync('unshare', ['-rm', 'true']).status === 0 ? false : 'unshare may not make a namespace';
+
+interface Ran {
+  readonly lines: readonly string[];
+  readonly log: string;
+}
+
+/** Runs the child to whatever end it comes to. `when=N` of strace counts per thread, so there is one file thread. */
+function runChild(site: Site, prefix: readonly string[], killAt?: { readonly line: number; readonly afterMs: number }): Promise<Ran> {
+  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, 'load'];
+  const child = spawn(command, rest, { env: { ...env, UV_THREADPOOL_SIZE: '1' }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const out: Buffer[] = [];
+  const log: Buffer[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  child.stdout.on('data', (bytes: Buffer) => {
+    out.push(bytes);
+    const lines = Buffer.concat(out).toString().split('\n').length - 1;
+    if (killAt !== undefined && lines >= killAt.line) timer ??= setTimeout(() => child.kill('SIGKILL'), killAt.afterMs);
+  });
+  child.stderr.on('data', (bytes: Buffer) => log.push(bytes));
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', () => {
+      clearTimeout(timer);
+      const text = Buffer.concat(out).toString();
+      // A line without its end was not said.
+      resolve({
+        lines: text
+          .slice(0, text.lastIndexOf('\n') + 1)
+          .split('\n')
+          .filter(Boolean),
+        log: Buffer.concat(log).toString(),
+      });
+    });
+  });
+}
+
+const inject = (what: string, ...more: readonly string[]): string[] => {
+  const call = what.slice(0, what.indexOf(':'));
+  return ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', ...more, '-e', `trace=${call}`, '-e', `inject=${what}`];
+};
+
+/** Opens what the child left behind and holds it to everything it said. */
+async function assertKept(site: Site, lines: readonly string[], open = Promise.resolve().then(() => site.open())): Promise<void> {
+  const accepted = new Map<string, string>();
+  const delivered = new Set<string>();
+  for (const line of lines) {
+    const [what, id = '', sha256 = ''] = line.split(' ');
+    if (what === 'accepted') accepted.set(id, sha256);
+    if (what === 'delivered') delivered.add(id);
+  }
+  const store = await open;
+  const found = new Map<string, string>();
+  for (const lease of await store.claim(LONG_AFTER, 1000))
+    found.set(
+      lease.queueId,
+      createHash('sha256')
+        .update(await readAll(store, lease))
+        .digest('hex'),
+    );
+  for (const id of delivered) assert.ok(!found.has(id), `${id} was delivered and is not sent again`);
+  await store.close();
+  assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
+  const audit = readFileSync(site.paths.audit, 'utf8');
+  for (const [id, sha256] of accepted) {
+    // Delivered and recorded, and killed before it could say so: the audit log says it.
+    const gone = audit.includes(`"event":"delivered","queue_id":"${id}"`);
+    assert.equal(found.get(id), gone ? undefined : sha256, `${id} was acknowledged`);
+  }
+  for (const id of accepted.keys()) assert.ok(audit.includes(`"event":"accepted","queue_id":"${id}"`), `the audit log tells of ${id}`);
+  for (const id of delivered) assert.ok(audit.includes(`"event":"delivered","queue_id":"${id}"`), `the audit log tells of ${id}`);
+}
+
+/** `size` runs at a time. */
+async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const lane = async (): Promise<void> => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all([lane(), lane()]);
+}
+
+const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
+
+const sweeps: Record<string, readonly number[]> = {
+  fsync: [...upTo(12), 14, 16, 18, 20, 22],
+  pwrite64: [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 200, 260],
+  unlink: [1, 2, 3],
+};
+
+for (const [call, moments] of Object.entries(sweeps)) {
+  test(`killed at any ${call}: all that was acknowledged is there, whole, and told of`, { skip: noStrace }, async (t) => {
+    let acknowledged = 0;
+    await inLanes(moments, async (moment) => {
+      const site = await makeSite(t);
+      const { lines } = await runChild(site, inject(`${call}:signal=SIGKILL:when=${moment}`));
+      acknowledged += lines.length;
+      await assertKept(site, lines);
+    });
+    assert.ok(acknowledged > 0, 'some runs lived long enough to acknowledge');
+  });
+}
+
+test('killed at random moments, again and again on one folder: nothing acknowledged is lost', async (t) => {
+  const site = await makeSite(t);
+  const said: string[] = [];
+  for (const line of [1, 2, 4, 6, 8, 10, 12]) {
+    const ran = await runChild(site, [], { line, afterMs: Math.random() * 10 });
+    assert.ok(ran.lines.length >= line, ran.log);
+    said.push(...ran.lines);
+  }
+  await assertKept(site, said);
+});
+
+test('an fsync of the database that fails: refused, and nothing is acknowledged after it', { skip: noStrace }, async (t) => {
+  await inLanes([4, 6, 9], async (moment) => {
+    const site = await makeSite(t);
+    const wal = ['-P', `${site.paths.database}-wal`];
+    const { lines, log } = await runChild(site, inject(`fsync:error=EIO:when=${moment}`, ...wal));
+    const first = lines.findIndex((line) => /^refused .* storage-failed$/.test(line));
+    assert.ok(first >= 0, `refused with its code: ${lines.join()}`);
+    const after = lines.slice(first).filter((line) => !line.endsWith('storage-failed'));
+    assert.deepEqual(after, ['closed'], 'the disk works again, and is not believed');
+    assert.match(log, /takes no mail/);
+    await assertKept(site, lines);
+  });
+});
+
+test('an fsync of a body that fails: that message is refused, and no mail is taken after it', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  await (await site.open()).close();
+  // The folder's sync is the second of the two that make a body durable.
+  const { lines, log } = await runChild(site, inject('fsync:error=EIO:when=1', '-P', site.paths.bodies));
+  assert.ok(
+    lines.some((line) => line.endsWith('storage-failed')),
+    lines.join(),
+  );
+  assert.match(log, /takes no mail/);
+  await assertKept(site, lines);
+});
+
+test('no room for the database: refused as full, and taken again when there is room', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const wal = ['-P', `${site.paths.database}-wal`];
+  const { lines } = await runChild(site, inject('pwrite64:error=ENOSPC:when=40..90', ...wal));
+  assert.ok(
+    lines.some((line) => line.endsWith('storage-full')),
+    lines.join(),
+  );
+  assert.ok(!lines.some((line) => line.endsWith('storage-failed')), lines.join());
+  await assertKept(site, lines);
+});
+
+test('an audit file that cannot be written holds up nothing: its lines wait in the database', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const { lines, log } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1+', '-P', site.paths.audit));
+  assert.deepEqual(
+    lines.filter((line) => line.startsWith('refused')),
+    [],
+  );
+  assert.match(log, /audit lines wait/);
+  await assertKept(site, lines);
+});
+
+test('an audit file that is slow to sync is appended to once at a time', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const slow = ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', '-e', 'trace=fsync', '-e', 'inject=fsync:delay_enter=60000'];
+  const { lines } = await runChild(site, slow);
+  assert.equal(lines.at(-1), 'closed');
+  await assertKept(site, lines);
+});
+
+test('a full file system refuses mail with storage-full and goes on delivering', { skip: noUnshare }, async (t) => {
+  const site = await makeSite(t);
+  const { folder } = site.paths;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const script = `mount -t tmpfs -o size=6m,mode=700 tmpfs "$3" && exec "$1" "$2" "$3" fill`;
+  const ran = spawnSync('unshare', ['-rm', 'sh', '-c', script, 'sh', execPath, childScript, folder], { encoding: 'utf8' });
+  const lines = ran.stdout.trimEnd().split('\n');
+  const count = (what: string): number => lines.filter((line) => line.startsWith(what)).length;
+  assert.ok(count('accepted') > 5, ran.stderr);
+  assert.ok(
+    lines.some((line) => /^refused m\d+ storage-full$/.test(line)),
+    ran.stdout,
+  );
+  assert.equal(count('delivered'), count('accepted'), ran.stderr);
+  assert.equal(lines.at(-1), 'verified whole', ran.stdout + ran.stderr);
+});
+
+test('a lock that its owner was killed with is free', async (t) => {
+  const site = await makeSite(t);
+  await runChild(site, [], { line: 3, afterMs: 0 });
+  const store = await site.open();
+  await put(store, { id: 'next' });
+  await assert.rejects(site.open(), hasCode('queue-in-use'));
+  await store.close();
+  assert.ok(readdirSync(site.paths.folder).includes('lock.sqlite'));
+});
