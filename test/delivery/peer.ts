@@ -74,12 +74,13 @@ export interface ScriptedUpstream extends AsyncDisposable {
 export interface PeerOptions {
   /** Keep the last octets only. */
   readonly discard?: boolean;
+  readonly port?: number;
 }
 
 /** `script` leads each connection; `index` counts them from 0. The connection stays open until the client or the script ends it. */
 export async function scriptedUpstream(
   script: (peer: Peer, index: number) => Promise<void>,
-  { discard = false }: PeerOptions = {},
+  { discard = false, port = 0 }: PeerOptions = {},
 ): Promise<ScriptedUpstream> {
   const peers: Peer[] = [];
   const server = createServer((socket) => {
@@ -87,7 +88,7 @@ export async function scriptedUpstream(
     peers.push(peer);
     script(peer, peers.length - 1).catch((error: unknown) => socket.destroy(error instanceof Error ? error : undefined));
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   return {
     port: portOf(server),
@@ -128,29 +129,30 @@ export interface Transcript {
 
 /** An upstream that speaks properly but for the replies that are replaced. */
 export async function converse(peer: Peer, replaced: Replies = {}, transcript: Transcript = { commands: [], messages: [] }): Promise<void> {
-  const replies: Replies = { ...goodReplies, ...replaced };
-  const say = (reply: string | undefined): void => {
+  /** Looked up each time, so that a test may hand in a getter. */
+  const say = (which: keyof Replies): boolean => {
+    const reply = which in replaced ? replaced[which] : goodReplies[which];
     if (reply === undefined) peer.socket.destroy();
     else peer.say(reply);
+    return reply?.startsWith('354') === true;
   };
-  say(replies.greeting);
+  say('greeting');
   for (let line = await peer.line(); line !== undefined; line = await peer.line()) {
     transcript.commands.push(line);
     const verb = line.slice(0, 4).toUpperCase();
-    if (verb === 'EHLO' || verb === 'HELO') say(replies.ehlo);
-    else if (verb === 'MAIL') say(replies.mail);
-    else if (verb === 'RCPT') say(replies.rcpt);
-    else if (verb === 'RSET') say(replies.rset);
+    if (verb === 'EHLO' || verb === 'HELO') say('ehlo');
+    else if (verb === 'MAIL') say('mail');
+    else if (verb === 'RCPT') say('rcpt');
+    else if (verb === 'RSET') say('rset');
     else if (verb === 'QUIT') {
       peer.say('221 bye\r\n');
       peer.socket.end();
     } else if (verb === 'DATA') {
-      say(replies.data);
-      if (replies.data?.startsWith('354') !== true) continue;
+      if (!say('data')) continue;
       const message = await peer.message();
       if (message === undefined) return;
       transcript.messages.push(message);
-      say(replies.dot);
+      say('dot');
     } else peer.say('500 what?\r\n');
   }
 }
