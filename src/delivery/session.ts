@@ -67,7 +67,7 @@ export class Session {
    * `early`. Rejects where the session broke.
    */
   async write(octets: Buffer, timeout: number): Promise<void> {
-    if (this.#failure === undefined && !this.#socket.write(octets)) {
+    if (this.#failure === undefined && !this.#gather().write(octets)) {
       await this.#until(() => this.#replies.length > 0 || !this.#socket.writableNeedDrain, timeout);
     }
     if (this.#failure !== undefined && this.#replies.length === 0) throw this.#failure;
@@ -88,6 +88,15 @@ export class Session {
       // It is closed either way: a QUIT that is not answered costs nothing.
     }
     this.destroy(new SealpostError('upstream-lost', { detail: 'the session is over' }));
+  }
+
+  /** What is written within one turn leaves in one segment: a small message would else cost a system call for each piece. */
+  #gather(): Socket {
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      setImmediate(() => this.#socket.uncork());
+    }
+    return this.#socket;
   }
 
   #take(chunk: Buffer): void {
