@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
-import { serveControl } from './control.ts';
+import { queueHandlers, serveControl } from './control.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
@@ -73,11 +73,8 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
 
-    const control = await serveControl({
-      socket: paths.socket,
-      handlers: controlHandlers(queue, scheduler.wake.bind(scheduler), now),
-      log,
-    });
+    const handlers = queueHandlers({ store: queue, now, wake: () => scheduler.wake() });
+    const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
     const path = makePath({
