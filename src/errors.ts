@@ -56,6 +56,21 @@ export const errorTable = {
     'let the script say SMTPUTF8, or use an ASCII address',
   ),
   'too-many-recipients': row(452, '4.5.3', 'too many recipients', 'raise limits.recipients, or let the script send several messages'),
+  'command-out-of-order': row(503, '5.5.1', 'that command comes out of order', 'EHLO, then MAIL, RCPT, DATA'),
+  'command-too-long': row(500, '5.5.2', 'the line is too long', 'a command line holds 512 octets and its parameters (RFC 5321 4.5.3.1.4)'),
+  'command-unimplemented': row(502, '5.5.1', 'that command is not implemented', 'nothing to do: the client can send without it'),
+  'parameter-invalid': row(
+    501,
+    '5.5.4',
+    'a parameter of that command is wrong',
+    'the script writes SIZE, BODY or SMTPUTF8 wrongly, or twice',
+  ),
+  'parameter-unknown': row(
+    555,
+    '5.5.4',
+    'a parameter that this relay does not offer',
+    'let the script use only what the reply to EHLO lists',
+  ),
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
