@@ -27,9 +27,6 @@ export interface Incoming {
  * LF stuff them there; line ends, NUL and everything else are as sent.
  */
 export function makeIncoming(stream: Readable, limit: number): Incoming {
-  // A client that leaves destroys the stream with an error; with no listener of our own that would end the process
-  // whenever nobody is reading at that moment.
-  stream.on('error', () => undefined);
   // One iterator for source and drain: whoever stops reading halfway must not leave the rest to nobody.
   const chunks: AsyncIterator<Buffer> = stream.iterator({ destroyOnReturn: false });
   let octets = 0;

@@ -67,7 +67,7 @@ export class Listener extends SMTPServer {
       this.server.listen(port, host);
       await once(this.server, 'listening');
     } catch (cause) {
-      throw new SealpostError('listen-failed', { detail: `${host}:${port}`, cause });
+      throw new SealpostError('listen-failed', { detail: `${host.includes(':') ? `[${host}]` : host}:${port}`, cause });
     }
     const bound = this.server.address();
     return { host, port: bound !== null && typeof bound === 'object' ? bound.port : port };

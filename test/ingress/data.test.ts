@@ -221,3 +221,17 @@ test('a PHP script that writes LF line ends', { skip: php ? false : 'php is not 
   );
   assert.equal(front.taken[0]?.octets.toString(), 'Subject: form\nX-Form: 1\n\nName: J\u00fcrgen\n.\n\r\n');
 });
+
+const swaks = spawnSync('swaks', ['--version']).status === 0;
+test('swaks delivers with pipelining', { skip: swaks ? false : 'swaks is not installed' }, async (t) => {
+  const front = await makeFront(t);
+  const names = ['--server', `127.0.0.1:${front.port}`, '--from', 'a@x.example', '--to', 'b@y.example,c@y.example', '--pipeline'];
+  const child = spawn('swaks', [...names, '--data', 'Subject: swaks\n\n.dot\nend\n'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let said = '';
+  child.stdout.on('data', (octets: Buffer) => void (said += octets.toString()));
+  const [status]: unknown[] = await once(child, 'close');
+  assert.equal(status, 0, said);
+  assert.match(said, /250 2\.0\.0 queued as Q1/);
+  assert.match(front.taken[0]?.octets.toString() ?? '', /^Subject: swaks\r\n\r\n\.dot\r\nend\r\n/);
+  assert.equal(front.taken[0]?.envelope.recipients.length, 2);
+});

@@ -116,6 +116,15 @@ test('A32: a line without end is refused and closed, its sender alone', async (t
   await (await front.open()).ask('NOOP', /^250/);
 });
 
+test('a command line of 2048 octets is read, a longer one refused and closed', async (t) => {
+  const front = await makeFront(t);
+  const client = await front.open();
+  const line = (length: number): string => `NOOP ${'x'.repeat(length - 'NOOP '.length)}`;
+  await client.ask(line(2048), /^250/);
+  await client.ask(line(2049), /^500 5\.5\.2 /);
+  await client.closed();
+});
+
 test('A32: 1 MB of hostile commands does not hold up the event loop', async (t) => {
   const front = await makeFront(t);
   const client = await front.open();
