@@ -51,7 +51,7 @@ const DAY_MS = 86_400_000;
 export async function startRelay(config: Config, { log, now, version, onFailure }: Surroundings): Promise<Relay> {
   const undo: (() => unknown)[] = [];
   const unwind = async (): Promise<void> => {
-    for (const step of undo.splice(0).reverse()) await step();
+    for (const step of undo.splice(0).toReversed()) await step();
   };
   try {
     const rules = await loadRules(config.policies);

@@ -1,5 +1,5 @@
 /** The two ends of the demo's path: a script that submits, and an upstream that keeps what it is given. */
-import type { AddressInfo } from 'node:net';
+import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import SMTPConnection from 'nodemailer/lib/smtp-connection';
 import { SMTPServer } from 'smtp-server';
@@ -13,7 +13,7 @@ export interface DemoUpstream {
   readonly port: number;
   /** Until then every session waits for its greeting, so that the queue can be looked at. */
   open(): void;
-  /** Resolves with the first `count` messages, in the order of their recipients' addresses. */
+  /** Resolves once `count` messages are there. */
   messages(count: number): Promise<readonly ReceivedMessage[]>;
   stop(): Promise<void>;
 }
@@ -22,32 +22,36 @@ export async function startUpstream(): Promise<DemoUpstream> {
   const gate = Promise.withResolvers<void>();
   const received: ReceivedMessage[] = [];
   let arrived = Promise.withResolvers<void>();
+  const greet = async (done: () => void): Promise<void> => {
+    await gate.promise;
+    done();
+  };
+  const keep = async (stream: Readable, recipient: string, done: () => void): Promise<void> => {
+    received.push({ recipient, octets: await buffer(stream) });
+    arrived.resolve();
+    done();
+  };
   const server = new SMTPServer({
     authOptional: true,
     hideSTARTTLS: true,
     disableReverseLookup: true,
-    onConnect: (_, done) => void gate.promise.then(() => done()),
-    onData: (stream, session, done) => {
-      void buffer(stream).then((octets) => {
-        received.push({ recipient: session.envelope.rcptTo[0]?.address ?? '', octets });
-        arrived.resolve();
-        done();
-      });
-    },
+    onConnect: (_, done) => void greet(done),
+    onData: (stream, session, done) => void keep(stream, session.envelope.rcptTo[0]?.address ?? '', done),
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(0, '127.0.0.1', () => resolve());
   });
+  const address = server.server.address();
   return {
-    port: (server.server.address() as AddressInfo).port,
+    port: typeof address === 'object' && address !== null ? address.port : 0,
     open: () => gate.resolve(),
     async messages(count) {
       while (received.length < count) {
         await arrived.promise;
         arrived = Promise.withResolvers<void>();
       }
-      return [...received].sort((a, b) => (a.recipient < b.recipient ? -1 : 1));
+      return received;
     },
     stop: () => new Promise((resolve) => server.close(() => resolve())),
   };

@@ -24,7 +24,7 @@ import { parseMailbox } from '../message/envelope.ts';
 import { startRelay } from '../relay.ts';
 import { openMessage } from '../seal/open.ts';
 import { parseSealed } from '../seal/structure.ts';
-import { type DemoUpstream, startUpstream, submit } from './demo-mail.ts';
+import { type DemoUpstream, type ReceivedMessage, startUpstream, submit } from './demo-mail.ts';
 import { formMail, secrets } from './demo-form.ts';
 import { readEntity, showEntity } from './entity.ts';
 import { makeSite } from './init.ts';
@@ -42,6 +42,9 @@ interface DemoReader extends Issued {
   /** How they are named in the mail. */
   readonly field: 'To' | 'Cc' | 'Bcc';
 }
+
+/** What `init` writes into a configuration. */
+const USUAL_PORT = 2525;
 
 const people = [
   { address: 'anna@clinic.example', field: 'To', key: 'rsa', kind: 'RSA 2048' },
@@ -68,10 +71,10 @@ async function run(keep: boolean, terminal: Terminal): Promise<void> {
     undo.push(() => relay.stop());
     const port = relay.listening[0]?.port ?? 0;
     await showPath(folder, port, upstream, readers, voice);
-    showOwnScript(port, voice);
+    showOwnScript(keep ? port : USUAL_PORT, voice);
     if (keep) await untilInterrupted(voice, port);
   } finally {
-    for (const step of undo.reverse()) await step();
+    for (const step of undo.toReversed()) await step();
   }
 }
 
@@ -137,7 +140,7 @@ async function showPath(folder: string, port: number, upstream: DemoUpstream, re
 
   voice.step('What leaves: a message for each reader, and nobody else named in it');
   upstream.open();
-  const received = await upstream.messages(readers.length);
+  const received = inOrderOf(readers, await upstream.messages(readers.length));
   for (const { recipient, octets } of received) showSealed(recipient, octets, readers, voice);
 
   voice.step('What each reader reads, opened with their own key');
@@ -152,6 +155,10 @@ async function showPath(folder: string, port: number, upstream: DemoUpstream, re
         .split('\n'),
     );
   }
+}
+
+function inOrderOf(readers: readonly DemoReader[], received: readonly ReceivedMessage[]): ReceivedMessage[] {
+  return readers.flatMap(({ address }) => received.filter(({ recipient }) => recipient === address));
 }
 
 async function showQueueFolder(data: string, voice: Voice): Promise<void> {
