@@ -91,6 +91,7 @@ function sayYaml(code: string, message: string): { wrong: string; mend: string }
     case 'TAB_AS_INDENT':
       return { wrong: 'a tab where YAML wants blanks', mend: 'indent with two blanks' };
     case 'BAD_INDENT':
+      if (message.startsWith('Flow')) return { wrong: 'a [ or { above is not closed', mend: 'close it' };
       return { wrong: 'this line is not indented as its neighbours are', mend: 'keys of one section start in the same column' };
     case 'MULTIPLE_DOCS':
       return { wrong: 'a second document begins here', mend: 'take the line --- out' };
