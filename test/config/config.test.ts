@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import process from 'node:process';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { loadConfig } from '../../src/config.ts';
@@ -76,15 +75,12 @@ test('a named file that is not there is an error, and no other file takes its pl
   await assert.rejects(loadConfig({ env: { SEALPOST_CONFIG: 'nope.yaml' }, cwd: folder }), missing);
 });
 
-test(
-  'a file that is there but cannot be read is said so',
-  { skip: process.getuid?.() === 0 ? 'root reads every file' : false },
-  async (t) => {
-    const folder = await folderWith(t, minimal);
-    await chmod(path.join(folder, 'sealpost.yaml'), 0);
-    await assert.rejects(loadConfig({ env: {}, cwd: folder }), { code: 'file-unreadable', message: /EACCES/ });
-  },
-);
+test('a file that is there but cannot be read is not passed over', async (t) => {
+  const folder = await folderWith(t, minimal);
+  await rm(path.join(folder, 'sealpost.yaml'));
+  await symlink('sealpost.yaml', path.join(folder, 'sealpost.yaml'));
+  await assert.rejects(loadConfig({ env: {}, cwd: folder }), { code: 'file-unreadable', message: /ELOOP/ });
+});
 
 test('a file that is not UTF-8, or no file at all, is said so', async (t) => {
   const folder = await folderWith(t, minimal);
