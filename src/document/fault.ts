@@ -28,7 +28,8 @@ export function inOrder(faults: readonly Fault[]): Fault[] {
   return [...faults].sort((a, b) => collator.compare(a.place, b.place));
 }
 
-/** Faults as a person reads them, two lines each. */
+/** Faults as a person reads them, two lines each, once each; control characters of the file never reach the terminal. */
 export function showFaults(faults: readonly Fault[]): string {
-  return faults.map(({ place, key, wrong, mend }) => `${place}: ${key === '' ? '' : `${key}: `}${wrong}\n  mend: ${mend}`).join('\n');
+  const shown = faults.map(({ place, key, wrong, mend }) => `${place}: ${key === '' ? '' : `${key}: `}${wrong}\n  mend: ${mend}`);
+  return [...new Set(shown)].join('\n').replaceAll(/(?!\n)\p{Cc}/gu, '?');
 }

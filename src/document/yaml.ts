@@ -44,7 +44,7 @@ const MAX_ALIASES = 100;
 /** The text of `file` as a value, or what keeps YAML from reading it. */
 export function readYaml(file: string, text: string): Reading<OperatorDocument> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
   const at = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
     return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;

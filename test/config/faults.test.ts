@@ -146,6 +146,12 @@ FILE:1:1: upstream: is missing: a list
   mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
   ],
   [
+    'a key with control characters in it',
+    site({}, '"a\\e[2Jb": 1\n'),
+    `:7:1: a?[2Jb: no such key
+  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  ],
+  [
     'an empty section',
     site({}, 'limits:\n'),
     `:7:8: limits: is empty: wants keys below it
