@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
-import { showFaults, showPath } from './document/fault.ts';
+import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
 import { judge } from './document/schema.ts';
 import { readText, readYaml, systemCode, unreadable } from './document/yaml.ts';
@@ -115,7 +115,7 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   // The running relay may write the data folder and nothing else: whoever takes it over must not reach the keys.
   if (isWithin(config.keys, data)) tell(['keys'], 'stands in the data folder', `a folder outside ${data}`);
   if (config.audit === config.queue.sqlite) tell(['audit'], 'is the file of the queue', 'for example audit: data/audit.jsonl');
-  return faults;
+  return inOrder(faults);
 }
 
 const isWithin = (inner: string, outer: string): boolean =>

@@ -40,7 +40,7 @@ export const errorTable = {
     452,
     '4.3.1',
     'too much mail at once, please try again later',
-    'raise limits.in_flight_bytes if the machine has the memory',
+    'send less at once: limits.connections and limits.message_bytes bound what is under way',
   ),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
 

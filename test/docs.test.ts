@@ -32,6 +32,14 @@ test('every error says what to do', () => {
   }
 });
 
+test('no hint names a configuration key that does not exist', async () => {
+  const keys = new Set(firstColumn(await read('configuration.md')));
+  const sections = [...keys].filter((key) => /^[a-z]+$/.test(key)).join('|');
+  for (const [code, { hint }] of Object.entries(errorTable)) {
+    for (const [named] of hint.matchAll(new RegExp(`\\b(?:${sections})\\.[a-z_]+`, 'g'))) assert.ok(keys.has(named), `${code}: ${named}`);
+  }
+});
+
 test('docs/configuration.md lists the keys that operators rely on', async () => {
   const keys = firstColumn(await read('configuration.md'));
   for (const key of [

@@ -1,8 +1,8 @@
 /** `SEALPOST_LIMITS__MESSAGE_BYTES=10MiB`: keys set from the environment, where a container has no file to edit. */
-import type { Fault, Path } from '../document/fault.ts';
-import { bare, keysOf } from '../document/schema.ts';
-import { nearest } from '../document/nearest.ts';
 import { z } from 'zod';
+import type { Fault, Path } from '../document/fault.ts';
+import { nearest } from '../document/nearest.ts';
+import { bare, keysOf } from '../document/schema.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -22,7 +22,14 @@ export function showPath(path: Path): string {
   return path.map((step, index) => (typeof step === 'number' ? `[${step}]` : index === 0 ? String(step) : `.${String(step)}`)).join('');
 }
 
-/** Faults as a person reads them, two lines each. */
+/** In the order of the file, line 9 before line 10. */
+export function inOrder(faults: readonly Fault[]): Fault[] {
+  const collator = new Intl.Collator('en', { numeric: true });
+  return [...faults].sort((a, b) => collator.compare(a.place, b.place));
+}
+
+/** Faults as a person reads them, two lines each, once each; control characters of the file never reach the terminal. */
 export function showFaults(faults: readonly Fault[]): string {
-  return faults.map(({ place, key, wrong, mend }) => `${place}: ${key === '' ? '' : `${key}: `}${wrong}\n  mend: ${mend}`).join('\n');
+  const shown = faults.map(({ place, key, wrong, mend }) => `${place}: ${key === '' ? '' : `${key}: `}${wrong}\n  mend: ${mend}`);
+  return [...new Set(shown)].join('\n').replaceAll(/(?!\n)\p{Cc}/gu, '?');
 }

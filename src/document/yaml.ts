@@ -44,7 +44,7 @@ const MAX_ALIASES = 100;
 /** The text of `file` as a value, or what keeps YAML from reading it. */
 export function readYaml(file: string, text: string): Reading<OperatorDocument> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
   const at = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
     return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
@@ -91,6 +91,7 @@ function sayYaml(code: string, message: string): { wrong: string; mend: string }
     case 'TAB_AS_INDENT':
       return { wrong: 'a tab where YAML wants blanks', mend: 'indent with two blanks' };
     case 'BAD_INDENT':
+      if (message.startsWith('Flow')) return { wrong: 'a [ or { above is not closed', mend: 'close it' };
       return { wrong: 'this line is not indented as its neighbours are', mend: 'keys of one section start in the same column' };
     case 'MULTIPLE_DOCS':
       return { wrong: 'a second document begins here', mend: 'take the line --- out' };

@@ -28,6 +28,7 @@ const table: readonly (readonly [pattern: string, matches: readonly string[], di
   ['*@*.clinic.example', ['a@ward.clinic.example', 'a@x.ward.clinic.example'], ['a@clinic.example', 'a@evilclinic.example']],
   ['*@*', ['a@b', '"x y"@b.example'], []],
   ['forms*@clinic.example', ['forms@clinic.example', 'FORMS-2@clinic.example'], ['xforms@clinic.example', 'forms@b.example']],
+  ['a*a@b.example', ['aa@b.example', 'aXa@b.example'], ['a@b.example', 'aab@b.example']],
   ['*+sealed@*', ['anna+sealed@b.example'], ['anna@sealed.example', 'anna+sealed.x@b.example']],
   ['*@bücher.example', ['a@xn--bcher-kva.example', 'a@BÜCHER.example'], ['a@bucher.example']],
   ['*@*.bücher.example', ['a@x.xn--bcher-kva.example'], ['a@xn--bcher-kva.example']],
