@@ -13,7 +13,10 @@ interface Entry {
   readonly load: () => Promise<{ readonly build: BuildCommand }>;
 }
 
-const commands: Readonly<Record<string, Entry>> = {};
+const commands: Readonly<Record<string, Entry>> = {
+  queue: { summary: 'list, show, retry or remove queued messages', load: () => import('./commands/queue.ts') },
+  audit: { summary: 'verify and show the audit log', load: () => import('./commands/audit.ts') },
+};
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -28,7 +31,7 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
   const wanted = argv.find((word) => word in commands);
   for (const [name, entry] of Object.entries(commands)) {
     const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
-    program.addCommand(command.name(name).summary(entry.summary).copyInheritedSettings(program));
+    program.addCommand(inherit(command.name(name).summary(entry.summary), program));
   }
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -37,6 +40,13 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
     return report(error, terminal);
   }
+}
+
+/** Commands below a command too: one that was not told would write past the terminal and end the process itself. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const below of command.commands) inherit(below, command);
+  return command;
 }
 
 /** One line that says what, one that says what to do. The stack of a fault in sealpost itself goes to SEALPOST_DEBUG. */
