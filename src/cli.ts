@@ -21,6 +21,8 @@ const commands: Readonly<Record<string, Entry>> = {
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
   explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
+  queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
+  audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
 };
 
 const EXIT_FAILED = 1;
@@ -36,7 +38,7 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
   const wanted = argv.find((word) => word in commands);
   for (const [name, entry] of Object.entries(commands)) {
     const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
-    program.addCommand(command.name(name).summary(entry.summary).copyInheritedSettings(program));
+    program.addCommand(inherit(command.name(name).summary(entry.summary), program));
   }
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -45,6 +47,13 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
     return report(error, terminal);
   }
+}
+
+/** Commands below a command too: one that was not told would write past the terminal and end the process itself. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const below of command.commands) inherit(below, command);
+  return command;
 }
 
 /** One line that says what, one that says what to do. The stack of a fault in sealpost itself goes to SEALPOST_DEBUG. */

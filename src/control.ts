@@ -6,7 +6,7 @@ import { chmod, lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { asSealpostError, errorTable, SealpostError, type ErrorCode } from './errors.ts';
-import type { EntryFilter, QueueStore, RecipientState } from './queue/queue.ts';
+import { recipientStates, type EntryFilter, type QueueStore } from './queue/queue.ts';
 
 /** Octets of one line, asked or answered. */
 const MAX_LINE = 64 * 1024;
@@ -155,15 +155,16 @@ export async function callControl(path: string, request: ControlRequest): Promis
   } catch (cause) {
     throw asConnectError(cause, path);
   }
+  let answered: unknown;
   try {
     socket.write(`${JSON.stringify(request)}\n`);
-    return readAnswer(parseJson(await readLine(socket, ANSWER_TIMEOUT_MS)));
+    answered = parseJson(await readLine(socket, ANSWER_TIMEOUT_MS));
   } catch (cause) {
-    if (cause instanceof SealpostError && cause.code !== 'usage') throw cause;
     throw new SealpostError('internal', { detail: 'the running relay did not answer', cause });
   } finally {
     socket.destroy();
   }
+  return readAnswer(answered);
 }
 
 function asConnectError(cause: unknown, path: string): SealpostError {
@@ -203,13 +204,11 @@ export function queueHandlers({ store, now, wake }: QueueControl): ControlHandle
   };
 }
 
-const states: readonly RecipientState[] = ['ready', 'leased', 'deferred', 'bounced', 'damaged'];
-
 function readFilter(request: ControlRequest): EntryFilter {
   const queueId = readText(request, 'queueId');
   const recipient = readText(request, 'recipient');
   const wanted = readText(request, 'state');
-  const state = states.find((one) => one === wanted);
+  const state = recipientStates.find((one) => one === wanted);
   if (wanted !== undefined && state === undefined) throw new SealpostError('usage', { detail: 'no such state' });
   return {
     ...(queueId === undefined ? {} : { queueId }),

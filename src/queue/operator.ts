@@ -6,7 +6,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { EMPTY_HEAD, type AuditEvent, type AuditHead } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
-import type { EntryFilter, QueueEntry, QueueStats, RecipientState } from './queue.ts';
+import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
 import type { Step } from './requests.ts';
 import type { Done, Rows } from './rows.ts';
 
@@ -50,8 +50,6 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
     reason: textOrNull(row, 'reason'),
   }));
 }
-
-export const recipientStates = ['ready', 'leased', 'deferred', 'bounced', 'damaged'] as const satisfies readonly RecipientState[];
 
 /** Throws where the database holds a state that this release does not know. */
 function stateOf(row: Row): RecipientState {

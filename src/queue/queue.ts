@@ -84,7 +84,9 @@ export type Outcome =
   | { readonly kind: 'bounced'; readonly reason: string }
   | { readonly kind: 'damaged'; readonly reason: string };
 
-export type RecipientState = 'ready' | 'leased' | 'deferred' | 'bounced' | 'damaged';
+export const recipientStates = ['ready', 'leased', 'deferred', 'bounced', 'damaged'] as const;
+
+export type RecipientState = (typeof recipientStates)[number];
 
 /** One row as `queue list` and `queue show` print it. */
 export interface QueueEntry {

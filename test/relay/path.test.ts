@@ -12,6 +12,9 @@ import { makeSite, type SiteOptions } from './site.ts';
 
 const needsOpenssl = { skip: missingPrograms({ openssl: 'openssl' }) ?? false };
 
+/** What followed DATA, without the dot that ends it. */
+const withoutDot = (message: Buffer): Buffer => message.subarray(0, -'.\r\n'.length);
+
 async function upstreamFor(t: TestContext): Promise<{ port: number; transcript: Transcript }> {
   const transcript: Transcript = { commands: [], messages: [] };
   const upstream = await scriptedUpstream((peer) => converse(peer, {}, transcript));
@@ -48,7 +51,7 @@ test(
       .map((command) => command.replace(/ .*?<(.*)>.*/, ' TO:<$1>'));
     assert.equal(recipients.length, 3);
     for (const [index, message] of upstream.messages.entries()) {
-      const infos = await recipientInfos(message);
+      const infos = await recipientInfos(withoutDot(message));
       assert.deepEqual(
         infos.map(({ serial }) => serial),
         [serials.get(recipients[index] ?? '')],

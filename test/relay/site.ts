@@ -84,7 +84,7 @@ export async function makeSite(
 }
 
 async function serve(t: TestContext, file: string, prefix: readonly string[]): Promise<RunningRelay> {
-  const [program = '', ...args] = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
+  const [program = process.execPath, ...args] = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const ended = once(child, 'close');
