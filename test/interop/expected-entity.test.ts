@@ -15,6 +15,11 @@ const examples: readonly [name: string, entity: string][] = [
   ['no-final-newline', '\r\nline one\r\nline two'],
   ['empty-body', '\r\n'],
   ['header-only', 'X-Form: 7\r\n\r\n'],
+  ['no-octets-at-all', '\r\n'],
+  ['no-header', '\r\nonly a body\r\n'],
+  ['one-bare-lf', '\r\n'],
+  ['bare-cr-within-the-header', 'X-One: 1\r\nX-Two: 2\r\n\tfolded\r\n folded\r\n\r\nbody\r\n'],
+  ['header-ends-with-a-bare-cr', 'X-One: 1\r\n\r\n'],
   ['header-only-cut', 'X-Form: 7\r\n\r\n'],
   [
     'bare-lf-throughout',

@@ -104,6 +104,9 @@ const plain: readonly Stream[] = [
   { name: 'empty-body', octets: () => message(USUAL, '') },
   { name: 'header-only', octets: () => Buffer.from(lines(...USUAL, 'X-Form: 7')) },
   { name: 'header-only-cut', octets: () => Buffer.from([...USUAL, 'X-Form: 7'].join('\r\n')) },
+  { name: 'no-octets-at-all', octets: () => Buffer.alloc(0) },
+  { name: 'no-header', octets: () => Buffer.from('\r\nonly a body\r\n') },
+  { name: 'one-bare-lf', octets: () => Buffer.from('\n') },
   { name: 'blank-lines-at-both-ends', octets: () => message(USUAL, '\r\n\r\n \r\ntext\r\n\r\n\r\n') },
   { name: 'dots-at-line-starts', octets: () => message(USUAL, lines('.', '..', '.hidden', '...', 'end.', '.')) },
   { name: 'multipart-with-pdf-and-png', octets: formMail },
@@ -131,6 +134,8 @@ const lineEnds: readonly Stream[] = [
   { name: 'bare-cr-throughout', octets: () => message([...USUAL, 'X-Form: 7'], 'one\r\rtwo\rthree', '\r') },
   { name: 'crlf-header-lf-body', octets: () => message([...USUAL, 'X-Form: 7'], 'one\ntwo\n') },
   { name: 'mixed-line-ends', octets: () => message(USUAL, 'a\rb\nc\r\nd\r\r\ne\n\rf\r\n\r\ng\n\nh\r\ri\r\n') },
+  { name: 'bare-cr-within-the-header', octets: () => Buffer.from(`${FROM}\rX-One: 1\r\nX-Two: 2\n\tfolded\r folded\r\n${TO}\n\rbody\r`) },
+  { name: 'header-ends-with-a-bare-cr', octets: () => Buffer.from(`${FROM}\r\n${TO}\r\nX-One: 1\r`) },
   { name: 'ends-with-a-bare-cr', octets: () => message(USUAL, 'last\r') },
   { name: 'ends-with-a-bare-lf', octets: () => message(USUAL, 'last\n') },
   { name: 'line-of-998-octets', octets: () => message(USUAL, `${'x'.repeat(998)}\r\nshort\r\n`) },
@@ -163,6 +168,7 @@ const eightBit: readonly Stream[] = [
   { name: 'eight-bit-behind-the-look-ahead', octets: () => message(USUAL, `${'x'.repeat(LOOK_AHEAD)}é\r\n`) },
   // 33,000 lines: the é stands before 64 KiB as sent and behind them once every LF is a CRLF.
   { name: 'eight-bit-behind-the-look-ahead-by-line-ends', octets: () => message(USUAL, `${'\n'.repeat(33_000)}é\n`) },
+  { name: 'eight-bit-in-a-kept-field', octets: () => message([...USUAL, 'X-Name: Jürgen'], lines('x')) },
   {
     name: 'labelled-eight-bit',
     octets: () => message([...USUAL, MIME, 'Content-Type: text/plain; charset=iso-8859-15'], latin1('\xa4\r\n')),
