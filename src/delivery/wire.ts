@@ -16,7 +16,6 @@ export interface WireParts {
 /** 57 octets make one base64 line of 76 (RFC 2045 §6.8), so cutting at multiples of 57 never leaves padding in the middle. */
 const LINE_OCTETS = 57;
 const LINE_COLUMNS = 76;
-const LINE_LENGTH = LINE_COLUMNS + 2;
 /** Lines made in one step: just under 64 KiB of output, one write of the socket. */
 const BLOCK_LINES = 840;
 const BLOCK_OCTETS = BLOCK_LINES * LINE_OCTETS;
@@ -111,6 +110,3 @@ class LineEncoder {
     return out;
   }
 }
-
-/** Octets that one full block becomes on the wire; what a reader of the stream meets at most in one chunk but for the header. */
-export const WIRE_BLOCK = BLOCK_LINES * LINE_LENGTH;

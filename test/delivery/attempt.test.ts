@@ -1,7 +1,7 @@
 /** One attempt at one upstream, against a scripted one: what goes over the wire, and which phase is known to have failed. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { connect, createServer, Socket } from 'node:net';
 import { test } from 'node:test';
 import type { Result, Timeouts } from '../../src/delivery/result.ts';
 import type { Outgoing } from '../../src/delivery/transaction.ts';
@@ -247,9 +247,14 @@ test('nobody listens, or nobody accepts: failed at connect', async () => {
   assert.equal(inShort(result), 'failed at connect upstream-unreachable');
 });
 
+test('a host that answers no SYN is given up after the time to connect', async () => {
+  // A socket that nobody connects is as silent as a dropped SYN.
+  const upstream = upstreamAt(9, { connect: () => new Socket(), timeouts: timeouts({ connect: 50 }) });
+  assert.equal(inShort(await upstream.attempt(outgoing(), never)), 'failed at connect upstream-unreachable');
+});
+
 test('a host that is not this machine is not spoken to without TLS', async () => {
   await using server = await scriptedUpstream((peer) => converse(peer));
-  const { connect } = await import('node:net');
   const upstream = upstreamAt(server.port, {
     connect: (host, port) => {
       const socket = connect(port, host);

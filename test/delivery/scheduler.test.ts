@@ -48,6 +48,21 @@ test('wake() brings a new row out at once, and an idle scheduler asks the queue 
   await queue.until(ended(queue));
 });
 
+test('a row that is due later is waited for without asking, and one that is named due but not given is no storm', async () => {
+  await using server = await scriptedUpstream((peer) => converse(peer));
+  const later = new MemoryQueue();
+  later.add().dueAt = Date.now() + 3_600_000;
+  const odd = new MemoryQueue();
+  odd.nextDue = async () => 0;
+  {
+    await using _ = running(later, [upstreamAt(server.port)]);
+    await using __ = running(odd, [upstreamAt(server.port)]);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+  }
+  assert.equal(later.calls.claim, 1);
+  assert.ok(odd.calls.claim >= 2 && odd.calls.claim <= 8, String(odd.calls.claim));
+});
+
 test('4yz at any phase: deferred and tried again; the two messages are the same octets on the wire (P4)', async () => {
   for (const which of ['mail', 'rcpt', 'data', 'dot'] as const) {
     const transcript = newTranscript();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryQueue } from './memory-queue.ts';
 import { startSink, withoutSink } from './sink.ts';
-import { running, upstreamAt } from './surroundings.ts';
+import { running, timeouts, upstreamAt } from './surroundings.ts';
 
 /** After two attempts, or an end: the events that the audit log has. */
 const faults: readonly (readonly [string, string])[] = [
@@ -64,3 +64,29 @@ test('smtp-sink -M 3, which goes away after three messages: the others wait, and
   await using _second = await startSink([], first.port);
   await queue.until(() => queue.rows.every((row) => row.state === 'delivered'));
 });
+
+test(
+  'a half-open upstream, a stopped smtp-sink: other mail flows through the next one, and back once it answers',
+  { skip: withoutSink },
+  async () => {
+    const started = Date.now();
+    const now = (): number => started + (Date.now() - started) * 200;
+    await using stuck = await startSink();
+    await using next = await startSink();
+    stuck.freeze();
+    const queue = new MemoryQueue();
+    for (let count = 0; count < 4; count++) queue.add();
+    const first = upstreamAt(stuck.port, { now, concurrency: 4, timeouts: timeouts({ greeting: 100 }) });
+    await using relay = running(queue, [first, upstreamAt(next.port)]);
+    const hosts = (): unknown[] => [...new Set(queue.events.map((event) => event['upstream']))];
+    await queue.until(() => queue.rows.every((row) => row.state === 'delivered'));
+    assert.deepEqual(hosts(), [`127.0.0.1:${next.port}`]);
+    stuck.thaw();
+    while (!first.well()) await new Promise((resolve) => setTimeout(resolve, 5));
+    queue.events.length = 0;
+    queue.add();
+    relay.scheduler.wake();
+    await queue.until(() => queue.events.length > 0);
+    assert.deepEqual(hosts(), [`127.0.0.1:${stuck.port}`]);
+  },
+);

@@ -12,6 +12,9 @@ export const withoutSink = existsSync(PROGRAM) ? false : 'postfix is not install
 
 export interface Sink extends AsyncDisposable {
   readonly port: number;
+  /** Stops the program where it stands: connections are still made, by the kernel, and nobody answers. */
+  freeze(): void;
+  thaw(): void;
 }
 
 export async function freePort(): Promise<number> {
@@ -35,6 +38,8 @@ export async function startSink(faults: readonly string[] = [], port?: number): 
   }
   return {
     port: listening,
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
     async [Symbol.asyncDispose]() {
       child.kill('SIGKILL');
       await exited;

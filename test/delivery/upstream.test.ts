@@ -64,32 +64,36 @@ test('after a refusal RSET comes before the next message', async () => {
   assert.equal(verbs(transcript), 'EHLO MAIL RCPT RSET MAIL RCPT DATA QUIT');
 });
 
-test('an idle session that the upstream closes or speaks on is dropped, and the next message gets a new one', async () => {
-  for (const disturb of ['close', '421 4.4.2 idle too long\r\n', 'half a li', 'late'] as const) {
-    let mails = 0;
-    const closing = {
-      // Closed only when the next MAIL is under way, which no look at an idle session can foresee.
-      get mail() {
-        return ++mails === 2 ? undefined : '250 ok\r\n';
-      },
-    };
-    await using server = await scriptedUpstream((peer) => converse(peer, disturb === 'late' ? closing : {}));
-    const upstream = upstreamAt(server.port);
-    assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered');
-    const [peer] = server.peers;
-    assert.ok(peer !== undefined);
-    if (disturb === 'close') {
-      peer.socket.end();
-      await peer.closed();
-    } else if (disturb !== 'late') {
-      peer.say(disturb);
-      await peer.closed();
+test(
+  'an idle session that the upstream closes or speaks on is dropped, and the next message gets a new one',
+  { timeout: 8_000 },
+  async () => {
+    for (const disturb of ['close', '421 4.4.2 idle too long\r\n', 'half a li', 'late'] as const) {
+      let mails = 0;
+      const closing = {
+        // Closed only when the next MAIL is under way, which no look at an idle session can foresee.
+        get mail() {
+          return ++mails === 2 ? undefined : '250 ok\r\n';
+        },
+      };
+      await using server = await scriptedUpstream((peer) => converse(peer, disturb === 'late' ? closing : {}));
+      const upstream = upstreamAt(server.port, { idle: 60_000 });
+      assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered');
+      const [peer] = server.peers;
+      assert.ok(peer !== undefined);
+      if (disturb === 'close') {
+        peer.socket.end();
+        await peer.closed();
+      } else if (disturb !== 'late') {
+        peer.say(disturb);
+        await peer.closed();
+      }
+      assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered', disturb);
+      assert.equal(server.peers.length, 2, disturb);
+      await upstream.close();
     }
-    assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered', disturb);
-    assert.equal(server.peers.length, 2, disturb);
-    await upstream.close();
-  }
-});
+  },
+);
 
 test('no more sessions than the concurrency, and nobody who waits is forgotten', async () => {
   let open = 0;
@@ -126,6 +130,24 @@ test('an upstream that cannot be reached is left alone for a while, and is the f
     assert.equal(await ask(), `127.0.0.1:${first.port}`);
   }
   await route.close();
+});
+
+test('while it cools no session is opened, and every failure in a row doubles the time', async () => {
+  let clock = 1_000_000;
+  const port = await freePort();
+  const upstream = upstreamAt(port, { now: () => clock, random: () => 0 });
+  for (const cooling of [2_500, 5_000, 10_000, 20_000]) {
+    assert.equal((await upstream.attempt(outgoing(), never)).kind, 'failed');
+    clock += cooling - 1;
+    assert.equal(upstream.well(), false);
+    await using server = await scriptedUpstream((peer) => converse(peer), { port });
+    assert.equal((await upstream.attempt(outgoing(), never)).kind, 'failed');
+    assert.equal(server.peers.length, 0);
+    clock += 1;
+    assert.equal(upstream.well(), true);
+  }
+  clock -= 3_600_000;
+  assert.equal(upstream.well(), true, 'a clock that was set back does not cool for an hour');
 });
 
 test('hosts that refuse to talk hand the message on; an answer about the message is final', async () => {
