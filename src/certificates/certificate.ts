@@ -65,13 +65,16 @@ function read(der: Buffer): Certificate {
   if (algorithm === undefined || outerAlgorithm?.bytes.equals(algorithm.bytes) !== true) {
     throw malformed('it names two different signature algorithms');
   }
+  const [subjectText, issuerText] = [nameText(subjectTlv), nameText(issuerTlv)];
+  const extensions = readExtensions(optional.find((field) => isContext(field, 3))?.children[0]);
+  // Last, since OpenSSL has no limits of its own.
   const publicKey = readPublicKey(der);
   const verdict = judgeSealingKey(spkiTlv, publicKey);
   return {
     der,
     fingerprint: createHash('sha256').update(der).digest('hex'),
-    subject: nameText(subjectTlv),
-    issuer: nameText(issuerTlv),
+    subject: subjectText,
+    issuer: issuerText,
     serial: serialTlv.content.toString('hex').replace(/^00(?=.)/, ''),
     issuerDer: issuerTlv.bytes,
     serialDer: serialTlv.bytes,
@@ -82,7 +85,7 @@ function read(der: Buffer): Certificate {
     key: verdict.kind === 'key' ? verdict.key : undefined,
     keyFault: verdict.kind === 'fault' ? verdict.fault : undefined,
     signatureFault: signatureFault(algorithm),
-    ...readExtensions(optional.find((field) => isContext(field, 3))?.children[0]),
+    ...extensions,
   };
 }
 

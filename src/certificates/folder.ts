@@ -61,6 +61,7 @@ export interface FolderOptions {
 const SHORTEST_REST_MS = 1000;
 /** 19 parts of rest to one of scanning are 5 %. */
 const REST_TO_SCAN = 19;
+const MEASURED_SCANS = 3;
 /** A file this young may change again within the same tick of the file system's clock: it is read once more. */
 const SETTLED_AFTER_MS = 2000;
 const MAX_FILES = 100_000;
@@ -105,32 +106,45 @@ export function makeCertificateFolder({ path, log, now }: FolderOptions): Certif
     if (contents?.kind !== 'read' || differs(sight, next)) contents = { kind: 'read', version: ++version, ...listed(path, next) };
     sight = next;
   };
-  const refresh = (): Promise<void> => {
+  // ms of the last scans but the first, which reads every file and is no measure of the others.
+  const durations: number[] = [];
+  let scans = 0;
+  const poll = (): Promise<void> => {
     running ??= (async () => {
       clearTimeout(timer);
       const begun = performance.now();
       await scan();
+      if (scans++ > 0) durations.push(performance.now() - begun);
+      if (durations.length > MEASURED_SCANS) durations.shift();
       running = undefined;
       if (closed) return;
-      timer = setTimeout(() => void refresh(), Math.max(SHORTEST_REST_MS, REST_TO_SCAN * (performance.now() - begun)));
+      timer = setTimeout(() => void poll(), restAfter(durations));
       timer.unref();
     })();
     return running;
   };
-  const first = refresh();
+  const first = poll();
   return {
     path,
     contents: async () => {
       await first;
       return contents ?? { kind: 'unavailable', cause: undefined };
     },
-    refresh,
+    refresh: async () => {
+      // A scan that is under way may have passed what the caller has just changed.
+      await running;
+      await poll();
+    },
     close: () => {
       closed = true;
       clearTimeout(timer);
     },
   };
 }
+
+/** From the shortest of the last scans: a long one may only have waited for the rest of the process. */
+const restAfter = (durations: readonly number[]): number =>
+  durations.length === 0 ? SHORTEST_REST_MS : Math.max(SHORTEST_REST_MS, REST_TO_SCAN * Math.min(...durations));
 
 interface Walk {
   readonly root: string;

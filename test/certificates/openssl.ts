@@ -5,6 +5,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { parseMailbox } from '../../src/message/envelope.ts';
+import type { Mailbox } from '../../src/message/envelope.ts';
 
 export const noOpenssl = spawnSync('openssl', ['version']).status === 0 ? false : 'openssl is not installed';
 
@@ -89,3 +91,18 @@ string_mask = utf8only
 [dn]`;
 
 export const derOf = (pem: string): Buffer => Buffer.from(pem.replace(/-----[^-]+-----/g, '').replace(/\s/g, ''), 'base64');
+
+export function mailboxOf(address: string): Mailbox {
+  const verdict = parseMailbox(address);
+  if (verdict.kind === 'fault') throw new Error(verdict.fault);
+  return verdict.mailbox;
+}
+
+/** Waits until `holds`, which is what a user waits for; fails after `ceiling` ms instead of hanging. */
+export async function eventually(holds: () => Promise<boolean>, ceiling = 10_000): Promise<void> {
+  const ends = performance.now() + ceiling;
+  while (!(await holds())) {
+    if (performance.now() > ends) throw new Error(`not within ${ceiling} ms`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
