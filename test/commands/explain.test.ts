@@ -3,6 +3,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import type { Certificate } from '../../src/certificates/certificate.ts';
 import type { Candidate, Directory, Lookup } from '../../src/certificates/directory.ts';
 import { explain, showAccount } from '../../src/commands/explain.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
@@ -20,7 +21,7 @@ const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
 function candidate(fingerprint: string, place: string): Candidate {
   const nothing = Buffer.alloc(0);
-  const certificate = {
+  const certificate: Certificate = {
     der: nothing,
     fingerprint,
     subject: 'CN=Anna',
@@ -28,13 +29,24 @@ function candidate(fingerprint: string, place: string): Candidate {
     serial: '01',
     issuerDer: nothing,
     serialDer: nothing,
+    subjectDer: nothing,
     notBefore: new Date('2026-01-01T00:00:00Z'),
     notAfter: new Date('2027-01-01T00:00:00Z'),
     addresses: [],
     publicKey,
     key: { type: 'ec', curve: 'P-256' },
+    keyFault: undefined,
+    signatureFault: undefined,
     capabilities: [],
-  } as const;
+    keyUsage: undefined,
+    extendedKeyUsage: undefined,
+    ca: false,
+    pathLength: undefined,
+    nameConstraints: false,
+    unknownCritical: [],
+    subjectKeyId: undefined,
+    authorityKeyId: undefined,
+  };
   return { certificate, source: 'files', place };
 }
 
@@ -89,7 +101,7 @@ ${tried}  decision     seal, by the rule inside
 ${tried}  decision     refuse, by the rule inside
   certificate  none that can be used
                not used: SHA-256 cc33, files ben.pem: for signing only
-  reply        550 5.7.1 no usable certificate for that recipient, and mail in clear is not allowed
+  reply        550 5.7.1 no usable certificate for that recipient, and mail in clear is not allowed: rule inside
 `,
   );
   assert.equal(
@@ -97,7 +109,7 @@ ${tried}  decision     refuse, by the rule inside
     `carla@clinic.example
 ${tried}  decision     retry, by the rule inside
   certificate  unavailable: ldap does not answer
-  reply        451 4.4.3 the certificate look-up is unavailable, please try again later
+  reply        451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside
 `,
   );
   assert.equal(
@@ -118,7 +130,7 @@ ${tried}  decision     retry, by the rule inside
                no rule matches
   decision     refuse
   certificate  not looked up
-  reply        550 5.7.1 a rule of this relay refuses that
+  reply        550 5.7.1 a rule of this relay refuses that: rule elsewhere
 `,
   );
 });

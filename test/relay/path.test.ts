@@ -3,28 +3,19 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { converse, scriptedUpstream, type Transcript } from '../delivery/peer.ts';
 import { dialogue } from '../ingress/dialogue.ts';
 import { until } from '../interop/ports.ts';
 import { missingPrograms, succeed } from '../interop/programs.ts';
 import { recipientInfos, serialNumberOf } from '../interop/readers.ts';
 import { makeSite, type SiteOptions } from './site.ts';
+import { send } from './submit.ts';
+import { keepingUpstream } from './upstream.ts';
 
 const needsOpenssl = { skip: missingPrograms({ openssl: 'openssl' }) ?? false };
 
-/** What followed DATA, without the dot that ends it. */
-const withoutDot = (message: Buffer): Buffer => message.subarray(0, -'.\r\n'.length);
-
-async function upstreamFor(t: TestContext): Promise<{ port: number; transcript: Transcript }> {
-  const transcript: Transcript = { commands: [], messages: [] };
-  const upstream = await scriptedUpstream((peer) => converse(peer, {}, transcript));
-  t.after(() => upstream[Symbol.asyncDispose]());
-  return { port: upstream.port, transcript };
-}
-
 async function siteFor(t: TestContext, options: Omit<SiteOptions, 'upstreamPort'> = {}) {
-  const upstream = await upstreamFor(t);
-  return { upstream: upstream.transcript, site: await makeSite(t, { upstreamPort: upstream.port, ...options }) };
+  const upstream = await keepingUpstream(t);
+  return { upstream, site: await makeSite(t, { upstreamPort: upstream.port, ...options }) };
 }
 
 test(
@@ -42,21 +33,17 @@ test(
     await client.ask('DATA', /^354/);
     client.send('To: anna@clinic.example\r\nCc: ben@clinic.example\r\nBcc: otto@clinic.example\r\nSubject: x\r\n\r\nbody\r\n');
     await client.ask('.', /^250 2\.0\.0 queued as [0-9a-z]{15}$/);
-    await until('three deliveries', () => upstream.messages.length === 3);
+    await until('three deliveries', () => upstream.deliveries().length === 3);
     const serials = new Map<string, string>();
     for (const name of ['anna', 'ben', 'otto'] as const)
-      serials.set(`RCPT TO:<${name}@clinic.example>`, await serialNumberOf(site.readers.people[name].certificate));
-    const recipients = upstream.commands
-      .filter((command) => command.startsWith('RCPT'))
-      .map((command) => command.replace(/ .*?<(.*)>.*/, ' TO:<$1>'));
-    assert.equal(recipients.length, 3);
-    for (const [index, message] of upstream.messages.entries()) {
-      const infos = await recipientInfos(withoutDot(message));
+      serials.set(`${name}@clinic.example`, await serialNumberOf(site.readers.people[name].certificate));
+    for (const { recipient, octets } of upstream.deliveries()) {
+      const infos = await recipientInfos(octets);
       assert.deepEqual(
         infos.map(({ serial }) => serial),
-        [serials.get(recipients[index] ?? '')],
+        [serials.get(recipient)],
       );
-      assert.ok(!message.includes('otto'), 'the Bcc recipient is named in clear');
+      assert.ok(!octets.includes('otto'), 'the Bcc recipient is named in clear');
     }
     await relay.stop();
     assert.equal(relay.child.exitCode, 0);
@@ -67,7 +54,7 @@ test('the queue is empty once all is delivered, and the audit log tells who got 
   const { upstream, site } = await siteFor(t);
   const relay = await site.serve();
   await send(relay.port, ['anna@clinic.example', 'carla@clinic.example']);
-  await until('two deliveries', () => upstream.messages.length === 2);
+  await until('two deliveries', () => upstream.deliveries().length === 2);
   await relay.stop();
   const lines = (await readFile(join(site.data, 'audit.jsonl'), 'utf8'))
     .trim()
@@ -101,7 +88,7 @@ test('a certificate dropped into the folder of a running relay is used within se
       () => false,
     ),
   );
-  await until('a delivery', () => upstream.messages.length === 1);
+  await until('a delivery', () => upstream.deliveries().length === 1);
 });
 
 test('a client that leaves in the middle of DATA leaves nothing behind', needsOpenssl, async (t) => {
@@ -117,8 +104,8 @@ test('a client that leaves in the middle of DATA leaves nothing behind', needsOp
   client.send(`Subject: x\r\n\r\n${'0123456789abcdef\r\n'.repeat(40_000)}`);
   client.reset();
   const next = await send(relay.port, ['anna@clinic.example']);
-  await until('the whole message alone is delivered', () => upstream.messages.length === 1);
-  assert.ok(upstream.messages[0]?.includes(next));
+  await until('the whole message alone is delivered', () => upstream.deliveries().length === 1);
+  assert.ok(upstream.deliveries()[0]?.octets.includes(next));
   await until('no body is left', async () => (await succeed('find', [join(site.data, 'bodies'), '-type', 'f'])).length === 0);
   await relay.stop();
 });
@@ -129,20 +116,3 @@ test('a second relay on the same queue is refused at once, and says why', needsO
   await assert.rejects(site.serve(), /another sealpost owns the queue/);
   await send(relay.port, ['anna@clinic.example']);
 });
-
-/** One message by a raw dialogue; answers its queue id, or throws the refusal. */
-export async function send(port: number, recipients: readonly string[], message = 'Subject: x\r\n\r\nbody\r\n'): Promise<string> {
-  const client = await dialogue(port);
-  try {
-    await client.expect(/^220/);
-    await client.ask('EHLO web.clinic.example', /^250/);
-    await client.ask('MAIL FROM:<forms@clinic.example>', /^250/);
-    for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}>`, /^250/);
-    await client.ask('DATA', /^354/);
-    client.send(message.replace(/^\./gm, '..'));
-    const [reply = ''] = await client.ask('.', /^250/);
-    return reply.split(' ').at(-1) ?? '';
-  } finally {
-    client.close();
-  }
-}

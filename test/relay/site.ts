@@ -84,8 +84,8 @@ export async function makeSite(
 }
 
 async function serve(t: TestContext, file: string, prefix: readonly string[]): Promise<RunningRelay> {
-  const [program = process.execPath, ...args] = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const command = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
+  const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   const ended = once(child, 'close');
   const listening = new Promise<number>((resolve, reject) => {
@@ -99,7 +99,10 @@ async function serve(t: TestContext, file: string, prefix: readonly string[]): P
     };
     child.stdout.on('data', take);
     child.stderr.on('data', take);
-    child.once('close', (code) => reject(new Error(`the relay ended with ${code}: ${log}`)));
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      reject(new Error(`the relay ended with ${code}: ${log}`));
+    });
   });
   const end = async (signal: NodeJS.Signals): Promise<void> => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
