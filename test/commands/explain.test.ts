@@ -130,7 +130,7 @@ ${tried}  decision     retry, by the rule inside
                no rule matches
   decision     refuse
   certificate  not looked up
-  reply        550 5.7.1 a rule of this relay refuses that: rule elsewhere
+  reply        550 5.7.1 a rule of this relay refuses that: no rule matches
 `,
   );
 });

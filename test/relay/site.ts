@@ -85,7 +85,7 @@ export async function makeSite(
 
 async function serve(t: TestContext, file: string, prefix: readonly string[]): Promise<RunningRelay> {
   const command = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
-  const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   let log = '';
   const ended = once(child, 'close');
   const listening = new Promise<number>((resolve, reject) => {
@@ -105,7 +105,8 @@ async function serve(t: TestContext, file: string, prefix: readonly string[]): P
     });
   });
   const end = async (signal: NodeJS.Signals): Promise<void> => {
-    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    // The group, so that the relay behind a prefix is reached and not the prefix alone.
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) process.kill(-child.pid, signal);
     await ended;
   };
   t.after(() => end('SIGKILL'));
