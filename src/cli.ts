@@ -13,7 +13,9 @@ interface Entry {
   readonly load: () => Promise<{ readonly build: BuildCommand }>;
 }
 
-const commands: Readonly<Record<string, Entry>> = {};
+const commands: Readonly<Record<string, Entry>> = {
+  certs: { summary: 'recipient certificates', load: () => import('./commands/certs.ts') },
+};
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -28,7 +30,7 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
   const wanted = argv.find((word) => word in commands);
   for (const [name, entry] of Object.entries(commands)) {
     const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
-    program.addCommand(command.name(name).summary(entry.summary).copyInheritedSettings(program));
+    program.addCommand(inherit(command.name(name).summary(entry.summary), program));
   }
   try {
     await program.parseAsync(argv, { from: 'user' });
@@ -37,6 +39,13 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
     return report(error, terminal);
   }
+}
+
+/** All the way down: commander copies settings when a subcommand is made, and ours are made before they have a parent. */
+function inherit(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const child of command.commands) inherit(child, command);
+  return command;
 }
 
 /** One line that says what, one that says what to do. The stack of a fault in sealpost itself goes to SEALPOST_DEBUG. */

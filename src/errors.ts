@@ -136,6 +136,7 @@ export const errorTable = {
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
   'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),
+  'file-unwritable': row(451, '4.3.0', 'a file cannot be written', 'look at its folder, its permissions and the room on the disk'),
   'file-exists': row(451, '4.3.0', 'a file is in the way', 'nothing is overwritten: move it away, or choose another place'),
   'listen-failed': row(451, '4.3.0', 'a listener cannot be opened', 'is the port taken, or below 1024 without the right to it?'),
   usage: row(451, '4.3.0', 'that command line is not right', 'sealpost help COMMAND'),
