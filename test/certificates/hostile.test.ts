@@ -262,6 +262,8 @@ describe('the files people keep certificates in', { skip: noOpenssl }, () => {
   });
   test('PEM with CRLF', () =>
     assert.equal(fingerprints(Buffer.from(openssl('x509', '-in', 'anna.pem').toString().replace(/\n/g, '\r\n'))).length, 1));
+  test('PEM from a Windows editor, which puts a byte order mark in front', () =>
+    assert.equal(fingerprints(Buffer.concat([Buffer.from('efbbbf', 'hex'), openssl('x509', '-in', 'anna.pem')])).length, 1));
   test('DER', () => assert.deepEqual(fingerprints(anna), [parseCertificate(anna).fingerprint]));
   test('PKCS#7, PEM and DER', () => {
     const args = ['crl2pkcs7', '-nocrl', '-certfile', 'anna.pem', '-certfile', 'ben.pem'];
