@@ -1,4 +1,4 @@
-/** Certificates that strangers wrote to harm: THREATS A19 to A22, and octets at random. */
+/** Certificates that strangers wrote to harm: A19 to A22, and octets at random. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
