@@ -17,6 +17,8 @@ export const MAX_BUNDLE_BYTES = 1024 * 1024;
 const BUNDLE_LIMITS: DerLimits = { bytes: MAX_BUNDLE_BYTES, nodes: 200_000, depth: 32 };
 
 const SEQUENCE_OCTET = 0x30;
+/** Of UTF-8, as Windows editors put it in front. */
+const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
 const certificateLabels: ReadonlySet<string> = new Set(['CERTIFICATE', 'X509 CERTIFICATE']);
 const pkcs7Labels: ReadonlySet<string> = new Set(['PKCS7', 'PKCS #7 SIGNED DATA', 'CMS']);
 
@@ -34,7 +36,7 @@ export function readCertificates(bytes: Buffer): Bundle {
   };
   if (bytes.length > MAX_BUNDLE_BYTES) faults.push(`more than ${MAX_BUNDLE_BYTES} octets`);
   else if (bytes[0] === SEQUENCE_OCTET) attempt('', () => readBinary(bytes));
-  else readPem(bytes.toString('latin1'), attempt, faults);
+  else readPem(bytes.toString('latin1').replace(BYTE_ORDER_MARK, ''), attempt, faults);
   if (certificates.length === 0 && faults.length === 0) faults.push(bytes.length === 0 ? 'the file is empty' : 'no certificate in it');
   return { certificates, faults };
 }

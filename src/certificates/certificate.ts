@@ -23,7 +23,7 @@ export interface Certificate extends Extensions {
   readonly issuer: string;
   /** Lower-case hex. */
   readonly serial: string;
-  /** The exact TLVs of the certificate, copied and never re-encoded (INTEROP A9). */
+  /** The exact TLVs of the certificate, copied and never re-encoded. */
   readonly issuerDer: Buffer;
   readonly serialDer: Buffer;
   readonly subjectDer: Buffer;

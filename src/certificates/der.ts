@@ -1,7 +1,7 @@
 /**
  * Reading DER that strangers wrote, as a plain tree of exact slices: a name or serial is copied from it and never encoded anew.
  * Limits come first. It is our own reader, since asn1js takes half a second for the nodes that fit into 64 KiB, and for one
- * object identifier of that size, where an attacker may send many (THREATS A19).
+ * object identifier of that size, where an attacker may send many (A19).
  */
 import { SealpostError } from '../errors.ts';
 

@@ -5,8 +5,8 @@
  * The rule. Sources are asked in the order of the configuration, and the first that has a usable and trusted certificate for the
  * address decides; later ones are not asked. A source that cannot answer before that ends the look-up as unavailable. Within the
  * source the newest certificate wins (latest notBefore, then latest notAfter, then the smallest fingerprint), and with it come up
- * to two others of its key type, so that a reader with two devices reads on both (INTEROP A14). What is not trusted is never
- * chosen, however new it is (THREATS A22).
+ * to two others of its key type, so that a reader with two devices reads on both. What is not trusted is never
+ * chosen, however new it is (A22).
  */
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
@@ -38,7 +38,7 @@ export interface Rejection extends Candidate {
   readonly reason: string;
 }
 
-/** `chosen`: one to three, the newest first, all of its key type (INTEROP A14). `rejected` is kept for explain and the log. */
+/** `chosen`: one to three, the newest first, all of its key type. `rejected` is kept for explain and the log. */
 export type Lookup =
   | { readonly kind: 'found'; readonly chosen: readonly [Candidate, ...Candidate[]]; readonly rejected: readonly Rejection[] }
   | { readonly kind: 'absent'; readonly rejected: readonly Rejection[] }

@@ -38,7 +38,9 @@ export function makeCertificateSet(certificates: readonly Certificate[]): Certif
     if (fingerprints.has(certificate.fingerprint)) continue;
     fingerprints.add(certificate.fingerprint);
     const subject = certificate.subjectDer.toString('latin1');
-    bySubject.set(subject, [...(bySubject.get(subject) ?? []), certificate]);
+    const namesakes = bySubject.get(subject);
+    if (namesakes === undefined) bySubject.set(subject, [certificate]);
+    else namesakes.push(certificate);
   }
   return {
     // Names are compared octet for octet: stricter than RFC 5280 §7.1, and what every CA writes.
@@ -60,7 +62,7 @@ export function buildPath(certificate: Certificate, anchors: CertificateSet, int
   for (let path = open.shift(); path !== undefined; path = open.shift()) {
     const last = path.at(-1) ?? certificate;
     const known = [...anchors.issuersOf(last), ...intermediates.issuersOf(last)].filter((issuer) => keyIdsAgree(last, issuer));
-    if (known.length === 0) reasons.push(`the issuer of ${last.subject} is not known: ${last.issuer}`);
+    if (known.length === 0) reasons.push(unknownIssuer(last));
     for (const issuer of known.slice(0, MAX_ISSUERS)) {
       if (visited.has(issuer.fingerprint)) continue;
       const wrong = last.signatureFault ?? issuerFault(issuer, path, now);
@@ -82,6 +84,9 @@ export function buildPath(certificate: Certificate, anchors: CertificateSet, int
   const distinct = [...new Set(reasons)].slice(0, MAX_REASONS);
   return { kind: 'untrusted', reason: `no path to an anchor: ${distinct.length > 0 ? distinct.join('; ') : 'the CAs lead in a circle'}` };
 }
+
+const unknownIssuer = ({ subject, issuer, subjectDer, issuerDer }: Certificate): string =>
+  subjectDer.equals(issuerDer) ? `${subject} is self-signed and not among the anchors` : `the issuer of ${subject} is not known: ${issuer}`;
 
 /** Both name the key, and not the same one (RFC 5280 §4.2.1.1): another key of the same CA. */
 const keyIdsAgree = (child: Certificate, issuer: Certificate): boolean =>

@@ -1,4 +1,4 @@
-/** What keys mail is sealed to, and what keys may sign certificates (INTEROP D, THREATS A20). */
+/** What keys mail is sealed to, and what keys may sign certificates (A20). */
 import type { KeyObject } from 'node:crypto';
 import { oidText } from './der.ts';
 import type { Tlv } from './der.ts';

@@ -52,7 +52,7 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
   const chosen = (answer: Lookup): string =>
     answer.kind === 'found' ? answer.chosen.map(({ certificate }) => certificate.subject).join(' ') : answer.kind;
 
-  test('the newest wins, with up to two others of its key type (INTEROP A14)', async () => {
+  test('the newest wins, with up to two others of its key type', async () => {
     const years = [2021, 2022, 2023, 2024].map((year) => cert({ name: `ec${year}`, from: `${year}0101000000Z` }));
     const other = cert({ name: 'rsa2025', from: '20250101000000Z', key: rsa(2048) });
     assert.equal(chosen(await lookup(source('files', ...years))), 'CN=ec2024 CN=ec2023 CN=ec2022');

@@ -1,4 +1,4 @@
-/** Certificates that strangers wrote to harm: THREATS A19 to A22, and octets at random. */
+/** Certificates that strangers wrote to harm: A19 to A22, and octets at random. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, sign } from 'node:crypto';
@@ -262,6 +262,8 @@ describe('the files people keep certificates in', { skip: noOpenssl }, () => {
   });
   test('PEM with CRLF', () =>
     assert.equal(fingerprints(Buffer.from(openssl('x509', '-in', 'anna.pem').toString().replace(/\n/g, '\r\n'))).length, 1));
+  test('PEM from a Windows editor, which puts a byte order mark in front', () =>
+    assert.equal(fingerprints(Buffer.concat([Buffer.from('efbbbf', 'hex'), openssl('x509', '-in', 'anna.pem')])).length, 1));
   test('DER', () => assert.deepEqual(fingerprints(anna), [parseCertificate(anna).fingerprint]));
   test('PKCS#7, PEM and DER', () => {
     const args = ['crl2pkcs7', '-nocrl', '-certfile', 'anna.pem', '-certfile', 'ben.pem'];

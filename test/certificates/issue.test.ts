@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
+import * as fc from 'fast-check';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import { certificatePem, DAY_MS, issueCertificate, keyChoices, makeAuthority } from '../../src/certificates/issue.ts';
 import type { Authority, Issued, KeyChoice } from '../../src/certificates/issue.ts';
@@ -158,17 +159,15 @@ describe('opening the key files of others', { skip: noOpenssl }, () => {
         assert.equal(pair?.certificate.fingerprint, fingerprintOf(kind));
       });
     }
-    // NSS asks for 600,000 rounds, which cost seconds: once is enough.
-    if (kind === 'ec')
-      test(`pk12util, ${kind}`, { skip: missing('pk12util') || missing('certutil') }, () => {
-        const db = join(folder, `nss-${kind}`);
-        mkdirSync(db);
-        run('certutil', ['-N', '-d', `sql:${db}`, '--empty-password'], folder);
-        run('pk12util', ['-i', `${kind}-modern.p12`, '-d', `sql:${db}`, '-W', 'correct horse', '-K', ''], folder);
-        const nickname = /^(\S.*?) +u,u,u/m.exec(run('certutil', ['-L', '-d', `sql:${db}`], folder))?.[1] ?? assert.fail('not imported');
-        run('pk12util', ['-o', `${kind}-nss.p12`, '-n', nickname, '-d', `sql:${db}`, '-W', 'correct horse', '-K', ''], folder);
-        assert.equal(open(`${kind}-nss.p12`)[0]?.certificate.fingerprint, fingerprintOf(kind));
-      });
+    test(`pk12util, ${kind}`, { skip: missing('pk12util') || missing('certutil') }, () => {
+      const db = join(folder, `nss-${kind}`);
+      mkdirSync(db);
+      run('certutil', ['-N', '-d', `sql:${db}`, '--empty-password'], folder);
+      run('pk12util', ['-i', `${kind}-modern.p12`, '-d', `sql:${db}`, '-W', 'correct horse', '-K', ''], folder);
+      const nickname = /^(\S.*?) +u,u,u/m.exec(run('certutil', ['-L', '-d', `sql:${db}`], folder))?.[1] ?? assert.fail('not imported');
+      run('pk12util', ['-o', `${kind}-nss.p12`, '-n', nickname, '-d', `sql:${db}`, '-W', 'correct horse', '-K', ''], folder);
+      assert.equal(open(`${kind}-nss.p12`)[0]?.certificate.fingerprint, fingerprintOf(kind));
+    });
     test(`a wrong password is called one, ${kind}`, () => {
       assert.throws(
         () => open(`${kind}-modern.p12`, 'wrong'),
@@ -184,6 +183,32 @@ describe('opening the key files of others', { skip: noOpenssl }, () => {
       assert.throws(() => readKeyPem(sealed, 'wrong'), /password is wrong/);
     });
   }
+
+  test('a password outside ASCII, as openssl reads it, under old and new ciphers', () => {
+    const out = ['pkcs12', '-export', '-inkey', 'ec.key', '-in', 'ec.pem', '-passout', 'pass:Größe 8 €'];
+    run('openssl', [...out, '-out', 'umlaut-modern.p12'], folder);
+    run('openssl', [...out, '-legacy', '-out', 'umlaut-legacy.p12'], folder);
+    for (const form of ['modern', 'legacy'])
+      assert.equal(open(`umlaut-${form}.p12`, 'Größe 8 €')[0]?.certificate.fingerprint, fingerprintOf('ec'));
+  });
+
+  test('a PKCS#12 with changed octets opens or ends in a typed error', () => {
+    for (const file of ['rsa-3des.p12', 'ec-modern.p12']) {
+      const good = readFileSync(join(folder, file));
+      fc.assert(
+        fc.property(fc.nat(good.length - 1), fc.nat(255), (at, octet) => {
+          const copy = Buffer.from(good);
+          copy[at] = octet;
+          try {
+            return openPkcs12(copy, 'correct horse').length > 0;
+          } catch (error) {
+            return error instanceof SealpostError && ['key-malformed', 'certificate-malformed'].includes(error.code);
+          }
+        }),
+        { numRuns: 200 },
+      );
+    }
+  });
 
   test('what is no key file is told so', () => {
     assert.throws(() => openPkcs12(Buffer.from('hello'), 'x'), { code: 'key-malformed' });

@@ -55,7 +55,7 @@ describe('usability: every rejection has its reason', { skip: noOpenssl }, () =>
   });
 });
 
-describe('parsing keeps the octets of issuer and serial (INTEROP A9)', { skip: noOpenssl }, () => {
+describe('parsing keeps the octets of issuer and serial', { skip: noOpenssl }, () => {
   const folder = temporaryFolder();
   const check = (wish: Omit<Wish, 'name'>): ReturnType<typeof parseCertificate> => {
     make(folder, { name: 'root', ...wish, extensions: ['basicConstraints=critical,CA:TRUE'] });
