@@ -80,10 +80,17 @@ async function makeReader(dir: string, name: ReaderName, ca: string, caKey: stri
   const signedBy = ['-CA', ca, '-CAkey', caKey, '-set_serial', serial, '-sha256', '-days', DAYS];
   await succeed('openssl', ['x509', '-req', ...signedBy, '-in', request, '-extfile', extensions, '-out', certificate]);
   const p12 = kind === 'rsa' ? path('p12') : undefined;
-  if (p12 !== undefined) {
-    const threeDes = ['-keypbe', 'PBE-SHA1-3DES', '-certpbe', 'PBE-SHA1-3DES', '-macalg', 'sha1'];
-    const files = ['-inkey', key, '-in', certificate, '-certfile', ca, '-name', name, '-out', p12];
-    await succeed('openssl', ['pkcs12', '-export', ...threeDes, ...files, '-passout', `pass:${PASSPHRASE}`]);
-  }
+  if (p12 !== undefined) await writePkcs12({ name, key, certificate }, p12, { ca, passphrase: PASSPHRASE });
   return { name, address, kind, certificate, key, p12 };
+}
+
+/** Writes key and certificate as PKCS#12 with 3DES to `path`; every call has fresh salts. */
+export async function writePkcs12(
+  { name, key, certificate }: Pick<Reader, 'name' | 'key' | 'certificate'>,
+  path: string,
+  { ca, passphrase }: Pick<Readers, 'ca' | 'passphrase'>,
+): Promise<void> {
+  const threeDes = ['-keypbe', 'PBE-SHA1-3DES', '-certpbe', 'PBE-SHA1-3DES', '-macalg', 'sha1'];
+  const files = ['-inkey', key, '-in', certificate, '-certfile', ca, '-name', name, '-out', path];
+  await succeed('openssl', ['pkcs12', '-export', ...threeDes, ...files, '-passout', `pass:${passphrase}`]);
 }
