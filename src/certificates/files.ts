@@ -1,20 +1,11 @@
 /** Recipient certificates kept as files: a source whose folder is live (folder.ts). */
 import { mailboxKey } from '../message/envelope.ts';
 import type { Candidate, CertificateSource } from './directory.ts';
-import { makeCertificateFolder } from './folder.ts';
-import type { FolderContents, FolderOptions } from './folder.ts';
+import type { CertificateFolder, FolderContents } from './folder.ts';
 
-export interface FileSource extends CertificateSource {
-  /** Scans now instead of within seconds. */
-  refresh(): Promise<void>;
-  /** Ends the polling of the folder. */
-  close(): void;
-}
-
-/** Certificates count for every address they name. */
-export function makeFileSource(options: FolderOptions): FileSource {
-  const folder = makeCertificateFolder(options);
-  const name = `files ${options.path}`;
+/** Certificates count for every address they name. The folder is closed by whoever opened it. */
+export function makeFileSource(folder: CertificateFolder): CertificateSource {
+  const name = `files ${folder.path}`;
   let index: ReadonlyMap<string, readonly Candidate[]> = new Map();
   let indexed: FolderContents | undefined;
   return {
@@ -30,8 +21,6 @@ export function makeFileSource(options: FolderOptions): FileSource {
       if (candidates !== undefined) return { kind: 'found', candidates };
       return contents.unread === undefined ? { kind: 'absent' } : { kind: 'unavailable', cause: contents.unread };
     },
-    refresh: () => folder.refresh(),
-    close: () => folder.close(),
   };
 }
 

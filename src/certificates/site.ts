@@ -1,37 +1,40 @@
 import type { Logger } from 'pino';
 import { type Directory, makeDirectory } from './directory.ts';
-import { type FileSource, makeFileSource } from './files.ts';
+import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
-export interface SitePlaces {
+/** As the configuration names them; absolute paths. */
+export interface CertificatePlaces {
   readonly sources: readonly { readonly files: string }[];
   readonly trust: { readonly anchors: string; readonly intermediates: string };
 }
 
-/** The certificate stage of one site, as its configuration names it. */
+/** The certificate stage of one site. */
 export interface SiteCertificates {
   readonly directory: Directory;
-  readonly sources: readonly FileSource[];
-  readonly anchors: CertificateFolder;
   readonly trust: Trust;
+  /** In the order they are asked. */
+  readonly recipients: readonly CertificateFolder[];
+  readonly anchors: CertificateFolder;
   /** Ends the polling of all folders. */
   close(): void;
 }
 
 export function openSiteCertificates(
-  { sources, trust }: SitePlaces,
+  places: CertificatePlaces,
   options: { readonly now: () => number; readonly log: Logger },
 ): SiteCertificates {
-  const anchors = makeCertificateFolder({ path: trust.anchors, ...options });
-  const intermediates = makeCertificateFolder({ path: trust.intermediates, ...options });
-  const files = sources.map((source) => makeFileSource({ path: source.files, ...options }));
-  const judge = makeTrust({ anchors, intermediates, now: options.now });
+  const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
+  const anchors = open(places.trust.anchors);
+  const intermediates = open(places.trust.intermediates);
+  const recipients = places.sources.map(({ files }) => open(files));
+  const trust = makeTrust({ anchors, intermediates, now: options.now });
   return {
-    directory: makeDirectory({ sources: files, trust: judge, ...options }),
-    sources: files,
+    directory: makeDirectory({ sources: recipients.map(makeFileSource), trust, ...options }),
+    trust,
+    recipients,
     anchors,
-    trust: judge,
-    close: () => [anchors, intermediates, ...files].forEach((part) => part.close()),
+    close: () => [anchors, intermediates, ...recipients].forEach((folder) => folder.close()),
   };
 }

@@ -6,17 +6,9 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import process from 'node:process';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
-import {
-  type Authority,
-  certificatePem,
-  DEFAULT_DAYS,
-  issueCertificate,
-  type Issued,
-  type KeyChoice,
-  makeAuthority,
-} from '../certificates/issue.ts';
+import { type Authority, certificatePem, DEFAULT_DAYS, issueCertificate, type Issued, type KeyChoice } from '../certificates/issue.ts';
+import { createAuthority } from './certificates/issuing.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
@@ -27,7 +19,7 @@ import { parseSealed } from '../seal/structure.ts';
 import { type DemoUpstream, type ReceivedMessage, startUpstream, submit } from './demo-mail.ts';
 import { formMail, secrets } from './demo-form.ts';
 import { readEntity, showEntity } from './entity.ts';
-import { makeSite } from './init.ts';
+import { makeSite, SHIPPED_POLICIES } from './init.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 import { readVersion } from './version.ts';
 
@@ -85,12 +77,10 @@ async function makeDemoSite(folder: string, upstreamPort: number, voice: Voice):
   await makeSite({
     folder: site,
     hostname: 'relay.clinic.example',
-    shippedPolicies: fileURLToPath(new URL('../../policies', import.meta.url)),
-    makeAuthority: async (_, anchors) => {
-      authority = await makeAuthority({ name: 'Demo CA of clinic.example', now: Date.now() });
-      const file = join(anchors, 'demo-ca.pem');
-      await writeFile(file, certificatePem(authority.certificate));
-      return [file];
+    shippedPolicies: SHIPPED_POLICIES,
+    makeAuthority: async (keys, anchors) => {
+      authority = await createAuthority({ keys, anchors }, 'Demo CA of clinic.example', Date.now());
+      return [];
     },
   });
   if (authority === undefined) throw new Error('a site without its CA');

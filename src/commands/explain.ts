@@ -10,7 +10,8 @@ import type { Decision, Match, Rule } from '../policy/decide.ts';
 import { decideRecipient } from '../path.ts';
 import { loadRules } from '../policy/rules.ts';
 import { renderSubject } from '../policy/subject.ts';
-import { openDirectory } from './certificates-stage.ts';
+import { pathsOf } from './certificates/paths.ts';
+import { withSite } from './certificates/site.ts';
 import type { BuildCommand } from './terminal.ts';
 
 interface TriedRule {
@@ -174,9 +175,9 @@ export const build: BuildCommand = (terminal) =>
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
       const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
       const rules = await loadRules(config.policies);
-      const directory = await openDirectory(config);
-      const accounts: Account[] = [];
-      for (const recipient of recipients) accounts.push(await explain(rules, directory, { sender, recipient }));
+      const accounts = await withSite(pathsOf(config), terminal, ({ directory }) =>
+        Promise.all(recipients.map((recipient) => explain(rules, directory, { sender, recipient }))),
+      );
       if (options.json === true) terminal.stdout.write(`${JSON.stringify(accounts, null, 2)}\n`);
       else terminal.stdout.write(accounts.map(showAccount).join('\n'));
     });

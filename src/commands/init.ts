@@ -8,11 +8,11 @@ import { renderFirstConfig } from '../config/reference.ts';
 import { systemCode, unreadable } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import { foldDomain } from '../message/envelope.ts';
-import { makeInHouseAuthority } from './certificates-stage.ts';
+import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE, createAuthority } from './certificates/issuing.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 /** Of the package, two folders up from src/commands and dist/commands alike. */
-const SHIPPED_POLICIES = fileURLToPath(new URL('../../policies', import.meta.url));
+export const SHIPPED_POLICIES = fileURLToPath(new URL('../../policies', import.meta.url));
 
 /** Folders of a site; those with `private` hold keys or mail, for the eyes of one user. */
 const folders: readonly { readonly name: string; readonly private: boolean }[] = [
@@ -128,12 +128,12 @@ export const build: BuildCommand = (terminal) =>
     .description('writes sealpost.yaml, policies/, certs/, keys/ and data/, with an in-house CA; overwrites nothing')
     .action(async (dir: string) => {
       const folder = path.resolve(terminal.cwd, dir);
-      const written = await makeSite({
-        folder,
-        hostname: foldDomain(hostname()) ?? 'localhost',
-        shippedPolicies: SHIPPED_POLICIES,
-        makeAuthority: makeInHouseAuthority,
-      });
+      const host = foldDomain(hostname()) ?? 'localhost';
+      const makeAuthority = async (keys: string, anchors: string): Promise<readonly string[]> => {
+        await createAuthority({ keys, anchors }, `In-house CA of ${host}`, Date.now());
+        return [path.join(keys, AUTHORITY_KEY_FILE), path.join(anchors, AUTHORITY_CERTIFICATE_FILE)];
+      };
+      const written = await makeSite({ folder, hostname: host, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
       for (const file of written) terminal.stdout.write(`wrote ${file}\n`);
       terminal.stdout.write(nextSteps(terminal, folder));
     });

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { makeFileSource } from '../../src/certificates/files.ts';
-import type { FileSource } from '../../src/certificates/files.ts';
+import type { CertificateSource } from '../../src/certificates/directory.ts';
+import { type CertificateFolder, makeCertificateFolder } from '../../src/certificates/folder.ts';
 import { eventually, mailboxOf, make, noOpenssl, temporaryFolder } from './openssl.ts';
 
 describe('a folder of certificates', { skip: noOpenssl }, () => {
@@ -14,22 +15,26 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
   const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
   make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'] });
 
-  const sources: FileSource[] = [];
+  const folders: CertificateFolder[] = [];
   const log: string[] = [];
   afterEach(() => {
-    for (const source of sources.splice(0)) source.close();
+    for (const folder of folders.splice(0)) folder.close();
     log.length = 0;
   });
-  const watch = (path: string): FileSource => {
-    const source = makeFileSource({ path, now: Date.now, log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }) });
-    sources.push(source);
-    return source;
+  const watch = (path: string): CertificateSource => {
+    const folder = makeCertificateFolder({
+      path,
+      now: Date.now,
+      log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
+    });
+    folders.push(folder);
+    return makeFileSource(folder);
   };
-  const places = async (source: FileSource, name = 'anna'): Promise<string> => {
+  const places = async (source: CertificateSource, name = 'anna'): Promise<string> => {
     const answer = await source.lookup(mailboxOf(`${name}@example.org`));
     return answer.kind === 'found' ? answer.candidates.map(({ place }) => place.replace(/^[^/]*\//, '')).join(' ') : answer.kind;
   };
-  const becomes = (source: FileSource, expected: string, name = 'anna'): Promise<void> =>
+  const becomes = (source: CertificateSource, expected: string, name = 'anna'): Promise<void> =>
     eventually(async () => (await places(source, name)) === expected);
 
   test('what is added, replaced and removed is live within seconds, in sub-folders too', async () => {
@@ -69,17 +74,17 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     assert.equal(await places(source), 'anna.pem');
     for (const half of ['', pem('newer').slice(0, 300)]) {
       writeFileSync(path, half);
-      await source.refresh();
+      await folders.at(-1)?.refresh();
       assert.equal(await places(source), 'anna.pem', JSON.stringify(half.slice(0, 30)));
     }
     writeFileSync(path, pem('newer'));
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     const answer = await source.lookup(mailboxOf('anna@example.org'));
     assert.equal(answer.kind === 'found' ? answer.candidates[0]?.certificate.subject : answer.kind, 'CN=newer');
     truncateSync(path, 0);
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     unlinkSync(path);
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(await places(source), 'absent');
   });
 
@@ -89,12 +94,12 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     writeFileSync(join(folder, 'broken.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
     const source = watch(folder);
     assert.equal(await places(source), 'anna.pem');
-    await source.refresh();
-    await source.refresh();
+    await folders.at(-1)?.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(log.length, 1);
     assert.match(log[0] ?? '', /broken\.pem/);
     writeFileSync(join(folder, 'broken.pem'), 'otherwise broken');
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(log.length, 2);
   });
 
@@ -123,13 +128,13 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     const path = join(folder, 'recipients');
     const source = watch(path);
     assert.equal(await places(source), 'unavailable');
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(log.length, 1, 'told once');
     mkdirSync(path);
     writeFileSync(join(path, 'anna.pem'), pem('anna'));
     await becomes(source, 'anna.pem');
     renameSync(path, `${path}-away`);
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(await places(source), 'unavailable');
   });
 
@@ -142,7 +147,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     assert.equal(await places(source, 'ben'), 'unavailable');
     assert.match(log[0] ?? '', /loop\.pem/);
     rmSync(join(folder, 'loop.pem'));
-    await source.refresh();
+    await folders.at(-1)?.refresh();
     assert.equal(await places(source, 'ben'), 'absent');
   });
 });

@@ -1,57 +1,32 @@
 /** Where certificates and the in-house CA's key lie, from the configuration. */
-import { existsSync, readFileSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
-import { parse } from 'yaml';
+import { relative } from 'node:path';
+import type { CertificatePlaces } from '../../certificates/site.ts';
+import { type Config, loadConfig } from '../../config.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
 export interface CertificatePaths {
+  readonly places: CertificatePlaces;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly sources: readonly [string, ...string[]];
   readonly anchors: string;
-  readonly intermediates: string;
   readonly keys: string;
 }
 
-export const certificatePaths = async (configFile: string | undefined, terminal: Terminal): Promise<CertificatePaths> => {
-  const given = configFile ?? terminal.env['SEALPOST_CONFIG'];
-  const places = given === undefined ? ['sealpost.yaml', '/etc/sealpost/sealpost.yaml'] : [given];
-  const file = places.map((place) => resolve(terminal.cwd, place)).find((place) => existsSync(place));
-  if (file === undefined) {
-    throw new SealpostError('file-unreadable', {
-      detail: places.join(', '),
-      hint: 'sealpost init makes a site; -c FILE names its configuration',
-    });
-  }
-  const config = readConfig(file);
-  const certificates = field(config, 'certificates');
-  const trust = field(certificates, 'trust');
-  const path = (value: unknown, otherwise: string): string => resolve(dirname(file), typeof value === 'string' ? value : otherwise);
-  const list = field(certificates, 'sources');
-  const folders = (Array.isArray(list) ? list : []).map((source: unknown) => path(field(source, 'files'), 'certs/recipients'));
-  const [first = path(undefined, 'certs/recipients'), ...others] = folders;
-  return {
-    sources: [first, ...others],
-    anchors: path(field(trust, 'anchors'), 'certs/anchors'),
-    intermediates: path(field(trust, 'intermediates'), 'certs/intermediates'),
-    keys: path(field(config, 'keys'), 'keys'),
-  };
-};
-
-function readConfig(file: string): unknown {
-  try {
-    return parse(readFileSync(file, 'utf8'));
-  } catch (cause) {
-    throw new SealpostError('config-invalid', { detail: file, cause });
-  }
+/** Throws what loadConfig throws. */
+export async function certificatePaths(file: string | undefined, { env, cwd }: Terminal): Promise<CertificatePaths> {
+  return pathsOf(await loadConfig({ file, env, cwd }));
 }
 
-const field = (value: unknown, key: string): unknown =>
-  typeof value === 'object' && value !== null ? new Map<string, unknown>(Object.entries(value)).get(key) : undefined;
+export function pathsOf({ certificates, keys }: Pick<Config, 'certificates' | 'keys'>): CertificatePaths {
+  const [first, ...others] = certificates.sources.map((source) => source.files);
+  if (first === undefined) throw new SealpostError('config-invalid', { detail: 'certificates.sources: at least one is needed' });
+  return { places: certificates, sources: [first, ...others], anchors: certificates.trust.anchors, keys };
+}
 
 /** A path as the person at the terminal would write it. */
-export function shown(path: string, terminal: Terminal): string {
+export function shown(path: string, terminal: Pick<Terminal, 'cwd'>): string {
   const short = relative(terminal.cwd, path);
   return short === '' || short.startsWith('..') ? path : short;
 }

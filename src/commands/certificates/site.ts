@@ -1,12 +1,9 @@
 /** The certificates of a site, opened for one command: read once, judged as the relay judges them. */
 import { pino } from 'pino';
 import type { Certificate } from '../../certificates/certificate.ts';
-import { makeDirectory } from '../../certificates/directory.ts';
 import type { Directory } from '../../certificates/directory.ts';
-import { makeFileSource } from '../../certificates/files.ts';
-import { makeCertificateFolder } from '../../certificates/folder.ts';
 import type { CertificateFolder, PlacedCertificate } from '../../certificates/folder.ts';
-import { makeTrust } from '../../certificates/trust.ts';
+import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
@@ -15,7 +12,7 @@ import type { CertificatePaths } from './paths.ts';
 
 export interface Site {
   readonly directory: Directory;
-  /** What a folder holds; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
+  /** What a folder of recipients holds; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
   read(path: string): Promise<readonly PlacedCertificate[]>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
   reasonAgainst(certificate: Certificate): Promise<string | undefined>;
@@ -25,20 +22,13 @@ export interface Site {
 export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, act: (site: Site) => Promise<T>): Promise<T> {
   const now = Date.now;
   // What the relay would log, a command says on stderr.
-  const log = pino({ level: 'silent' });
-  const folders = new Map<string, CertificateFolder>();
-  const open = (path: string): CertificateFolder => {
-    const folder = folders.get(path) ?? makeCertificateFolder({ path, log, now });
-    folders.set(path, folder);
-    return folder;
-  };
-  const trust = makeTrust({ anchors: open(paths.anchors), intermediates: open(paths.intermediates), now });
-  const sources = paths.sources.map((path) => makeFileSource({ path, log, now }));
+  const certificates = openSiteCertificates(paths.places, { now, log: pino({ level: 'silent' }) });
+  const { directory, trust } = certificates;
   try {
     return await act({
-      directory: makeDirectory({ sources, trust, now, log }),
+      directory,
       read: async (path) => {
-        const contents = await open(path).contents();
+        const contents = await folderAt(certificates, path).contents();
         if (contents.kind === 'unavailable') {
           const hint = 'sealpost init makes the folders of a site; the configuration names them';
           throw new SealpostError('file-unreadable', { detail: shown(path, terminal), hint, cause: contents.cause });
@@ -57,6 +47,12 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
       },
     });
   } finally {
-    for (const one of [...folders.values(), ...sources]) one.close();
+    certificates.close();
   }
+}
+
+function folderAt({ recipients }: SiteCertificates, path: string): CertificateFolder {
+  const folder = recipients.find((one) => one.path === path);
+  if (folder === undefined) throw new Error(`${path} is no source of this site`);
+  return folder;
 }
