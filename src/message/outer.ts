@@ -37,7 +37,9 @@ export function isOuter(key: string): boolean {
 }
 
 function kindOf(key: string): Kind | undefined {
-  return Object.hasOwn(kinds, key) ? kinds[key] : key.startsWith('list-') ? 'token' : undefined;
+  if (Object.hasOwn(kinds, key)) return kinds[key];
+  // RFC 2369, RFC 2919 and RFC 8058 name them in letters; whatever else a script calls List-… is its own and stays inside.
+  return /^list-[a-z]+(?:-[a-z]+)?$/.test(key) ? 'token' : undefined;
 }
 
 export interface OuterOptions {

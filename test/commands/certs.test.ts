@@ -32,7 +32,9 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
 
   before(async () => {
     for (const folder of ['recipients', 'anchors', 'intermediates']) mkdirSync(at('certs', folder), { recursive: true });
-    writeFileSync(at('sealpost.yaml'), 'certificates:\n  sources:\n    - files: certs/recipients\nkeys: keys\n');
+    const site = { hostname: 'relay.example.org', operator: 'postmaster@example.org' };
+    const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }] };
+    writeFileSync(at('sealpost.yaml'), JSON.stringify({ ...site, ...ends }));
     await createAuthority({ anchors: at('certs/anchors'), keys: at('keys') }, 'Clinic CA', Date.now());
     make(made, { name: 'partner', extensions: caExtensions });
     writeFileSync(at('certs/anchors/partner.pem'), pem('partner'));
@@ -181,7 +183,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
   test('without a site, and with another CA key, the mend is said', () => {
     const nowhere = spawnSync(process.execPath, [CLI, '-c', '/nowhere/sealpost.yaml', 'certs', 'list'], { encoding: 'utf8' });
     assert.equal(nowhere.status, 1);
-    assert.match(nowhere.stderr, /\/nowhere\/sealpost\.yaml\n {2}hint: sealpost init/);
+    assert.match(nowhere.stderr, /\/nowhere\/sealpost\.yaml \(ENOENT\)\n {2}hint: sealpost init/);
     writeFileSync(at('keys/ca.key'), readFileSync(join(made, 'emil.key')));
     const { code, err } = certs(['issue', 'gina@example.org']);
     assert.equal(code, 1);

@@ -46,7 +46,7 @@ test(
       synced.every((line) => line.includes('= 0')),
       synced.join('\n'),
     );
-    const at = ['/bodies/', '/bodies>', 'queue.sqlite-wal'].map((name) => started.indexOf(name));
+    const at = ['/bodies/', '/bodies>', 'queue.sqlite-wal'].map((name) => started.lastIndexOf(name));
     assert.ok(
       at.every((place) => place >= 0),
       `file, folder and queue are synced: ${started}`,
@@ -96,9 +96,9 @@ test(
     let number = 0;
     for (let kill = 0; kill < KILLS; kill++) {
       const relay = await site.serve();
-      let dead = false;
+      const life = { over: false };
       const client = async (): Promise<void> => {
-        while (!dead) {
+        while (!life.over) {
           const marker = `marker-${number++}`;
           const body = number % 7 === 0 ? `${marker}\r\n${large}` : marker;
           const sent = await send(relay.port, ['anna@clinic.example'], `Subject: x\r\n\r\n${body}\r\n`).then(
@@ -111,7 +111,7 @@ test(
       const clients = Promise.all([client(), client(), client()]);
       await sleep(Math.random() * 300);
       await relay.kill();
-      dead = true;
+      life.over = true;
       await clients;
     }
     const last = await site.serve();

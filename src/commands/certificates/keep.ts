@@ -58,7 +58,8 @@ async function addOne(certificate: Certificate, from: string, { site, paths, ter
     return true;
   }
   if (certificate.ca && certificate.addresses.length === 0) {
-    const folder = shown(certificate.issuerDer.equals(certificate.subjectDer) ? paths.anchors : paths.intermediates, terminal);
+    const { trust } = paths.places;
+    const folder = shown(certificate.issuerDer.equals(certificate.subjectDer) ? trust.anchors : trust.intermediates, terminal);
     terminal.stderr.write(`sealpost: ${from}: ${certificate.subject} is a CA and was left out; if you trust it, put it into ${folder}\n`);
     return true;
   }
