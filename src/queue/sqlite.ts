@@ -7,7 +7,6 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
-import type { AuditHead } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { checkInlineBody, damaged, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
@@ -28,6 +27,7 @@ import type {
 const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
+const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
 /** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
 const ROW_OVERHEAD = 1024;
 /** How long an answer about free room is believed. */
@@ -46,6 +46,8 @@ export interface SqliteQueueOptions {
   readonly inlineLimit?: number;
   /** Octets kept free on the file system. */
   readonly reserveBytes?: number;
+  /** Octets of audit lines that may wait in the database while their file cannot be written; then no mail is taken. */
+  readonly auditBacklog?: number;
   /** Called once when the queue can store nothing any more: the relay must stop taking mail and be started again. */
   readonly onFailure?: (error: SealpostError) => void;
 }
@@ -54,14 +56,14 @@ export interface SqliteQueueOptions {
  * Takes the lock, opens or makes the database, mends the audit file, frees leases of a relay that died, sweeps orphaned bodies.
  * Throws `queue-in-use`, `queue-newer`, `audit-broken`, `audit-failed`, `data-folder-unsafe`, `storage-failed`, `storage-full`.
  */
-export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore & { auditHead(): Promise<AuditHead> }> {
-  const { database, bodies, audit, lock, now, log } = options;
+export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore> {
+  const { database, bodies, audit, lock, now, log, auditBacklog = AUDIT_BACKLOG_BYTES } = options;
   await ensurePrivateFolder(dirname(database));
   await ensurePrivateFolder(bodies);
   for (const file of [database, `${database}-wal`, `${database}-shm`, lock, audit]) await assertPrivateFile(file);
 
   const latch = makeLatch(options);
-  const thread = startThread({ database, bodies, audit, lock, at: now() }, { now, log, stop: (error) => latch.stop(error) });
+  const thread = startThread({ database, bodies, audit, lock, auditBacklog, at: now() }, { now, log, stop: (error) => latch.stop(error) });
   await thread.opened;
 
   const leases = new Map<number, LeasedRow>();
@@ -119,7 +121,6 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),
     list: (filter, limit) => thread.ask('list', { filter, limit }),
     stats: () => thread.ask('stats', null),
-    auditHead: () => thread.ask('auditHead', null),
     close: () => thread.close(),
   };
 }

@@ -1,5 +1,5 @@
 /**
- * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load|fill`.
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load|backlog|fill`.
  * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -20,7 +20,13 @@ const say = (line: string): unknown => writeSync(1, `${line}\n`);
 
 const log = pino({}, { write: (line: string) => writeSync(2, line) });
 const paths = queuePaths(join(folder, 'queue.sqlite'), join(folder, 'audit.jsonl'));
-const store = await openSqliteQueue({ ...paths, now: Date.now, log, reserveBytes: mode === 'fill' ? 1024 * 1024 : 0 });
+const store = await openSqliteQueue({
+  ...paths,
+  now: Date.now,
+  log,
+  reserveBytes: mode === 'fill' ? 1024 * 1024 : 0,
+  ...(mode === 'backlog' ? { auditBacklog: 1 } : {}),
+});
 
 async function accept(id: string, octets: number): Promise<string> {
   const bytes = randomBytes(octets);
@@ -109,6 +115,7 @@ switch (mode) {
     await round();
     break;
   case 'load':
+  case 'backlog':
     await load();
     break;
   default:

@@ -25,8 +25,13 @@ interface Ran {
 }
 
 /** Runs the child to whatever end it comes to. `when=N` of strace counts per thread, so there is one file thread. */
-function runChild(site: Site, prefix: readonly string[], killAt?: { readonly line: number; readonly afterMs: number }): Promise<Ran> {
-  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, 'load'];
+function runChild(
+  site: Site,
+  prefix: readonly string[],
+  killAt?: { readonly line: number; readonly afterMs: number },
+  mode = 'load',
+): Promise<Ran> {
+  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, mode];
   const child = spawn(command, rest, { env: { ...env, UV_THREADPOOL_SIZE: '1' }, stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
   const log: Buffer[] = [];
@@ -178,6 +183,20 @@ test('an audit file that cannot be written holds up nothing: its lines wait in t
     [],
   );
   assert.match(log, /audit lines wait/);
+  await assertKept(site, lines);
+});
+
+test('more audit lines than may wait for their file: no mail is taken', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const { lines } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1+', '-P', site.paths.audit), undefined, 'backlog');
+  assert.ok(
+    lines.some((line) => line.startsWith('accepted')),
+    lines.join(),
+  );
+  assert.ok(
+    lines.some((line) => /^refused .* audit-failed$/.test(line)),
+    lines.join(),
+  );
   await assertKept(site, lines);
 });
 
