@@ -1,5 +1,5 @@
 /**
- * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load|backlog|fill`.
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|serial|load|backlog|fill`.
  * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -68,6 +68,12 @@ async function round(): Promise<void> {
   await store.close();
 }
 
+/** Small and large, one after the other. */
+async function serial(): Promise<void> {
+  for (const octets of [100, LARGE, 100, LARGE]) say(`accepted m ${await accept(randomBytes(4).toString('hex'), octets)}`);
+  await store.close();
+}
+
 /** Twelve messages, small and large, a few at a time, every third delivered; a refusal is said and the rest goes on. */
 async function load(): Promise<void> {
   const prefix = randomBytes(4).toString('hex');
@@ -113,6 +119,9 @@ async function verifyAfterClose() {
 switch (mode) {
   case 'round':
     await round();
+    break;
+  case 'serial':
+    await serial();
     break;
   case 'load':
   case 'backlog':

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { env, execPath } from 'node:process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -103,6 +104,26 @@ async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>)
   };
   await Promise.all([lane(), lane()]);
 }
+
+test('body, folder and database are synced, in that order, before a message is acknowledged (P1)', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const trace = join(dirname(site.paths.folder), 'trace');
+  await runChild(site, ['strace', '-f', '-y', '-o', trace, '-e', 'trace=fsync,fdatasync,write'], undefined, 'serial');
+  const steps = readFileSync(trace, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      if (/ write\(1<.*"accepted m /.test(line)) return ['said'];
+      const synced = / f(?:data)?sync\(\d+<([^>]*)>/.exec(line)?.[1] ?? '';
+      if (/\/bodies\/[0-9a-f]{32}$/.test(synced)) return ['body'];
+      if (synced.endsWith('/bodies')) return ['folder'];
+      return synced.endsWith('/queue.sqlite-wal') ? ['database'] : [];
+    });
+  // The audit writer's own commits may come in between; more syncs than one promise nothing more.
+  const acknowledged = steps.join(' ').split(' said');
+  assert.equal(acknowledged.length, 5);
+  for (const [index, before] of acknowledged.slice(0, 4).entries())
+    assert.match(before, index % 2 === 0 ? /database$/ : /body( database)* folder( database)+$/, `message ${index}: ${steps.join(' ')}`);
+});
 
 const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
 
