@@ -48,15 +48,12 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let stagedLines: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
   let appending = Promise.resolve();
-  let ragged = false;
   let failing = false;
 
   const append = async (): Promise<void> => {
     for (let rows = statements.first(); rows.length > 0; rows = statements.first()) {
-      // What an append that failed half-way left behind must not stand behind a shorter one.
-      if (ragged) await handle.truncate(recorded.bytes);
-      ragged = true;
       const lines = Buffer.concat(rows.map((row) => row.lines));
+      // After an append that failed half-way, the same octets at the same place.
       await writeAll(handle, lines, recorded.bytes);
       await handle.sync();
       const last = rows.at(-1);
@@ -64,7 +61,6 @@ export async function openAuditFile(options: AuditWriterOptions) {
       const head: AuditHead = { seq: last.lastSeq, hash: last.lastHash, bytes: recorded.bytes + lines.length };
       transact(() => statements.record(head));
       recorded = head;
-      ragged = false;
     }
   };
   const appendOrLog = async (): Promise<boolean> => {

@@ -5,7 +5,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { argv } from 'node:process';
+import { argv, kill, pid } from 'node:process';
 import { pino } from 'pino';
 import { verifyAudit } from '../../src/audit.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
@@ -68,9 +68,17 @@ async function round(): Promise<void> {
   await store.close();
 }
 
-/** Small and large, one after the other. */
+/** Small and large, one after the other; refused, it dies at once. */
 async function serial(): Promise<void> {
-  for (const octets of [100, LARGE, 100, LARGE]) say(`accepted m ${await accept(randomBytes(4).toString('hex'), octets)}`);
+  for (const octets of [100, LARGE, 100, LARGE]) {
+    const id = randomBytes(4).toString('hex');
+    try {
+      say(`accepted ${id} ${await accept(id, octets)}`);
+    } catch (error) {
+      say(`refused ${id} ${String(error)}`);
+      kill(pid, 'SIGKILL');
+    }
+  }
   await store.close();
 }
 
