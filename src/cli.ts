@@ -14,8 +14,16 @@ interface Entry {
 }
 
 const commands: Readonly<Record<string, Entry>> = {
-  queue: { summary: 'list, show, retry or remove queued messages', load: () => import('./commands/queue.ts') },
-  audit: { summary: 'verify and show the audit log', load: () => import('./commands/audit.ts') },
+  demo: { summary: 'shows the whole path on this machine, with no set-up', load: () => import('./commands/demo.ts') },
+  init: { summary: 'writes a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
+  serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
+  check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
+  seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
+  open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
+  explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
+  certs: { summary: 'recipient certificates', load: () => import('./commands/certs.ts') },
+  queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
+  audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
 };
 
 const EXIT_FAILED = 1;
@@ -28,7 +36,8 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
     .exitOverride()
     .configureOutput({ writeOut: (text) => terminal.stdout.write(text), writeErr: (text) => terminal.stderr.write(text) })
     .showHelpAfterError('(sealpost help COMMAND shows what it takes)');
-  const wanted = argv.find((word) => word in commands);
+  // Behind the options of the program itself, whose values may read like the name of a command.
+  const wanted = program.parseOptions([...argv]).operands.find((word) => Object.hasOwn(commands, word));
   for (const [name, entry] of Object.entries(commands)) {
     const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
     program.addCommand(inherit(command.name(name).summary(entry.summary), program));
@@ -42,10 +51,10 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
   }
 }
 
-/** Commands below a command too: one that was not told would write past the terminal and end the process itself. */
+/** All the way down: commander copies settings when a subcommand is made, and ours are made before they have a parent. */
 function inherit(command: Command, parent: Command): Command {
   command.copyInheritedSettings(parent);
-  for (const below of command.commands) inherit(below, command);
+  for (const child of command.commands) inherit(child, command);
   return command;
 }
 

@@ -40,7 +40,7 @@ export const errorTable = {
     452,
     '4.3.1',
     'too much mail at once, please try again later',
-    'raise limits.in_flight_bytes if the machine has the memory',
+    'send less at once: limits.connections and limits.message_bytes bound what is under way',
   ),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
 
@@ -56,6 +56,21 @@ export const errorTable = {
     'let the script say SMTPUTF8, or use an ASCII address',
   ),
   'too-many-recipients': row(452, '4.5.3', 'too many recipients', 'raise limits.recipients, or let the script send several messages'),
+  'command-out-of-order': row(503, '5.5.1', 'that command comes out of order', 'EHLO, then MAIL, RCPT, DATA'),
+  'command-too-long': row(500, '5.5.2', 'the line is too long', 'a command line holds 512 octets and its parameters (RFC 5321 4.5.3.1.4)'),
+  'command-unimplemented': row(502, '5.5.1', 'that command is not implemented', 'nothing to do: the client can send without it'),
+  'parameter-invalid': row(
+    501,
+    '5.5.4',
+    'a parameter of that command is wrong',
+    'the script writes SIZE, BODY or SMTPUTF8 wrongly, or twice',
+  ),
+  'parameter-unknown': row(
+    555,
+    '5.5.4',
+    'a parameter that this relay does not offer',
+    'let the script use only what the reply to EHLO lists',
+  ),
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
@@ -138,11 +153,39 @@ export const errorTable = {
   ),
   'relay-not-running': row(451, '4.3.0', 'no relay is running on this data folder', 'start it: sealpost serve'),
 
+  // The upstream.
+  'upstream-unreachable': row(
+    451,
+    '4.4.1',
+    'the upstream cannot be reached',
+    'is it running, and do host and port under upstream fit? sealpost goes on trying',
+  ),
+  'upstream-lost': row(
+    451,
+    '4.4.2',
+    'the conversation with the upstream broke off',
+    'the log of the upstream may say why; sealpost tries again',
+  ),
+  'upstream-silent': row(
+    451,
+    '4.4.2',
+    'the upstream did not answer in time',
+    'it is overloaded, or something between drops packets; sealpost tries again',
+  ),
+  'upstream-protocol': row(
+    451,
+    '4.5.0',
+    'the upstream does not speak SMTP as it should',
+    'does the port under upstream belong to a mail server? sealpost tries again',
+  ),
+
   // The operator's side.
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
   'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),
+  'file-unwritable': row(451, '4.3.0', 'a file or folder cannot be written', 'look at its path, its permissions and the room on its disk'),
   'file-exists': row(451, '4.3.0', 'a file is in the way', 'nothing is overwritten: move it away, or choose another place'),
+  'check-failed': row(451, '4.3.0', 'not all is well', 'mend what is listed above, then sealpost check again'),
   'listen-failed': row(451, '4.3.0', 'a listener cannot be opened', 'is the port taken, or below 1024 without the right to it?'),
   usage: row(451, '4.3.0', 'that command line is not right', 'sealpost help COMMAND'),
 } as const satisfies Record<string, ErrorRow>;

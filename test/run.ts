@@ -23,6 +23,7 @@ const failures: string[] = [];
 
 const stream = run({ files, concurrency: 2, timeout: 10 * 60_000, execArgv: ['--disable-warning=ExperimentalWarning'] });
 stream.on('test:pass', (event) => {
+  if (event.details.type === 'suite') return;
   if (event.skip === undefined) passed++;
   else skipped.push(`${event.name}: ${String(event.skip)}`);
 });

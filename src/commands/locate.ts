@@ -1,16 +1,14 @@
 /** Where the site's queue and audit log are: the one place where their commands meet the configuration. */
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { loadConfig } from '../config.ts';
 import { queuePaths, type QueuePaths } from '../queue/paths.ts';
 import type { Terminal } from './terminal.ts';
 
-/** `command`: the one that runs, for the program's --config. */
-export async function locateQueue(terminal: Terminal, command: Command): Promise<QueuePaths> {
-  const { config } = command.optsWithGlobals<{ config?: string }>();
-  const base = config === undefined ? terminal.cwd : resolve(terminal.cwd, config, '..');
-  const database = terminal.env['SEALPOST_QUEUE__SQLITE'] ?? 'data/queue.sqlite';
-  const audit = terminal.env['SEALPOST_AUDIT'] ?? 'data/audit.jsonl';
-  return queuePaths(resolve(base, database), resolve(base, audit));
+/** `command`: the one that runs, for the program's --config. Throws what loadConfig throws. */
+export async function locateQueue({ env, cwd }: Terminal, command: Command): Promise<QueuePaths> {
+  const { config: file } = command.optsWithGlobals<{ config?: string }>();
+  const { queue, audit } = await loadConfig({ file, env, cwd });
+  return queuePaths(queue.sqlite, audit);
 }
 
 /** Who types: the person behind sudo, for the audit log. */

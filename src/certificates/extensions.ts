@@ -1,0 +1,111 @@
+/** The extensions of RFC 5280 §4.2 that sealing and trust act upon. */
+import { CERTIFICATE_LIMITS, expectTag, isContext, malformed, oidText, readDer, tags, UNIVERSAL } from './der.ts';
+import type { Tlv } from './der.ts';
+import { addressesOf } from './name.ts';
+import { extensionOids } from './oids.ts';
+
+/** In the order of their bits, RFC 5280 §4.2.1.3. */
+const keyUsages = [
+  'digitalSignature',
+  'nonRepudiation',
+  'keyEncipherment',
+  'dataEncipherment',
+  'keyAgreement',
+  'keyCertSign',
+  'cRLSign',
+  'encipherOnly',
+  'decipherOnly',
+] as const;
+export type KeyUsage = (typeof keyUsages)[number];
+
+export interface Extensions {
+  /** Undefined where the extension is absent, which allows every use. */
+  readonly keyUsage: readonly KeyUsage[] | undefined;
+  /** OIDs; undefined where the extension is absent. */
+  readonly extendedKeyUsage: readonly string[] | undefined;
+  readonly ca: boolean;
+  /** RFC 5280 §4.2.1.9: how many CA certificates may stand between this one and the end; undefined is no limit. */
+  readonly pathLength: number | undefined;
+  readonly nameConstraints: boolean;
+  /** OIDs of critical extensions that nothing here understands: RFC 5280 §4.2 wants the certificate refused. */
+  readonly unknownCritical: readonly string[];
+  /** Lower-case hex. */
+  readonly subjectKeyId: string | undefined;
+  readonly authorityKeyId: string | undefined;
+  readonly addresses: readonly string[];
+  readonly capabilities: readonly string[];
+}
+
+/**
+ * Critical extensions that are acted upon. certificatePolicies counts: no policy is asked for, so any is taken (RFC 5280 §6.1.1 c).
+ * nameConstraints has a fault of its own in the path builder.
+ */
+const understood: ReadonlySet<string> = new Set([
+  extensionOids.keyUsage,
+  extensionOids.extKeyUsage,
+  extensionOids.basicConstraints,
+  extensionOids.subjectAltName,
+  extensionOids.nameConstraints,
+  extensionOids.certificatePolicies,
+  extensionOids.smimeCapabilities,
+]);
+
+/** `list` is the SEQUENCE OF Extension; undefined where the certificate has none. */
+export function readExtensions(list: Tlv | undefined): Extensions {
+  const values = new Map<string, Tlv>();
+  const unknownCritical: string[] = [];
+  for (const extension of list?.children ?? []) {
+    const { oid, critical, value } = readExtension(extension);
+    // RFC 5280 §4.2: not more than one of a kind. Two would let each reader choose its own.
+    if (values.has(oid)) throw malformed(`the extension ${oid} stands there twice`);
+    const known = Object.values<string>(extensionOids).includes(oid);
+    values.set(oid, known ? readDer(value, CERTIFICATE_LIMITS) : extension);
+    if (critical && !understood.has(oid)) unknownCritical.push(oid);
+  }
+  const basic = values.get(extensionOids.basicConstraints);
+  const san = values.get(extensionOids.subjectAltName);
+  const purposes = values.get(extensionOids.extKeyUsage);
+  return {
+    keyUsage: readKeyUsage(values.get(extensionOids.keyUsage)),
+    extendedKeyUsage: purposes?.children.map((purpose) => oidText(purpose, 'extKeyUsage')),
+    ...readBasicConstraints(basic),
+    nameConstraints: values.has(extensionOids.nameConstraints),
+    unknownCritical,
+    subjectKeyId: values.get(extensionOids.subjectKeyIdentifier)?.content.toString('hex'),
+    authorityKeyId: values
+      .get(extensionOids.authorityKeyIdentifier)
+      ?.children.find((child) => isContext(child, 0))
+      ?.content.toString('hex'),
+    addresses: san === undefined ? [] : addressesOf(san),
+    capabilities: (values.get(extensionOids.smimeCapabilities)?.children ?? []).map((entry) =>
+      oidText(entry.children[0], 'smimeCapabilities'),
+    ),
+  };
+}
+
+function readExtension(extension: Tlv): { oid: string; critical: boolean; value: Buffer } {
+  const [type, ...rest] = expectTag(extension, UNIVERSAL, tags.sequence, 'an extension').children;
+  const oid = oidText(type, 'the type of an extension');
+  const flag = rest.length > 1 ? expectTag(rest[0], UNIVERSAL, tags.boolean, `criticality of ${oid}`) : undefined;
+  return {
+    oid,
+    critical: flag !== undefined && flag.content[0] !== 0,
+    value: expectTag(rest.at(-1), UNIVERSAL, tags.octetString, `the extension ${oid}`).content,
+  };
+}
+
+function readKeyUsage(tlv: Tlv | undefined): readonly KeyUsage[] | undefined {
+  if (tlv === undefined) return undefined;
+  const bits = expectTag(tlv, UNIVERSAL, tags.bitString, 'keyUsage').content.subarray(1);
+  return keyUsages.filter((_, bit) => ((bits[bit >> 3] ?? 0) & (0x80 >> (bit & 7))) !== 0);
+}
+
+function readBasicConstraints(tlv: Tlv | undefined): Pick<Extensions, 'ca' | 'pathLength'> {
+  if (tlv === undefined) return { ca: false, pathLength: undefined };
+  const fields = expectTag(tlv, UNIVERSAL, tags.sequence, 'basicConstraints').children;
+  const ca = fields[0]?.tag === tags.boolean && fields[0].content[0] !== 0;
+  const length = fields.find((field) => field.tag === tags.integer)?.content;
+  if (length === undefined) return { ca, pathLength: undefined };
+  if (length.length === 0 || length.length > 4 || (length[0] ?? 0) & 0x80) throw malformed('pathLenConstraint is not a small number');
+  return { ca, pathLength: length.readUIntBE(0, length.length) };
+}

@@ -1,0 +1,253 @@
+/**
+ * A folder of certificate files that is live: what is dropped into it, changed or taken away counts within seconds, without a
+ * signal or a restart. It is polled, since change notices are lost on network file systems and in containers.
+ *
+ * A scan looks at every file's inode, size and times and reads only those that changed. Between scans it rests at least a
+ * second and nineteen times as long as the scan took, so that a huge folder costs 5 % of the time and not more.
+ *
+ * A file that cannot be read in full, for instance because it is caught half-written, keeps the certificates it gave before and
+ * adds what it gives now, until it is whole or gone. A file or sub-folder that the system does not let us read is not empty but
+ * unknown: `unread` tells it, so that a look-up does not take it for absence (P5).
+ */
+import { createHash } from 'node:crypto';
+import type { BigIntStats } from 'node:fs';
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Logger } from 'pino';
+import { MAX_BUNDLE_BYTES, readCertificates } from './bundle.ts';
+import type { Certificate } from './certificate.ts';
+
+/** `place` is for people: `recipients/anna.pem`, with `#2` for the second of several. `file` is the path on disk. */
+export interface PlacedCertificate {
+  readonly certificate: Certificate;
+  readonly place: string;
+  readonly file: string;
+}
+
+export interface BrokenFile {
+  readonly place: string;
+  readonly faults: readonly string[];
+}
+
+export type FolderContents =
+  | {
+      readonly kind: 'read';
+      /** Grows with every change of what follows. */
+      readonly version: number;
+      readonly certificates: readonly PlacedCertificate[];
+      readonly broken: readonly BrokenFile[];
+      /** Why a part of the folder could not be looked into; undefined where all of it was. */
+      readonly unread: unknown;
+    }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
+
+export interface CertificateFolder {
+  readonly path: string;
+  /** As of the last scan; waits for the first one. */
+  contents(): Promise<FolderContents>;
+  /** Scans now. */
+  refresh(): Promise<void>;
+  /** Ends the polling. */
+  close(): void;
+}
+
+export interface FolderOptions {
+  readonly path: string;
+  readonly log: Logger;
+  /** ms */
+  readonly now: () => number;
+}
+
+const SHORTEST_REST_MS = 1000;
+/** 19 parts of rest to one of scanning are 5 %. */
+const REST_TO_SCAN = 19;
+const MEASURED_SCANS = 3;
+/** A file this young may change again within the same tick of the file system's clock: it is read once more. */
+const SETTLED_AFTER_MS = 2000;
+const MAX_FILES = 100_000;
+const MAX_DEPTH = 8;
+
+/** Hidden files (editors, `..data` of Kubernetes, our own temporaries), backups and notes are no certificates. */
+const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
+
+interface KnownFile {
+  /** Undefined where the file is too young to be believed unchanged. */
+  readonly stamp: string | undefined;
+  readonly digest: string;
+  readonly certificates: readonly Certificate[];
+  readonly faults: readonly string[];
+}
+
+/** What one scan saw, by path below the folder. */
+interface Sight {
+  readonly files: Map<string, KnownFile>;
+  /** Files and sub-folders that the system did not let us read, with its error. */
+  readonly troubles: Map<string, unknown>;
+}
+
+export function makeCertificateFolder({ path, log, now }: FolderOptions): CertificateFolder {
+  let sight: Sight = { files: new Map(), troubles: new Map() };
+  let contents: FolderContents | undefined;
+  let version = 0;
+  let running: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  const scan = async (): Promise<void> => {
+    const next: Sight = { files: new Map(), troubles: new Map() };
+    try {
+      await walk({ root: path, known: sight, next, now }, '', 0);
+    } catch (cause) {
+      if (contents?.kind !== 'unavailable') log.warn({ path, err: cause }, 'certificate folder cannot be read');
+      contents = { kind: 'unavailable', cause };
+      return;
+    }
+    warnOfNews(path, sight, next, log);
+    if (contents?.kind !== 'read' || differs(sight, next)) contents = { kind: 'read', version: ++version, ...listed(path, next) };
+    sight = next;
+  };
+  // ms of the last scans but the first, which reads every file and is no measure of the others.
+  const durations: number[] = [];
+  let scans = 0;
+  const poll = (): Promise<void> => {
+    running ??= (async () => {
+      clearTimeout(timer);
+      const begun = performance.now();
+      await scan();
+      if (scans++ > 0) durations.push(performance.now() - begun);
+      if (durations.length > MEASURED_SCANS) durations.shift();
+      running = undefined;
+      if (closed) return;
+      timer = setTimeout(() => void poll(), restAfter(durations));
+      timer.unref();
+    })();
+    return running;
+  };
+  const first = poll();
+  return {
+    path,
+    contents: async () => {
+      await first;
+      return contents ?? { kind: 'unavailable', cause: undefined };
+    },
+    refresh: async () => {
+      // A scan that is under way may have passed what the caller has just changed.
+      await running;
+      await poll();
+    },
+    close: () => {
+      closed = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** From the shortest of the last scans: a long one may only have waited for the rest of the process. */
+const restAfter = (durations: readonly number[]): number =>
+  durations.length === 0 ? SHORTEST_REST_MS : Math.max(SHORTEST_REST_MS, REST_TO_SCAN * Math.min(...durations));
+
+interface Walk {
+  readonly root: string;
+  readonly known: Sight;
+  readonly next: Sight;
+  readonly now: () => number;
+}
+
+/** Throws only where `below` itself cannot be listed; trouble further down is noted and what was known there is kept. */
+async function walk(scan: Walk, below: string, depth: number): Promise<void> {
+  if (depth > MAX_DEPTH) throw new Error(`sub-folders deeper than ${MAX_DEPTH}`);
+  const entries = await readdir(join(scan.root, below), { withFileTypes: true });
+  // In the order of names, so that places and limits are the same on every machine.
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (PASSED_OVER.test(entry.name)) continue;
+    const relative = below === '' ? entry.name : `${below}/${entry.name}`;
+    try {
+      if (entry.isDirectory()) await walk(scan, relative, depth + 1);
+      else await look(scan, relative);
+    } catch (cause) {
+      // Taken away between the listing and the look, or a link to nothing.
+      if (isGone(cause)) continue;
+      scan.next.troubles.set(relative, cause);
+      for (const [path, file] of scan.known.files) {
+        if (path === relative || path.startsWith(`${relative}/`)) scan.next.files.set(path, file);
+      }
+    }
+  }
+}
+
+/** Reads one file where it changed. Links are followed to regular files only: a link to a folder could lead in a circle. */
+async function look({ root, known, next, now }: Walk, relative: string): Promise<void> {
+  const path = join(root, relative);
+  const stats = await stat(path, { bigint: true });
+  if (!stats.isFile()) return;
+  if (next.files.size >= MAX_FILES) throw new Error(`more than ${MAX_FILES} files`);
+  const before = known.files.get(relative);
+  const stamp = stampOf(stats, now());
+  if (before !== undefined && stamp !== undefined && before.stamp === stamp) {
+    next.files.set(relative, before);
+    return;
+  }
+  const tooBig = stats.size > BigInt(MAX_BUNDLE_BYTES);
+  const bytes = tooBig ? Buffer.from(stats.size.toString()) : await readFile(path);
+  const digest = createHash('sha256').update(bytes).digest('hex');
+  if (before?.digest === digest) {
+    next.files.set(relative, { ...before, stamp });
+    return;
+  }
+  const { certificates, faults } = tooBig
+    ? { certificates: [], faults: [`more than ${MAX_BUNDLE_BYTES} octets`] }
+    : readCertificates(bytes);
+  next.files.set(relative, {
+    stamp,
+    digest,
+    certificates: faults.length > 0 ? union(certificates, before?.certificates ?? []) : certificates,
+    faults,
+  });
+}
+
+function stampOf(stats: BigIntStats, now: number): string | undefined {
+  const youngest = Number(stats.mtimeMs > stats.ctimeMs ? stats.mtimeMs : stats.ctimeMs);
+  if (Math.abs(now - youngest) < SETTLED_AFTER_MS) return undefined;
+  return [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
+}
+
+const union = (now: readonly Certificate[], before: readonly Certificate[]): readonly Certificate[] => [
+  ...now,
+  ...before.filter(({ fingerprint }) => now.every((one) => one.fingerprint !== fingerprint)),
+];
+
+const isGone = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
+
+const differs = (a: Sight, b: Sight): boolean =>
+  a.files.size !== b.files.size ||
+  a.troubles.size !== b.troubles.size ||
+  [...b.files].some(([path, file]) => a.files.get(path)?.digest !== file.digest) ||
+  [...b.troubles.keys()].some((path) => !a.troubles.has(path));
+
+/** Once for each change of a file, however often it is scanned. */
+function warnOfNews(root: string, before: Sight, next: Sight, log: Logger): void {
+  for (const [relative, { digest, faults, certificates }] of next.files) {
+    if (faults.length === 0 || before.files.get(relative)?.digest === digest) continue;
+    log.warn({ path: join(root, relative), faults: faults.slice(0, 10), certificates: certificates.length }, 'certificate file is broken');
+  }
+  for (const [relative, cause] of next.troubles) {
+    if (!before.troubles.has(relative)) log.warn({ path: join(root, relative), err: cause }, 'certificate file cannot be read');
+  }
+}
+
+function listed(root: string, { files, troubles }: Sight): Omit<FolderContents & { kind: 'read' }, 'kind' | 'version'> {
+  const certificates: PlacedCertificate[] = [];
+  const broken: BrokenFile[] = [];
+  for (const [relative, file] of files) {
+    const place = `${basename(root)}/${relative}`;
+    for (const [index, certificate] of file.certificates.entries()) {
+      const several = file.certificates.length > 1;
+      certificates.push({ certificate, place: several ? `${place}#${index + 1}` : place, file: join(root, relative) });
+    }
+    if (file.faults.length > 0) broken.push({ place, faults: file.faults });
+  }
+  for (const [relative, cause] of troubles) {
+    broken.push({ place: `${basename(root)}/${relative}`, faults: [cause instanceof Error ? cause.message : 'cannot be read'] });
+  }
+  return { certificates, broken, unread: [...troubles.values()][0] };
+}

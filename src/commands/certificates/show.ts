@@ -1,0 +1,129 @@
+/** `certs list` and `certs show`. */
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { MAX_BUNDLE_BYTES, readCertificates } from '../../certificates/bundle.ts';
+import type { Certificate } from '../../certificates/certificate.ts';
+import { day } from '../../certificates/usability.ts';
+import { SealpostError } from '../../errors.ts';
+import { parseMailbox } from '../../message/envelope.ts';
+import type { Terminal } from '../terminal.ts';
+import { shown } from './paths.ts';
+import type { CertificatePaths } from './paths.ts';
+import { withSite } from './site.ts';
+import type { Site } from './site.ts';
+
+/** One certificate as commands show it; also the form of `--json`, whose names therefore stay. */
+interface Row {
+  readonly addresses: readonly string[];
+  readonly key: string;
+  readonly not_before: string;
+  readonly not_after: string;
+  readonly usable: boolean;
+  /** Null where it is usable. */
+  readonly reason: string | null;
+  readonly path: string;
+  readonly subject: string;
+  readonly issuer: string;
+  readonly serial: string;
+  readonly fingerprint: string;
+}
+
+export const keyText = ({ key, publicKey }: Certificate): string =>
+  key === undefined ? (publicKey.asymmetricKeyType ?? '?') : key.type === 'rsa' ? `RSA-${key.bits}` : key.curve;
+
+function rowOf(certificate: Certificate, path: string, reason: string | undefined): Row {
+  const { addresses, subject, issuer, serial, fingerprint, notBefore, notAfter } = certificate;
+  const times = { not_before: notBefore.toISOString(), not_after: notAfter.toISOString() };
+  const verdict = { usable: reason === undefined, reason: reason ?? null };
+  return { addresses, key: keyText(certificate), ...times, ...verdict, path, subject, issuer, serial, fingerprint };
+}
+
+interface Output {
+  readonly json?: boolean;
+}
+
+export async function list(paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
+  const rows = await withSite(paths, terminal, async (site) => {
+    const all: Row[] = [];
+    for (const source of paths.sources) {
+      for (const { certificate, file } of await site.read(source)) {
+        all.push(rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate)));
+      }
+    }
+    return all;
+  });
+  if (json === true) {
+    terminal.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`);
+    return;
+  }
+  if (rows.length === 0) terminal.stderr.write('sealpost: no certificates yet: sealpost certs add FILE, or sealpost certs issue ADDRESS\n');
+  const lines = rows.flatMap((row) =>
+    (row.addresses.length > 0 ? row.addresses : ['-']).map((address) => [
+      address,
+      row.key,
+      row.not_after.slice(0, 10),
+      row.usable ? 'usable' : `not usable: ${row.reason}`,
+      row.path,
+    ]),
+  );
+  const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...lines.map((line) => line[column]?.length ?? 0)));
+  for (const line of lines.sort((a, b) => ((a[0] ?? '') < (b[0] ?? '') ? -1 : 1))) {
+    terminal.stdout.write(`${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`);
+  }
+}
+
+/** An address shows what a look-up for it would choose and leave; a file what is in it. */
+export async function show(what: string, paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
+  const file = resolve(terminal.cwd, what);
+  const rows = await withSite(paths, terminal, (site) => (existsSync(file) ? ofFile(file, terminal, site) : ofAddress(what, site)));
+  terminal.stdout.write(json === true ? `${JSON.stringify(rows, undefined, 2)}\n` : rows.map(paragraph).join('\n'));
+}
+
+async function ofAddress(address: string, site: Site): Promise<Row[]> {
+  const verdict = parseMailbox(address);
+  if (verdict.kind === 'fault') {
+    const hint = 'sealpost certs show ADDRESS, or the name of a file that exists';
+    throw new SealpostError('usage', { detail: `${address} is neither a file nor an address: ${verdict.fault}`, hint });
+  }
+  const answer = await site.directory.lookup(verdict.mailbox);
+  if (answer.kind === 'unavailable') throw new SealpostError('lookup-unavailable', { detail: answer.source, cause: answer.cause });
+  const chosen = answer.kind === 'found' ? answer.chosen.map(({ certificate, place }) => rowOf(certificate, place, undefined)) : [];
+  const rejected = answer.rejected.map(({ certificate, place, reason }) => rowOf(certificate, place, reason));
+  if (chosen.length + rejected.length === 0)
+    throw new SealpostError('certificate-missing', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
+  return [...chosen, ...rejected];
+}
+
+async function ofFile(file: string, terminal: Terminal, site: Site): Promise<Row[]> {
+  const { certificates, faults } = readCertificates(readFile(file, terminal));
+  for (const fault of faults) terminal.stderr.write(`sealpost: ${shown(file, terminal)}: ${fault}\n`);
+  if (certificates.length === 0) throw new SealpostError('certificate-malformed', { detail: shown(file, terminal) });
+  const rows: Row[] = [];
+  for (const certificate of certificates) rows.push(rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate)));
+  return rows;
+}
+
+export function readFile(file: string, terminal: Terminal): Buffer {
+  try {
+    const bytes = readFileSync(file);
+    // readCertificates says that it is too much; what is beyond it need not be held.
+    return bytes.subarray(0, MAX_BUNDLE_BYTES + 1);
+  } catch (cause) {
+    throw new SealpostError('file-unreadable', { detail: shown(file, terminal), cause });
+  }
+}
+
+function paragraph(row: Row): string {
+  const facts: readonly (readonly [string, string])[] = [
+    ['addresses', row.addresses.join(', ') || 'none'],
+    ['state', row.usable ? 'usable' : `not usable: ${row.reason}`],
+    ['key', row.key],
+    ['valid', `${day(new Date(row.not_before))} to ${day(new Date(row.not_after))}`],
+    ['subject', row.subject],
+    ['issuer', row.issuer],
+    ['serial', row.serial],
+    ['sha-256', row.fingerprint],
+    ['path', row.path],
+  ];
+  return facts.map(([name, value]) => `${name.padEnd(10)} ${value}\n`).join('');
+}

@@ -1,0 +1,58 @@
+/** `sealpost certs`: recipient certificates and the in-house CA. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/issue.ts';
+import { issue } from './certificates/issuing.ts';
+import type { IssueWish } from './certificates/issuing.ts';
+import { add, remove } from './certificates/keep.ts';
+import { certificatePaths } from './certificates/paths.ts';
+import type { CertificatePaths } from './certificates/paths.ts';
+import { list, show } from './certificates/show.ts';
+import type { BuildCommand, Terminal } from './terminal.ts';
+
+export const build: BuildCommand = (terminal) => {
+  const certs = new Command('certs');
+  certs
+    .command('list')
+    .description('every recipient certificate, and whether mail would be sealed to it')
+    .option('--json', 'as JSON')
+    .action(async (options: { json?: boolean }, command: Command) => list(await pathsOf(command, terminal), terminal, options));
+  certs
+    .command('show')
+    .description('the certificates in a file, or what a look-up for an address finds and why')
+    .argument('<address|file>')
+    .option('--json', 'as JSON')
+    .action(async (what: string, options: { json?: boolean }, command: Command) =>
+      show(what, await pathsOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('add')
+    .description('take certificates: PEM, DER or PKCS#7; - reads standard input')
+    .argument('<file...>')
+    .action(async (files: string[], _options: unknown, command: Command) => add(files, await pathsOf(command, terminal), terminal));
+  certs
+    .command('remove')
+    .description('take away the certificates of an address, or one by its SHA-256 fingerprint')
+    .argument('<address|fingerprint>')
+    .action(async (what: string, _options: unknown, command: Command) => remove(what, await pathsOf(command, terminal), terminal));
+  certs
+    .command('issue')
+    .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
+    .argument('<address>')
+    .addOption(new Option('--key <kind>', 'rsa is what every mail program opens; ec is P-256').choices(keyChoices).default('rsa'))
+    .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}`, readDays, DEFAULT_DAYS)
+    .option('--out <dir>', 'where the .p12 and its password go', 'issued')
+    .option('--name <name>', "the reader's name, as mail programs show it")
+    .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
+  return certs;
+};
+
+function pathsOf(command: Command, terminal: Terminal): Promise<CertificatePaths> {
+  const { config } = command.optsWithGlobals<{ config?: string }>();
+  return certificatePaths(config, terminal);
+}
+
+function readDays(text: string): number {
+  const days = Number(text);
+  if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new InvalidArgumentError(`a whole number from 1 to ${MAX_DAYS}.`);
+  return days;
+}

@@ -1,0 +1,81 @@
+/** `sealpost check`: everything that can be known without running, each fault with its place and its mend. */
+import { networkInterfaces } from 'node:os';
+import process from 'node:process';
+import { Command } from 'commander';
+import { readConfig } from '../config.ts';
+import type { Config, ConfigPlace } from '../config.ts';
+import { showFaults } from '../document/fault.ts';
+import type { Fault } from '../document/fault.ts';
+import { SealpostError } from '../errors.ts';
+import { readRules } from '../policy/rules.ts';
+import { unreachable } from '../policy/decide.ts';
+import { surveyCertificates } from './certificates-stage.ts';
+import type { CertificateSurvey } from './certificates-stage.ts';
+import { inspectSite } from './site.ts';
+import type { Host } from './site.ts';
+import type { BuildCommand } from './terminal.ts';
+
+/** What `--json` prints. */
+export interface Report {
+  readonly faults: readonly Fault[];
+  /** Nothing is broken, yet it may not be what was meant. */
+  readonly notes: readonly string[];
+  readonly counts: { readonly listeners: number; readonly upstreams: number; readonly rules: number; readonly certificates: number };
+}
+
+export interface Surroundings {
+  readonly host: Host;
+  readonly survey: (config: Config) => Promise<CertificateSurvey>;
+}
+
+export async function check(from: ConfigPlace, { host, survey }: Surroundings): Promise<Report> {
+  const nothing = { listeners: 0, upstreams: 0, rules: 0, certificates: 0 };
+  const config = await orFault(() => readConfig(from));
+  if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
+  const rules = await orFault(() => readRules(config.value.policies));
+  const certificates = await survey(config.value);
+  const faults = [...(rules.kind === 'invalid' ? rules.faults : []), ...(await inspectSite(config.value, host)), ...certificates.faults];
+  const { listen, upstream } = config.value;
+  const read = rules.kind === 'valid' ? rules.value : [];
+  const counts = { listeners: listen.length, upstreams: upstream.length, rules: read.length, certificates: certificates.usable };
+  const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
+  if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
+  return { faults, notes, counts };
+}
+
+/** A file or folder that cannot be read is one more fault, not the end of the check. */
+async function orFault<T>(read: () => Promise<T>): Promise<T | { readonly kind: 'invalid'; readonly faults: readonly Fault[] }> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!(error instanceof SealpostError) || error.code !== 'file-unreadable') throw error;
+    return { kind: 'invalid', faults: [{ place: error.detail ?? '', key: '', wrong: 'cannot be read', mend: error.hint }] };
+  }
+}
+
+export function showReport({ faults, notes, counts }: Report): string {
+  const lines = notes.map((note) => `note: ${note}`);
+  if (faults.length > 0) return [...lines, showFaults(faults), ''].join('\n');
+  const counted = [
+    count(counts.listeners, 'listener'),
+    count(counts.upstreams, 'upstream'),
+    count(counts.rules, 'rule'),
+    count(counts.certificates, 'usable certificate'),
+  ];
+  return [...lines, `all well: ${counted.join(', ')}`, ''].join('\n');
+}
+
+const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? '' : 's'}`;
+
+export const build: BuildCommand = (terminal) =>
+  new Command()
+    .description('reads the configuration, the policies, the folders and the certificates; tells every fault with its place and its mend')
+    .option('--json', 'for programs')
+    .action(async (options: { json?: true }, command: Command) => {
+      const { config } = command.optsWithGlobals<{ config?: string }>();
+      const addresses = Object.values(networkInterfaces()).flatMap((found) => (found ?? []).map(({ address }) => address));
+      const host = { addresses, uid: process.getuid?.() };
+      const report = await check({ file: config, env: terminal.env, cwd: terminal.cwd }, { host, survey: surveyCertificates });
+      terminal.stdout.write(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : showReport(report));
+      if (report.faults.length > 0) throw new SealpostError('check-failed', { detail: count(report.faults.length, 'fault') });
+    });

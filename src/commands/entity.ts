@@ -1,0 +1,73 @@
+/** An opened message for people: what a mail program would show. The only user of a full MIME parser, and only on the reader's side. */
+import { Readable } from 'node:stream';
+import { type ParsedMail, simpleParser } from 'mailparser';
+
+import { fieldText, readMessage } from '../message/header.ts';
+
+export interface ReadEntity {
+  /** The visible fields, and behind them those that were under the seal. */
+  readonly outside: readonly string[];
+  readonly inside: readonly string[];
+  readonly text: string;
+  readonly attachments: readonly { readonly name: string; readonly type: string; readonly content: Buffer }[];
+}
+
+/** `sealed` is the message as it arrived, or its DER alone; `entity` what was in it. */
+export async function readEntity(sealed: Buffer, entity: Buffer): Promise<ReadEntity> {
+  const parsed = await simpleParser(entity, { skipImageLinks: true });
+  return {
+    outside: sealed[0] === DER_SEQUENCE ? [] : await outsideLines(sealed),
+    inside: await insideLines(entity, parsed),
+    text: printable(parsed.text ?? ''),
+    attachments: parsed.attachments.map(({ filename, contentType, content }, index) => ({
+      name: fileName(filename ?? '', index),
+      type: contentType,
+      content,
+    })),
+  };
+}
+
+const DER_SEQUENCE = 0x30;
+
+async function outsideLines(sealed: Buffer): Promise<string[]> {
+  const end = sealed.indexOf('\r\n\r\n');
+  const { from, to, cc, date, subject } = await simpleParser(sealed.subarray(0, end < 0 ? undefined : end + 4));
+  const list = (addresses: typeof to): string =>
+    [addresses ?? []]
+      .flat()
+      .map((one) => one.text)
+      .join(', ');
+  const lines = { From: from?.text, To: list(to), Cc: list(cc), Date: date?.toUTCString(), Subject: subject };
+  return Object.entries(lines).flatMap(([name, value]) => (value === undefined || value === '' ? [] : [printable(`${name}: ${value}`)]));
+}
+
+/** The fields that were under the seal, but those that say how the body is written. */
+async function insideLines(entity: Buffer, parsed: ParsedMail): Promise<string[]> {
+  const { fields } = await readMessage(Readable.from([entity]));
+  const told = fields.filter(({ key }) => !key.startsWith('content-') && key !== 'mime-version');
+  return told.map((field) => printable(`${field.name}: ${field.key === 'subject' ? (parsed.subject ?? '') : fieldText(field)}`));
+}
+
+/** Text of a stranger on a terminal: no control characters, no change of direction. */
+const printable = (text: string): string => text.replace(/(?![\n\t])[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, '');
+
+/** The last part of a name, without what a file system or a terminal would take for something else. */
+function fileName(name: string, index: number): string {
+  const last =
+    printable(name)
+      .split(/[\\/]/)
+      .pop()
+      ?.replace(/[\n\t]/g, ' ')
+      .replace(/^\.+/, '')
+      .slice(0, 120) ?? '';
+  return last.trim() === '' ? `attachment-${index + 1}` : last;
+}
+
+export function showEntity({ outside, inside, text, attachments }: ReadEntity): string {
+  const lines = [...outside];
+  if (inside.length > 0) lines.push(...inside.map((line) => `${line}   (was under the seal)`));
+  lines.push('', ...text.replace(/\n+$/, '').split('\n'));
+  if (attachments.length > 0)
+    lines.push('', ...attachments.map(({ name, type, content }) => `[${name}, ${type}, ${content.length} octets]`));
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,182 @@
+/** `sealpost explain`: for each recipient the rules that were tried, the certificate, what everybody can read, the reply. */
+import { Command } from 'commander';
+import type { Directory, Lookup } from '../certificates/directory.ts';
+import { loadConfig } from '../config.ts';
+import { SealpostError } from '../errors.ts';
+import { parseMailbox } from '../message/envelope.ts';
+import type { Mailbox } from '../message/envelope.ts';
+import { matchRule, refusal } from '../policy/decide.ts';
+import type { Decision, Match, Rule } from '../policy/decide.ts';
+import { decideRecipient } from '../path.ts';
+import { loadRules } from '../policy/rules.ts';
+import { renderSubject } from '../policy/subject.ts';
+import { openDirectory } from './certificates-stage.ts';
+import type { BuildCommand } from './terminal.ts';
+
+interface TriedRule {
+  readonly rule: string;
+  readonly match: Match['kind'];
+  readonly because: string;
+}
+
+interface CertificateAccount {
+  readonly state: 'found' | 'absent' | 'unavailable' | 'not asked';
+  readonly chosen: readonly { readonly sha256: string; readonly place: string; readonly source: string; readonly expires: string }[];
+  readonly rejected: readonly { readonly sha256: string; readonly place: string; readonly source: string; readonly reason: string }[];
+  /** The source that does not answer. */
+  readonly unavailable?: string;
+}
+
+/** One recipient, as `--json` prints it. */
+export interface Account {
+  readonly recipient: string;
+  readonly rules: readonly TriedRule[];
+  readonly decision: Decision['kind'];
+  readonly rule: string | null;
+  readonly certificate: CertificateAccount;
+  /** What the outer Subject will be; null where nothing is sent, or where it stays the original. */
+  readonly subject: { readonly kind: 'keep' } | { readonly kind: 'replace'; readonly text: string } | null;
+  readonly reply: string;
+}
+
+/** Stands where the queue id will. */
+const SOME_ID = 'QUEUE-ID';
+
+export async function explain(
+  rules: readonly Rule[],
+  directory: Directory,
+  parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox },
+): Promise<Account> {
+  const tried = tryRules(rules, parties);
+  const { decision, lookup } = await decideRecipient({ rules, directory }, parties);
+  return {
+    recipient: parties.recipient.address,
+    rules: tried,
+    decision: decision.kind,
+    rule: decision.rule,
+    certificate: accountOf(lookup),
+    subject: subjectOf(decision, parties),
+    reply: replyOf(decision),
+  };
+}
+
+/** The rules up to the one that decides. */
+function tryRules(rules: readonly Rule[], parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox }): TriedRule[] {
+  const tried: TriedRule[] = [];
+  for (const rule of rules) {
+    const match = matchRule(rule, parties);
+    tried.push({ rule: rule.name, match: match.kind, because: sayMatch(rule, match) });
+    if (match.kind === 'matches') break;
+  }
+  return tried;
+}
+
+function sayMatch(rule: Rule, match: Match): string {
+  if (match.kind === 'differs') return `the ${match.side} does not match ${match.pattern.source}`;
+  const { sender, recipient } = rule.when;
+  const sides = [sender && `the sender matches ${sender.source}`, recipient && `the recipient matches ${recipient.source}`].filter(Boolean);
+  return sides.length === 0 ? 'it matches all mail' : sides.join(', ');
+}
+
+function accountOf(lookup: Lookup | undefined): CertificateAccount {
+  if (lookup === undefined) return { state: 'not asked', chosen: [], rejected: [] };
+  if (lookup.kind === 'unavailable') return { state: 'unavailable', chosen: [], rejected: [], unavailable: lookup.source };
+  const rejected = lookup.rejected.map(({ certificate, place, source, reason }) => ({
+    sha256: certificate.fingerprint,
+    place,
+    source,
+    reason,
+  }));
+  const chosen = lookup.kind === 'found' ? lookup.chosen : [];
+  return {
+    state: lookup.kind,
+    chosen: chosen.map(({ certificate, place, source }) => ({
+      sha256: certificate.fingerprint,
+      place,
+      source,
+      expires: certificate.notAfter.toISOString().slice(0, 'YYYY-MM-DD'.length),
+    })),
+    rejected,
+  };
+}
+
+function subjectOf(decision: Decision, parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox }): Account['subject'] {
+  if (decision.kind !== 'seal') return null;
+  if (decision.subject.kind === 'keep') return { kind: 'keep' };
+  return { kind: 'replace', text: renderSubject(decision.subject.template, { queueId: SOME_ID, ...parties }) };
+}
+
+function replyOf(decision: Decision): string {
+  if (decision.kind === 'seal') return '250 to RCPT TO, and 250 after DATA once the sealed message is durable';
+  const { code, status, text } = refusal(decision).reply;
+  return `${code} ${status} ${text}`;
+}
+
+/** An account as people read it. File names and certificate texts may hold anything: controls never reach the terminal. */
+export function showAccount(account: Account): string {
+  const lines = [account.recipient];
+  const say = (title: string, texts: readonly string[]): void => {
+    for (const [index, text] of texts.entries()) lines.push(`  ${(index === 0 ? title : '').padEnd(13)}${text}`);
+  };
+  say(
+    'rules',
+    account.rules.map(({ rule, match, because }) => `${rule}: ${match === 'matches' ? 'yes' : 'no'}, ${because}`),
+  );
+  if (account.rule === null) say('', ['no rule matches']);
+  say('decision', [account.rule === null ? account.decision : `${account.decision}, by the rule ${account.rule}`]);
+  say('certificate', showCertificates(account.certificate));
+  if (account.subject !== null)
+    say('subject', [account.subject.kind === 'keep' ? 'the original, for everybody to read' : account.subject.text]);
+  say('reply', [account.reply]);
+  return `${lines.join('\n').replaceAll(/(?!\n)\p{Cc}/gu, '?')}\n`;
+}
+
+function showCertificates({ state, chosen, rejected, unavailable }: CertificateAccount): string[] {
+  const used = chosen.map(({ sha256, place, source, expires }) => `SHA-256 ${sha256}, ${source} ${place}, to ${expires}`);
+  const unused = rejected.map(({ sha256, place, source, reason }) => `not used: SHA-256 ${sha256}, ${source} ${place}: ${reason}`);
+  switch (state) {
+    case 'found':
+      return [...used, ...unused];
+    case 'absent':
+      return ['none that can be used', ...unused];
+    case 'unavailable':
+      return [`unavailable: ${unavailable ?? 'a source'} does not answer`];
+    case 'not asked':
+      return ['not looked up'];
+  }
+  return state satisfies never;
+}
+
+/** A mailbox of the command line, with or without angle brackets. */
+function readMailbox(option: string, written: string): Mailbox {
+  const bare = written.startsWith('<') && written.endsWith('>') ? written.slice(1, -1) : written;
+  const verdict = parseMailbox(bare);
+  if (verdict.kind === 'mailbox') return verdict.mailbox;
+  const hint = `write it as ${option} anna@clinic.example${option === '--from' ? ", or --from '<>' for the null sender" : ''}`;
+  throw new SealpostError('usage', { detail: `${option} ${JSON.stringify(written)}: ${verdict.fault}`, hint });
+}
+
+interface Options {
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly json?: true;
+}
+
+export const build: BuildCommand = (terminal) =>
+  new Command()
+    .description('shows what would happen to a message, without sending one')
+    .requiredOption('--from <address>', "the envelope sender; '<>' for the null sender")
+    .requiredOption('--to <address...>', 'the envelope recipients')
+    .option('--json', 'for programs')
+    .action(async (options: Options, command: Command) => {
+      const sender = options.from === '<>' ? null : readMailbox('--from', options.from);
+      const recipients = options.to.map((written) => readMailbox('--to', written));
+      const { config: file } = command.optsWithGlobals<{ config?: string }>();
+      const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
+      const rules = await loadRules(config.policies);
+      const directory = await openDirectory(config);
+      const accounts: Account[] = [];
+      for (const recipient of recipients) accounts.push(await explain(rules, directory, { sender, recipient }));
+      if (options.json === true) terminal.stdout.write(`${JSON.stringify(accounts, null, 2)}\n`);
+      else terminal.stdout.write(accounts.map(showAccount).join('\n'));
+    });

@@ -1,0 +1,130 @@
+/** `sealpost seal`: the path of the relay for one message from standard input, with an outbox that writes it out. */
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import type { Logger } from 'pino';
+import { readCertificates } from '../certificates/bundle.ts';
+import type { Candidate, Directory } from '../certificates/directory.ts';
+import { openSiteCertificates } from '../certificates/site.ts';
+import { usability } from '../certificates/usability.ts';
+import { loadConfig } from '../config.ts';
+import { SealpostError } from '../errors.ts';
+import { makeLog } from '../log.ts';
+import { type Mailbox, parseMailbox } from '../message/envelope.ts';
+import { makePath, type PathParts } from '../path.ts';
+import type { SubjectPolicy } from '../policy/decide.ts';
+import { loadRules } from '../policy/rules.ts';
+import { parseTemplate } from '../policy/subject.ts';
+import { chooseForm, type Cipher, cipherNames, type Profile } from '../seal/algorithms.ts';
+import { makeFileOutbox } from './outbox.ts';
+import type { BuildCommand, Terminal } from './terminal.ts';
+
+interface Options {
+  readonly from: string;
+  readonly to: readonly string[];
+  readonly outDir?: string;
+  readonly cert?: string;
+  readonly profile?: Profile;
+  readonly cipher?: Cipher;
+  readonly subject?: string;
+}
+
+export const build: BuildCommand = (terminal) =>
+  new Command('seal')
+    .description('seals the message on standard input as the running relay would, and writes it to standard output')
+    .requiredOption('--from <address>', 'sender of the envelope, <> for none')
+    .requiredOption('--to <address...>', 'recipients of the envelope')
+    .option('--out-dir <folder>', 'one file for each recipient, ADDRESS.eml')
+    .option('--cert <file>', 'seal to this certificate, without a site: no configuration, rules or trust are asked')
+    .addOption(new Option('--profile <name>', "instead of the configuration's").choices(['compatible', 'strict']))
+    .addOption(new Option('--cipher <name>', "instead of the profile's").choices([...cipherNames]))
+    .option('--subject <text>', 'visible subject: keep, or a text such as "New message [{queue_id}]"; only with --cert')
+    .action((options: Options, command: Command) => run(options, command.optsWithGlobals<{ config?: string }>().config, terminal));
+
+async function run(options: Options, config: string | undefined, terminal: Terminal): Promise<void> {
+  const sender = options.from === '<>' ? null : mailbox(options.from, '--from');
+  const recipients = options.to.map((address) => mailbox(address, '--to'));
+  const outDir = options.outDir === undefined ? undefined : resolve(terminal.cwd, options.outDir);
+  if (outDir === undefined && recipients.length > 1) {
+    throw new SealpostError('usage', { detail: 'several recipients get a message each', hint: 'name a folder for them: --out-dir DIR' });
+  }
+  if (outDir !== undefined) await mkdir(outDir, { recursive: true });
+  const log = makeLog({ level: 'warn', format: 'pretty' }, terminal.stderr);
+  const site = await (options.cert === undefined ? openSite(options, config, terminal, log) : openAdHoc(options, options.cert, terminal));
+  try {
+    const outbox = makeFileOutbox(outDir ?? terminal.stdout);
+    const path = makePath({ ...site.parts, outbox, onQueued: () => {}, now: Date.now, randomBytes, log });
+    const client = { address: '127.0.0.1', helo: 'localhost' };
+    await path.accept({ sender, recipients, client, protocol: 'LOCAL' }, terminal.stdin);
+  } finally {
+    site.close();
+  }
+}
+
+interface Site {
+  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'directory' | 'chooseForm'>;
+  readonly close: () => void;
+}
+
+async function openSite(options: Options, file: string | undefined, { env, cwd }: Terminal, log: Logger): Promise<Site> {
+  if (options.subject !== undefined) {
+    throw new SealpostError('usage', { detail: '--subject goes with --cert', hint: 'the rules of the site say which subject is shown' });
+  }
+  const config = await loadConfig({ file, env, cwd });
+  const rules = await loadRules(config.policies);
+  const certificates = openSiteCertificates(config.certificates, { now: Date.now, log });
+  const form = formFor(options, config.profile);
+  return {
+    parts: { hostname: config.hostname, rules, directory: certificates.directory, chooseForm: form },
+    close: () => certificates.close(),
+  };
+}
+
+/** One certificate for all recipients and one rule: for trying, and for scripts that look certificates up themselves. */
+async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Promise<Site> {
+  const [first, ...others] = await usableCertificates(resolve(cwd, file));
+  const directory: Directory = { lookup: async () => ({ kind: 'found', chosen: [first, ...others], rejected: [] }) };
+  const rule = { name: 'command line', when: {}, then: 'seal', missing: 'refuse', subject: subject(options.subject ?? 'keep') } as const;
+  const parts = { hostname: 'localhost', rules: [rule], directory, chooseForm: formFor(options, 'compatible') };
+  return { parts, close: () => {} };
+}
+
+async function usableCertificates(file: string): Promise<[Candidate, ...Candidate[]]> {
+  const { certificates, faults } = readCertificates(await readBytes(file));
+  const [certificate] = certificates;
+  if (certificate === undefined)
+    throw new SealpostError('certificate-malformed', { detail: `${file}: ${faults[0] ?? 'it holds no certificate'}` });
+  const verdict = usability(certificate, Date.now());
+  if (verdict.kind === 'unusable') throw new SealpostError('certificate-unusable', { detail: `${file}: ${verdict.reason}` });
+  return [{ certificate, source: 'command line', place: file }];
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  try {
+    return await readFile(file);
+  } catch (cause) {
+    throw new SealpostError('file-unreadable', { detail: file, cause });
+  }
+}
+
+const formFor =
+  ({ profile, cipher }: Options, standard: Profile): PathParts['chooseForm'] =>
+  (certificates) => {
+    const form = chooseForm(certificates, profile ?? standard);
+    return cipher === undefined ? form : { ...form, cipher };
+  };
+
+function subject(text: string): SubjectPolicy {
+  if (text === 'keep') return { kind: 'keep' };
+  const verdict = parseTemplate(text);
+  if (verdict.kind === 'fault') throw new SealpostError('usage', { detail: `--subject ${verdict.fault}`, hint: verdict.mend });
+  return verdict.subject;
+}
+
+function mailbox(text: string, option: string): Mailbox {
+  const verdict = parseMailbox(text);
+  if (verdict.kind === 'fault')
+    throw new SealpostError('address-invalid', { detail: `${option} ${text}: ${verdict.fault}`, hint: 'local@domain, nothing else' });
+  return verdict.mailbox;
+}

@@ -1,0 +1,128 @@
+/** What `check` looks at beyond the text of the files: the folders and addresses they name. */
+import { access, constants, readdir, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { isIP } from 'node:net';
+import path from 'node:path';
+import type { Config } from '../config.ts';
+import type { Fault } from '../document/fault.ts';
+import { systemCode } from '../document/yaml.ts';
+
+/** This machine and this process, as far as a check depends on them. */
+export interface Host {
+  /** The addresses of its interfaces. */
+  readonly addresses: readonly string[];
+  /** Of the process; undefined where the platform has none. */
+  readonly uid: number | undefined;
+}
+
+/** Faults of the folders and listeners of a configuration, in the order of its keys. */
+export async function inspectSite(config: Config, host: Host): Promise<Fault[]> {
+  const { sources, trust } = config.certificates;
+  const readable = await Promise.all([
+    ...sources.map((source, index) => inspectReadable(source.files, `certificates.sources[${index}].files`)),
+    inspectReadable(trust.anchors, 'certificates.trust.anchors'),
+    inspectReadable(trust.intermediates, 'certificates.trust.intermediates'),
+  ]);
+  const data = new Map([
+    [path.dirname(config.audit), 'audit'],
+    [path.dirname(config.queue.sqlite), 'queue.sqlite'],
+  ]);
+  const written = await Promise.all([...data].map(([folder, key]) => inspectWritable(folder, key)));
+  return [...inspectListeners(config, host), ...readable.flat(), ...(await inspectKeys(config.keys, host)), ...written.flat()];
+}
+
+/** An address that no interface has would fail at the start only, on another day. */
+function inspectListeners(config: Config, host: Host): Fault[] {
+  const everywhere = new Set(['localhost', '0.0.0.0', '::']);
+  return config.listen.flatMap((listener, index) => {
+    const ours =
+      everywhere.has(listener.host) || listener.host.startsWith('127.') || host.addresses.some((own) => sameAddress(own, listener.host));
+    const mend = `one of ${[...new Set(['127.0.0.1', ...host.addresses])].join(', ')}, or 0.0.0.0 for all`;
+    const fault = {
+      place: config.file,
+      key: `listen[${index}].host`,
+      wrong: `no interface of this machine has the address ${listener.host}`,
+      mend,
+    };
+    return ours ? [] : [fault];
+  });
+}
+
+/** IPv6 addresses have many spellings; URL hosts have one. */
+function sameAddress(a: string, b: string): boolean {
+  return a === b || (isIP(a) === 6 && isIP(b) === 6 && new URL(`http://[${a}]`).hostname === new URL(`http://[${b}]`).hostname);
+}
+
+async function inspectReadable(folder: string, key: string): Promise<Fault[]> {
+  const found = await folderAt(folder, key, `mkdir -p ${folder}`);
+  if (found.kind === 'fault') return [found.fault];
+  try {
+    await readdir(folder);
+    return [];
+  } catch (error) {
+    return [
+      {
+        place: folder,
+        key,
+        wrong: `cannot be read (${systemCode(error) ?? 'unknown reason'})`,
+        mend: `chmod u+rx ${folder}, or chown it to the user of sealpost`,
+      },
+    ];
+  }
+}
+
+/** Private keys: whoever reads this folder opens mail, whoever writes it forges certificates. */
+async function inspectKeys(folder: string, host: Host): Promise<Fault[]> {
+  const found = await folderAt(folder, 'keys', `mkdir -m 0700 ${folder}`);
+  if (found.kind === 'fault') return [found.fault];
+  return [...inspectMode(folder, found.stats, 0o077, 'keys', '0700'), ...inspectOwner(folder, found.stats, host)];
+}
+
+async function inspectWritable(folder: string, key: string): Promise<Fault[]> {
+  const found = await folderAt(folder, key, `mkdir -m 0700 ${folder}`);
+  if (found.kind === 'fault') return [found.fault];
+  const open = inspectMode(folder, found.stats, 0o022, key, '0700');
+  try {
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
+    return open;
+  } catch (error) {
+    return [
+      ...open,
+      {
+        place: folder,
+        key,
+        wrong: `cannot be written (${systemCode(error) ?? 'unknown reason'})`,
+        mend: `chown it to the user of sealpost, chmod 0700 ${folder}`,
+      },
+    ];
+  }
+}
+
+function inspectMode(folder: string, stats: Stats, forbidden: number, key: string, mend: string): Fault[] {
+  const mode = (stats.mode & 0o7777).toString(8).padStart(4, '0');
+  return (stats.mode & forbidden) === 0
+    ? []
+    : [{ place: folder, key, wrong: `its mode is ${mode}: open to other users`, mend: `chmod ${mend} ${folder}` }];
+}
+
+function inspectOwner(folder: string, stats: Stats, host: Host): Fault[] {
+  if (host.uid === undefined || stats.uid === host.uid || host.uid === 0) return [];
+  return [{ place: folder, key: 'keys', wrong: 'belongs to another user', mend: `chown ${host.uid} ${folder}` }];
+}
+
+type FolderVerdict = { readonly kind: 'folder'; readonly stats: Stats } | { readonly kind: 'fault'; readonly fault: Fault };
+
+async function folderAt(folder: string, key: string, mend: string): Promise<FolderVerdict> {
+  try {
+    const stats = await stat(folder);
+    if (stats.isDirectory()) return { kind: 'folder', stats };
+    return { kind: 'fault', fault: { place: folder, key, wrong: 'is not a folder', mend: 'name a folder, or move the file away' } };
+  } catch (error) {
+    const missing = systemCode(error) === 'ENOENT';
+    const wrong = missing ? 'is not there' : `cannot be looked at (${systemCode(error) ?? 'unknown reason'})`;
+    return {
+      kind: 'fault',
+      fault: { place: folder, key, wrong, mend: missing ? mend : 'look at the permissions of the folders above it' },
+    };
+  }
+}

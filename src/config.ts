@@ -1,0 +1,133 @@
+/**
+ * sealpost.yaml: found, read, overridden by the environment, held to its schema, frozen. Every fault is told at once, with its
+ * place and its mend; nothing is repaired silently. The keys themselves are declared in config/keys.ts.
+ */
+import { stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { z } from 'zod';
+import { applyOverrides, readEnvironment } from './config/environment.ts';
+import type { Environment, Override } from './config/environment.ts';
+import { declareKeys } from './config/keys.ts';
+import { inOrder, showFaults, showPath } from './document/fault.ts';
+import type { Fault, Path, Place, Reading } from './document/fault.ts';
+import { judge } from './document/schema.ts';
+import { readText, readYaml, systemCode, unreadable } from './document/yaml.ts';
+import type { OperatorDocument } from './document/yaml.ts';
+import { SealpostError } from './errors.ts';
+
+type CamelName<Name> = Name extends `${infer Head}_${infer Tail}` ? `${Head}${Capitalize<CamelName<Tail>>}` : Name;
+type Camel<Value> = Value extends readonly (infer Entry)[]
+  ? readonly Camel<Entry>[]
+  : Value extends object
+    ? { readonly [Name in keyof Value as CamelName<Name>]: Camel<Value[Name]> }
+    : Value;
+
+/**
+ * The configuration, frozen: names in camelCase (`config.limits.messageBytes`), sizes in octets, durations in milliseconds,
+ * paths absolute, networks with their prefix length. `file` is where it was read.
+ */
+export type Config = Camel<z.output<ReturnType<typeof declareKeys>>> & { readonly file: string };
+
+export interface ConfigPlace {
+  /** `-c FILE`; else SEALPOST_CONFIG, ./sealpost.yaml, /etc/sealpost/sealpost.yaml. */
+  readonly file?: string | undefined;
+  readonly env: Environment;
+  readonly cwd: string;
+}
+
+const NAME = 'sealpost.yaml';
+const IF_MISSING = 'sealpost init makes one; or name yours: sealpost -c FILE';
+const SYSTEM_WIDE = '/etc/sealpost/sealpost.yaml';
+
+/** Throws `config-invalid` with every fault, or `file-unreadable`. */
+export async function loadConfig(from: ConfigPlace): Promise<Config> {
+  const read = await readConfig(from);
+  if (read.kind === 'valid') return read.value;
+  const count = read.faults.length === 1 ? '1 fault' : `${read.faults.length} faults`;
+  throw new SealpostError('config-invalid', { detail: `${count}\n${showFaults(read.faults)}` });
+}
+
+/** As `loadConfig`, with the faults as values. Throws `file-unreadable` where there is nothing to read. */
+export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
+  const file = await findFile(from);
+  const schema = declareKeys(path.dirname(file));
+  const environment = readEnvironment(schema, from.env);
+  const document = readYaml(file, await readText(file, IF_MISSING));
+  if (document.kind === 'invalid') return { kind: 'invalid', faults: [...document.faults, ...environment.faults] };
+  const written = applyOverrides(document.value.value ?? {}, environment.overrides);
+  const place = placer(document.value, environment.overrides);
+  const judged = judge(schema, written, place);
+  const faults = judged.kind === 'invalid' ? judged.faults : acrossKeys(judged.value, place);
+  if (judged.kind === 'invalid' || faults.length > 0 || environment.faults.length > 0) {
+    return { kind: 'invalid', faults: [...faults, ...environment.faults] };
+  }
+  return { kind: 'valid', value: Object.freeze({ ...camel(judged.value), file }) };
+}
+
+function placer(document: OperatorDocument, overrides: readonly Override[]): Place {
+  return (path, side) => {
+    const override = overrides.find((override) => showPath(override.path) === showPath(path));
+    return override === undefined ? document.place(path, side) : `environment ${override.name}`;
+  };
+}
+
+async function findFile({ file, env, cwd }: ConfigPlace): Promise<string> {
+  const named = file ?? env['SEALPOST_CONFIG'];
+  if (named !== undefined && named !== '') return path.resolve(cwd, named);
+  const places = [path.resolve(cwd, NAME), SYSTEM_WIDE];
+  for (const place of places) {
+    if (await isThere(place)) return place;
+  }
+  throw new SealpostError('file-unreadable', {
+    detail: `no configuration at ${places.join(' or ')}`,
+    hint: IF_MISSING,
+  });
+}
+
+/** A file that is there and cannot be read is not passed over: another one would silently take its place. */
+async function isThere(file: string): Promise<boolean> {
+  try {
+    await stat(file);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return false;
+    throw unreadable(file, error);
+  }
+}
+
+/** What no key can tell alone. */
+function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Place): Fault[] {
+  const faults: Fault[] = [];
+  const tell = (at: Path, wrong: string, mend: string): void => {
+    faults.push({ place: place(at, 'value'), key: showPath(at), wrong, mend });
+  };
+  const { retry } = config;
+  if (retry.first > retry.longest) tell(['retry', 'first'], 'is longer than retry.longest', 'the first wait is the shortest');
+  if (retry.longest > retry.max_age)
+    tell(['retry', 'longest'], 'is longer than retry.max_age', 'a wait that ends before the message is given up');
+  const seen = new Set<string>();
+  for (const [index, { host, port }] of config.listen.entries()) {
+    const address = `${host} ${port}`;
+    if (port !== 0 && seen.has(address)) tell(['listen', index], 'is the address and port of a listener above', 'give each its own port');
+    seen.add(address);
+  }
+  const data = path.dirname(config.queue.sqlite);
+  // The running relay may write the data folder and nothing else: whoever takes it over must not reach the keys.
+  if (isWithin(config.keys, data)) tell(['keys'], 'stands in the data folder', `a folder outside ${data}`);
+  if (config.audit === config.queue.sqlite) tell(['audit'], 'is the file of the queue', 'for example audit: data/audit.jsonl');
+  return inOrder(faults);
+}
+
+const isWithin = (inner: string, outer: string): boolean =>
+  inner === outer || inner.startsWith(outer.endsWith(path.sep) ? outer : outer + path.sep);
+
+/** A frozen copy with camelCase names. */
+function camel<Value>(value: Value): Camel<Value>;
+function camel(value: unknown): unknown {
+  if (Array.isArray(value)) return Object.freeze(value.map((entry: unknown) => camel(entry)));
+  if (typeof value !== 'object' || value === null) return value;
+  const renamed = Object.entries(value).map(
+    ([name, below]) => [name.replaceAll(/_[a-z]/g, (hit) => hit.charAt(1).toUpperCase()), camel(below)] as const,
+  );
+  return Object.freeze(Object.fromEntries(renamed));
+}

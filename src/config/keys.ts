@@ -1,0 +1,214 @@
+/**
+ * Every key of sealpost.yaml, declared once: schema, default, meaning, unit, example. The types, the mends in fault messages,
+ * the names in the environment, docs/configuration.md and the file that `init` writes are all read from here.
+ * A key stands here only once it works; every other one is an error, so that nobody trusts a setting that does nothing.
+ */
+import { z } from 'zod';
+import { key } from '../document/schema.ts';
+import { bindAddress, domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
+
+const HIGHEST_PORT = 65_535;
+/** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
+const USUAL_RECIPIENTS = 100;
+
+/** A group of keys; left out, it is all defaults. */
+const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
+
+const tls = () =>
+  key(oneOf('off').prefault('off'), {
+    meaning: 'TLS on this connection. Only `off` works for now.',
+    unit: 'word',
+    example: 'off',
+  });
+
+const listener = () =>
+  section({
+    host: key(bindAddress, {
+      meaning: 'The address that is listened on: an IP address of this machine, or `localhost`.',
+      unit: 'address',
+      example: '127.0.0.1',
+    }),
+    port: key(wholeNumber(0, HIGHEST_PORT), { meaning: 'The TCP port; 0 takes any free one.', unit: 'number', example: '2525' }),
+    tls: tls(),
+  });
+
+const upstream = () =>
+  section({
+    host: key(loopbackHost, {
+      meaning: 'The mail server that sealed mail is handed to. Only this machine (127.0.0.0/8, `::1`, `localhost`) for now.',
+      unit: 'host',
+      example: '127.0.0.1',
+    }),
+    port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
+    tls: tls(),
+    concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
+  });
+
+const limits = () =>
+  section({
+    message_bytes: key(size.prefault('25MiB'), {
+      meaning: 'The largest message taken, announced as SIZE (RFC 1870). Sealing makes it about two fifths larger.',
+      unit: 'size',
+      example: '25MiB',
+    }),
+    recipients: key(wholeNumber(1, 10_000).prefault(USUAL_RECIPIENTS), {
+      meaning: 'Recipients of one message; the client is asked to send the rest in another.',
+      unit: 'number',
+      example: '100',
+    }),
+    connections: key(wholeNumber(1, 100_000).prefault(200), {
+      meaning: 'Clients at the same time, over all listeners.',
+      unit: 'number',
+      example: '200',
+    }),
+  });
+
+const trust = (path: z.ZodType<string>) =>
+  section({
+    anchors: key(path.prefault('certs/anchors'), {
+      meaning: 'The folder of CA certificates that are trusted.',
+      unit: 'path',
+      example: 'certs/anchors',
+    }),
+    intermediates: key(path.prefault('certs/intermediates'), {
+      meaning: 'The folder of CA certificates that may stand between an anchor and a recipient; not trusted by themselves.',
+      unit: 'path',
+      example: 'certs/intermediates',
+    }),
+    revocation: key(oneOf('off').prefault('off'), {
+      meaning: 'Whether revocation is asked for. Only `off` works for now.',
+      unit: 'word',
+      example: 'off',
+    }),
+  });
+
+const certificates = (path: z.ZodType<string>) =>
+  section({
+    sources: key(
+      listOf(
+        section({
+          files: key(path, {
+            meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
+            unit: 'path',
+            example: 'certs/recipients',
+          }),
+        }),
+      ).prefault([{ files: 'certs/recipients' }]),
+      {
+        meaning: 'Where certificates of recipients are looked for, in this order.',
+        unit: 'list',
+        example: '[{ files: certs/recipients }]',
+      },
+    ),
+    trust: key(trust(path).prefault({}), {
+      meaning: 'Which certificates are believed.',
+      unit: 'keys',
+      example: '{ anchors: certs/anchors }',
+    }),
+  });
+
+const retry = () =>
+  section({
+    max_age: key(duration.prefault('5d'), {
+      meaning: 'How long an upstream is tried before the message counts as failed for good.',
+      unit: 'duration',
+      example: '5d',
+    }),
+    first: key(duration.prefault('1m'), {
+      meaning: 'The wait before the second attempt; it doubles from there.',
+      unit: 'duration',
+      example: '1m',
+    }),
+    longest: key(duration.prefault('1h'), { meaning: 'No wait between attempts is longer.', unit: 'duration', example: '1h' }),
+  });
+
+const queue = (path: z.ZodType<string>) =>
+  section({
+    sqlite: key(path.prefault('data/queue.sqlite'), {
+      meaning: 'The queue, an SQLite file; its folder is the data folder, where large sealed bodies stand beside it.',
+      unit: 'path',
+      example: 'data/queue.sqlite',
+    }),
+    kept_bounced: key(duration.prefault('30d'), {
+      meaning: 'How long a message that failed for good stays in the queue, sealed and visible.',
+      unit: 'duration',
+      example: '30d',
+    }),
+  });
+
+const log = () =>
+  section({
+    level: key(oneOf('trace', 'debug', 'info', 'warn', 'error').prefault('info'), {
+      meaning: 'The least weighty line that is logged: trace, debug, info, warn or error.',
+      unit: 'word',
+      example: 'info',
+    }),
+    format: key(oneOf('json', 'pretty').prefault('json'), {
+      meaning: '`json` for programs, `pretty` for people.',
+      unit: 'word',
+      example: 'json',
+    }),
+  });
+
+/** `folder`: where the configuration file stands, absolute; relative paths start there. */
+export function declareKeys(folder: string) {
+  const path = pathFrom(folder);
+  return section({
+    hostname: key(domain, {
+      meaning: 'The name of this relay: in its greeting, in EHLO and in Received.',
+      unit: 'domain',
+      example: 'relay.clinic.example',
+    }),
+    operator: key(mailbox, {
+      meaning: 'The mailbox of whoever looks after this relay.',
+      unit: 'mailbox',
+      example: 'postmaster@clinic.example',
+    }),
+    listen: key(listOf(listener()), {
+      meaning: 'Where scripts hand mail in.',
+      unit: 'list',
+      example: '[{ host: 127.0.0.1, port: 2525 }]',
+    }),
+    clients: key(
+      section({
+        networks: key(listOf(network).prefault(['127.0.0.0/8', '::1']), {
+          meaning: 'The networks whose clients may hand in mail; everybody else is answered 550 5.7.1.',
+          unit: 'list',
+          example: '[127.0.0.0/8, "::1"]',
+        }),
+      }).prefault({}),
+      { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },
+    ),
+    limits: key(limits().prefault({}), { meaning: 'What is too much.', unit: 'keys', example: '{ message_bytes: 25MiB }' }),
+    upstream: key(listOf(upstream()), {
+      meaning: 'The mail servers that sealed mail is handed to, tried in this order.',
+      unit: 'list',
+      example: '[{ host: 127.0.0.1, port: 25 }]',
+    }),
+    certificates: key(certificates(path).prefault({}), {
+      meaning: 'Certificates of recipients, and which of them to believe.',
+      unit: 'keys',
+      example: '{ sources: [{ files: certs/recipients }] }',
+    }),
+    profile: key(oneOf('compatible', 'strict').prefault('compatible'), {
+      meaning:
+        '`compatible`: what every reader opens (RSA PKCS#1 v1.5, AES-256-CBC). `strict`: OAEP with SHA-256 or ECDH, and AES-256-GCM, which Outlook cannot read.',
+      unit: 'word',
+      example: 'compatible',
+    }),
+    policies: key(path.prefault('policies'), { meaning: 'The folder of the rules, see policies.md.', unit: 'path', example: 'policies' }),
+    keys: key(path.prefault('keys'), {
+      meaning: 'The folder of private keys, mode 0700 and outside the data folder.',
+      unit: 'path',
+      example: 'keys',
+    }),
+    retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
+    queue: key(queue(path).prefault({}), { meaning: 'Where sealed mail waits.', unit: 'keys', example: '{ sqlite: data/queue.sqlite }' }),
+    audit: key(path.prefault('data/audit.jsonl'), {
+      meaning: 'The audit log, one JSON line an event, hash-chained.',
+      unit: 'path',
+      example: 'data/audit.jsonl',
+    }),
+    log: key(log().prefault({}), { meaning: 'What is said on standard error.', unit: 'keys', example: '{ level: info }' }),
+  });
+}

@@ -1,0 +1,107 @@
+/** The kinds of values that configuration keys take, each with its own words for what is wrong. */
+import { isIP, isIPv4 } from 'node:net';
+import path from 'node:path';
+import { z } from 'zod';
+import { leaf } from '../document/schema.ts';
+import type { Judgement } from '../document/schema.ts';
+import { foldDomain, parseMailbox } from '../message/envelope.ts';
+import { nearest } from '../document/nearest.ts';
+import { readDuration, readSize } from './units.ts';
+
+const value = <T>(value: T): Judgement<T> => ({ kind: 'value', value });
+const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
+
+/** Text without control characters; `read` sees what is left. */
+function text<T>(what: string, read: (written: string) => Judgement<T>): z.ZodType<T> {
+  return leaf((written) => {
+    if (written === null || written === '') return wrong('is empty');
+    if (typeof written !== 'string') return wrong(`wants ${what}, not ${kindOf(written)}`);
+    if (/\p{Cc}/u.test(written)) return wrong('holds a control character');
+    return read(written);
+  });
+}
+
+function kindOf(written: unknown): string {
+  if (Array.isArray(written)) return 'a list';
+  if (typeof written === 'object') return 'keys';
+  return typeof written === 'boolean' ? `${written}` : `a ${typeof written}`;
+}
+
+export const size = leaf(readSize);
+export const duration = leaf(readDuration);
+
+/** A whole number from `least` to `most`; digits in text too, since the environment has nothing else. */
+export function wholeNumber(least: number, most: number): z.ZodType<number> {
+  return leaf((written) => {
+    const digits = typeof written === 'string' && /^\d{1,15}$/.test(written) ? Number(written) : written;
+    if (typeof digits !== 'number' || !Number.isInteger(digits)) return wrong('wants a whole number');
+    return digits < least || digits > most ? wrong(`is not between ${least} and ${most}`) : value(digits);
+  });
+}
+
+/** One of a few words; another is answered with the nearest. */
+export function oneOf<const Word extends string>(...words: readonly [Word, ...Word[]]): z.ZodType<Word> {
+  return leaf((written) => {
+    const word = words.find((word) => word === written);
+    if (word !== undefined) return value(word);
+    const like = typeof written === 'string' ? nearest(written, words) : undefined;
+    const only = words.length === 1 ? `${words[0]} is the only value for now` : `one of ${words.join(', ')}`;
+    return wrong(
+      typeof written === 'string' ? `does not know "${written.slice(0, 32)}"` : 'wants a word',
+      like === undefined ? only : `${only}; did you mean ${like}?`,
+    );
+  });
+}
+
+export const domain = text('a host name', (written) => {
+  const folded = foldDomain(written);
+  return folded === undefined || folded.startsWith('[') ? wrong('is not a host name') : value(folded);
+});
+
+export const mailbox = text('a mail address', (written) => {
+  const verdict = parseMailbox(written);
+  return verdict.kind === 'mailbox' ? value(verdict.mailbox.address) : wrong(`is not a mail address: ${verdict.fault}`);
+});
+
+/** Made absolute from the folder of the file, so that it means the same wherever sealpost is started. */
+export const pathFrom = (folder: string): z.ZodType<string> => text('a path', (written) => value(path.resolve(folder, written)));
+
+/** What a listener binds: names are not asked of DNS, since a start must not hang on it. */
+export const bindAddress = text('an address', (written) =>
+  written === 'localhost' || isIP(written) !== 0
+    ? value(written)
+    : wrong('is not an IP address', 'an address of this machine, 127.0.0.1 for itself alone, 0.0.0.0 for all'),
+);
+
+/** True for 127.0.0.0/8, ::1 and localhost (RFC 6761 §6.3): what leaves for them never leaves the machine. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
+}
+
+/** P3: until connections can be encrypted and verified, mail may be handed to this machine alone. */
+export const loopbackHost = text('a host', (written) =>
+  isLoopback(written)
+    ? value(written)
+    : wrong(
+        'is another machine, and the connection to it would be neither encrypted nor verified',
+        'a mail server on this machine: 127.0.0.1, ::1 or localhost',
+      ),
+);
+
+/** `127.0.0.0/8`, `::1`: written back with its prefix length. */
+export const network = text('a network', (written) => {
+  const [address = '', length, ...more] = written.split('/');
+  const version = isIP(address);
+  if (version === 0 || more.length > 0 || address.includes('%'))
+    return wrong('is not a network', 'an address, or an address and a prefix length: 192.168.1.0/24');
+  const bits = version === 4 ? 32 : 128;
+  if (length === undefined) return value(`${address}/${bits}`);
+  if (!/^\d{1,3}$/.test(length) || Number(length) > bits)
+    return wrong(`has a prefix length that is not between 1 and ${bits}`, `for example ${address}/${bits}`);
+  // Whoever may submit may send to anywhere: this would make an open relay (A15).
+  if (Number(length) === 0) return wrong('is the whole internet: an open relay', 'the networks your scripts run in');
+  return value(`${address}/${Number(length)}`);
+});
+
+/** A list with at least one entry. */
+export const listOf = <S extends z.ZodType>(entry: S): z.ZodArray<S> => z.array(entry).min(1);

@@ -1,0 +1,246 @@
+/**
+ * When: claims the rows that are due, has each attempted, settles each once.
+ *
+ *   claim up to the free places ─▶ attempt ─▶ settle ─▶ claim …      else sleep until a row falls due, or wake(), or an attempt ends
+ *
+ * A row that cannot be settled halts claiming: the upstream may have its message, and to claim on would send the queue into a
+ * store that cannot remember it. The settle is tried until it holds; then claiming goes on.
+ */
+import type { Logger } from 'pino';
+import { asSealpostError, type SealpostError } from '../errors.ts';
+import type { Lease, QueueStore } from '../queue/queue.ts';
+import { conclude, type Conclusion } from './conclude.ts';
+import type { Retry } from './retry.ts';
+import { outline, type Attempt, type Route } from './route.ts';
+import { wireForm, wireSize } from './wire.ts';
+
+export interface SchedulerOptions {
+  readonly queue: Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'passDot' | 'settle'>;
+  readonly route: Route;
+  readonly retry: Retry;
+  /** ms since the epoch. */
+  readonly now: () => number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  readonly log: Logger;
+}
+
+/** Since start. */
+export interface Counters {
+  readonly running: number;
+  readonly attempts: number;
+  readonly delivered: number;
+  readonly deferred: number;
+  readonly bounced: number;
+  readonly damaged: number;
+  readonly ambiguous: number;
+  /** Attempts whose end the queue could not be told yet; while it is not 0, nothing is claimed. */
+  readonly unsettled: number;
+}
+
+export interface Scheduler {
+  start(): void;
+  /** Something was enqueued, or made due by an operator. */
+  wake(): void;
+  /**
+   * Claims no more and waits for the running attempts; shortly before `graceMs` are over it drops their connections and
+   * settles them as deferred. Resolves within `graceMs` whatever happens; the route is left to its owner.
+   */
+  stop(graceMs: number): Promise<void>;
+  counters(): Counters;
+}
+
+/** The clock may be set while we sleep, so no sleep is longer. */
+const LONGEST_SLEEP = 60_000;
+/** `nextDue` may name a row that `claim` did not give: never ask again at once. */
+const SHORTEST_SLEEP = 50;
+const STORAGE_RETRY_FIRST = 500;
+const STORAGE_RETRY_LONGEST = 30_000;
+/** What is kept of the grace for settling attempts that were broken off. */
+const SETTLE_SHARE = 0.2;
+const SETTLE_LONGEST = 5_000;
+
+export function makeScheduler(options: SchedulerOptions): Scheduler {
+  return new QueueScheduler(options);
+}
+
+class QueueScheduler implements Scheduler {
+  readonly #options: SchedulerOptions;
+  readonly #running = new Set<Promise<void>>();
+  readonly #abort = new AbortController();
+  readonly #over = new AbortController();
+  readonly #counts = { attempts: 0, delivered: 0, deferred: 0, bounced: 0, damaged: 0, ambiguous: 0, unsettled: 0 };
+  #loop: Promise<void> | undefined;
+  #stopping = false;
+  #stirred = false;
+  #stir: (() => void) | undefined;
+
+  constructor(options: SchedulerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    if (!this.#stopping) this.#loop ??= this.#run();
+  }
+
+  wake(): void {
+    this.#stirred = true;
+    this.#stir?.();
+  }
+
+  counters(): Counters {
+    return { running: this.#running.size, ...this.#counts };
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.wake();
+    const settleMs = Math.min(SETTLE_LONGEST, graceMs * SETTLE_SHARE);
+    const { promise: graceOver, resolve } = Promise.withResolvers<void>();
+    const abortTimer = setTimeout(() => this.#abort.abort(), graceMs - settleMs);
+    const overTimer = setTimeout(resolve, graceMs);
+    await Promise.race([this.#drained(), graceOver]);
+    clearTimeout(abortTimer);
+    clearTimeout(overTimer);
+    // Whoever still waits to try a settle again gives up: the row stays leased, and the next start makes it ready.
+    this.#abort.abort();
+    this.#over.abort();
+  }
+
+  async #drained(): Promise<void> {
+    await this.#loop;
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  async #run(): Promise<void> {
+    let failures = 0;
+    while (!this.#stopping) {
+      this.#stirred = false;
+      let sleep: number;
+      try {
+        sleep = await this.#claim();
+        failures = 0;
+      } catch (error) {
+        sleep = storageRetry(failures++);
+        this.#options.log.error({ err: asSealpostError(error) }, 'the queue cannot be claimed from');
+      }
+      if (!this.#stopping) await this.#sleep(sleep, failures === 0);
+    }
+  }
+
+  /** Starts what is due and free; answers how long to sleep where nothing stirs. */
+  async #claim(): Promise<number> {
+    const { queue, route, now } = this.#options;
+    const free = route.capacity() - this.#running.size;
+    if (free <= 0 || this.#counts.unsettled > 0) return LONGEST_SLEEP;
+    const leases = await queue.claim(now(), free);
+    for (const lease of leases) this.#begin(lease);
+    // All places are taken, so the end of an attempt is what to wait for.
+    if (leases.length >= free) return LONGEST_SLEEP;
+    const due = await queue.nextDue();
+    return due === undefined ? LONGEST_SLEEP : Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, due - now()));
+  }
+
+  /** `stirrable`: false after a failure of the queue, when only time helps. */
+  async #sleep(ms: number, stirrable: boolean): Promise<void> {
+    if (stirrable && this.#stirred) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    this.#stir = () => {
+      if (stirrable || this.#stopping) resolve();
+    };
+    await promise;
+    clearTimeout(timer);
+    this.#stir = undefined;
+  }
+
+  #begin(lease: Lease): void {
+    const running = this.#attemptAndSettle(lease).finally(() => {
+      this.#running.delete(running);
+      this.wake();
+    });
+    this.#running.add(running);
+  }
+
+  /** Never rejects. */
+  async #attemptAndSettle(lease: Lease): Promise<void> {
+    const { retry, now, random, log } = this.#options;
+    this.#counts.attempts++;
+    const attempt = await this.#attempt(lease);
+    const conclusion = conclude(lease, attempt, { retry, now: now(), random });
+    const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
+    switch (conclusion.outcome.kind) {
+      case 'delivered':
+        log.info(about, 'delivered');
+        break;
+      case 'deferred':
+        log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
+        break;
+      case 'bounced':
+      case 'damaged':
+        log.error({ ...about, ambiguous: conclusion.ambiguous }, conclusion.outcome.kind);
+        break;
+    }
+    if (isOurFault(attempt)) log.error({ ...about, err: attempt.result.cause }, 'a fault of the relay ended an attempt');
+    await this.#settle(lease, conclusion);
+  }
+
+  async #attempt(lease: Lease): Promise<Attempt> {
+    const { queue, route } = this.#options;
+    try {
+      return await route.attempt(
+        {
+          sender: lease.sender,
+          recipient: lease.recipient,
+          needsSmtputf8: lease.needsSmtputf8,
+          size: wireSize(lease.header.length, lease.prefix.length + lease.bodyLength + lease.suffix.length),
+          content: () => wireForm(lease, queue.read(lease)),
+          beforeDot: () => queue.passDot(lease),
+        },
+        this.#abort.signal,
+      );
+    } catch (error) {
+      // Nobody knows how far it got. Whatever throws here is a fault of ours; the row waits like any other (P5, P7).
+      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) } };
+    }
+  }
+
+  async #settle(lease: Lease, { outcome, events, ambiguous }: Conclusion): Promise<void> {
+    const { queue, log } = this.#options;
+    for (let failures = 0; ; failures++) {
+      try {
+        await queue.settle(lease, outcome, events);
+        if (failures > 0) this.#counts.unsettled--;
+        this.#counts[outcome.kind]++;
+        if (ambiguous) this.#counts.ambiguous++;
+        return;
+      } catch (error) {
+        if (failures === 0) this.#counts.unsettled++;
+        log.error({ queue_id: lease.queueId, err: asSealpostError(error) }, 'the end of an attempt cannot be recorded, claiming is halted');
+        if (!(await this.#pause(storageRetry(failures)))) return;
+      }
+    }
+  }
+
+  /** False where stop() ran out of time. */
+  async #pause(ms: number): Promise<boolean> {
+    const { signal } = this.#over;
+    if (signal.aborted) return false;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => resolve(), { once: true });
+    await promise;
+    clearTimeout(timer);
+    return !signal.aborted;
+  }
+}
+
+function isOurFault(attempt: Attempt): attempt is Attempt & { result: { kind: 'failed'; cause: SealpostError } } {
+  if (attempt.result.kind !== 'failed') return false;
+  const { code } = attempt.result.cause;
+  return !code.startsWith('upstream-') && code !== 'shutting-down';
+}
+
+function storageRetry(failures: number): number {
+  return Math.min(STORAGE_RETRY_LONGEST, STORAGE_RETRY_FIRST * 2 ** Math.min(failures, 16));
+}

@@ -1,0 +1,147 @@
+/**
+ * A connected SMTP session with one upstream, after EHLO: commands out, replies in. It says nothing by itself; transaction.ts
+ * leads the conversation. A reply that nobody asked for, an end, an error: the session is broken and says why from then on.
+ */
+import type { Socket } from 'node:net';
+import { SealpostError } from '../errors.ts';
+import { ReplyReader, type UpstreamReply } from './reply.ts';
+
+/** Replies that may wait unread: a pipelined group has three. More is a flood. */
+const MAX_WAITING_REPLIES = 8;
+
+export class Session {
+  /** EHLO keywords in upper case with their parameters (RFC 5321 §4.1.1.1). */
+  readonly extensions: ReadonlyMap<string, string>;
+  /** Transactions begun. */
+  transactions = 0;
+  /** A transaction was refused half way: RSET before the next (RFC 5321 §4.1.1.5). */
+  needsReset = false;
+  /** Called once when an idle session breaks or is spoken to; the pool drops it. */
+  onDisturbed: (() => void) | undefined;
+
+  readonly #socket: Socket;
+  readonly #reader = new ReplyReader();
+  readonly #replies: UpstreamReply[] = [];
+  #failure: SealpostError | undefined;
+  #wake: (() => void) | undefined;
+
+  /** `socket` is connected and has no listeners of others left. */
+  constructor(socket: Socket, extensions: ReadonlyMap<string, string>) {
+    this.#socket = socket;
+    this.extensions = extensions;
+    socket.on('data', (chunk: Buffer) => this.#take(chunk));
+    socket.on('drain', () => this.#wake?.());
+    socket.on('end', () => this.#break(new SealpostError('upstream-lost', { detail: 'the upstream closed the connection' })));
+    socket.on('close', () => this.#break(new SealpostError('upstream-lost', { detail: 'the connection is closed' })));
+    socket.on('error', (cause) => this.#break(lost(cause)));
+    if (socket.destroyed || socket.readableEnded) this.#break(new SealpostError('upstream-lost', { detail: 'the connection is closed' }));
+  }
+
+  /** True where a new command may be sent: nothing broke, nothing stands unread. */
+  get usable(): boolean {
+    return this.#failure === undefined && this.#replies.length === 0 && !this.#reader.midway;
+  }
+
+  /** A reply that came while none was awaited; stays there. */
+  get early(): UpstreamReply | undefined {
+    return this.#replies[0];
+  }
+
+  /** Sends command lines, each without its CRLF, in one segment where they fit. Throws where the session is not usable. */
+  send(...commands: readonly string[]): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (!this.usable) throw this.#break(new SealpostError('upstream-protocol', { detail: 'a reply that nobody asked for' }));
+    this.#socket.write(commands.map((command) => `${command}\r\n`).join(''), 'utf8');
+  }
+
+  /** The next reply, waited for at most `timeout` ms. Rejects with an upstream-* error; the session is then broken. */
+  async reply(timeout: number): Promise<UpstreamReply> {
+    await this.#until(() => this.#replies.length > 0, timeout);
+    const reply = this.#replies.shift();
+    if (reply !== undefined) return reply;
+    throw this.#failure ?? new SealpostError('internal');
+  }
+
+  /**
+   * Writes octets and waits until the socket wants more, at most `timeout` ms. Resolves early where a reply came in: look at
+   * `early`. Rejects where the session broke.
+   */
+  async write(octets: Buffer, timeout: number): Promise<void> {
+    if (this.#failure === undefined && !this.#gather().write(octets)) {
+      await this.#until(() => this.#replies.length > 0 || !this.#socket.writableNeedDrain, timeout);
+    }
+    if (this.#failure !== undefined && this.#replies.length === 0) throw this.#failure;
+  }
+
+  /** Drops the connection at once; what was written and not yet sent is gone. */
+  destroy(cause: SealpostError): void {
+    this.#break(cause);
+    this.#socket.destroy();
+  }
+
+  /** QUIT, and the end within `timeout` ms whatever the upstream does. Never rejects. */
+  async quit(timeout: number): Promise<void> {
+    try {
+      this.send('QUIT');
+      await this.reply(timeout);
+    } catch {
+      // It is closed either way: a QUIT that is not answered costs nothing.
+    }
+    this.destroy(new SealpostError('upstream-lost', { detail: 'the session is over' }));
+  }
+
+  /** What is written within one turn leaves in one segment: a small message would else cost a system call for each piece. */
+  #gather(): Socket {
+    if (this.#socket.writableCorked === 0) {
+      this.#socket.cork();
+      setImmediate(() => this.#socket.uncork());
+    }
+    return this.#socket;
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#replies.push(...this.#reader.push(chunk));
+      if (this.#replies.length > MAX_WAITING_REPLIES)
+        throw new SealpostError('upstream-protocol', { detail: 'replies that nobody asked for' });
+    } catch (error) {
+      this.destroy(error instanceof SealpostError ? error : new SealpostError('internal', { cause: error }));
+    }
+    this.#stir();
+  }
+
+  #break(cause: SealpostError): SealpostError {
+    this.#failure ??= cause;
+    this.#stir();
+    return this.#failure;
+  }
+
+  #stir(): void {
+    this.#wake?.();
+    this.onDisturbed?.();
+  }
+
+  /** Resolves when `ready` holds or the session broke; breaks it itself when `timeout` ms are over. */
+  async #until(ready: () => boolean, timeout: number): Promise<void> {
+    if (ready() || this.#failure !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = () => {
+      if (ready() || this.#failure !== undefined) resolve();
+    };
+    const timer = setTimeout(() => {
+      this.destroy(new SealpostError('upstream-silent', { detail: `waited ${timeout} ms` }));
+    }, timeout);
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#wake = undefined;
+    }
+  }
+}
+
+/** The code of a system error says what happened; its text may name what no log should hold. */
+export function lost(cause: Error & { readonly code?: unknown }): SealpostError {
+  return new SealpostError('upstream-lost', { cause, ...(typeof cause.code === 'string' ? { detail: cause.code } : {}) });
+}

@@ -1,0 +1,128 @@
+/**
+ * The operator's YAML files as plain values, each part of them with its place. Whoever owns a schema holds them to it
+ * (schema.ts); this file knows none.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import type { Document } from 'yaml';
+import { SealpostError } from '../errors.ts';
+import type { Path, Place, Reading, Side } from './fault.ts';
+
+/** A YAML file in memory: its plain value (undefined where it is empty), and where each part of it stands. */
+export interface OperatorDocument {
+  readonly value: unknown;
+  readonly place: Place;
+}
+
+/** A configuration or a file of rules is a page; more than this is another file. */
+const MAX_FILE_BYTES = 1024 * 1024;
+
+/** The file as text. Throws `file-unreadable`, with `ifMissing` as its hint where nothing is there. */
+export async function readText(file: string, ifMissing?: string): Promise<string> {
+  try {
+    const { size } = await stat(file);
+    if (size > MAX_FILE_BYTES) throw new SealpostError('file-unreadable', { detail: `${file} (larger than 1 MiB)` });
+    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+  } catch (error) {
+    throw error instanceof SealpostError ? error : unreadable(file, error, systemCode(error) === 'ENOENT' ? ifMissing : undefined);
+  }
+}
+
+/** `cause` as `file-unreadable`, naming the file. */
+export function unreadable(file: string, cause: unknown, hint?: string): SealpostError {
+  const why = cause instanceof TypeError ? 'it is not UTF-8' : (systemCode(cause) ?? 'unknown reason');
+  return new SealpostError('file-unreadable', { detail: `${file} (${why})`, cause, ...(hint === undefined ? {} : { hint }) });
+}
+
+/** `ENOENT` and its kin. */
+export const systemCode = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+
+/** Anchors that name anchors grow without bound ("billion laughs"); nobody's policy needs a hundred. */
+const MAX_ALIASES = 100;
+
+/** The text of `file` as a value, or what keeps YAML from reading it. */
+export function readYaml(file: string, text: string): Reading<OperatorDocument> {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
+  const at = (offset: number): string => {
+    const { line, col } = lines.linePos(offset);
+    return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
+  };
+  const broken = [...document.errors, ...document.warnings];
+  if (broken.length > 0) {
+    return {
+      kind: 'invalid',
+      faults: broken.map((error) => ({ place: at(error.pos[0]), key: '', ...sayYaml(error.code, error.message) })),
+    };
+  }
+  const stray = strayAliases(document).map((offset) => ({
+    place: at(offset),
+    key: '',
+    wrong: 'an unquoted * begins a YAML alias, and this one leads nowhere',
+    mend: 'put the value in quotes: "*@clinic.example"',
+  }));
+  if (stray.length > 0) return { kind: 'invalid', faults: stray };
+  try {
+    const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
+    return { kind: 'valid', value: { value, place: (path, side) => at(offsetOf(document, path, side)) } };
+  } catch {
+    const mend = 'write the values out instead of repeating them by * aliases';
+    return { kind: 'invalid', faults: [{ place: at(0), key: '', wrong: 'too many YAML aliases', mend }] };
+  }
+}
+
+/** Where aliases without an anchor stand: nearly always a pattern such as `*@clinic.example` that lacks its quotes. */
+function strayAliases(document: Document.Parsed): number[] {
+  const offsets: number[] = [];
+  visit(document, {
+    Alias: (_, alias) => {
+      if (alias.resolve(document) === undefined) offsets.push(alias.range?.[0] ?? 0);
+    },
+  });
+  return offsets;
+}
+
+/** What operators meet most, in plain words; the rest in the words of the YAML library. */
+function sayYaml(code: string, message: string): { wrong: string; mend: string } {
+  switch (code) {
+    case 'DUPLICATE_KEY':
+      return { wrong: 'this key stands twice', mend: 'keep one of the two' };
+    case 'TAB_AS_INDENT':
+      return { wrong: 'a tab where YAML wants blanks', mend: 'indent with two blanks' };
+    case 'BAD_INDENT':
+      if (message.startsWith('Flow')) return { wrong: 'a [ or { above is not closed', mend: 'close it' };
+      return { wrong: 'this line is not indented as its neighbours are', mend: 'keys of one section start in the same column' };
+    case 'MULTIPLE_DOCS':
+      return { wrong: 'a second document begins here', mend: 'take the line --- out' };
+    case 'MISSING_CHAR':
+      return { wrong: `not YAML: ${message}`, mend: 'close the quote or bracket, and put a blank behind every : and ,' };
+    case 'BLOCK_AS_IMPLICIT_KEY':
+    case 'MULTILINE_IMPLICIT_KEY':
+      return { wrong: 'two keys in one line, or a value with ": " in it', mend: 'one key a line; a value with ": " in it wants quotes' };
+    default:
+      return { wrong: `not YAML: ${message}`, mend: 'YAML is "key: value", one a line, blanks for indentation' };
+  }
+}
+
+/** The offset of the key or value at `path`; where the path is not written, of the nearest part above it that is. */
+function offsetOf(document: Document, path: Path, side: Side): number {
+  let node: unknown = document.contents;
+  let offset = startOf(node) ?? 0;
+  for (const [depth, step] of path.entries()) {
+    const found = child(document, node, step);
+    if (found === undefined) break;
+    const wanted = depth === path.length - 1 && side === 'key' ? found.key : (found.value ?? found.key);
+    offset = startOf(wanted) ?? offset;
+    node = found.value;
+  }
+  return offset;
+}
+
+function child(document: Document, node: unknown, step: PropertyKey): { readonly key: unknown; readonly value: unknown } | undefined {
+  const whole = isAlias(node) ? node.resolve(document) : node;
+  if (isSeq(whole) && typeof step === 'number') return { key: whole.items[step], value: whole.items[step] };
+  return isMap(whole) ? whole.items.find((pair) => String(pair.key) === String(step)) : undefined;
+}
+
+const startOf = (node: unknown): number | undefined => (isNode(node) ? node.range?.[0] : undefined);

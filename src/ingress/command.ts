@@ -1,0 +1,110 @@
+/**
+ * The command lines MAIL and RCPT (RFC 5321 §4.1.1.2–3), read from the octets the client sent: smtp-server's own reader takes
+ * `a)(uid=*)@y`, drops source routes and rewrites A-labels, so a mailbox could be looked up as one and delivered as another.
+ */
+import { isUtf8 } from 'node:buffer';
+import { SealpostError } from '../errors.ts';
+import { parseMailbox, type Mailbox } from '../message/envelope.ts';
+
+/** Octets of one command line: 512, and what SIZE, BODY, SMTPUTF8 add (RFC 5321 §4.5.3.1.4), with room for UTF-8. */
+export const MAX_COMMAND_LINE = 2048;
+
+const KEYWORDS = { MAIL: /^MAIL FROM: *(?=<)/i, RCPT: /^RCPT TO: *(?=<)/i } as const;
+/** What stands between < and >, where a quoted string may hold either. No two branches start alike: linear time. */
+const PATH = /^<((?:[^"<>\\]|"(?:[^"\\]|\\.)*")*)>/su;
+/** esmtp-param of RFC 5321 §4.1.2. */
+const PARAMETER = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([\x21-\x3c\x3e-\x7e]+))?$/;
+/** size-value of RFC 1870 §6.1. */
+const SIZE_VALUE = /^\d{1,20}$/;
+
+export interface MailCommand {
+  /** Null is the null reverse-path `<>`. */
+  readonly sender: Mailbox | null;
+  /** True where the client said SMTPUTF8 (RFC 6531 §3.4): recipients may then be UTF-8 too. */
+  readonly smtputf8: boolean;
+}
+
+type AddressCode = 'sender-invalid' | 'address-invalid';
+
+/** Reads MAIL; `messageBytes` is the limit a declared SIZE is held to. Throws SealpostError with the reply. */
+export function readMail(line: Buffer, messageBytes: number): MailCommand {
+  const { path, parameters } = splitLine(line, 'MAIL', 'sender-invalid');
+  const smtputf8 = readMailParameters(parameters, messageBytes);
+  return { sender: path === '' ? null : readMailbox(path, 'sender-invalid', smtputf8), smtputf8 };
+}
+
+/** Reads RCPT; `hostname` completes a bare `postmaster`, which every server must take (RFC 5321 §4.1.1.3). */
+export function readRcpt(line: Buffer, smtputf8: boolean, hostname: string): Mailbox {
+  const { path, parameters } = splitLine(line, 'RCPT', 'address-invalid');
+  for (const name of parameters.keys()) throw new SealpostError('parameter-unknown', { detail: name });
+  const complete = path.toLowerCase() === 'postmaster' ? `${path}@${hostname}` : path;
+  return readMailbox(complete, 'address-invalid', smtputf8);
+}
+
+interface SplitLine {
+  readonly path: string;
+  /** Upper-case keyword → value, null where it has none. */
+  readonly parameters: ReadonlyMap<string, string | null>;
+}
+
+function splitLine(line: Buffer, verb: keyof typeof KEYWORDS, code: AddressCode): SplitLine {
+  // Octets that are not UTF-8 would all become U+FFFD: two addresses, one mailbox.
+  if (!isUtf8(line)) throw new SealpostError(code, { detail: 'it is neither ASCII nor UTF-8' });
+  const text = line.toString('utf8');
+  const keyword = KEYWORDS[verb].exec(text);
+  if (keyword === null) throw new SealpostError(code, { detail: 'an address stands between < and >' });
+  const rest = text.slice(keyword[0].length);
+  const path = PATH.exec(rest);
+  if (path?.[1] === undefined) throw new SealpostError(code, { detail: 'the < is not closed by a >' });
+  const tail = rest.slice(path[0].length);
+  if (tail !== '' && !tail.startsWith(' ')) throw new SealpostError(code, { detail: 'something follows the >' });
+  return { path: path[1], parameters: splitParameters(tail) };
+}
+
+function splitParameters(tail: string): ReadonlyMap<string, string | null> {
+  const parameters = new Map<string, string | null>();
+  for (const word of tail.split(' ')) {
+    if (word === '') continue;
+    const match = PARAMETER.exec(word);
+    if (match?.[1] === undefined) throw new SealpostError('parameter-invalid');
+    const name = match[1].toUpperCase();
+    if (parameters.has(name)) throw new SealpostError('parameter-invalid', { detail: `${name} stands twice` });
+    parameters.set(name, match[2] ?? null);
+  }
+  return parameters;
+}
+
+/** Answers whether SMTPUTF8 was said. Whatever EHLO does not offer is refused, never ignored (RFC 5321 §4.1.1.11). */
+function readMailParameters(parameters: ReadonlyMap<string, string | null>, messageBytes: number): boolean {
+  for (const [name, value] of parameters) {
+    switch (name) {
+      case 'SIZE':
+        if (value === null || !SIZE_VALUE.test(value))
+          throw new SealpostError('parameter-invalid', { detail: 'SIZE is a number of octets' });
+        if (Number(value) > messageBytes) throw tooBig(messageBytes);
+        break;
+      case 'BODY':
+        if (!/^(?:7BIT|8BITMIME)$/i.test(value ?? '')) throw new SealpostError('parameter-invalid', { detail: 'BODY is 7BIT or 8BITMIME' });
+        break;
+      case 'SMTPUTF8':
+        if (value !== null) throw new SealpostError('parameter-invalid', { detail: 'SMTPUTF8 takes no value' });
+        break;
+      default:
+        throw new SealpostError('parameter-unknown', { detail: name });
+    }
+  }
+  return parameters.has('SMTPUTF8');
+}
+
+function readMailbox(path: string, code: AddressCode, smtputf8: boolean): Mailbox {
+  const verdict = parseMailbox(path);
+  if (verdict.kind === 'fault') throw new SealpostError(code, { detail: verdict.fault });
+  // The path as written counts, not the folded mailbox: a domain in UTF-8 needs SMTPUTF8 as well (RFC 6531 §3.2).
+  if (!smtputf8 && /[^\x00-\x7f]/.test(path)) throw new SealpostError('address-needs-smtputf8');
+  return verdict.mailbox;
+}
+
+/** The refusal of a message over the limit, declared or real (RFC 1870 §6). */
+export function tooBig(messageBytes: number): SealpostError {
+  return new SealpostError('message-too-big', { detail: `the limit is ${messageBytes} octets` });
+}

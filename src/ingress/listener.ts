@@ -1,0 +1,81 @@
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { SMTPServer } from 'smtp-server';
+import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
+import { SealpostError } from '../errors.ts';
+import { MAX_COMMAND_LINE } from './command.ts';
+import { Session, type Shared } from './session.ts';
+
+export interface Address {
+  readonly host: string;
+  /** 0 lets the system choose; what it chose is what `open` answers. */
+  readonly port: number;
+}
+
+/** Sockets over the limit of sessions that may be open at once to be told 421; beyond them connections are dropped unsaid. */
+const LINGERING_SOCKETS = 64;
+
+/** Not offered: what later work adds (AUTH, STARTTLS), what trusts the client's word about itself, and smtp-server's jokes. */
+const DISABLED_COMMANDS = ['AUTH', 'STARTTLS', 'XCLIENT', 'XFORWARD', 'WIZ', 'SHELL', 'KILL'];
+
+/** One plain listener; all listeners of an ingress share their limits. */
+export class Listener extends SMTPServer {
+  readonly #shared: Shared;
+
+  constructor(shared: Shared) {
+    super({
+      name: shared.hostname,
+      heloResponse: '%s',
+      size: shared.limits.messageBytes,
+      socketTimeout: shared.limits.idleMs,
+      maxCommandLength: MAX_COMMAND_LINE,
+      disabledCommands: DISABLED_COMMANDS,
+      hideENHANCEDSTATUSCODES: false,
+      // DSN parameters are not honoured yet; unoffered, they are refused rather than dropped.
+      hideDSN: true,
+      // A name from reverse DNS is worth nothing here, and the look-up would hold the greeting back.
+      disableReverseLookup: true,
+      logger: false,
+    });
+    this.#shared = shared;
+    // The limit of connections counts over all listeners.
+    this.connections = shared.sessions;
+    this.server.maxConnections = shared.limits.connections + LINGERING_SOCKETS;
+    // Without a listener of its own an 'error' event would end the process.
+    this.on('error', (error) => {
+      if (this.server.listening) shared.log.info({ err: error }, 'connection broke');
+    });
+  }
+
+  override connect(socket: Socket, options?: SMTPConnectionOptions | null): void {
+    const { sockets, sessions } = this.#shared;
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    const session = new Session(this, socket, options, this.#shared);
+    sessions.add(session);
+    session.on('error', (error: Error) => this._onError(error));
+    session.init();
+  }
+
+  override onConnect(_session: unknown, callback: (error?: Error | null) => void): void {
+    callback();
+  }
+
+  /** Throws `listen-failed` with the address. */
+  async open({ host, port }: Address): Promise<Address> {
+    try {
+      this.server.listen(port, host);
+      await once(this.server, 'listening');
+    } catch (cause) {
+      throw new SealpostError('listen-failed', { detail: `${host.includes(':') ? `[${host}]` : host}:${port}`, cause });
+    }
+    const bound = this.server.address();
+    return { host, port: bound !== null && typeof bound === 'object' ? bound.port : port };
+  }
+
+  /** Stops listening at once; resolves when the last of its sockets is closed. */
+  async shut(): Promise<void> {
+    if (!this.server.listening) return;
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+  }
+}

@@ -1,0 +1,89 @@
+/** SMTP in: sessions become an envelope and a stream of octets for Reception; what it throws becomes the reply. */
+import type { Logger } from 'pino';
+import { Listener, type Address } from './listener.ts';
+import { parseNetworks } from './networks.ts';
+import type { Reception } from './reception.ts';
+import type { IngressLimits, Shared } from './session.ts';
+
+export interface IngressOptions {
+  /** The relay's own name: in the greeting, and the domain of a bare `postmaster`. */
+  readonly hostname: string;
+  readonly listen: readonly Address[];
+  /** Who may send: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
+  readonly networks: readonly string[];
+  readonly limits: IngressLimits;
+  readonly reception: Reception;
+  readonly log: Logger;
+  /** Milliseconds. */
+  readonly now: () => number;
+}
+
+/** For one start and one stop. */
+export interface Ingress {
+  /** Opens every listener, or none: throws `listen-failed` with the address. Resolves with the real ports, in order. */
+  start(): Promise<readonly Address[]>;
+  /**
+   * Stops listening; idle sessions get 421 4.3.2, messages under way have `graceMs` to be taken. Then sockets are destroyed,
+   * and their messages end as `message-incomplete`.
+   */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** After the grace: how long stop() waits for receptions to notice that their client is gone. */
+const SETTLE_MS = 1000;
+
+/** Throws `config-invalid` for a bad network. */
+export function makeIngress(options: IngressOptions): Ingress {
+  const { hostname, limits, reception, log, now } = options;
+  const shared: Shared = {
+    hostname,
+    networks: parseNetworks(options.networks),
+    limits,
+    reception,
+    log,
+    now,
+    sockets: new Set(),
+    sessions: new Set(),
+    receptions: new Set(),
+    stopping: false,
+  };
+  const listeners: Listener[] = [];
+
+  const start = async (): Promise<readonly Address[]> => {
+    const bound: Address[] = [];
+    try {
+      for (const address of options.listen) {
+        const listener = new Listener(shared);
+        listeners.push(listener);
+        bound.push(await listener.open(address));
+      }
+    } catch (error) {
+      await stop(0);
+      throw error;
+    }
+    for (const address of bound) log.info({ ...address }, 'listening');
+    return bound;
+  };
+
+  const stop = async (graceMs: number): Promise<void> => {
+    shared.stopping = true;
+    const shut = Promise.all(listeners.map((listener) => listener.shut()));
+    for (const session of shared.sessions) if (!session.receiving) session.dismiss();
+    await within(shut, graceMs);
+    for (const socket of shared.sockets) socket.destroy();
+    await shut;
+    await within(Promise.all(shared.receptions), SETTLE_MS);
+  };
+
+  return { start, stop };
+}
+
+/** Waits for `work`, but no longer than `ms`. */
+async function within(work: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}

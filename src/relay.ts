@@ -1,0 +1,117 @@
+/**
+ * READ FIRST. The relay: its parts, and how they are joined.
+ *
+ *   form script ─ SMTP ─▶ ingress ─▶ path: decide ─▶ message ─▶ seal ─▶ queue ══ 250        (path.ts, in this order)
+ *                                                                       queue ─▶ delivery ─▶ upstream
+ *
+ * Each part is built here from the configuration and knows only the interface of the next. Start builds in the order of what
+ * needs what; stop unwinds in reverse, and a start that fails releases what it built.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import { openSiteCertificates } from './certificates/site.ts';
+import type { Config } from './config.ts';
+import { queueHandlers, serveControl } from './control.ts';
+import { makeRoute } from './delivery/route.ts';
+import { makeScheduler, type Counters } from './delivery/scheduler.ts';
+import { makeUpstream } from './delivery/upstream.ts';
+import type { SealpostError } from './errors.ts';
+import { makeIngress } from './ingress/smtp.ts';
+import { makePath } from './path.ts';
+import { loadRules } from './policy/rules.ts';
+import { queuePaths } from './queue/paths.ts';
+import type { QueueStore } from './queue/queue.ts';
+import { openSqliteQueue } from './queue/sqlite.ts';
+import { chooseForm } from './seal/algorithms.ts';
+
+export interface Relay {
+  /** The real addresses of the listeners, in the order of the configuration. */
+  readonly listening: readonly { readonly host: string; readonly port: number }[];
+  readonly queue: QueueStore;
+  counters(): Counters;
+  /** Takes no more mail, lets what is under way end within STOP_MS, then closes everything. */
+  stop(): Promise<void>;
+}
+
+export interface Surroundings {
+  readonly log: Logger;
+  readonly now: () => number;
+  readonly version: string;
+  /** The queue can store nothing any more: the caller stops the relay and lets it be started again. */
+  readonly onFailure: (error: SealpostError) => void;
+}
+
+/** What a service manager waits for before it kills. */
+const STOP_MS = 30_000;
+/** Of that, for clients that are sending; the rest is for delivery. */
+const STOP_INGRESS_MS = 10_000;
+const DAY_MS = 86_400_000;
+
+/** Throws the typed error of the part that could not start. */
+export async function startRelay(config: Config, { log, now, version, onFailure }: Surroundings): Promise<Relay> {
+  const undo: (() => unknown)[] = [];
+  const unwind = async (): Promise<void> => {
+    for (const step of undo.splice(0).toReversed()) await step();
+  };
+  try {
+    const rules = await loadRules(config.policies);
+    const certificates = openSiteCertificates(config.certificates, { now, log });
+    undo.push(() => certificates.close());
+
+    const paths = queuePaths(config.queue.sqlite, config.audit);
+    const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
+    undo.push(() => queue.close());
+    await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
+    undo.push(() => queue.record([{ event: 'stopped' }]));
+
+    const random = Math.random; // spreads retries; nothing secret comes from it
+    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const route = makeRoute(upstreams, log);
+    undo.push(() => route.close());
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, now, random, log });
+    scheduler.start();
+    undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
+    undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
+
+    const handlers = queueHandlers({ store: queue, now, wake: () => scheduler.wake() });
+    const control = await serveControl({ socket: paths.socket, handlers, log });
+    undo.push(() => control.close());
+
+    const path = makePath({
+      hostname: config.hostname,
+      rules,
+      directory: certificates.directory,
+      chooseForm: (list) => chooseForm(list, config.profile),
+      outbox: queue,
+      onQueued: () => scheduler.wake(),
+      now,
+      randomBytes,
+      log,
+    });
+    const ingress = makeIngress({
+      hostname: config.hostname,
+      listen: config.listen,
+      networks: config.clients.networks,
+      limits: config.limits,
+      reception: path,
+      log,
+      now,
+    });
+    const listening = await ingress.start();
+    undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
+  } catch (error) {
+    await unwind();
+    throw error;
+  }
+}
+
+/** Bounced rows stay visible for a while, then leave; answers how to end it. */
+function pruneDaily(queue: QueueStore, keptBounced: number, now: () => number, log: Logger): () => void {
+  const prune = (): void => {
+    queue.prune(now() - keptBounced).catch((error: unknown) => log.error({ err: error }, 'old bounced messages were not cleared away'));
+  };
+  prune();
+  const timer = setInterval(prune, DAY_MS);
+  return () => clearInterval(timer);
+}

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { pino } from 'pino';
+import { parseCertificate } from '../../src/certificates/certificate.ts';
+import type { Certificate } from '../../src/certificates/certificate.ts';
+import { makeDirectory } from '../../src/certificates/directory.ts';
+import type { CertificateSource, Lookup } from '../../src/certificates/directory.ts';
+import { makeCertificateFolder } from '../../src/certificates/folder.ts';
+import type { CertificateFolder } from '../../src/certificates/folder.ts';
+import { makeTrust } from '../../src/certificates/trust.ts';
+import type { Trust } from '../../src/certificates/trust.ts';
+import { caExtensions, eventually, mailboxOf, make, noOpenssl, rsa, temporaryFolder } from './openssl.ts';
+import type { Wish } from './openssl.ts';
+
+const NOW = Date.parse('2026-06-01T00:00:00Z');
+const log = pino({ level: 'silent' });
+const anna = mailboxOf('Anna@Example.org');
+const SAN = ['subjectAltName=email:anna@example.org'];
+
+describe('the choice among certificates', { skip: noOpenssl }, () => {
+  const folder = temporaryFolder();
+  const [anchorsPath, intermediatesPath] = [temporaryFolder(), temporaryFolder()];
+  let trust: Trust;
+  let folders: CertificateFolder[] = [];
+
+  before(() => {
+    make(folder, { name: 'root', extensions: caExtensions });
+    writeFileSync(join(anchorsPath, 'root.pem'), readFileSync(join(folder, 'root.pem')));
+    const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
+    assert.ok(anchors && intermediates);
+    folders = [anchors, intermediates];
+    trust = makeTrust({ anchors, intermediates, now: () => NOW });
+  });
+  after(() => {
+    for (const one of folders) one.close();
+  });
+
+  const cert = (wish: Partial<Wish> & { readonly name: string }): Certificate =>
+    parseCertificate(make(folder, { issuer: 'root', extensions: SAN, ...wish }));
+  const source = (name: string, ...certificates: readonly Certificate[]): CertificateSource => ({
+    name,
+    lookup: async () =>
+      certificates.length === 0
+        ? { kind: 'absent' }
+        : { kind: 'found', candidates: certificates.map((certificate) => ({ certificate, source: name, place: name })) },
+  });
+  const down: CertificateSource = { name: 'down', lookup: async () => ({ kind: 'unavailable', cause: new Error('refused') }) };
+  const lookup = (...sources: readonly CertificateSource[]): Promise<Lookup> =>
+    makeDirectory({ sources, trust, now: () => NOW, log }).lookup(anna);
+  const chosen = (answer: Lookup): string =>
+    answer.kind === 'found' ? answer.chosen.map(({ certificate }) => certificate.subject).join(' ') : answer.kind;
+
+  test('the newest wins, with up to two others of its key type', async () => {
+    const years = [2021, 2022, 2023, 2024].map((year) => cert({ name: `ec${year}`, from: `${year}0101000000Z` }));
+    const other = cert({ name: 'rsa2025', from: '20250101000000Z', key: rsa(2048) });
+    assert.equal(chosen(await lookup(source('files', ...years))), 'CN=ec2024 CN=ec2023 CN=ec2022');
+    assert.equal(chosen(await lookup(source('files', ...years, other))), 'CN=rsa2025');
+  });
+
+  test('A22: a newer certificate of another CA or of its own is never chosen; fifty of them change nothing', async () => {
+    const good = cert({ name: 'good', from: '20210101000000Z' });
+    make(folder, { name: 'evilroot', extensions: caExtensions });
+    const poison = [
+      cert({ name: 'selfsigned', issuer: 'selfsigned', from: '20260501000000Z' }),
+      cert({ name: 'foreign', issuer: 'evilroot', from: '20260501000000Z' }),
+      ...Array.from({ length: 48 }, (_, i) => cert({ name: `self${i}`, issuer: `self${i}`, from: '20260401000000Z' })),
+    ];
+    for (const order of [[good, ...poison], [...poison, good], poison.toSpliced(25, 0, good)]) {
+      const answer = await lookup(source('files', ...order));
+      assert.equal(chosen(answer), 'CN=good');
+      assert.equal(answer.kind === 'found' ? answer.rejected.length : 0, 50);
+      assert.ok(answer.kind === 'found' && answer.rejected.every(({ reason }) => reason.startsWith('no path to an anchor')));
+    }
+  });
+
+  test('A22: equal dates are told apart in the same way in every order', async () => {
+    const twins = ['one', 'two', 'three', 'four'].map((name) => cert({ name, from: '20250101000000Z' }));
+    const answers = await Promise.all(
+      [twins, twins.toReversed(), twins.toSpliced(0, 1).concat(twins)].map((list) => lookup(source('files', ...list))),
+    );
+    assert.equal(new Set(answers.map(chosen)).size, 1);
+    assert.equal(answers[0]?.kind === 'found' && answers[0].chosen.length, 3);
+  });
+
+  test('the first source with a usable certificate decides; later ones are not asked', async () => {
+    const old = cert({ name: 'old', from: '20210101000000Z' });
+    const newer = cert({ name: 'newer', from: '20250101000000Z' });
+    assert.equal(chosen(await lookup(source('a', old), source('b', newer))), 'CN=old');
+    assert.equal(chosen(await lookup(source('a', old), down)), 'CN=old');
+  });
+
+  test('a source whose certificates are all unusable is passed, and the reasons are kept', async () => {
+    const expired = cert({ name: 'expired', to: '20260101000000Z' });
+    const good = cert({ name: 'good' });
+    const answer = await lookup(source('a', expired), source('b', good));
+    assert.equal(chosen(answer), 'CN=good');
+    assert.deepEqual(answer.kind === 'found' && answer.rejected.map(({ reason, source }) => `${source}: ${reason}`), [
+      'a: it expired on 2026-01-01',
+    ]);
+    const none = await lookup(source('a', expired));
+    assert.equal(none.kind === 'absent' && none.rejected.length, 1);
+  });
+
+  test("a source that hands out somebody else's certificate is not believed", async () => {
+    const ben = cert({ name: 'ben', extensions: ['subjectAltName=email:ben@example.org'] });
+    const answer = await lookup(source('ldap', ben));
+    assert.equal(answer.kind === 'absent' && answer.rejected[0]?.reason, 'it does not name this address');
+  });
+
+  test('P5: unavailable is never absent, not even behind a source that says absent, and a throw counts as it', async () => {
+    const thrower: CertificateSource = { name: 'bug', lookup: () => Promise.reject(new Error('x')) };
+    assert.equal((await lookup(source('a'), down)).kind, 'unavailable');
+    assert.equal((await lookup(down, source('b', cert({ name: 'good' })))).kind, 'unavailable');
+    assert.equal((await lookup(thrower)).kind, 'unavailable');
+    assert.equal((await lookup(source('a'), source('b'))).kind, 'absent');
+  });
+
+  test('a verdict is dropped when the anchors change, and unavailable while their folder is', async () => {
+    make(folder, { name: 'second', extensions: caExtensions });
+    const certificate = cert({ name: 'anna2', issuer: 'second' });
+    assert.equal((await trust.judge(certificate)).kind, 'untrusted');
+    writeFileSync(join(anchorsPath, 'second.pem'), readFileSync(join(folder, 'second.pem')));
+    await eventually(async () => (await trust.judge(certificate)).kind === 'trusted');
+    rmSync(join(anchorsPath, 'second.pem'));
+    await eventually(async () => (await trust.judge(certificate)).kind === 'untrusted');
+    rmSync(intermediatesPath, { recursive: true });
+    await folders[1]?.refresh();
+    assert.equal((await trust.judge(certificate)).kind, 'unavailable');
+  });
+});

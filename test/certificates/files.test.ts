@@ -1,0 +1,148 @@
+/** Folders of certificates that change while they are watched. */
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, test } from 'node:test';
+import { pino } from 'pino';
+import { makeFileSource } from '../../src/certificates/files.ts';
+import type { FileSource } from '../../src/certificates/files.ts';
+import { eventually, mailboxOf, make, noOpenssl, temporaryFolder } from './openssl.ts';
+
+describe('a folder of certificates', { skip: noOpenssl }, () => {
+  const made = temporaryFolder();
+  for (const name of ['anna', 'ben']) make(made, { name });
+  const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
+  make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'] });
+
+  const sources: FileSource[] = [];
+  const log: string[] = [];
+  afterEach(() => {
+    for (const source of sources.splice(0)) source.close();
+    log.length = 0;
+  });
+  const watch = (path: string): FileSource => {
+    const source = makeFileSource({ path, now: Date.now, log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }) });
+    sources.push(source);
+    return source;
+  };
+  const places = async (source: FileSource, name = 'anna'): Promise<string> => {
+    const answer = await source.lookup(mailboxOf(`${name}@example.org`));
+    return answer.kind === 'found' ? answer.candidates.map(({ place }) => place.replace(/^[^/]*\//, '')).join(' ') : answer.kind;
+  };
+  const becomes = (source: FileSource, expected: string, name = 'anna'): Promise<void> =>
+    eventually(async () => (await places(source, name)) === expected);
+
+  test('what is added, replaced and removed is live within seconds, in sub-folders too', async () => {
+    const folder = temporaryFolder();
+    mkdirSync(join(folder, 'ward'));
+    const source = watch(folder);
+    assert.equal(await places(source), 'absent');
+    const begun = performance.now();
+    writeFileSync(join(folder, 'ward/anna.pem'), pem('anna'));
+    await becomes(source, 'ward/anna.pem');
+    assert.ok(performance.now() - begun < 5000);
+    writeFileSync(join(folder, 'ward/anna.pem'), pem('ben') + pem('anna'));
+    await becomes(source, 'ward/anna.pem#2');
+    assert.equal(await places(source, 'ben'), 'ward/anna.pem#1');
+    unlinkSync(join(folder, 'ward/anna.pem'));
+    await becomes(source, 'absent');
+    assert.deepEqual(log, []);
+  });
+
+  test('a change that leaves size and second alike is seen', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'one.pem');
+    const size = Math.max(pem('anna').length, pem('newer').length, pem('ben').length) + 1;
+    writeFileSync(path, pem('anna').padEnd(size, '\n'));
+    const source = watch(folder);
+    assert.equal(await places(source), 'one.pem');
+    writeFileSync(path, pem('ben').padEnd(size, '\n'));
+    await becomes(source, 'one.pem', 'ben');
+    assert.equal(await places(source), 'absent');
+  });
+
+  test('a file caught half-written keeps what it gave before, until it is whole or gone', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'anna.pem');
+    writeFileSync(path, pem('anna'));
+    const source = watch(folder);
+    assert.equal(await places(source), 'anna.pem');
+    for (const half of ['', pem('newer').slice(0, 300)]) {
+      writeFileSync(path, half);
+      await source.refresh();
+      assert.equal(await places(source), 'anna.pem', JSON.stringify(half.slice(0, 30)));
+    }
+    writeFileSync(path, pem('newer'));
+    await source.refresh();
+    const answer = await source.lookup(mailboxOf('anna@example.org'));
+    assert.equal(answer.kind === 'found' ? answer.candidates[0]?.certificate.subject : answer.kind, 'CN=newer');
+    truncateSync(path, 0);
+    await source.refresh();
+    unlinkSync(path);
+    await source.refresh();
+    assert.equal(await places(source), 'absent');
+  });
+
+  test('a broken file is a warning that names it, once, and stops nothing else', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    writeFileSync(join(folder, 'broken.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+    const source = watch(folder);
+    assert.equal(await places(source), 'anna.pem');
+    await source.refresh();
+    await source.refresh();
+    assert.equal(log.length, 1);
+    assert.match(log[0] ?? '', /broken\.pem/);
+    writeFileSync(join(folder, 'broken.pem'), 'otherwise broken');
+    await source.refresh();
+    assert.equal(log.length, 2);
+  });
+
+  test('notes, hidden files and what is no regular file are passed over; links to files are followed', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'README.md'), 'what to place here');
+    writeFileSync(join(folder, '.anna.pem.tmp'), 'half');
+    symlinkSync(join(made, 'anna.pem'), join(folder, 'link.pem'));
+    symlinkSync(folder, join(folder, 'circle'));
+    symlinkSync('/nowhere', join(folder, 'dangling.pem'));
+    const source = watch(folder);
+    assert.equal(await places(source), 'link.pem');
+    assert.deepEqual(log, []);
+  });
+
+  test('a file of more than 1 MiB is not read', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'big.pem'), Buffer.concat([Buffer.from(pem('anna')), Buffer.alloc(1024 * 1024, 10)]));
+    const source = watch(folder);
+    assert.equal(await places(source), 'absent');
+    assert.match(log[0] ?? '', /big\.pem.*more than 1048576 octets/);
+  });
+
+  test('P5: a folder that is not there is unavailable, not absent, and comes back', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'recipients');
+    const source = watch(path);
+    assert.equal(await places(source), 'unavailable');
+    await source.refresh();
+    assert.equal(log.length, 1, 'told once');
+    mkdirSync(path);
+    writeFileSync(join(path, 'anna.pem'), pem('anna'));
+    await becomes(source, 'anna.pem');
+    renameSync(path, `${path}-away`);
+    await source.refresh();
+    assert.equal(await places(source), 'unavailable');
+  });
+
+  test('P5: a link that leads in a circle makes nobody absent', async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    symlinkSync('loop.pem', join(folder, 'loop.pem'));
+    const source = watch(folder);
+    assert.equal(await places(source), 'anna.pem');
+    assert.equal(await places(source, 'ben'), 'unavailable');
+    assert.match(log[0] ?? '', /loop\.pem/);
+    rmSync(join(folder, 'loop.pem'));
+    await source.refresh();
+    assert.equal(await places(source, 'ben'), 'absent');
+  });
+});

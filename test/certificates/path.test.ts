@@ -1,0 +1,159 @@
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, sign } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { describe, test } from 'node:test';
+import { parseCertificate } from '../../src/certificates/certificate.ts';
+import type { Certificate } from '../../src/certificates/certificate.ts';
+import {
+  bitString,
+  explicit,
+  integer,
+  oid,
+  octetString,
+  sequence,
+  set,
+  time,
+  tlv,
+  trueValue,
+  utf8String,
+} from '../../src/certificates/encode.ts';
+import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
+import { caExtensions, certify, make, noOpenssl, rsa, temporaryFolder } from './openssl.ts';
+import type { Wish } from './openssl.ts';
+
+const NOW = Date.parse('2026-06-01T00:00:00Z');
+
+describe('paths to an anchor', { skip: noOpenssl }, () => {
+  const folder = temporaryFolder();
+  const ca = (wish: Wish): Certificate => parseCertificate(make(folder, { extensions: caExtensions, ...wish }));
+  const leaf = (wish: Omit<Wish, 'name'>): Certificate => parseCertificate(make(folder, { name: 'anna', ...wish }));
+  const judge = (certificate: Certificate, anchors: readonly Certificate[], intermediates: readonly Certificate[] = []): string => {
+    const verdict = buildPath(certificate, makeCertificateSet(anchors), makeCertificateSet(intermediates), NOW);
+    return verdict.kind === 'trusted' ? verdict.path.map(({ subject }) => subject).join(' < ') : verdict.reason;
+  };
+  const root = ca({ name: 'root' });
+
+  test('straight to the anchor, and over two intermediates in any order', () => {
+    const one = ca({ name: 'one', issuer: 'root' });
+    const two = ca({ name: 'two', issuer: 'one' });
+    assert.equal(judge(leaf({ issuer: 'root' }), [root]), 'CN=anna < CN=root');
+    assert.equal(judge(leaf({ issuer: 'two' }), [root], [two, one]), 'CN=anna < CN=two < CN=one < CN=root');
+  });
+  test('an issuer nobody knows', () => assert.match(judge(leaf({ issuer: 'root' }), []), /issuer of CN=anna is not known: CN=root/));
+  test('a self-signed certificate is trusted where it lies among the anchors, and only there', () => {
+    const self = leaf({});
+    assert.equal(judge(self, [self]), 'CN=anna');
+    assert.match(judge(self, [root], [self]), /no path to an anchor/);
+    assert.match(judge(self, [root]), /CN=anna is self-signed and not among the anchors/);
+  });
+  test('another key under the name of the anchor, with its key identifier and without', () => {
+    make(folder, {
+      name: 'forger',
+      subject: '/CN=root',
+      extensions: ['basicConstraints=critical,CA:TRUE', `subjectKeyIdentifier=${root.subjectKeyId}`],
+    });
+    assert.match(judge(leaf({ issuer: 'forger' }), [root]), /signature on CN=anna is not by CN=root/);
+    make(folder, { name: 'forger', subject: '/CN=root', extensions: caExtensions });
+    assert.match(judge(leaf({ issuer: 'forger', extensions: ['authorityKeyIdentifier=keyid'] }), [root]), /no path to an anchor/);
+  });
+  test('an issuer that is no CA', () => {
+    const nurse = ca({ name: 'nurse', issuer: 'root', extensions: ['basicConstraints=CA:FALSE'] });
+    assert.match(judge(leaf({ issuer: 'nurse' }), [root], [nurse]), /CN=nurse is not a CA/);
+  });
+  test('a CA that may not sign certificates', () => {
+    const mute = ca({ name: 'mute', issuer: 'root', extensions: ['basicConstraints=critical,CA:TRUE', 'keyUsage=critical,cRLSign'] });
+    assert.match(judge(leaf({ issuer: 'mute' }), [root], [mute]), /CN=mute may not sign certificates/);
+  });
+  test('a CA for servers', () => {
+    const web = ca({ name: 'web', issuer: 'root', extensions: [...caExtensions, 'extendedKeyUsage=serverAuth'] });
+    assert.match(judge(leaf({ issuer: 'web' }), [root], [web]), /CN=web is a CA for other things than mail/);
+  });
+  test('an expired intermediate', () => {
+    const old = ca({ name: 'old', issuer: 'root', to: '20250101000000Z' });
+    assert.match(judge(leaf({ issuer: 'old' }), [root], [old]), /CN=old expired on 2025-01-01/);
+  });
+  test('an expired anchor', () => {
+    const past = ca({ name: 'past', to: '20250101000000Z' });
+    assert.match(judge(leaf({ issuer: 'past' }), [past]), /CN=past expired on 2025-01-01/);
+  });
+  test('pathLenConstraint', () => {
+    const short = ca({ name: 'short', extensions: ['basicConstraints=critical,CA:TRUE,pathlen:0', 'keyUsage=keyCertSign'] });
+    const below = ca({ name: 'below', issuer: 'short' });
+    assert.equal(judge(leaf({ issuer: 'short' }), [short]), 'CN=anna < CN=short');
+    assert.match(judge(leaf({ issuer: 'below' }), [short], [below]), /CN=short allows 0 CAs below it, here are 1/);
+  });
+  test('an unknown critical extension, in the middle and at the end', () => {
+    const strange = ca({ name: 'strange', issuer: 'root', extensions: [...caExtensions, '1.2.3.4.5=critical,ASN1:NULL'] });
+    assert.match(judge(leaf({ issuer: 'strange' }), [root], [strange]), /critical extension that is not understood: 1\.2\.3\.4\.5/);
+    const extensions = ['subjectAltName=email:anna@example.org', '1.2.3.4.5=critical,ASN1:NULL'];
+    assert.match(judge(leaf({ issuer: 'root', extensions }), [root]), /^it carries a critical extension/);
+  });
+  test('name constraints are refused, not ignored', () => {
+    const bound = ca({
+      name: 'bound',
+      issuer: 'root',
+      extensions: [...caExtensions, 'nameConstraints=critical,permitted;email:example.com'],
+    });
+    assert.match(judge(leaf({ issuer: 'bound' }), [root], [bound]), /name constraints, which are not understood yet/);
+  });
+  test('SHA-1 signatures and short CA keys', () => {
+    assert.match(judge(leaf({ issuer: 'root', digest: 'sha1' }), [root]), /CN=anna signed with SHA-1|signed with/);
+    const weak = ca({ name: 'weak', key: rsa(1024) });
+    assert.match(judge(leaf({ issuer: 'weak' }), [weak]), /CN=weak holds an RSA key of 1024 bits/);
+  });
+  test('a dead end beside the way does not hide it: renewed CA, same name and key', () => {
+    const expired = ca({ name: 'sub', issuer: 'root', to: '20250101000000Z' });
+    const renewed = parseCertificate(certify(folder, { name: 'sub', issuer: 'root', extensions: caExtensions }));
+    assert.equal(judge(leaf({ issuer: 'sub' }), [root], [expired, renewed]), 'CN=anna < CN=sub < CN=root');
+  });
+});
+
+/** CAs that certify one another, by our own writer: thousands of certificates would take openssl minutes. */
+describe('CAs that certify one another', () => {
+  const CAS = 50;
+  const keys = Array.from({ length: CAS }, () => generateKeyPairSync('ec', { namedCurve: 'P-256' }));
+  const name = (text: string): Buffer => sequence(set(sequence(oid('2.5.4.3'), utf8String(text))));
+  const algorithm = sequence(oid('1.2.840.10045.4.3.2'));
+  let serial = 1;
+  const issue = (subject: string, key: KeyObject, issuer: string, signer: KeyObject): Certificate => {
+    const ca = sequence(oid('2.5.29.19'), trueValue, octetString(sequence(trueValue)));
+    const san = sequence(oid('2.5.29.17'), octetString(sequence(tlv(0x81, Buffer.from('anna@example.org')))));
+    const tbs = sequence(
+      explicit(0, integer(Buffer.from([2]))),
+      integer(Buffer.from([1, serial >> 8, serial++ & 0xff])),
+      algorithm,
+      name(issuer),
+      sequence(time(new Date('2020-01-01')), time(new Date('2040-01-01'))),
+      name(subject),
+      key.export({ type: 'spki', format: 'der' }),
+      explicit(3, sequence(subject === 'anna' ? san : ca)),
+    );
+    return parseCertificate(sequence(tbs, algorithm, bitString(sign('sha256', tbs, signer))));
+  };
+  const mesh = keys.flatMap(({ publicKey }, subject) =>
+    keys.flatMap(({ privateKey }, issuer) => (subject === issuer ? [] : [issue(`CA ${subject}`, publicKey, `CA ${issuer}`, privateKey)])),
+  );
+  const first = keys[0] ?? assert.fail();
+  const anna = issue('anna', first.publicKey, 'CA 0', first.privateKey);
+
+  test('A19: a mesh of 50 CAs without an anchor ends at its limit, at once', () => {
+    const begun = performance.now();
+    const verdict = buildPath(anna, makeCertificateSet([]), makeCertificateSet(mesh), NOW);
+    const took = performance.now() - begun;
+    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', /no path to an anchor within 100 signatures/);
+    assert.ok(took < 500, `${took} ms`);
+  });
+  test('two CAs that certify each other are a circle, and the search ends', () => {
+    const pair = mesh.filter(({ subject, issuer }) => ['CN=CA 0', 'CN=CA 1'].includes(subject) && ['CN=CA 0', 'CN=CA 1'].includes(issuer));
+    assert.equal(pair.length, 2);
+    const verdict = buildPath(anna, makeCertificateSet([]), makeCertificateSet(pair), NOW);
+    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', /the CAs lead in a circle/);
+  });
+  test('an anchor that certified the issuer is found in the middle of the mesh', () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const root = issue('root', publicKey, 'root', privateKey);
+    const crossed = issue('CA 0', first.publicKey, 'root', privateKey);
+    const verdict = buildPath(anna, makeCertificateSet([root]), makeCertificateSet([crossed, ...mesh]), NOW);
+    assert.equal(verdict.kind === 'trusted' ? verdict.path.length : verdict.reason, 3);
+  });
+});

@@ -1,0 +1,191 @@
+/** `sealpost certs` as people run it: what they type, what they read, the exit code, what is on the disk. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
+import { before, describe, test } from 'node:test';
+import { readCertificates } from '../../src/certificates/bundle.ts';
+import { isKeyOf, openPkcs12 } from '../../src/certificates/keys.ts';
+import { createAuthority } from '../../src/commands/certificates/issuing.ts';
+import { caExtensions, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
+
+const CLI = resolve(import.meta.dirname, '../../src/cli.ts');
+
+interface Told {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+describe('sealpost certs', { skip: noOpenssl }, () => {
+  const site = temporaryFolder();
+  const made = temporaryFolder();
+  const at = (...parts: readonly string[]): string => join(site, ...parts);
+  const recipients = (): string[] => readdirSync(at('certs/recipients')).sort();
+  const certs = (args: readonly string[], input = ''): Told => {
+    const { SEALPOST_CONFIG: _, ...env } = process.env;
+    const done = spawnSync(process.execPath, [CLI, 'certs', ...args], { cwd: site, encoding: 'utf8', input, env });
+    return { code: done.status, out: done.stdout, err: done.stderr };
+  };
+  const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
+
+  before(async () => {
+    for (const folder of ['recipients', 'anchors', 'intermediates']) mkdirSync(at('certs', folder), { recursive: true });
+    writeFileSync(at('sealpost.yaml'), 'certificates:\n  sources:\n    - files: certs/recipients\nkeys: keys\n');
+    await createAuthority({ anchors: at('certs/anchors'), keys: at('keys') }, 'Clinic CA', Date.now());
+    make(made, { name: 'partner', extensions: caExtensions });
+    writeFileSync(at('certs/anchors/partner.pem'), pem('partner'));
+    make(made, { name: 'carl', issuer: 'partner' });
+    make(made, { name: 'dora', issuer: 'partner', to: '20250101000000Z' });
+    make(made, { name: 'emil' });
+    make(made, { name: 'carl2', issuer: 'partner', extensions: ['subjectAltName=email:carl@example.org'] });
+  });
+
+  test('an empty site says what to do', () => {
+    assert.deepEqual(certs(['list']), {
+      code: 0,
+      out: '',
+      err: 'sealpost: no certificates yet: sealpost certs add FILE, or sealpost certs issue ADDRESS\n',
+    });
+  });
+
+  test('issue: the certificate is listed, the PKCS#12 opens with the password, both files are for their owner alone', () => {
+    const { code, out } = certs(['issue', 'Anna@example.org']);
+    assert.equal(code, 0);
+    assert.match(out, /^issued: Anna@example\.org, RSA-2048, valid until \d{4}-\d\d-\d\d\n/);
+    assert.match(out, /next: hand the \.p12 to the reader/);
+    const password = readFileSync(at('issued/Anna@example.org.password'), 'utf8');
+    assert.match(password, /^([a-hj-km-np-z2-9]{4}-){4}[a-hj-km-np-z2-9]{4}\n$/);
+    assert.equal(out.includes(password.trim()), false);
+    const [pair] = openPkcs12(readFileSync(at('issued/Anna@example.org.p12')), password.trim());
+    assert.ok(pair !== undefined && isKeyOf(pair.key, pair.certificate));
+    const [certificate] = readCertificates(readFileSync(at('certs/recipients/anna@example.org.pem'))).certificates;
+    assert.equal(certificate?.fingerprint, pair.certificate.fingerprint);
+    for (const name of ['Anna@example.org.p12', 'Anna@example.org.password'])
+      assert.equal(statSync(at('issued', name)).mode & 0o777, 0o600);
+    assert.equal(statSync(at('keys/ca.key')).mode & 0o777, 0o600);
+    assert.match(
+      certs(['list']).out,
+      /^anna@example\.org {2}RSA-2048 {2}\d{4}-\d\d-\d\d {2}usable {2}certs\/recipients\/anna@example\.org\.pem\n$/,
+    );
+  });
+
+  test('issue: nothing is overwritten, and nothing is issued then', () => {
+    const before = readFileSync(at('certs/recipients/anna@example.org.pem'));
+    const { code, err } = certs(['issue', 'Anna@example.org']);
+    assert.equal(code, 1);
+    assert.match(err, /^sealpost: a file is in the way: issued\/Anna@example\.org\.p12\n {2}hint: move it away/);
+    assert.deepEqual(readFileSync(at('certs/recipients/anna@example.org.pem')), before);
+  });
+
+  test('issue: EC, a name, days, another folder; an address in UTF-8 and one that looks like a path', () => {
+    assert.equal(certs(['issue', 'ben@example.org', '--key', 'p384', '--name', 'Ben Bär', '--days', '30', '--out', 'handout']).code, 0);
+    const [row] = JSON.parse(certs(['show', 'ben@example.org', '--json']).out);
+    assert.equal(row.key, 'P-384');
+    assert.equal(row.subject, 'CN=Ben Bär');
+    assert.equal(Math.round((Date.parse(row.not_after) - Date.now()) / 86_400_000), 30);
+    assert.equal(certs(['issue', 'ödön@bücher.example', '--key', 'ec']).code, 0);
+    assert.equal(certs(['issue', '../../up/and=away@example.org', '--key', 'ec']).code, 1, 'dots may not stand together');
+    assert.equal(certs(['issue', 'up/and=away@example.org', '--key', 'ec']).code, 0);
+    assert.ok(recipients().includes('up%2fand=away@example.org.pem'));
+    assert.match(certs(['show', 'up/and=away@example.org']).out, /state {6}usable/);
+    assert.match(certs(['show', 'ödön@bücher.example']).out, /addresses {2}ödön@xn--bcher-kva\.example/);
+  });
+
+  test('issue: what is typed wrongly is said', () => {
+    const days = certs(['issue', 'x@example.org', '--days', '0']);
+    assert.equal(days.code, 2);
+    assert.match(days.err, /whole number from 1 to/);
+    assert.equal(certs(['issue', 'x@example.org', '--key', 'dsa']).code, 2);
+    const address = certs(['issue', 'x']);
+    assert.equal(address.code, 1);
+    assert.match(address.err, /not a mail address: x: no @ in it/);
+  });
+
+  test('add: a PEM, the same again, a second one for the address, a PKCS#7 from standard input', () => {
+    assert.match(
+      certs(['add', join(made, 'carl.pem')]).out,
+      /^added: carl@example\.org, valid until 2099-12-31, in certs\/recipients\/carl@example\.org\.pem\n$/,
+    );
+    const again = certs(['add', join(made, 'carl.pem')]);
+    assert.equal(again.code, 0);
+    assert.match(again.out, /^already there: carl@example\.org/);
+    const pkcs7 = run('openssl', ['crl2pkcs7', '-nocrl', '-certfile', 'carl2.pem', '-certfile', 'partner.pem'], made);
+    const { code, out, err } = certs(['add', '-'], pkcs7);
+    assert.equal(code, 0);
+    assert.match(out, /^added: carl@example\.org/);
+    assert.match(err, /CN=partner is a CA and was left out/);
+    assert.equal(readCertificates(readFileSync(at('certs/recipients/carl@example.org.pem'))).certificates.length, 2);
+    assert.equal(
+      recipients().some((name) => name.startsWith('.')),
+      false,
+      'no temporary is left',
+    );
+  });
+
+  test('add: what cannot be used is refused with its reason, the rest is taken, and the exit code says so', () => {
+    make(made, { name: 'fritz', issuer: 'partner' });
+    writeFileSync(at('broken.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+    const files = ['dora', 'emil', 'fritz'].map((name) => join(made, `${name}.pem`));
+    const { code, out, err } = certs(['add', ...files, 'broken.pem']);
+    assert.equal(code, 1);
+    assert.match(out, /^added: fritz@example\.org.*\n$/);
+    assert.match(err, /dora@example\.org was not added: it expired on 2025-01-01/);
+    assert.match(err, /emil@example\.org was not added: no path to an anchor.*\n {2}hint: where you trust its CA/);
+    assert.match(err, /broken\.pem: line 1: /);
+    assert.match(err, /3 of 4 not added\n {2}hint: the reasons stand above/);
+    assert.equal(existsSync(at('certs/recipients/dora@example.org.pem')), false);
+  });
+
+  test('list and show tell why a certificate is not used', () => {
+    writeFileSync(at('certs/recipients/dora.pem'), pem('dora'));
+    assert.match(
+      certs(['list']).out,
+      /^dora@example\.org +P-256 +2025-01-01 +not usable: it expired on 2025-01-01 +certs\/recipients\/dora\.pem$/m,
+    );
+    const shown = certs(['show', 'dora@example.org']);
+    assert.equal(shown.code, 0);
+    assert.match(shown.out, /state {6}not usable: it expired/);
+    assert.match(certs(['show', join(made, 'emil.pem')]).out, /not usable: no path to an anchor/);
+    const rows: unknown = JSON.parse(certs(['list', '--json']).out);
+    assert.ok(Array.isArray(rows) && rows.some((row) => row.usable === false && row.reason === 'it expired on 2025-01-01'));
+    assert.equal(certs(['show', 'nobody@example.org']).code, 1);
+    assert.equal(certs(['show', 'no-such-file']).code, 2);
+  });
+
+  test('list names a broken file and goes on', () => {
+    writeFileSync(at('certs/recipients/zz.pem'), 'nonsense');
+    const { code, out, err } = certs(['list']);
+    assert.equal(code, 0);
+    assert.match(err, /recipients\/zz\.pem is broken: no certificate in it/);
+    assert.match(out, /anna@example\.org/);
+  });
+
+  test('remove: by fingerprint one of two, by address the rest', () => {
+    const file = at('certs/recipients/carl@example.org.pem');
+    const [first, second] = readCertificates(readFileSync(file)).certificates;
+    assert.equal(certs(['remove', first?.fingerprint.slice(0, 12) ?? '']).code, 0);
+    assert.deepEqual(
+      readCertificates(readFileSync(file)).certificates.map(({ fingerprint }) => fingerprint),
+      [second?.fingerprint],
+    );
+    assert.match(certs(['remove', 'CARL@example.org']).out, /^removed: carl@example\.org/);
+    assert.equal(existsSync(file), false);
+    const none = certs(['remove', 'carl@example.org']);
+    assert.equal(none.code, 1);
+    assert.match(none.err, /certs list shows what is there/);
+    assert.equal(certs(['remove', 'abc']).code, 2);
+  });
+
+  test('without a site, and with another CA key, the mend is said', () => {
+    const nowhere = spawnSync(process.execPath, [CLI, '-c', '/nowhere/sealpost.yaml', 'certs', 'list'], { encoding: 'utf8' });
+    assert.equal(nowhere.status, 1);
+    assert.match(nowhere.stderr, /\/nowhere\/sealpost\.yaml\n {2}hint: sealpost init/);
+    writeFileSync(at('keys/ca.key'), readFileSync(join(made, 'emil.key')));
+    const { code, err } = certs(['issue', 'gina@example.org']);
+    assert.equal(code, 1);
+    assert.match(err, /ca\.key is not the key of .*in-house-ca\.pem/);
+    assert.equal(existsSync(at('issued/gina@example.org.p12')), false);
+  });
+});

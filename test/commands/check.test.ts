@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { chmod, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { check, showReport } from '../../src/commands/check.ts';
+import { makeSite } from '../../src/commands/init.ts';
+import { sealpost, temporaryFolder } from './transcript.ts';
+
+const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
+const host = { addresses: ['127.0.0.1', '192.0.2.7', '2001:db8::7'], uid: undefined };
+
+async function newSite(t: TestContext): Promise<string> {
+  const folder = await temporaryFolder(t);
+  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [] });
+  return folder;
+}
+
+async function edit(file: string, from: string | RegExp, to: string): Promise<void> {
+  const text = await readFile(file, 'utf8');
+  assert.notEqual(text.replace(from, to), text);
+  await writeFile(file, text.replace(from, to));
+}
+
+/** What check prints of a site whose certificates are all well. */
+async function said(folder: string, usable = 2): Promise<string> {
+  const survey = async () => ({ usable, faults: [] });
+  return showReport(await check({ env: {}, cwd: folder }, { host, survey }));
+}
+
+test('a site without a fault: all well, and how much of it', async (t) => {
+  const folder = await newSite(t);
+  assert.equal(await said(folder), 'all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n');
+  assert.equal(
+    await said(folder, 0),
+    'note: no usable certificate yet: all mail would be refused\nall well: 1 listener, 1 upstream, 1 rule, 0 usable certificates\n',
+  );
+});
+
+test('folders that are missing, no folders, or open to others', async (t) => {
+  const folder = await newSite(t);
+  await rmdir(path.join(folder, 'certs/recipients'));
+  await rmdir(path.join(folder, 'certs/intermediates'));
+  await writeFile(path.join(folder, 'certs/intermediates'), '');
+  await chmod(path.join(folder, 'keys'), 0o750);
+  await chmod(path.join(folder, 'data'), 0o777);
+  assert.equal(
+    await said(folder),
+    `${folder}/certs/recipients: certificates.sources[0].files: is not there
+  mend: mkdir -p ${folder}/certs/recipients
+${folder}/certs/intermediates: certificates.trust.intermediates: is not a folder
+  mend: name a folder, or move the file away
+${folder}/keys: keys: its mode is 0750: open to other users
+  mend: chmod 0700 ${folder}/keys
+${folder}/data: queue.sqlite: its mode is 0777: open to other users
+  mend: chmod 0700 ${folder}/data
+`,
+  );
+});
+
+test('a listener on an address that this machine does not have', async (t) => {
+  const folder = await newSite(t);
+  await edit(
+    path.join(folder, 'sealpost.yaml'),
+    '  - { host: 127.0.0.1, port: 2525 }',
+    '  - { host: 192.0.2.8, port: 25 }\n  - { host: 2001:DB8:0::7, port: 25 }\n  - { host: 0.0.0.0, port: 26 }',
+  );
+  assert.equal(
+    await said(folder),
+    `${folder}/sealpost.yaml: listen[0].host: no interface of this machine has the address 192.0.2.8
+  mend: one of 127.0.0.1, 192.0.2.7, 2001:db8::7, or 0.0.0.0 for all
+`,
+  );
+});
+
+test('faults of policies, folders and certificates are told together', async (t) => {
+  const folder = await newSite(t);
+  await edit(path.join(folder, 'policies/90-default.yaml'), /^ {4}then: seal$/m, '    then: pass');
+  await chmod(path.join(folder, 'keys'), 0o755);
+  const fault = { place: `${folder}/certs/anchors`, key: '', wrong: 'no anchor', mend: 'put your CA there' };
+  const report = await check({ env: {}, cwd: folder }, { host, survey: async () => ({ usable: 0, faults: [fault] }) });
+  assert.deepEqual(
+    report.faults.map(({ wrong }) => wrong),
+    ['is not known', 'its mode is 0755: open to other users', 'no anchor'],
+  );
+});
+
+test('a rule that no mail reaches is noted', async (t) => {
+  const folder = await newSite(t);
+  await writeFile(path.join(folder, 'policies/95-late.yaml'), 'rules:\n  - { name: late, then: refuse }\n');
+  assert.match(await said(folder), /^note: the rule late is never reached: everything-else before it matches all mail\nall well: /);
+});
+
+test('the exit code is 1 where a fault is, and --json is for programs', async (t) => {
+  const folder = await newSite(t);
+  await edit(path.join(folder, 'sealpost.yaml'), 'listen:', 'lissen:');
+  const people = await sealpost(folder, ['check']);
+  assert.deepEqual(people, {
+    exit: 1,
+    stdout: `${folder}/sealpost.yaml:4:1: listen: is missing: a list
+  mend: for example listen: [{ host: 127.0.0.1, port: 2525 }]
+${folder}/sealpost.yaml:10:1: lissen: no such key
+  mend: did you mean listen?
+`,
+    stderr: 'sealpost: not all is well: 2 faults\n  hint: mend what is listed above, then sealpost check again\n',
+  });
+  const programs = await sealpost(folder, ['check', '--json']);
+  assert.equal(programs.exit, 1);
+  const report: unknown = JSON.parse(programs.stdout);
+  assert.deepEqual(report, {
+    faults: [
+      {
+        place: `${folder}/sealpost.yaml:4:1`,
+        key: 'listen',
+        wrong: 'is missing: a list',
+        mend: 'for example listen: [{ host: 127.0.0.1, port: 2525 }]',
+      },
+      { place: `${folder}/sealpost.yaml:10:1`, key: 'lissen', wrong: 'no such key', mend: 'did you mean listen?' },
+    ],
+    notes: [],
+    counts: { listeners: 0, upstreams: 0, rules: 0, certificates: 0 },
+  });
+});
+
+test('a site that init made passes check on the command line', async (t) => {
+  const folder = await temporaryFolder(t);
+  assert.equal((await sealpost(folder, ['init'])).exit, 0);
+  const { exit, stdout } = await sealpost(folder, ['check']);
+  assert.equal(exit, 0);
+  assert.match(stdout, /^all well: 1 listener, 1 upstream, 1 rule, \d+ usable certificates?$/m);
+});
+
+test('no configuration at all, and policies that are not there, are faults with a mend', async (t) => {
+  const folder = await newSite(t);
+  await rm(path.join(folder, 'policies'), { recursive: true });
+  assert.match(await said(folder), /policies \(ENOENT\): cannot be read\n {2}mend: policies names the folder of the rules/);
+  const { exit, stdout } = await sealpost(folder, ['-c', 'nope.yaml', 'check']);
+  assert.equal(exit, 1);
+  assert.equal(stdout, `${folder}/nope.yaml (ENOENT): cannot be read\n  mend: sealpost init makes one; or name yours: sealpost -c FILE\n`);
+});

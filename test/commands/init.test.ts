@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { check } from '../../src/commands/check.ts';
+import { makeSite } from '../../src/commands/init.ts';
+import { sealpost, temporaryFolder } from './transcript.ts';
+
+const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
+const host = { addresses: ['127.0.0.1'], uid: undefined };
+const survey = async () => ({ usable: 1, faults: [] });
+
+test('init, then check: all well, without a word edited', async (t) => {
+  const folder = await temporaryFolder(t);
+  const asked: string[][] = [];
+  const makeAuthority = async (...folders: [string, string]): Promise<string[]> => {
+    asked.push(folders);
+    await writeFile(path.join(folders[1], 'ca.pem'), '');
+    return [path.join(folders[1], 'ca.pem')];
+  };
+  const written = await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority });
+  assert.deepEqual(asked, [[path.join(folder, 'keys'), path.join(folder, 'certs/anchors')]]);
+  assert.deepEqual(
+    written.map((file) => path.relative(folder, file)),
+    ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem'],
+  );
+  const report = await check({ file: path.join(folder, 'sealpost.yaml'), env: {}, cwd: '/' }, { host, survey });
+  assert.deepEqual(report, { faults: [], notes: [], counts: { listeners: 1, upstreams: 1, rules: 1, certificates: 1 } });
+});
+
+test('init by the command line: what is written, with which modes, and what comes next', async (t) => {
+  const cwd = await temporaryFolder(t);
+  const { exit, stdout, stderr } = await sealpost(cwd, ['init', 'my site']);
+  assert.deepEqual({ exit, stderr }, { exit: 0, stderr: '' });
+  const folder = path.join(cwd, 'my site');
+  assert.ok(stdout.startsWith(`wrote ${folder}/sealpost.yaml\nwrote ${folder}/policies/90-default.yaml\n`));
+  assert.ok(
+    stdout.endsWith(`next:
+  sealpost -c 'my site/sealpost.yaml' certs issue anna@clinic.example    # or put certificates into 'my site/certs/recipients'
+  sealpost -c 'my site/sealpost.yaml' check
+  sealpost -c 'my site/sealpost.yaml' serve                              # then point your script at 127.0.0.1 port 2525
+`),
+  );
+  assert.deepEqual((await readdir(folder)).sort(), ['certs', 'data', 'keys', 'policies', 'sealpost.yaml']);
+  assert.deepEqual((await readdir(path.join(folder, 'certs'))).sort(), ['anchors', 'intermediates', 'recipients']);
+  for (const name of ['keys', 'data']) assert.equal((await stat(path.join(folder, name))).mode & 0o777, 0o700, name);
+  const rules = await readFile(path.join(folder, 'policies/90-default.yaml'), 'utf8');
+  assert.equal(rules, await readFile(path.join(shippedPolicies, '90-default.yaml'), 'utf8'));
+  assert.match(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8'), /^# .*\nlisten:\n {2}- \{ host: 127\.0\.0\.1, port: 2525 \}$/m);
+});
+
+test('init through npx says npx', async (t) => {
+  const { stdout } = await sealpost(await temporaryFolder(t), ['init'], { npm_command: 'exec' });
+  assert.match(stdout, /^ {2}npx sealpost check$/m);
+});
+
+test('init overwrites nothing, and writes nothing where something is in the way', async (t) => {
+  const cwd = await temporaryFolder(t);
+  for (const name of ['sealpost.yaml', 'policies/50-forms.yaml', 'keys/ca.key', 'data']) {
+    const folder = path.join(cwd, path.basename(name));
+    const file = path.join(folder, name);
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, 'mine');
+    const { exit, stdout, stderr } = await sealpost(cwd, ['init', folder]);
+    const inTheWay = path.join(folder, name.split('/')[0] ?? '');
+    const said = `sealpost: a file is in the way: ${inTheWay}\n  hint: nothing was written; sealpost init DIR makes a site elsewhere\n`;
+    assert.deepEqual({ exit, stdout, stderr }, { exit: 1, stdout: '', stderr: said });
+    assert.equal(await readFile(file, 'utf8'), 'mine');
+    assert.equal((await readdir(folder)).length, 1);
+  }
+});
+
+test('an empty folder that was there is taken, and keys in it made private', async (t) => {
+  const folder = await temporaryFolder(t);
+  await mkdir(path.join(folder, 'keys'), { mode: 0o755 });
+  assert.equal((await sealpost(folder, ['init'])).exit, 0);
+  assert.equal((await stat(path.join(folder, 'keys'))).mode & 0o777, 0o700);
+});

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { loadConfig } from '../../src/config.ts';
+import { renderFirstConfig } from '../../src/config/reference.ts';
+
+const minimal = `hostname: relay.clinic.example
+operator: postmaster@clinic.example
+listen:
+  - { host: 127.0.0.1, port: 2525 }
+upstream:
+  - { host: 127.0.0.1, port: 25 }
+`;
+
+async function folderWith(t: TestContext, text: string): Promise<string> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-config-'));
+  t.after(() => rm(folder, { recursive: true }));
+  await writeFile(path.join(folder, 'sealpost.yaml'), text);
+  return folder;
+}
+
+test('a minimal file is whole: defaults filled in, numbers parsed, paths absolute', async (t) => {
+  const folder = await folderWith(t, minimal);
+  const at = (name: string): string => path.join(folder, name);
+  assert.deepEqual(await loadConfig({ env: {}, cwd: folder }), {
+    file: at('sealpost.yaml'),
+    hostname: 'relay.clinic.example',
+    operator: 'postmaster@clinic.example',
+    listen: [{ host: '127.0.0.1', port: 2525, tls: 'off' }],
+    clients: { networks: ['127.0.0.0/8', '::1/128'] },
+    limits: { messageBytes: 25 * 2 ** 20, recipients: 100, connections: 200 },
+    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', concurrency: 3 }],
+    certificates: {
+      sources: [{ files: at('certs/recipients') }],
+      trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), revocation: 'off' },
+    },
+    profile: 'compatible',
+    policies: at('policies'),
+    keys: at('keys'),
+    retry: { maxAge: 5 * 86_400_000, first: 60_000, longest: 3_600_000 },
+    queue: { sqlite: at('data/queue.sqlite'), keptBounced: 30 * 86_400_000 },
+    audit: at('data/audit.jsonl'),
+    log: { level: 'info', format: 'json' },
+  });
+});
+
+test('the configuration is frozen to its leaves', async (t) => {
+  const config = await loadConfig({ env: {}, cwd: await folderWith(t, minimal) });
+  for (const part of [config, config.listen, config.listen[0], config.limits, config.certificates.trust, config.clients.networks]) {
+    assert.ok(Object.isFrozen(part));
+  }
+});
+
+test('the file that init writes is a valid configuration', async (t) => {
+  const folder = await folderWith(t, renderFirstConfig({ hostname: 'relay.clinic.example', operator: 'postmaster@clinic.example' }));
+  assert.equal((await loadConfig({ env: {}, cwd: folder })).operator, 'postmaster@clinic.example');
+});
+
+test('the file is the one of -c, else of SEALPOST_CONFIG, else ./sealpost.yaml; paths start at its folder', async (t) => {
+  const [option, environment, here] = await Promise.all([folderWith(t, minimal), folderWith(t, minimal), folderWith(t, minimal)]);
+  const env = { SEALPOST_CONFIG: path.join(environment, 'sealpost.yaml') };
+  const file = path.relative(here, path.join(option, 'sealpost.yaml'));
+  assert.equal((await loadConfig({ file, env, cwd: here })).keys, path.join(option, 'keys'));
+  assert.equal((await loadConfig({ env, cwd: here })).keys, path.join(environment, 'keys'));
+  assert.equal((await loadConfig({ env: {}, cwd: here })).keys, path.join(here, 'keys'));
+});
+
+test('a named file that is not there is an error, and no other file takes its place', async (t) => {
+  const folder = await folderWith(t, minimal);
+  const missing = { code: 'file-unreadable', message: /nope\.yaml \(ENOENT\)$/, hint: /sealpost init makes one/ };
+  await assert.rejects(loadConfig({ file: 'nope.yaml', env: {}, cwd: folder }), missing);
+  await assert.rejects(loadConfig({ env: { SEALPOST_CONFIG: 'nope.yaml' }, cwd: folder }), missing);
+});
+
+test('a file that is there but cannot be read is not passed over', async (t) => {
+  const folder = await folderWith(t, minimal);
+  await rm(path.join(folder, 'sealpost.yaml'));
+  await symlink('sealpost.yaml', path.join(folder, 'sealpost.yaml'));
+  await assert.rejects(loadConfig({ env: {}, cwd: folder }), { code: 'file-unreadable', message: /ELOOP/ });
+});
+
+test('a file that is not UTF-8, or no file at all, is said so', async (t) => {
+  const folder = await folderWith(t, minimal);
+  await writeFile(path.join(folder, 'latin.yaml'), Buffer.from('hostname: b\xfccher', 'latin1'));
+  await assert.rejects(loadConfig({ file: 'latin.yaml', env: {}, cwd: folder }), { code: 'file-unreadable', message: /it is not UTF-8/ });
+  await assert.rejects(loadConfig({ file: '.', env: {}, cwd: folder }), { code: 'file-unreadable', message: /EISDIR/ });
+});
+
+test('the environment overrides the file, key by key', async (t) => {
+  const env = {
+    SEALPOST_HOSTNAME: 'other.example',
+    SEALPOST_LIMITS__MESSAGE_BYTES: '10MB',
+    SEALPOST_LIMITS__RECIPIENTS: '7',
+    SEALPOST_CERTIFICATES__TRUST__ANCHORS: '/etc/anchors',
+    SEALPOST_QUEUE__SQLITE: 'elsewhere/queue.sqlite',
+  };
+  const folder = await folderWith(t, `${minimal}limits: { recipients: 5, connections: 9 }\n`);
+  const config = await loadConfig({ env, cwd: folder });
+  assert.equal(config.hostname, 'other.example');
+  assert.deepEqual(config.limits, { messageBytes: 10_000_000, recipients: 7, connections: 9 });
+  assert.equal(config.certificates.trust.anchors, '/etc/anchors');
+  assert.equal(config.queue.sqlite, path.join(folder, 'elsewhere/queue.sqlite'));
+});
+
+test('a name in the environment that sets nothing is a fault; those that are no keys are left alone', async (t) => {
+  const cwd = await folderWith(t, minimal);
+  const said = async (env: Readonly<Record<string, string>>): Promise<string> => {
+    const thrown = await loadConfig({ env, cwd }).then(
+      () => '',
+      (error: unknown) => (error instanceof Error ? error.message : ''),
+    );
+    return thrown.slice(thrown.indexOf('\n') + 1);
+  };
+  assert.equal(
+    await said({ SEALPOST_LIMITS__MESSAGE_BYTE: '1' }),
+    'environment SEALPOST_LIMITS__MESSAGE_BYTE: names no key\n  mend: did you mean SEALPOST_LIMITS__MESSAGE_BYTES?',
+  );
+  const list = 'lists have no names in the environment\n  mend: write the list in the configuration file';
+  assert.equal(await said({ SEALPOST_CLIENTS__NETWORKS: '::/0' }), `environment SEALPOST_CLIENTS__NETWORKS: ${list}`);
+  assert.equal(await said({ SEALPOST_LISTEN__0__PORT: '1' }), `environment SEALPOST_LISTEN__0__PORT: ${list}`);
+  assert.equal(
+    await said({ SEALPOST_LOG__LEVEL: 'loud' }),
+    'environment SEALPOST_LOG__LEVEL: log.level: does not know "loud"\n  mend: one of trace, debug, info, warn, error, fatal',
+  );
+  assert.equal(
+    await said({
+      SEALPOST_DEBUG: '1',
+      SEALPOST_SERVICE_HOST: '10.0.0.1',
+      SEALPOST_PORT: 'tcp://10.0.0.1:25',
+      SEALPOST_PORT_25_TCP_ADDR: 'x',
+      HOME: '/',
+    }),
+    '',
+  );
+});

@@ -1,0 +1,173 @@
+/** Broken configurations and what an operator reads: where, what, and how to mend it. */
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { loadConfig } from '../../src/config.ts';
+
+const base = {
+  hostname: 'hostname: relay.clinic.example\n',
+  operator: 'operator: postmaster@clinic.example\n',
+  listen: 'listen:\n  - { host: 127.0.0.1, port: 2525 }\n',
+  upstream: 'upstream:\n  - { host: 127.0.0.1, port: 25 }\n',
+};
+
+/** The minimal configuration of six lines, with some of it replaced and something behind it. */
+const site = (changes: Partial<typeof base>, more = ''): string => Object.values({ ...base, ...changes }).join('') + more;
+
+const broken: readonly (readonly [what: string, text: string, said: string])[] = [
+  [
+    'a mistyped key',
+    site({}, 'limits:\n  message_byte: 25MiB\n'),
+    `:8:3: limits.message_byte: no such key
+  mend: did you mean message_bytes?`,
+  ],
+  [
+    'a key that is planned and does nothing yet',
+    site({}, 'admin: { host: 127.0.0.1 }\n'),
+    `:7:1: admin: no such key
+  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  ],
+  [
+    'keys that are missing',
+    'hostname: relay.clinic.example\nlisten:\n  - { host: 127.0.0.1 }\n',
+    `:1:1: operator: is missing
+  mend: for example operator: postmaster@clinic.example
+FILE:1:1: upstream: is missing: a list
+  mend: for example upstream: [{ host: 127.0.0.1, port: 25 }]
+FILE:3:5: listen[0].port: is missing
+  mend: for example port: 2525`,
+  ],
+  [
+    'an upstream on another machine',
+    site({ upstream: 'upstream:\n  - { host: smtp.office365.com, port: 587 }\n' }),
+    `:6:13: upstream[0].host: is another machine, and the connection to it would be neither encrypted nor verified
+  mend: a mail server on this machine: 127.0.0.1, ::1 or localhost`,
+  ],
+  [
+    'TLS, which does not work yet',
+    site({ listen: 'listen:\n  - host: 0.0.0.0\n    port: 587\n    tls: starttls\n' }),
+    `:6:10: listen[0].tls: does not know "starttls"
+  mend: off is the only value for now`,
+  ],
+  [
+    'an open relay',
+    site({}, 'clients:\n  networks: [10.0.0.0/8, 0.0.0.0/0, 10.0.0.0/33, clinic]\n'),
+    `:8:26: clients.networks[1]: is the whole internet: an open relay
+  mend: the networks your scripts run in
+FILE:8:37: clients.networks[2]: has a prefix length that is not between 1 and 32
+  mend: for example 10.0.0.0/32
+FILE:8:50: clients.networks[3]: is not a network
+  mend: an address, or an address and a prefix length: 192.168.1.0/24`,
+  ],
+  [
+    'sizes and durations without sense',
+    site({}, 'limits: { message_bytes: 25 megs }\nretry: { first: 60, longest: 2h, max_age: 1h }\n'),
+    `:7:26: limits.message_bytes: is not a size
+  mend: a whole number of octets, or with kB, MB, GB, KiB, MiB, GiB: 25MiB
+FILE:8:17: retry.first: is not a duration
+  mend: a unit behind the number: 60s, 60m, 60h or 60d`,
+  ],
+  [
+    'waits that contradict each other',
+    site({}, 'retry: { first: 2h, max_age: 30m }\n'),
+    `:7:8: retry.longest: is longer than retry.max_age
+  mend: a wait that ends before the message is given up
+FILE:7:17: retry.first: is longer than retry.longest
+  mend: the first wait is the shortest`,
+  ],
+  [
+    'a key that stands twice',
+    site({}, 'hostname: other.example\n'),
+    `:7:1: this key stands twice
+  mend: keep one of the two`,
+  ],
+  [
+    'a tab',
+    site({}, 'limits:\n\trecipients: 5\n'),
+    `:8:1: a tab where YAML wants blanks
+  mend: indent with two blanks`,
+  ],
+  [
+    'a list where a word is wanted, and a word where a list is',
+    site({ operator: 'operator: [a@b.example, c@d.example]\n', listen: 'listen: 2525\n' }),
+    `:2:11: operator: wants a mail address, not a list
+  mend: for example operator: postmaster@clinic.example
+FILE:3:9: listen: wants a list
+  mend: for example listen: [{ host: 127.0.0.1, port: 2525 }]`,
+  ],
+  [
+    'names and addresses that are none',
+    site({
+      hostname: 'hostname: relay clinic\n',
+      operator: 'operator: postmaster\n',
+      listen: 'listen:\n  - { host: relay, port: 99999 }\n',
+    }),
+    `:1:11: hostname: is not a host name
+  mend: for example hostname: relay.clinic.example
+FILE:2:11: operator: is not a mail address: no @ in it
+  mend: for example operator: postmaster@clinic.example
+FILE:4:13: listen[0].host: is not an IP address
+  mend: an address of this machine, 127.0.0.1 for itself alone, 0.0.0.0 for all
+FILE:4:26: listen[0].port: is not between 0 and 65535
+  mend: for example port: 2525`,
+  ],
+  [
+    'two listeners on one port, and keys where the relay may write',
+    site({ listen: 'listen:\n  - { host: 127.0.0.1, port: 25 }\n  - { host: 127.0.0.1, port: 25 }\n' }, 'keys: data/keys\n'),
+    `:5:5: listen[1]: is the address and port of a listener above
+  mend: give each its own port
+FILE:8:7: keys: stands in the data folder
+  mend: a folder outside FOLDER/data`,
+  ],
+  [
+    'an unclosed bracket',
+    site({ upstream: 'upstream: [{ host: 127.0.0.1, port: 25 }\n' }),
+    `:6:1: a [ or { above is not closed
+  mend: close it`,
+  ],
+  [
+    'an empty file',
+    '',
+    `:1:1: hostname: is missing
+  mend: for example hostname: relay.clinic.example
+FILE:1:1: operator: is missing
+  mend: for example operator: postmaster@clinic.example
+FILE:1:1: listen: is missing: a list
+  mend: for example listen: [{ host: 127.0.0.1, port: 2525 }]
+FILE:1:1: upstream: is missing: a list
+  mend: for example upstream: [{ host: 127.0.0.1, port: 25 }]`,
+  ],
+  [
+    'a file that is no configuration',
+    'just a line of text\n',
+    `:1:1: wants keys below it
+  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  ],
+  [
+    'a key with control characters in it',
+    site({}, '"a\\e[2Jb": 1\n'),
+    `:7:1: a?[2Jb: no such key
+  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  ],
+  [
+    'an empty section',
+    site({}, 'limits:\n'),
+    `:7:8: limits: is empty: wants keys below it
+  mend: for example limits: { message_bytes: 25MiB }`,
+  ],
+];
+
+for (const [what, text, said] of broken) {
+  test(`the faults say where, what and how to mend it: ${what}`, async (t) => {
+    const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-faults-'));
+    t.after(() => rm(folder, { recursive: true }));
+    const file = path.join(folder, 'sealpost.yaml');
+    await writeFile(file, text);
+    const faults = `FILE${said}`.replaceAll('FILE', file).replaceAll('FOLDER', folder);
+    const count = faults.split('\n').length / 2;
+    const message = `the configuration is not valid: ${count} fault${count === 1 ? '' : 's'}\n${faults}`;
+    await assert.rejects(loadConfig({ env: {}, cwd: folder }), { code: 'config-invalid', message });
+  });
+}

@@ -1,0 +1,45 @@
+import pino from 'pino';
+import type { Timeouts } from '../../src/delivery/result.ts';
+import { makeRoute, type Route } from '../../src/delivery/route.ts';
+import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
+import { makeUpstream, type Upstream, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
+import type { Retry } from '../../src/delivery/retry.ts';
+import type { DeliveryQueue } from './memory-queue.ts';
+
+export const log = pino({ level: 'silent' });
+
+/** Long enough for a slow machine, short enough for a test that wants one to pass. */
+export function timeouts(shorter: Partial<Timeouts> = {}): Timeouts {
+  const ms = 20_000;
+  return { connect: ms, greeting: ms, ehlo: ms, mail: ms, rcpt: ms, data: ms, block: ms, dot: ms, ...shorter };
+}
+
+export function upstreamAt(port: number, more: Partial<UpstreamSurroundings> & { concurrency?: number } = {}): Upstream {
+  const { concurrency = 2, ...surroundings } = more;
+  return makeUpstream(
+    { host: '127.0.0.1', port, concurrency },
+    { hostname: 'relay.test', now: Date.now, random: Math.random, timeouts: timeouts(), ...surroundings },
+  );
+}
+
+/** Retries within milliseconds. */
+export const soon: Retry = { maxAge: 3_600_000, first: 10, longest: 40 };
+
+export interface Running extends AsyncDisposable {
+  readonly scheduler: Scheduler;
+  readonly route: Route;
+}
+
+export function running(queue: DeliveryQueue, upstreams: readonly Upstream[], more: { retry?: Retry; now?: () => number } = {}): Running {
+  const route = makeRoute(upstreams, log);
+  const scheduler = makeScheduler({ queue, route, retry: soon, now: Date.now, random: Math.random, log, ...more });
+  scheduler.start();
+  return {
+    scheduler,
+    route,
+    async [Symbol.asyncDispose]() {
+      await scheduler.stop(5_000);
+      await route.close();
+    },
+  };
+}

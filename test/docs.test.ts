@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import { pages } from '../docs/generate.ts';
+import { errorTable } from '../src/errors.ts';
+import { loadRules } from '../src/policy/rules.ts';
+import { subjectFields } from '../src/policy/subject.ts';
+
+const docs = path.resolve(import.meta.dirname, '../docs');
+const read = (page: string): Promise<string> => readFile(path.join(docs, page), 'utf8');
+
+for (const [page, render] of Object.entries(pages)) {
+  test(`docs/${page} is fresh: npm run docs writes it`, async () => {
+    assert.equal(await read(page), render());
+  });
+}
+
+/** The first column of the tables of a page, without its backquotes. */
+function firstColumn(markdown: string): string[] {
+  return [...markdown.matchAll(/^\| `([^`]+)` \|/gm)].map(([, cell = '']) => cell);
+}
+
+test('docs/errors.md lists every error code once, in the order of the table', async () => {
+  assert.deepEqual(firstColumn(await read('errors.md')), Object.keys(errorTable));
+});
+
+test('every error says what to do', () => {
+  for (const [code, { hint, text }] of Object.entries(errorTable)) {
+    assert.ok(hint.length > 10 && text.length > 5, code);
+  }
+});
+
+test('no hint names a configuration key that does not exist', async () => {
+  const keys = new Set(firstColumn(await read('configuration.md')));
+  const sections = [...keys].filter((key) => /^[a-z]+$/.test(key)).join('|');
+  for (const [code, { hint }] of Object.entries(errorTable)) {
+    for (const [named] of hint.matchAll(new RegExp(`\\b(?:${sections})\\.[a-z_]+`, 'g'))) assert.ok(keys.has(named), `${code}: ${named}`);
+  }
+});
+
+test('docs/configuration.md lists the keys that operators rely on', async () => {
+  const keys = firstColumn(await read('configuration.md'));
+  for (const key of [
+    'hostname',
+    'listen[].port',
+    'limits.message_bytes',
+    'upstream[].host',
+    'certificates.sources[].files',
+    'queue.kept_bounced',
+  ]) {
+    assert.ok(keys.includes(key), key);
+  }
+});
+
+test('the rules shown in docs/policies.md load, and show every key and every field of a template', async (t) => {
+  const page = await read('policies.md');
+  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-docs-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = '']) => text);
+  assert.equal(examples.length, 1);
+  for (const [index, text] of examples.entries()) await writeFile(path.join(folder, `${index}.yaml`), text);
+  assert.equal((await loadRules(folder)).length, 3);
+  assert.deepEqual(
+    firstColumn(page).filter((cell) => /^[a-z.]+$/.test(cell)),
+    ['name', 'when', 'when.sender', 'when.recipient', 'then', 'missing', 'subject', 'text'],
+  );
+  for (const field of subjectFields) assert.ok(firstColumn(page).includes(`{${field}}`), field);
+});

@@ -1,0 +1,99 @@
+/**
+ * An SMTP dialogue over a raw socket: what is written is what goes over the wire, since libraries mend exactly the faults that
+ * tests want to send. Every wait has its own end, and a failed one shows what came instead.
+ */
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+
+const WAIT_MS = 5000;
+
+export interface Dialogue {
+  /** Writes as it stands; a string as UTF-8, with a CRLF added where `line` is used instead. */
+  send(text: string | Buffer): void;
+  line(text: string): void;
+  /** The next whole reply, continuation lines included, as its lines without CRLF; it must match. */
+  expect(pattern: RegExp): Promise<string[]>;
+  /** `line`, then `expect`. */
+  ask(text: string, pattern: RegExp): Promise<string[]>;
+  /** Octets that left this process so far. */
+  flushed(): number;
+  /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
+  closed(ignoreReplies?: boolean): Promise<void>;
+  /** Goes away: at once with a reset, or politely. */
+  reset(): void;
+  close(): void;
+}
+
+export interface DialogueOptions {
+  readonly host?: string;
+  /** Where the socket comes from, to be another client than 127.0.0.1. */
+  readonly localAddress?: string;
+}
+
+/** Connects; the greeting is the first reply to expect. */
+export async function dialogue(port: number, options: DialogueOptions = {}): Promise<Dialogue> {
+  const socket = connect({
+    port,
+    host: options.host ?? '127.0.0.1',
+    ...(options.localAddress ? { localAddress: options.localAddress } : {}),
+  });
+  socket.setNoDelay(true);
+  let received = '';
+  let over = false;
+  let wake = (): void => undefined;
+  socket.on('data', (octets: Buffer) => {
+    received += octets.toString('latin1');
+    wake();
+  });
+  socket.on('error', () => undefined);
+  socket.on('close', () => {
+    over = true;
+    wake();
+  });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('error', reject);
+  });
+
+  const until = async (ready: () => boolean, what: string): Promise<void> => {
+    const deadline = Date.now() + WAIT_MS;
+    while (!ready()) {
+      const left = deadline - Date.now();
+      assert.ok(left > 0 && !over, `${what}; ${over ? 'closed' : 'open'}, received ${JSON.stringify(received)}`);
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, left);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  };
+
+  const expect = async (pattern: RegExp): Promise<string[]> => {
+    const whole = /^(?:\d{3}-[^\r\n]*\r\n)*\d{3}(?: [^\r\n]*)?\r\n/;
+    await until(() => whole.test(received), `no reply like ${String(pattern)}`);
+    const reply = whole.exec(received)?.[0] ?? '';
+    received = received.slice(reply.length);
+    assert.match(reply.trimEnd(), pattern);
+    return reply.trimEnd().split('\r\n');
+  };
+  const line = (text: string): void => void socket.write(`${text}\r\n`);
+
+  return {
+    send: (text) => void socket.write(text),
+    line,
+    expect,
+    ask: (text, pattern) => {
+      line(text);
+      return expect(pattern);
+    },
+    flushed: () => socket.bytesWritten - socket.writableLength,
+    closed: async (ignoreReplies = false) => {
+      await until(() => over || (!ignoreReplies && received !== ''), 'still open');
+      if (!ignoreReplies) assert.equal(received, '');
+    },
+    reset: () => void socket.resetAndDestroy(),
+    close: () => void socket.destroy(),
+  };
+}

@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { test } from 'node:test';
+import type { TestContext } from 'node:test';
+import { parseMailbox } from '../../src/message/envelope.ts';
+import { decide } from '../../src/policy/decide.ts';
+import { loadRules } from '../../src/policy/rules.ts';
+
+async function folderWith(t: TestContext, files: Readonly<Record<string, string>>): Promise<string> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-rules-'));
+  t.after(() => rm(folder, { recursive: true }));
+  for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text);
+  return folder;
+}
+
+const shipped = path.resolve(import.meta.dirname, '../../policies');
+
+test('the shipped rules seal everything and refuse what they cannot seal', async () => {
+  const rules = await loadRules(shipped);
+  const verdict = parseMailbox('anna@clinic.example');
+  assert.equal(verdict.kind, 'mailbox');
+  const facts = { sender: null, recipient: verdict.mailbox };
+  const template = 'New message from {sender_domain} [{queue_id}]';
+  assert.deepEqual(decide(rules, { ...facts, certificate: 'found' }), {
+    kind: 'seal',
+    rule: 'everything-else',
+    subject: { kind: 'replace', template },
+  });
+  assert.equal(decide(rules, { ...facts, certificate: 'absent' }).kind, 'refuse');
+});
+
+test('files are read in the order of their names, each from top to bottom', async (t) => {
+  const rule = (name: string): string => `  - { name: ${name}, then: refuse, when: { sender: "<>" } }\n`;
+  const folder = await folderWith(t, {
+    '90-b.yaml': `rules:\n${rule('last')}`,
+    '10-a.yaml': `rules:\n${rule('first')}${rule('second')}`,
+    'README.md': 'not a rule',
+  });
+  assert.deepEqual(
+    (await loadRules(folder)).map((rule) => rule.name),
+    ['first', 'second', 'last'],
+  );
+});
+
+test('an address may be a list', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: refuse, when: { sender: ["<>", "*@b.example"] } }\n' });
+  const [rule] = await loadRules(folder);
+  assert.equal(rule?.when.sender?.source, '<>, *@b.example');
+  assert.equal(rule?.when.sender?.matches(null), true);
+});
+
+const broken: readonly (readonly [what: string, text: string, said: string])[] = [
+  [
+    'an unknown key',
+    'rules:\n  - name: a\n    then: refuse\n    wen: {}\n',
+    'a.yaml:4:5: rules[0].wen: no such key\n  mend: did you mean when?',
+  ],
+  [
+    'an unknown key of when',
+    'rules:\n  - { name: a, then: refuse, when: { form: x } }\n',
+    'a.yaml:2:38: rules[0].when.form: no such key\n  mend: here stand: sender, recipient',
+  ],
+  [
+    'pass, which nothing does yet',
+    'rules:\n  - { name: a, then: pass }\n',
+    'a.yaml:2:22: rules[0].then: is not known\n  mend: for now: seal or refuse',
+  ],
+  [
+    'a pattern without quotes',
+    'rules:\n  - name: a\n    when: { sender: *@b.example }\n    then: refuse\n',
+    'a.yaml:3:21: an unquoted * begins a YAML alias, and this one leads nowhere\n  mend: put the value in quotes: "*@clinic.example"',
+  ],
+  [
+    'a pattern without @',
+    'rules:\n  - { name: a, then: refuse, when: { sender: "*" } }\n',
+    'a.yaml:2:46: rules[0].when.sender: "*" has no @ in it\n  mend: *@* is every mailbox',
+  ],
+  [
+    'a field that no template has',
+    'rules:\n  - { name: a, then: seal, subject: { replace: "{subject}" } }\n',
+    'a.yaml:2:37: rules[0].subject: knows no field {subject}\n  mend: text with {queue_id}, {sender}, {sender_domain}, {recipient} in it',
+  ],
+  [
+    'sealing without a word on the subject',
+    'rules:\n  - { name: a, then: seal }\n',
+    'a.yaml:2:5: rules[0].subject: is missing\n  mend: subject: keep shows the original to everybody on the way; subject: { replace: "New message [{queue_id}]" } does not',
+  ],
+  [
+    'a subject on a refusal',
+    'rules:\n  - { name: a, then: refuse, subject: keep }\n',
+    'a.yaml:2:39: rules[0].subject: means nothing beside then: refuse\n  mend: take it out',
+  ],
+  [
+    'a name that stands twice',
+    'rules:\n  - { name: a, then: refuse }\n  - { name: a, then: refuse }\n',
+    'a.yaml:3:13: name: "a" is the name of the rule at FOLDER/a.yaml:2:13\n  mend: give one of the two another name',
+  ],
+  ['no rules', 'rules: []\n', 'a.yaml:1:8: rules: an empty list\n  mend: for example rules: [{ name: all, then: refuse }]'],
+  ['an empty file', '', 'a.yaml:1:1: rules: is missing: a list\n  mend: for example rules: [{ name: all, then: refuse }]'],
+  [
+    'a reply text of two lines',
+    'rules:\n  - { name: a, then: refuse, text: "x\\r\\n250 ok" }\n',
+    'a.yaml:2:36: rules[0].text: is not a line of plain text\n  mend: ASCII, at most 200 characters',
+  ],
+];
+
+for (const [what, text, said] of broken) {
+  test(`the fault says where, what and how to mend it: ${what}`, async (t) => {
+    const folder = await folderWith(t, { 'a.yaml': text });
+    const expected = `the policies are not valid: 1 fault\n${folder}/${said.replace('FOLDER', folder)}`;
+    await assert.rejects(loadRules(folder), { code: 'policy-invalid', message: expected });
+  });
+}
+
+test('a folder without rules, and a file that would be passed over, are faults', async (t) => {
+  await assert.rejects(loadRules(await folderWith(t, {})), /no rule in the whole folder/);
+  const folder = await folderWith(t, { '10-refuse.yml': 'rules: []', '90.yaml': 'rules:\n  - { name: a, then: refuse }\n' });
+  await assert.rejects(loadRules(folder), /10-refuse\.yml: would not be read.*\n {2}mend: rename it to 10-refuse\.yaml/);
+});
+
+test('a folder that is not there is said so', async () => {
+  await assert.rejects(loadRules('/nowhere/policies'), { code: 'file-unreadable', message: /\/nowhere\/policies \(ENOENT\)/ });
+});

@@ -1,0 +1,18 @@
+import { dialogue } from '../ingress/dialogue.ts';
+
+/** One message by a raw dialogue; answers its queue id, or throws the refusal. */
+export async function send(port: number, recipients: readonly string[], message = 'Subject: x\r\n\r\nbody\r\n'): Promise<string> {
+  const client = await dialogue(port);
+  try {
+    await client.expect(/^220/);
+    await client.ask('EHLO web.clinic.example', /^250/);
+    await client.ask('MAIL FROM:<forms@clinic.example>', /^250/);
+    for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}>`, /^250/);
+    await client.ask('DATA', /^354/);
+    client.send(message.replace(/^\./gm, '..'));
+    const [reply = ''] = await client.ask('.', /^250/);
+    return reply.split(' ').at(-1) ?? '';
+  } finally {
+    client.close();
+  }
+}
