@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { env, execPath } from 'node:process';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,14 @@ import { queueHandlers, serveControl } from '../../src/control.ts';
 import { claimOne, makeSite, put, START, type Site } from '../queue/site.ts';
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+
+/** The least that a site says; queue and audit are where they are by default. */
+const CONFIG = `
+hostname: relay.clinic.example
+operator: postmaster@clinic.example
+listen: [{ host: 127.0.0.1, port: 2525, tls: off }]
+upstream: [{ host: 127.0.0.1, port: 25, tls: off }]
+`;
 
 interface Said {
   readonly code: number | null;
@@ -21,6 +29,8 @@ interface Said {
 /** Runs `sealpost WORDS` in the folder above the site's data. */
 function sealpost(site: Site, ...words: readonly string[]): Promise<Said> {
   const cwd = dirname(site.paths.folder);
+  const file = join(cwd, 'sealpost.yaml');
+  if (!existsSync(file)) writeFileSync(file, CONFIG);
   const child = spawn(execPath, [cli, ...words], { cwd, env: { ...env, SUDO_USER: 'anna' }, stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
   const err: Buffer[] = [];
