@@ -13,6 +13,7 @@ import { locateQueue, operatorName } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 const DEFAULT_LIMIT = 1000;
+const MAX_LIMIT = 1_000_000_000;
 
 export const build: BuildCommand = (terminal) => {
   const queue = new Command('queue').description('the messages that wait, and those that failed');
@@ -34,7 +35,7 @@ export const build: BuildCommand = (terminal) => {
     .description('the recipients of one message: state, attempts, reason; never content')
     .option('--json', 'one JSON object a line')
     .action(async (id: string, options: { json?: true }, command: Command) => {
-      const entries = readEntries(await locateQueue(terminal, command), { queueId: id }, Number.MAX_SAFE_INTEGER);
+      const entries = readEntries(await locateQueue(terminal, command), { queueId: id }, MAX_LIMIT);
       if (entries.length === 0) throw unknownId(id);
       if (options.json === true) printEntries(terminal, entries, true);
       else terminal.stdout.write(showMessage(entries));
@@ -121,7 +122,8 @@ function readState(text: string): RecipientState {
 
 function readLimit(text: string): number {
   const limit = Number(text);
-  if (!Number.isSafeInteger(limit) || limit < 1) throw new SealpostError('usage', { detail: '--limit takes a number from 1 up' });
+  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT)
+    throw new SealpostError('usage', { detail: `--limit takes a number from 1 to ${MAX_LIMIT}` });
   return limit;
 }
 

@@ -25,22 +25,21 @@ const APPEND_DELAY_MS = 100;
 const RETRY_DELAY_MS = 2000;
 /** Rows of audit_pending in one append. */
 const APPEND_ROWS = 256;
-/** What may wait in the database while the file cannot be written; beyond it the queue takes no new mail. */
-const MAX_PENDING_BYTES = 32 * 1024 * 1024;
-
 export interface AuditWriterOptions {
   readonly path: string;
   readonly db: DatabaseSync;
+  /** Octets that may wait in the database while the file cannot be written; beyond it the queue takes no new mail. */
+  readonly backlog: number;
   /** Runs `work` in a transaction; throws where it is not committed. */
   readonly transact: (work: () => void) => void;
-  readonly log: (level: 'warn' | 'error', message: string, attributes: Record<string, unknown>) => void;
+  readonly log: (level: 'info' | 'warn' | 'error', message: string, attributes: Record<string, unknown>) => void;
 }
 
 export type AuditWriter = Awaited<ReturnType<typeof openAuditFile>>;
 
 /** Opens and mends the file and appends what waits. Throws `audit-broken`, `audit-failed`, `data-folder-unsafe`. */
 export async function openAuditFile(options: AuditWriterOptions) {
-  const { path, db, transact, log } = options;
+  const { path, db, backlog, transact, log } = options;
   let recorded = readAuditHead(db);
   const handle = await openFile(path, recorded);
   const statements = preparePending(db);
@@ -49,14 +48,12 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let stagedLines: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
   let appending = Promise.resolve();
-  let ragged = false;
+  let failing = false;
 
   const append = async (): Promise<void> => {
     for (let rows = statements.first(); rows.length > 0; rows = statements.first()) {
-      // What an append that failed half-way left behind must not stand behind a shorter one.
-      if (ragged) await handle.truncate(recorded.bytes);
-      ragged = true;
       const lines = Buffer.concat(rows.map((row) => row.lines));
+      // After an append that failed half-way, the same octets at the same place.
       await writeAll(handle, lines, recorded.bytes);
       await handle.sync();
       const last = rows.at(-1);
@@ -64,15 +61,17 @@ export async function openAuditFile(options: AuditWriterOptions) {
       const head: AuditHead = { seq: last.lastSeq, hash: last.lastHash, bytes: recorded.bytes + lines.length };
       transact(() => statements.record(head));
       recorded = head;
-      ragged = false;
     }
   };
   const appendOrLog = async (): Promise<boolean> => {
     try {
       await append();
+      if (failing) log('info', 'the audit file is written again', {});
+      failing = false;
       return true;
     } catch (error) {
-      log('error', 'audit lines wait in the queue database, the audit file cannot be written', { error: String(error) });
+      if (!failing) log('error', 'audit lines wait in the queue database, the audit file cannot be written', { error: String(error) });
+      failing = true;
       return false;
     }
   };
@@ -119,8 +118,7 @@ export async function openAuditFile(options: AuditWriterOptions) {
       else staged = tail;
     },
     /** False while too much waits for the file. */
-    hasRoom: (): boolean => tail.bytes - recorded.bytes < MAX_PENDING_BYTES,
-    head: (): AuditHead => recorded,
+    hasRoom: (): boolean => tail.bytes - recorded.bytes < backlog,
     /** Appends what waits, where it can, and closes the file. */
     async close(): Promise<void> {
       clearTimeout(timer);

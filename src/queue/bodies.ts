@@ -15,7 +15,7 @@ import type { BodyWriter, StoredBody } from './queue.ts';
 export const BODY_NAME = /^[0-9a-f]{32}$/;
 const NAME_BYTES = 16;
 const FILE_MODE = 0o600;
-/** Octets read at a time: a whole number of base64 lines (57 octets each) is the reader's business, not ours. */
+/** Octets read at a time. */
 const READ_CHUNK = 64 * 1024;
 
 export interface BodyFolder {
@@ -36,10 +36,26 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
   let length = 0;
   let file: { readonly name: string; readonly handle: FileHandle } | undefined;
   let closed = false;
+  let busy = Promise.resolve();
 
   const toFile = async (bytes: Buffer): Promise<void> => {
     file ??= await createBody(folder);
     await writeAll(file.handle, bytes);
+  };
+  const take = async (ciphertext: Buffer): Promise<void> => {
+    await folder.assertRoom(ciphertext.length);
+    hash.update(ciphertext);
+    length += ciphertext.length;
+    if (length <= folder.inlineLimit) {
+      held.push(ciphertext);
+      return;
+    }
+    try {
+      for (const bytes of held.splice(0)) await toFile(bytes);
+      await toFile(ciphertext);
+    } catch (error) {
+      throw asStorageError(error, folder.path);
+    }
   };
   const closeFile = async (): Promise<void> => {
     if (closed || file === undefined) return;
@@ -49,19 +65,8 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
 
   return {
     async write(ciphertext) {
-      await folder.assertRoom(ciphertext.length);
-      hash.update(ciphertext);
-      length += ciphertext.length;
-      if (length <= folder.inlineLimit) {
-        held.push(ciphertext);
-        return;
-      }
-      try {
-        for (const bytes of held.splice(0)) await toFile(bytes);
-        await toFile(ciphertext);
-      } catch (error) {
-        throw asStorageError(error, folder.path);
-      }
+      busy = take(ciphertext);
+      await busy;
     },
     async finish(): Promise<StoredBody> {
       const sha256 = hash.digest();
@@ -78,6 +83,8 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
       return { length, sha256, content: { kind: 'file', name: file.name } };
     },
     async discard() {
+      // A write that is still opening the file would leave it behind.
+      await busy.catch(() => undefined);
       held.length = 0;
       if (file === undefined) return;
       await closeFile().catch(() => undefined);
@@ -153,7 +160,7 @@ function assertHash(found: Buffer, expected: Uint8Array): void {
 export const damaged = (detail: string, cause?: unknown): SealpostError => new SealpostError('queue-item-damaged', { detail, cause });
 
 /** A link, a missing file, something else in its place: damaged. Too many open files, a sick disk: for now. */
-const DAMAGE: ReadonlySet<unknown> = new Set(['ENOENT', 'ELOOP', 'EISDIR', 'ENOTDIR', 'ENXIO', 'ENODEV']);
+const DAMAGE: ReadonlySet<unknown> = new Set(['ENOENT', 'ELOOP', 'EISDIR', 'ENOTDIR', 'ENXIO', 'ENODEV', 'EACCES', 'EPERM']);
 
 async function openBody(folder: string, name: string): Promise<FileHandle> {
   if (!BODY_NAME.test(name)) throw damaged('its body has an impossible name');

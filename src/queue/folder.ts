@@ -17,12 +17,17 @@ const ROOT = 0;
 export async function ensurePrivateFolder(path: string): Promise<void> {
   try {
     const made = await mkdir(path, { recursive: true, mode: FOLDER_MODE });
-    if (made !== undefined) await syncFolder(dirname(path));
+    if (made !== undefined) await syncParents(path, made);
     assertPrivate(await lstat(path), path, 'folder');
   } catch (cause) {
     if (cause instanceof SealpostError) throw cause;
     throw new SealpostError('storage-failed', { hint: `make the folder ${path} writable for the user the relay runs as`, cause });
   }
+}
+
+/** Makes the names of all new folders durable, from `made`, the first of them, down to `path`. */
+async function syncParents(path: string, made: string): Promise<void> {
+  for (let at = path; at.length >= made.length; at = dirname(at)) await syncFolder(dirname(at));
 }
 
 /** Absent is fine; what is there must be a private file. */
@@ -49,7 +54,6 @@ export function privacyFault(stats: Stats, kind: 'file' | 'folder'): string | un
   const user = getuid?.();
   if (user !== undefined && user !== ROOT && stats.uid !== user) return `belongs to user ${stats.uid}`;
   if ((stats.mode & OPEN_TO_OTHERS) !== 0) return `is open to others (mode ${(stats.mode & 0o777).toString(8)})`;
-  if (kind === 'file' && stats.nlink !== 1) return 'has more than one name';
   return undefined;
 }
 

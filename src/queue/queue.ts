@@ -19,12 +19,12 @@
  */
 import type { AuditEvent } from '../audit.ts';
 
-/** Takes ciphertext only. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
+/** Takes ciphertext only; a buffer belongs to the writer once it is handed over. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
 export interface BodyWriter {
   write(ciphertext: Buffer): Promise<void>;
   /** Durable on resolve, where it is a file. */
   finish(): Promise<StoredBody>;
-  /** Forgets and deletes what was written; safe after any failure, and after finish while nothing was enqueued. */
+  /** Forgets and deletes what was written; safe at any time, and does nothing once the body is enqueued. */
   discard(): Promise<void>;
 }
 

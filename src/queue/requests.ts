@@ -2,7 +2,7 @@
  * What the two threads of the SQLite queue say to each other. The main thread asks, the worker answers once the change is
  * committed. Octets travel in arrays of their own: cloning a small Buffer would clone the whole pool it was cut from.
  */
-import type { AuditEvent, AuditHead } from '../audit.ts';
+import type { AuditEvent } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
 
@@ -65,7 +65,6 @@ export interface Operations {
   prune: { ask: { readonly before: number; readonly from: number }; answer: Step };
   list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
   stats: { ask: null; answer: QueueStats };
-  auditHead: { ask: null; answer: AuditHead };
 }
 
 export type Operation = keyof Operations;
@@ -107,5 +106,7 @@ export interface WorkerStart {
   readonly bodies: string;
   readonly audit: string;
   readonly lock: string;
+  /** Octets of audit lines that may wait for their file. */
+  readonly auditBacklog: number;
   readonly at: number;
 }

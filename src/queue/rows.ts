@@ -54,6 +54,9 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
     INSERT INTO recipients (message, body, address, state, due_at, changed_at, needs_smtputf8, sha256, header, prefix, suffix)
     VALUES (?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?, ?)`);
   return (added: StoredMessage, events: readonly AuditEvent[]): Done<null> => {
+    const named = new Set(added.recipients.map((one) => one.body));
+    // A body that no row names would never be deleted.
+    if (named.size !== added.bodies.length) throw new SealpostError('internal', { detail: 'a body without a recipient' });
     message.run(added.id, added.acceptedAt, added.sender, added.size);
     const ids = added.bodies.map((one) => body.run(one.length, one.sha256, one.file, one.bytes).lastInsertRowid);
     for (const one of added.recipients) {
@@ -131,7 +134,7 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) 
       return { answer: null, events, gone: deleteRow(row) };
     }
     if (outcome.kind === 'bounced') total('bounced', 1);
-    const dueAt = outcome.kind === 'deferred' ? outcome.dueAt : null;
+    const dueAt = outcome.kind === 'deferred' ? Math.ceil(outcome.dueAt) : null;
     end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), row);
     return { answer: null, events };
   };

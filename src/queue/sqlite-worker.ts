@@ -81,6 +81,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
     const audit = await openAuditFile({
       path: start.audit,
       db,
+      backlog: start.auditBacklog,
       transact: (work) => transactions.run(work),
       log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),
     });
@@ -229,8 +230,6 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
     case 'stats':
       return { answer: readStats(db) };
-    case 'auditHead':
-      return { answer: audit.head() };
     default:
       return unknownOperation(request);
   }

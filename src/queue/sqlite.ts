@@ -5,29 +5,19 @@
 import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import type { Logger } from 'pino';
-import type { AuditHead } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { checkInlineBody, damaged, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
 import type { Lease, NewMessage, QueueStore } from './queue.ts';
-import type {
-  Failure,
-  LeasedRow,
-  Operation,
-  Operations,
-  Step,
-  StoredMessage,
-  StoredRecipient,
-  WorkerMessage,
-  WorkerStart,
-} from './requests.ts';
+import type { LeasedRow, Step, StoredMessage, StoredRecipient } from './requests.ts';
+import { startThread } from './thread.ts';
 
 /** Above it a file is cheaper: a body in rows is written twice, to the write-ahead log and to the database. */
 const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
+const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
 /** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
 const ROW_OVERHEAD = 1024;
 /** How long an answer about free room is believed. */
@@ -46,6 +36,8 @@ export interface SqliteQueueOptions {
   readonly inlineLimit?: number;
   /** Octets kept free on the file system. */
   readonly reserveBytes?: number;
+  /** Octets of audit lines that may wait in the database while their file cannot be written; then no mail is taken. */
+  readonly auditBacklog?: number;
   /** Called once when the queue can store nothing any more: the relay must stop taking mail and be started again. */
   readonly onFailure?: (error: SealpostError) => void;
 }
@@ -54,14 +46,14 @@ export interface SqliteQueueOptions {
  * Takes the lock, opens or makes the database, mends the audit file, frees leases of a relay that died, sweeps orphaned bodies.
  * Throws `queue-in-use`, `queue-newer`, `audit-broken`, `audit-failed`, `data-folder-unsafe`, `storage-failed`, `storage-full`.
  */
-export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore & { auditHead(): Promise<AuditHead> }> {
-  const { database, bodies, audit, lock, now, log } = options;
+export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore> {
+  const { database, bodies, audit, lock, now, log, auditBacklog = AUDIT_BACKLOG_BYTES } = options;
   await ensurePrivateFolder(dirname(database));
   await ensurePrivateFolder(bodies);
   for (const file of [database, `${database}-wal`, `${database}-shm`, lock, audit]) await assertPrivateFile(file);
 
   const latch = makeLatch(options);
-  const thread = startThread({ database, bodies, audit, lock, at: now() }, { now, log, stop: (error) => latch.stop(error) });
+  const thread = startThread({ database, bodies, audit, lock, auditBacklog, at: now() }, { now, log, stop: (error) => latch.stop(error) });
   await thread.opened;
 
   const leases = new Map<number, LeasedRow>();
@@ -72,16 +64,6 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     onSyncFailure: (error) => latch.stop(error),
     unclaimed: new Set(),
   };
-  const steps = async (step: (from: number) => Promise<Step>): Promise<number> => {
-    let changed = 0;
-    for (let from: number | null = 0; from !== null;) {
-      const done: Step = await step(from);
-      changed += done.changed;
-      from = done.next;
-    }
-    return changed;
-  };
-
   return {
     newBody: () => makeBodyWriter(folder),
     async enqueue(message, events) {
@@ -119,9 +101,19 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),
     list: (filter, limit) => thread.ask('list', { filter, limit }),
     stats: () => thread.ask('stats', null),
-    auditHead: () => thread.ask('auditHead', null),
     close: () => thread.close(),
   };
+}
+
+/** All steps of an operator's change; answers how many rows they changed. */
+async function steps(step: (from: number) => Promise<Step>): Promise<number> {
+  let changed = 0;
+  for (let from: number | null = 0; from !== null;) {
+    const done: Step = await step(from);
+    changed += done.changed;
+    from = done.next;
+  }
+  return changed;
 }
 
 /** Once something that was to be durable may not be, no later success can be believed: the queue stays stopped. */
@@ -233,87 +225,4 @@ async function* readLeased(
   const expected = { length: row.bodyLength, sha256: row.bodySha256 };
   if (row.bodyFile !== null) yield* readBodyFile(bodies, row.bodyFile, expected);
   else yield checkInlineBody(await inlineBytes(row.body), expected);
-}
-
-interface Waiting {
-  readonly resolve: (answer: never) => void;
-  readonly reject: (error: SealpostError) => void;
-}
-
-interface ThreadOptions {
-  readonly now: () => number;
-  readonly log: Logger;
-  readonly stop: (error: SealpostError) => void;
-}
-
-/** The worker and the requests that wait for it. */
-function startThread(start: WorkerStart, { now, log, stop }: ThreadOptions) {
-  // From source it is a .ts file, from dist a .js one.
-  const worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './sqlite-worker.ts' : './sqlite-worker.js', import.meta.url), {
-    workerData: start,
-  });
-  const waiting = new Map<number, Waiting>();
-  let lastId = 0;
-  let ended = false;
-  const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-  const fail = (cause: unknown): void => {
-    const error = new SealpostError('storage-failed', { cause });
-    if (!ended) stop(error);
-    ended = true;
-    for (const [id, { reject }] of waiting) {
-      waiting.delete(id);
-      reject(error);
-    }
-  };
-  worker.on('error', fail);
-  worker.once('exit', () => fail(new Error('the thread of the queue has ended')));
-  worker.on('message', (message: WorkerMessage) => {
-    switch (message.kind) {
-      case 'answer':
-      case 'failure': {
-        const request = waiting.get(message.id);
-        waiting.delete(message.id);
-        if (message.kind === 'answer') request?.resolve(message.answer);
-        else request?.reject(fromFailure(message.failure));
-        return;
-      }
-      case 'log':
-        log[message.level](message.attributes, message.message);
-        return;
-      case 'stopped':
-        stop(fromFailure(message.failure));
-        return;
-    }
-  });
-  const expect = <Answer>(id: number): Promise<Answer> => new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
-  const send = <Answer>(content: { readonly operation: string; readonly ask?: unknown; readonly at?: number }): Promise<Answer> => {
-    if (ended) return Promise.reject(new SealpostError('storage-failed', { detail: 'the queue is closed' }));
-    const answer = expect<Answer>(++lastId);
-    worker.postMessage({ ...content, id: lastId }, []);
-    return answer;
-  };
-  return {
-    opened: expect<null>(0).catch(async (error: unknown) => {
-      ended = true;
-      await exited;
-      throw error;
-    }),
-    ask: <O extends Operation>(operation: O, ask: Operations[O]['ask']): Promise<Operations[O]['answer']> =>
-      send({ operation, ask, at: now() }),
-    async close(): Promise<void> {
-      if (ended) return;
-      const closed = send<null>({ operation: 'close' });
-      ended = true;
-      await closed;
-      await exited;
-    },
-  };
-}
-
-function fromFailure({ code, detail, hint, cause }: Failure): SealpostError {
-  return new SealpostError(code, {
-    ...(detail === undefined ? {} : { detail }),
-    ...(hint === undefined ? {} : { hint }),
-    cause: new Error(cause),
-  });
 }

@@ -1,11 +1,11 @@
 /**
- * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|load|fill`.
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|serial|load|backlog|fill`.
  * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { argv } from 'node:process';
+import { argv, kill, pid } from 'node:process';
 import { pino } from 'pino';
 import { verifyAudit } from '../../src/audit.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
@@ -20,7 +20,13 @@ const say = (line: string): unknown => writeSync(1, `${line}\n`);
 
 const log = pino({}, { write: (line: string) => writeSync(2, line) });
 const paths = queuePaths(join(folder, 'queue.sqlite'), join(folder, 'audit.jsonl'));
-const store = await openSqliteQueue({ ...paths, now: Date.now, log, reserveBytes: mode === 'fill' ? 1024 * 1024 : 0 });
+const store = await openSqliteQueue({
+  ...paths,
+  now: Date.now,
+  log,
+  reserveBytes: mode === 'fill' ? 1024 * 1024 : 0,
+  ...(mode === 'backlog' ? { auditBacklog: 1 } : {}),
+});
 
 async function accept(id: string, octets: number): Promise<string> {
   const bytes = randomBytes(octets);
@@ -59,6 +65,20 @@ async function round(): Promise<void> {
   await accept('small', 100);
   await accept('large', LARGE);
   for (const lease of await store.claim(Date.now(), 10)) await deliver(store, lease);
+  await store.close();
+}
+
+/** Small and large, one after the other; refused, it dies at once. */
+async function serial(): Promise<void> {
+  for (const octets of [100, LARGE, 100, LARGE]) {
+    const id = randomBytes(4).toString('hex');
+    try {
+      say(`accepted ${id} ${await accept(id, octets)}`);
+    } catch (error) {
+      say(`refused ${id} ${String(error)}`);
+      kill(pid, 'SIGKILL');
+    }
+  }
   await store.close();
 }
 
@@ -108,7 +128,11 @@ switch (mode) {
   case 'round':
     await round();
     break;
+  case 'serial':
+    await serial();
+    break;
   case 'load':
+  case 'backlog':
     await load();
     break;
   default:

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { env, execPath } from 'node:process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -25,8 +26,13 @@ interface Ran {
 }
 
 /** Runs the child to whatever end it comes to. `when=N` of strace counts per thread, so there is one file thread. */
-function runChild(site: Site, prefix: readonly string[], killAt?: { readonly line: number; readonly afterMs: number }): Promise<Ran> {
-  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, 'load'];
+function runChild(
+  site: Site,
+  prefix: readonly string[],
+  killAt?: { readonly line: number; readonly afterMs: number },
+  mode = 'load',
+): Promise<Ran> {
+  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, mode];
   const child = spawn(command, rest, { env: { ...env, UV_THREADPOOL_SIZE: '1' }, stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
   const log: Buffer[] = [];
@@ -90,14 +96,34 @@ async function assertKept(site: Site, lines: readonly string[], open = Promise.r
   for (const id of delivered) assert.ok(audit.includes(`"event":"delivered","queue_id":"${id}"`), `the audit log tells of ${id}`);
 }
 
-/** `size` runs at a time. */
+/** Two at a time; both lanes have ended before a failure is told, or what they open would outlive the test. */
 async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items];
   const lane = async (): Promise<void> => {
     for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
   };
-  await Promise.all([lane(), lane()]);
+  for (const ended of await Promise.allSettled([lane(), lane()])) if (ended.status === 'rejected') throw ended.reason;
 }
+
+test('body, folder and database are synced, in that order, before a message is acknowledged (P1)', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const trace = join(dirname(site.paths.folder), 'trace');
+  await runChild(site, ['strace', '-f', '-y', '-o', trace, '-e', 'trace=fsync,fdatasync,write'], undefined, 'serial');
+  const steps = readFileSync(trace, 'utf8')
+    .split('\n')
+    .flatMap((line) => {
+      if (/ write\(1<.*"accepted /.test(line)) return ['said'];
+      const synced = / f(?:data)?sync\(\d+<([^>]*)>/.exec(line)?.[1] ?? '';
+      if (/\/bodies\/[0-9a-f]{32}$/.test(synced)) return ['body'];
+      if (synced.endsWith('/bodies')) return ['folder'];
+      return synced.endsWith('/queue.sqlite-wal') ? ['database'] : [];
+    });
+  // The audit writer's own commits may come in between; more syncs than one promise nothing more.
+  const acknowledged = steps.join(' ').split(' said');
+  assert.equal(acknowledged.length, 5);
+  for (const [index, before] of acknowledged.slice(0, 4).entries())
+    assert.match(before, index % 2 === 0 ? /database$/ : /body( database)* folder( database)+$/, `message ${index}: ${steps.join(' ')}`);
+});
 
 const upTo = (last: number): number[] => Array.from({ length: last }, (_, index) => index + 1);
 
@@ -145,6 +171,22 @@ test('an fsync of the database that fails: refused, and nothing is acknowledged 
   });
 });
 
+test('refused by a failed sync, and there all the same after a crash: then it is there whole', { skip: noStrace }, async (t) => {
+  let revived = 0;
+  await inLanes([3, 4, 5, 6], async (moment) => {
+    const site = await makeSite(t);
+    const wal = ['-P', `${site.paths.database}-wal`];
+    const { lines } = await runChild(site, inject(`fsync:error=EIO:when=${moment}`, ...wal), undefined, 'serial');
+    const refused = lines.find((line) => line.startsWith('refused'));
+    const store = await site.open();
+    const waiting = await store.list({}, 10);
+    if (waiting.some((entry) => entry.size > 100_000 && entry.queueId === refused?.split(' ')[1])) revived++;
+    await store.close();
+    await assertKept(site, lines);
+  });
+  assert.ok(revived > 0, 'a large message was revived by the write-ahead log');
+});
+
 test('an fsync of a body that fails: that message is refused, and no mail is taken after it', { skip: noStrace }, async (t) => {
   const site = await makeSite(t);
   await (await site.open()).close();
@@ -178,6 +220,20 @@ test('an audit file that cannot be written holds up nothing: its lines wait in t
     [],
   );
   assert.match(log, /audit lines wait/);
+  await assertKept(site, lines);
+});
+
+test('more audit lines than may wait for their file: no mail is taken', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const { lines } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1+', '-P', site.paths.audit), undefined, 'backlog');
+  assert.ok(
+    lines.some((line) => line.startsWith('accepted')),
+    lines.join(),
+  );
+  assert.ok(
+    lines.some((line) => /^refused .* audit-failed$/.test(line)),
+    lines.join(),
+  );
   await assertKept(site, lines);
 });
 

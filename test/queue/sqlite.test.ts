@@ -29,6 +29,7 @@ storeSuite('sqlite', async (t) => {
   const store = await site.open();
   return {
     store,
+    assertNothingLeft: () => assert.deepEqual(readdirSync(site.paths.bodies), []),
     // Closing changes no row: a lease stays a lease.
     reopen: async () => {
       await store.close();
@@ -212,6 +213,25 @@ test('the whole queue works under the permission model, which denies fs.fsync', 
   assert.equal(child.status, 0, child.stderr);
   assert.equal(child.stdout, 'delivered small\ndelivered large\n');
   assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
+});
+
+test('the compiled queue finds its compiled worker', async (t) => {
+  const site = await makeSite(t);
+  const dist = join(dirname(site.paths.folder), 'dist');
+  const project = fileURLToPath(new URL('../../', import.meta.url));
+  const tsc = join(project, 'node_modules', '.bin', 'tsc');
+  const built = spawnSync(execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', dist], { cwd: project, encoding: 'utf8' });
+  assert.equal(built.status, 0, built.stdout);
+  writeFileSync(join(dist, 'package.json'), '{ "type": "module" }');
+  const script = `
+    const { openSqliteQueue } = await import(${JSON.stringify(join(dist, 'queue/sqlite.js'))});
+    const store = await openSqliteQueue({ ...${JSON.stringify(site.paths)}, now: Date.now, log: {} });
+    await store.record([{ event: 'started' }]);
+    await store.close();`;
+  writeFileSync(join(dist, 'main.js'), script);
+  const ran = spawnSync(execPath, [join(dist, 'main.js')], { encoding: 'utf8' });
+  assert.deepEqual([ran.status, ran.stderr], [0, '']);
+  assert.equal(lines(site).length, 1);
 });
 
 // The audit file as the store keeps it; the chain itself is in test/audit.test.ts.

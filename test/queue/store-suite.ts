@@ -8,6 +8,8 @@ export interface StoreUnderTest {
   readonly store: QueueStore;
   /** Ends the process that owns the store as a crash would, and opens it anew. */
   reopen(): Promise<QueueStore>;
+  /** Nothing of any body is stored. */
+  assertNothingLeft(): void;
 }
 
 const HOUR = 3_600_000;
@@ -111,6 +113,16 @@ function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
     const store = await under.reopen();
     assert.equal((await store.stats()).bodyBytes, 400_000);
     assert.ok((await readAll(store, await claimOne(store))).equals(ciphertext));
+  });
+
+  test('a client that leaves while its body is written leaves nothing behind', async (t) => {
+    const under = await makeStore(t);
+    const writer = under.store.newBody();
+    await writer.write(Buffer.alloc(100_000));
+    const late = writer.write(Buffer.alloc(100_000));
+    await Promise.all([writer.discard(), late]);
+    await under.store.close();
+    under.assertNothingLeft();
   });
 
   test('takes a discard after the enqueue for nothing', async (t) => {
