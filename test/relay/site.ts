@@ -83,7 +83,7 @@ export async function makeSite(
   };
 }
 
-async function serve(t: TestContext, file: string, prefix: readonly string[]): Promise<RunningRelay> {
+export async function serve(t: TestContext, file: string, prefix: readonly string[] = []): Promise<RunningRelay> {
   const command = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   let log = '';
