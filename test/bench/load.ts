@@ -11,7 +11,8 @@ export interface Load {
   /** Octets of each message, header included; at least 400. */
   readonly octets: number;
   readonly from: string;
-  readonly to: string;
+  /** One recipient, or several of each message. */
+  readonly to: string | readonly string[];
 }
 
 export interface LoadResult {
@@ -75,6 +76,7 @@ async function sendOne(load: Load, number: number): Promise<number> {
   const start = performance.now();
   const socket = connect({ port: load.port, host: LOOPBACK, noDelay: true });
   const reply = makeReplies(socket);
+  const recipients = [load.to].flat();
   const say = (line: string, wanted: string): Promise<void> => {
     const answered = reply(wanted);
     socket.write(`${line}\r\n`);
@@ -84,10 +86,15 @@ async function sendOne(load: Load, number: number): Promise<number> {
     await reply('220');
     await say('EHLO load.example', '250');
     await say(`MAIL FROM:<${load.from}>`, '250');
-    await say(`RCPT TO:<${load.to}>`, '250');
+    for (const recipient of recipients) await say(`RCPT TO:<${recipient}>`, '250');
     await say('DATA', '354');
     const taken = reply('250');
-    socket.write(Buffer.concat([mailOf(load.octets, { ...load, id: `${process.pid}.${number}` }), Buffer.from('.\r\n')]));
+    socket.write(
+      Buffer.concat([
+        mailOf(load.octets, { from: load.from, to: recipients[0] ?? '', id: `${process.pid}.${number}` }),
+        Buffer.from('.\r\n'),
+      ]),
+    );
     await taken;
     await say('QUIT', '221');
   } finally {

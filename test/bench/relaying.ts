@@ -38,8 +38,8 @@ async function relayAll(port: number, sink: Sink): Promise<Rates> {
   return { delivered: (MESSAGES * 1000) / (performance.now() - start), accepted: perSecond };
 }
 
-/** Prints both rates of both and the ratio of what was delivered. Without `startRelay` only Postfix is measured. */
-export async function benchRelaying(startRelay: StartRelay | undefined, print: (line: string) => void): Promise<void> {
+/** Prints both rates of both and the ratio of what was delivered. */
+export async function benchRelaying(startRelay: StartRelay, print: (line: string) => void): Promise<void> {
   const missing = missingPostfix();
   if (missing !== undefined) return print(`relaying: skipped, ${missing}`);
   const stops: (() => Promise<unknown>)[] = [];
@@ -58,13 +58,6 @@ export async function benchRelaying(startRelay: StartRelay | undefined, print: (
       return () => relayAll(relay.port, sink);
     };
     const theirs = await start(startPostfix, 'bench-postfix-');
-    if (startRelay === undefined) {
-      await theirs();
-      const { accepted, delivered } = await theirs();
-      return print(
-        `relaying: Postfix in clear took ${accepted.toFixed(0)}/s and delivered ${delivered.toFixed(0)}/s; nothing to compare with`,
-      );
-    }
     await compare(await start(startRelay, 'bench-relay-'), theirs, print);
   } finally {
     for (const stop of stops.toReversed()) await stop();

@@ -1,17 +1,20 @@
 /**
  * `npm run bench`: ratios and figures of one run on this machine. Arguments narrow it: `npm run bench -- sealing`.
- * What is to be measured of the relay is handed in here; until it is, the other side is measured alone and the line says so.
  */
 import { cpus } from 'node:os';
 import process from 'node:process';
+import { benchMemory, benchStored } from './footprint.ts';
+import { sealFile, startOurRelay } from './ours.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
-  sealing: () => benchSealing(undefined, print),
-  relaying: () => benchRelaying(undefined, print),
+  sealing: () => benchSealing(sealFile, print),
+  memory: () => benchMemory(print),
+  stored: () => benchStored(print),
+  relaying: () => benchRelaying(startOurRelay, print),
 };
 
 const wanted = process.argv.slice(2);

@@ -18,8 +18,8 @@ const PAIRS = 7;
  */
 export type SealFile = (input: string, certificate: string, output: string) => Promise<void>;
 
-/** Prints MiB/s of both, their ratio, and what of openssl's time is its start. Without `seal` only openssl is measured. */
-export async function benchSealing(seal: SealFile | undefined, print: (line: string) => void): Promise<void> {
+/** Prints MiB/s of both, their ratio, and what of openssl's time is its start. */
+export async function benchSealing(seal: SealFile, print: (line: string) => void): Promise<void> {
   const missing = openssl.missing();
   if (missing !== undefined) return print(`sealing: skipped, ${missing}`);
   const dir = await mkdtemp(join(tmpdir(), 'bench-sealing-'));
@@ -36,10 +36,6 @@ export async function benchSealing(seal: SealFile | undefined, print: (line: str
     for (const size of SIZES_MIB) {
       const entity = entityOf(size * MIB);
       await writeFile(input, entity);
-      if (seal === undefined) {
-        print(`sealing ${size} MiB: openssl ${(await rateOf(size, theirs)).toFixed(0)} MiB/s; nothing to compare with`);
-        continue;
-      }
       // A fast seal that nobody can open would win every bench.
       await seal(input, certificate, output);
       const reader: MailProgram = await openssl.start({ ca: certificate, passphrase: '', people });

@@ -6,7 +6,6 @@ import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
-import type { TestContext } from 'node:test';
 import { makeReaders, type ReaderName, type Readers } from '../interop/fixtures.ts';
 import { run } from '../interop/programs.ts';
 
@@ -34,6 +33,11 @@ export interface RunningRelay {
   kill(): Promise<void>;
 }
 
+/** Whoever ends what was started: a test, or a bench. */
+export interface Owner {
+  after(end: () => unknown): void;
+}
+
 export interface SiteOptions {
   readonly upstreamPort: number;
   /** People whose certificate is in place; all but `dora` where it is not said. */
@@ -44,7 +48,7 @@ export interface SiteOptions {
 }
 
 export async function makeSite(
-  t: TestContext,
+  t: Owner,
   { upstreamPort, people = ['anna', 'otto', 'ben', 'carla'], config = {}, rules }: SiteOptions,
 ): Promise<Site> {
   const dir = await mkdtemp(join(tmpdir(), 'sealpost-site-'));
@@ -83,7 +87,7 @@ export async function makeSite(
   };
 }
 
-export async function serve(t: TestContext, file: string, prefix: readonly string[] = []): Promise<RunningRelay> {
+export async function serve(t: Owner, file: string, prefix: readonly string[] = []): Promise<RunningRelay> {
   const command = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   let log = '';

@@ -1,0 +1,103 @@
+/** What large messages cost: memory of the relay over idle, and octets stored for many recipients. */
+import { copyFile, readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { startSink } from '../interop/postfix.ts';
+import { freePort, until } from '../interop/ports.ts';
+import { succeed } from '../interop/programs.ts';
+import { sendLoad } from './load.ts';
+import { measureMemory } from './memory.ts';
+import { startOurs } from './ours.ts';
+
+const MIB = 1024 * 1024;
+const LOADS = [
+  { clients: 1, octets: 25 * MIB, most: 40 },
+  { clients: 1, octets: 200 * MIB, most: 40 },
+  { clients: 8, octets: 25 * MIB, most: 100 },
+] as const;
+const DELIVERY_TIMEOUT_MS = 120_000;
+const ENVELOPE = { from: 'forms@clinic.example', to: 'anna@clinic.example' };
+
+export async function benchMemory(print: (line: string) => void): Promise<void> {
+  for (const { clients, octets, most } of LOADS) {
+    const sink = await startSink();
+    const { relay, stop } = await startOurs({
+      upstreamPort: sink.port,
+      config: { limits: { message_bytes: '300MiB' }, log: { level: 'warn' } },
+    });
+    try {
+      const send = async (count: number, size: number): Promise<void> => {
+        const before = sink.received();
+        await sendLoad({ port: relay.port, clients: count, messages: count, octets: size, ...ENVELOPE });
+        await until('everything is delivered', () => sink.received() - before >= count, DELIVERY_TIMEOUT_MS);
+      };
+      const figure = await measureMemory(
+        relay.child.pid ?? 0,
+        () => send(1, 4096),
+        () => send(clients, octets),
+      );
+      print(
+        `memory: ${clients} × ${octets / MIB} MiB at once: ${figure.overIdle.toFixed(0)} MiB over ${figure.idle.toFixed(0)} MiB idle (wanted: at most ${most})`,
+      );
+    } finally {
+      await stop();
+      await sink.stop();
+    }
+  }
+}
+
+const READERS = 100;
+const recipients = Array.from({ length: READERS }, (_, index) => `reader${index}@clinic.example`);
+
+/** One message of 1 MiB to a hundred readers: what the data folder grows by. */
+export async function benchStored(print: (line: string) => void): Promise<void> {
+  // Nobody listens there: the message stays in the queue.
+  const upstreamPort = await freePort();
+  const { site, relay, stop } = await startOurs({ upstreamPort, config: { limits: { recipients: READERS }, log: { level: 'error' } } });
+  try {
+    await makeReadersOfOneKey(site.dir);
+    const send = (): Promise<unknown> =>
+      sendLoad({ port: relay.port, clients: 1, messages: 1, octets: MIB, from: ENVELOPE.from, to: recipients });
+    await until('the certificate is known', () =>
+      send().then(
+        () => true,
+        () => false,
+      ),
+    );
+    const first = await storedOctets(site.data);
+    await send();
+    const grown = (await storedOctets(site.data)) - first;
+    print(`stored: 1 MiB to ${READERS} readers: ${(grown / 1e6).toFixed(2)} MB (wanted: under ${(1.5 + 0.003 * READERS).toFixed(1)})`);
+  } finally {
+    await stop();
+  }
+}
+
+/** A certificate that names them all, and is an anchor itself: a hundred keys would only make the bench slower to set up. */
+async function makeReadersOfOneKey(dir: string): Promise<void> {
+  const names = recipients.map((address) => `email:${address}`).join(',');
+  const [file, anchor] = [join(dir, 'certs/recipients/readers.pem'), join(dir, 'certs/anchors/readers.pem')];
+  const request = [
+    'req',
+    '-x509',
+    '-newkey',
+    'rsa:2048',
+    '-nodes',
+    '-days',
+    '9',
+    '-subj',
+    '/CN=readers',
+    '-keyout',
+    join(dir, 'readers.key'),
+    '-out',
+    anchor,
+  ];
+  await succeed('openssl', [...request, '-addext', `subjectAltName=${names}`, '-addext', 'keyUsage=keyEncipherment']);
+  await copyFile(anchor, file);
+}
+
+/** Rows and bodies; what the write-ahead log holds twice counts twice. */
+async function storedOctets(folder: string): Promise<number> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const sizes = await Promise.all(entries.filter((entry) => entry.isFile()).map((entry) => stat(join(entry.parentPath, entry.name))));
+  return sizes.reduce((sum, { size }) => sum + size, 0);
+}
