@@ -1,6 +1,6 @@
 /**
  * The address fields of a header (RFC 5322 §3.4): read leniently, written strictly. Only a field that cannot stand outside as it is
- * (8-bit octets, over-long lines) comes here; one pass over the text, whatever it holds (THREATS A32).
+ * (8-bit octets, over-long lines) comes here; one pass over the text, whatever it holds.
  */
 import { encodeWords } from './words.ts';
 import { type Mailbox, parseMailbox } from './envelope.ts';

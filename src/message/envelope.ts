@@ -1,6 +1,6 @@
 /**
  * Addresses and the envelope (RFC 5321 §4.1.2, RFC 6531 for UTF-8). The parser is strict and answers a value or a fault, never
- * a guess: the mailbox that is read here is the one that is looked up, matched, logged and written into RCPT (THREATS A8).
+ * a guess: the mailbox that is read here is the one that is looked up, matched, logged and written into RCPT.
  */
 import { domainToASCII } from 'node:url';
 
