@@ -27,7 +27,11 @@ stream.on('test:pass', (event) => {
   if (event.skip === undefined) passed++;
   else skipped.push(`${event.name}: ${String(event.skip)}`);
 });
-stream.on('test:fail', (event) => failures.push(event.name));
+stream.on('test:fail', (event) => {
+  // A suite that failed only because a test in it did is counted there.
+  const { error } = event.details;
+  if (!('failureType' in error) || error.failureType !== 'subtestsFailed') failures.push(event.name);
+});
 stream.on('test:summary', (event) => {
   if (event.file !== undefined) return;
   ok = event.success;

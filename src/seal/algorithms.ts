@@ -54,9 +54,10 @@ export interface Form {
  * The form for one reader's certificates. In `compatible` the cipher is AES-256-CBC; SMIMECapabilities (RFC 4262) raise it to GCM
  * where every certificate lists that, and lower it to AES-128-CBC where one lists AES-128 but not AES-256.
  */
-export function chooseForm(certificates: readonly Certificate[], profile: Profile): Form {
+export function chooseForm(certificates: readonly Pick<Certificate, 'capabilities'>[], profile: Profile): Form {
   if (profile === 'strict') return { cipher: 'aes-256-gcm', keyTransport: 'rsaes-oaep' };
-  const lists = (certificate: Certificate, cipher: Cipher): boolean => certificate.capabilities.includes(ciphers[cipher].id);
+  const lists = (certificate: Pick<Certificate, 'capabilities'>, cipher: Cipher): boolean =>
+    certificate.capabilities.includes(ciphers[cipher].id);
   const keyTransport = 'rsaes-pkcs1';
   if (certificates.every((certificate) => lists(certificate, 'aes-256-gcm'))) return { cipher: 'aes-256-gcm', keyTransport };
   const only128 = certificates.some((certificate) => lists(certificate, 'aes-128-cbc') && !lists(certificate, 'aes-256-cbc'));

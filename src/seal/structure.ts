@@ -4,6 +4,7 @@
  */
 import * as asn1js from 'asn1js';
 import { SealpostError } from '../errors.ts';
+import { SEQUENCE, SET } from './der.ts';
 
 export interface SealedStructure {
   readonly authenticated: boolean;
@@ -43,7 +44,15 @@ const notSealed = (detail: string, cause?: unknown): SealpostError => new Sealpo
 
 /** Takes a message (RFC 8551) or its DER. Throws `message-not-sealed` with the place where it is not one. */
 export function parseSealed(message: Buffer): SealedStructure {
-  const der = message[0] === 0x30 ? message : derOf(message);
+  try {
+    return parse(message[0] === SEQUENCE ? message : derOf(message));
+  } catch (cause) {
+    // asn1js meets some malformed octets with errors of its own making.
+    throw cause instanceof SealpostError ? cause : notSealed('malformed ASN.1', cause);
+  }
+}
+
+function parse(der: Buffer): SealedStructure {
   const parsed = asn1js.fromBER(der, LIMITS);
   if (parsed.offset === -1) throw notSealed(`not ASN.1: ${parsed.result.error}`);
   const [type, wrapped] = children(parsed.result, 'ContentInfo');
@@ -84,7 +93,7 @@ function readEnvelope(envelope: Block | undefined, authenticated: boolean): Seal
     tag: authenticated && mac !== undefined ? octetsOf(mac) : Buffer.alloc(0),
     // RFC 5083 §2.2: authenticated as a SET OF, though sent as [1].
     authenticatedAttributes:
-      attributes === undefined ? Buffer.alloc(0) : Buffer.concat([Buffer.from([0x31]), derBytes(attributes).subarray(1)]),
+      attributes === undefined ? Buffer.alloc(0) : Buffer.concat([Buffer.from([SET]), derBytes(attributes).subarray(1)]),
   };
 }
 

@@ -1,7 +1,11 @@
 import { dialogue } from '../ingress/dialogue.ts';
 
 /** One message by a raw dialogue; answers its queue id, or throws the refusal. */
-export async function send(port: number, recipients: readonly string[], message = 'Subject: x\r\n\r\nbody\r\n'): Promise<string> {
+export async function send(
+  port: number,
+  recipients: readonly string[],
+  message: string | Buffer = 'Subject: x\r\n\r\nbody\r\n',
+): Promise<string> {
   const client = await dialogue(port);
   try {
     await client.expect(/^220/);
@@ -9,10 +13,19 @@ export async function send(port: number, recipients: readonly string[], message 
     await client.ask('MAIL FROM:<forms@clinic.example>', /^250/);
     for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}>`, /^250/);
     await client.ask('DATA', /^354/);
-    client.send(message.replace(/^\./gm, '..'));
+    client.send(stuffed(message));
     const [reply = ''] = await client.ask('.', /^250/);
     return reply.split(' ').at(-1) ?? '';
   } finally {
     client.close();
   }
 }
+
+/** RFC 5321 §4.5.2; behind a bare LF too, as a script does that writes no CR. */
+const stuffed = (message: string | Buffer): Buffer =>
+  Buffer.from(
+    Buffer.from(message)
+      .toString('latin1')
+      .replace(/(^|\n)\./g, '$1..'),
+    'latin1',
+  );

@@ -1,5 +1,5 @@
-import type { TestContext } from 'node:test';
 import { converse, type Replies, scriptedUpstream, type Transcript } from '../delivery/peer.ts';
+import type { Owner } from './site.ts';
 
 export interface Delivery {
   readonly recipient: string;
@@ -14,14 +14,14 @@ export interface KeepingUpstream {
 }
 
 /** An upstream that keeps what it is given; `replies` may be replaced, also while it runs. */
-export async function keepingUpstream(t: TestContext, replies: Replies = {}): Promise<KeepingUpstream> {
+export async function keepingUpstream(owner: Owner, replies: Replies = {}): Promise<KeepingUpstream> {
   const transcripts: Transcript[] = [];
   const upstream = await scriptedUpstream((peer) => {
     const transcript: Transcript = { commands: [], messages: [] };
     transcripts.push(transcript);
     return converse(peer, replies, transcript);
   });
-  t.after(() => upstream[Symbol.asyncDispose]());
+  owner.after(() => upstream[Symbol.asyncDispose]());
   return {
     port: upstream.port,
     deliveries: () => transcripts.flatMap(deliveriesOf),
