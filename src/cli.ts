@@ -7,6 +7,7 @@ import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
 import { asSealpostError } from './errors.ts';
 import type { BuildCommand, Terminal } from './commands/terminal.ts';
+import { readVersion } from './commands/version.ts';
 
 interface Entry {
   readonly summary: string;
@@ -33,16 +34,17 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
   const program = new Command('sealpost')
     .description('S/MIME-encrypting SMTP relay')
     .option('-c, --config <file>', 'configuration file (else SEALPOST_CONFIG, ./sealpost.yaml, /etc/sealpost/sealpost.yaml)')
+    .version(readVersion(), '-V, --version')
     .exitOverride()
     .configureOutput({ writeOut: (text) => terminal.stdout.write(text), writeErr: (text) => terminal.stderr.write(text) })
     .showHelpAfterError('(sealpost help COMMAND shows what it takes)');
-  // Behind the options of the program itself, whose values may read like the name of a command.
-  const wanted = program.parseOptions([...argv]).operands.find((word) => Object.hasOwn(commands, word));
-  for (const [name, entry] of Object.entries(commands)) {
-    const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
-    program.addCommand(inherit(command.name(name).summary(entry.summary), program));
-  }
   try {
+    // Behind the options of the program itself, whose values may read like the name of a command.
+    const wanted = program.parseOptions([...argv]).operands.find((word) => Object.hasOwn(commands, word));
+    for (const [name, entry] of Object.entries(commands)) {
+      const command = name === wanted ? (await entry.load()).build(terminal) : new Command(name);
+      program.addCommand(inherit(command.name(name).summary(entry.summary), program));
+    }
     await program.parseAsync(argv, { from: 'user' });
     return 0;
   } catch (error) {
@@ -65,6 +67,12 @@ function report(thrown: unknown, terminal: Terminal): number {
   if (terminal.env['SEALPOST_DEBUG'] !== undefined) terminal.stderr.write(`${inspect(error)}\n`);
   return error.code === 'usage' ? EXIT_USAGE : EXIT_FAILED;
 }
+
+/** A reader that had enough, such as head: no fault of ours and nothing to say about it. */
+process.stdout.on('error', (error) => {
+  if ('code' in error && error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
 
 process.exitCode = await main(process.argv.slice(2), {
   stdin: process.stdin,

@@ -11,7 +11,7 @@ import type { Certificate } from './certificate.ts';
 import { tags } from './der.ts';
 import { explicit, implicit, integer, nullValue, octetString, oid, sequence, set, tlv } from './encode.ts';
 import { certificatePem } from './issue.ts';
-import { pkcs12Mac } from './pkcs12mac.ts';
+import { misreadByGpgsm, pkcs12Mac } from './pkcs12kdf.ts';
 
 export interface Pkcs12Options {
   readonly key: KeyObject;
@@ -33,6 +33,7 @@ const shroudedKeyBag = '1.2.840.113549.1.12.10.1.2';
 const certBag = '1.2.840.113549.1.12.10.1.3';
 const friendlyNameAttribute = '1.2.840.113549.1.9.20';
 const localKeyIdAttribute = '1.2.840.113549.1.9.21';
+const pbeWithSha1And3Des = '1.2.840.113549.1.12.1.3';
 const x509Certificate = '1.2.840.113549.1.9.22.1';
 /** RFC 5652 §4, §8; RFC 8018 appendix C; RFC 3565; RFC 5754. */
 const data = '1.2.840.113549.1.7.1';
@@ -54,7 +55,15 @@ export function writePkcs12(options: Pkcs12Options): Buffer {
   }
 }
 
-function writeClassic({ key, certificate, authority, passphrase, friendlyName }: Pkcs12Options): Buffer {
+/** Written again with other salts until gpgsm can read it too; one try is nearly always enough. */
+function writeClassic(options: Pkcs12Options): Buffer {
+  for (;;) {
+    const pfx = writeWithForge(options);
+    if (!tripleDesSalts(pfx).some((salt) => misreadByGpgsm(options.passphrase, salt, ITERATIONS))) return pfx;
+  }
+}
+
+function writeWithForge({ key, certificate, authority, passphrase, friendlyName }: Pkcs12Options): Buffer {
   const pfx = forge.pkcs12.toPkcs12Asn1(
     forge.pki.privateKeyFromPem(key.export({ type: 'pkcs8', format: 'pem' }).toString()),
     [certificate, authority].map((one) => forge.pki.certificateFromPem(certificatePem(one))),
@@ -62,6 +71,22 @@ function writeClassic({ key, certificate, authority, passphrase, friendlyName }:
     { algorithm: '3des', count: ITERATIONS, friendlyName },
   );
   return Buffer.from(forge.asn1.toDer(pfx).getBytes(), 'latin1');
+}
+
+/** SEQUENCE and OCTET STRING headers in front of an eight-octet salt (RFC 7292 appendix C). */
+const SALT_OFFSET = 4;
+const FORGE_SALT_OCTETS = 8;
+
+/** The salts behind each pbeWithSHAAnd3-KeyTripleDES-CBC in what forge wrote. */
+function tripleDesSalts(pfx: Buffer): Buffer[] {
+  const algorithm = oid(pbeWithSha1And3Des);
+  const salts: Buffer[] = [];
+  for (let at = pfx.indexOf(algorithm); at >= 0; at = pfx.indexOf(algorithm, at + 1)) {
+    const start = at + algorithm.length + SALT_OFFSET;
+    salts.push(pfx.subarray(start, start + FORGE_SALT_OCTETS));
+  }
+  if (salts.length === 0) throw new Error('node-forge wrote another cipher than it was asked for');
+  return salts;
 }
 
 function writeModern({ key, certificate, authority, passphrase, friendlyName }: Pkcs12Options): Buffer {
