@@ -249,6 +249,6 @@ function sealed(id: string, { recipient, rule, candidates, form }: Reader): Audi
     certificate_sha256: list(({ certificate }) => certificate.fingerprint),
     certificate_issuer: list(({ certificate }) => certificate.issuer),
     certificate_serial: list(({ certificate }) => certificate.serial),
-    certificate_source: list(({ source, place }) => `${source}:${place}`),
+    certificate_source: list(({ place }) => place),
   };
 }

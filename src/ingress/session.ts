@@ -232,7 +232,7 @@ export class Session extends SMTPConnection {
     this._dataStream = false;
     if (verdict.kind === 'queued') {
       const about = { queue_id: verdict.id, octets: incoming.octets(), recipients: transaction.recipients.size };
-      this.#shared.log.info({ ...this.#attributes('DATA'), ...about, ms: this.#shared.now() - started }, 'message queued');
+      this.#shared.log.debug({ ...this.#attributes('DATA'), ...about, ms: this.#shared.now() - started }, 'message queued');
       this.send(250, `2.0.0 queued as ${verdict.id}`, false);
     } else {
       this.#refuse(verdict.error, 'DATA');
