@@ -1,7 +1,7 @@
 /** What large messages cost: memory of the relay over idle, and octets stored for many recipients. */
 import { copyFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { startSink } from '../interop/postfix.ts';
+import { startSink } from '../interop/sink.ts';
 import { freePort, until } from '../interop/ports.ts';
 import { succeed } from '../interop/programs.ts';
 import { sendLoad } from './load.ts';

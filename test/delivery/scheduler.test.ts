@@ -5,7 +5,7 @@ import { makeRoute } from '../../src/delivery/route.ts';
 import { makeScheduler } from '../../src/delivery/scheduler.ts';
 import { MemoryQueue } from './memory-queue.ts';
 import { converse, scriptedUpstream, type Replies, type Transcript } from './peer.ts';
-import { freePort } from './sink.ts';
+import { freePort } from '../interop/ports.ts';
 import { log, running, soon, upstreamAt } from './surroundings.ts';
 
 function newTranscript(): Transcript {

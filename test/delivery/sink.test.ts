@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryQueue } from './memory-queue.ts';
-import { startSink, withoutSink } from './sink.ts';
+import { startSink, withoutSink } from '../interop/sink.ts';
 import { running, timeouts, upstreamAt } from './surroundings.ts';
 
 /** After two attempts, or an end: the events that the audit log has. */

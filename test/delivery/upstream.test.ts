@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { makeRoute } from '../../src/delivery/route.ts';
 import type { Outgoing } from '../../src/delivery/transaction.ts';
 import { converse, scriptedUpstream, type Transcript } from './peer.ts';
-import { freePort } from './sink.ts';
+import { freePort } from '../interop/ports.ts';
 import { log, timeouts, upstreamAt } from './surroundings.ts';
 
 const content = Buffer.from('Subject: s\r\n\r\nAAAA\r\n');

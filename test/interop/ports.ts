@@ -41,3 +41,15 @@ export function greets(port: number): Promise<boolean> {
     socket.on('close', () => end(false));
   });
 }
+
+/** True where anything takes connections on the port. */
+export function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, LOOPBACK);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { mailOf, sendLoad } from '../bench/load.ts';
 import { freePort, until } from './ports.ts';
-import { missingPostfix, startPostfix, startSink } from './postfix.ts';
+import { missingPostfix, startPostfix } from './postfix.ts';
+import { startSink } from './sink.ts';
 import { missingPrograms } from './programs.ts';
 
 const LOAD = { clients: 5, messages: 20, octets: 4096, from: 'forms@clinic.example', to: 'anna@clinic.example' };

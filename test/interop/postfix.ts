@@ -2,7 +2,7 @@
  * A private Postfix on loopback, and Postfix's smtp-sink. Queue, log, configuration and process ids are in a folder of the caller; the
  * machine's own Postfix, running or not, is not touched.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ export interface PostfixOptions {
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-export interface Postfix {
+export interface Postfix extends AsyncDisposable {
   readonly port: number;
   /** What it logged so far. */
   log(): Promise<string>;
@@ -102,39 +102,5 @@ export async function startPostfix({ relayTo, dir, settings = {} }: PostfixOptio
     await stop();
     throw new Error(`postfix did not start: ${text}`, { cause: error });
   }
-  return { port, log: read, stop };
-}
-
-export interface Sink {
-  readonly port: number;
-  /** Messages it took so far. */
-  received(): number;
-  stop(): Promise<void>;
-}
-
-/** smtp-sink, which answers as fast as anything and forgets what it took. `options` are its own, such as `-r DATA`. */
-export async function startSink(options: readonly string[] = []): Promise<Sink> {
-  const port = await freePort();
-  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
-  const child: ChildProcess = spawn(findProgram('smtp-sink') ?? 'smtp-sink', [...user, '-c', ...options, `${LOOPBACK}:${port}`, '1000'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const exited = once(child, 'exit');
-  // The counters come as "sess=1 quit=1 mesg=1\r" at every change; only the last of a read counts.
-  let tail = '';
-  let received = 0;
-  child.stdout?.on('data', (chunk: Buffer) => {
-    tail = (tail + chunk.toString('latin1')).slice(-200);
-    const counts = [...tail.matchAll(/mesg=(\d+)(?=\D)/g)];
-    received = Number(counts.at(-1)?.[1] ?? received);
-  });
-  await until('smtp-sink greets', () => greets(port));
-  return {
-    port,
-    received: () => received,
-    async stop() {
-      child.kill();
-      await exited;
-    },
-  };
+  return { port, log: read, stop, [Symbol.asyncDispose]: stop };
 }
