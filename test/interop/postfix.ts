@@ -1,6 +1,6 @@
 /**
- * A private Postfix on loopback, and Postfix's smtp-sink. Queue, log, configuration and process ids are in a folder of the caller; the
- * machine's own Postfix, running or not, is not touched.
+ * A private Postfix on loopback. Queue, log, configuration and process ids are in a folder of the caller; the machine's own
+ * Postfix, running or not, is not touched.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -83,8 +83,8 @@ async function markers(site: Site, deliveries: readonly Delivery[]): Promise<Set
   return new Set(deliveries.map(({ octets }) => /marker-\d+/.exec(openMessage(octets, [{ key }]).entity.toString())?.[0] ?? 'no marker'));
 }
 
-/** Random kills; 200 for the full measure, which takes some minutes: SEALPOST_KILLS=200 npm test -- durability. */
-const KILLS = Number(process.env['SEALPOST_KILLS'] ?? 25);
+/** Random kills; 200 for the full measure, which takes some minutes: KILL_CYCLES=200 npm test -- durability. */
+const KILLS = Number(process.env['KILL_CYCLES'] ?? 40);
 
 test(
   `P1 P4 every 250 is delivered, whole, over ${KILLS} kills at random moments under load`,
