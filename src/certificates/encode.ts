@@ -1,26 +1,35 @@
-/** Writing DER (X.690 §10) for the certificates that the in-house CA issues. Parts are whole TLVs. */
+/**
+ * Writing DER (X.690 §8, §10): certificates and PKCS#12 that the in-house CA issues, and the structures around a ciphertext, whose
+ * headers must say the length of something that streamed past and is never in memory. Parts are whole TLVs.
+ */
 import { tags } from './der.ts';
 
 const CONSTRUCTED = 0x20;
 const CONTEXT_CLASS = 0x80;
+export const SEQUENCE = tags.sequence | CONSTRUCTED;
+export const SET = tags.set | CONSTRUCTED;
+
+/** Tag and definite length of a value of `length` octets that the caller writes behind it. */
+export function header(octet: number, length: number): Buffer {
+  if (length < 0x80) return Buffer.from([octet, length]);
+  const octets: number[] = [];
+  // Division, not shifts: a ciphertext may be longer than 32 bits can say.
+  for (let rest = length; rest > 0; rest = Math.floor(rest / 256)) octets.unshift(rest % 256);
+  return Buffer.from([octet, 0x80 | octets.length, ...octets]);
+}
 
 export function tlv(octet: number, ...parts: readonly Buffer[]): Buffer {
-  const content = Buffer.concat(parts);
-  const length = content.length < 0x80 ? Buffer.from([content.length]) : longLength(content.length);
-  return Buffer.concat([Buffer.from([octet]), length, content]);
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([header(octet, length), ...parts]);
 }
 
-function longLength(length: number): Buffer {
-  const octets = Buffer.from(
-    length.toString(16).padStart(length > 0xff_ffff ? 8 : length > 0xffff ? 6 : length > 0xff ? 4 : 2, '0'),
-    'hex',
-  );
-  return Buffer.concat([Buffer.from([0x80 | octets.length]), octets]);
-}
-
-export const sequence = (...parts: readonly Buffer[]): Buffer => tlv(tags.sequence | CONSTRUCTED, ...parts);
-export const set = (...parts: readonly Buffer[]): Buffer => tlv(tags.set | CONSTRUCTED, ...parts);
+export const sequence = (...parts: readonly Buffer[]): Buffer => tlv(SEQUENCE, ...parts);
+export const set = (...parts: readonly Buffer[]): Buffer => tlv(SET, ...parts);
+/** SET OF: DER wants its elements in the order of their encodings (X.690 §11.6). */
+export const setOf = (elements: readonly Buffer[]): Buffer => set(...[...elements].sort((a, b) => a.compare(b)));
+/** [tag] EXPLICIT; the same octets are [tag] IMPLICIT around a SEQUENCE or SET of the parts. */
 export const explicit = (tag: number, ...parts: readonly Buffer[]): Buffer => tlv(CONTEXT_CLASS | CONSTRUCTED | tag, ...parts);
+/** [tag] IMPLICIT around a primitive type. */
 export const implicit = (tag: number, content: Buffer): Buffer => tlv(CONTEXT_CLASS | tag, content);
 export const octetString = (content: Buffer): Buffer => tlv(tags.octetString, content);
 export const utf8String = (text: string): Buffer => tlv(tags.utf8String, Buffer.from(text));

@@ -3,7 +3,7 @@
  * what should be used where every reader is known to be able (NIST SP 800-52 and -56 thinking: OAEP or ECDH, authenticated cipher).
  */
 import type { Certificate } from '../certificates/certificate.ts';
-import { oid } from './der.ts';
+import { oid } from '../certificates/encode.ts';
 
 export const cipherNames = ['aes-256-cbc', 'aes-128-cbc', 'aes-256-gcm'] as const;
 export type Cipher = (typeof cipherNames)[number];

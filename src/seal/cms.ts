@@ -3,7 +3,11 @@
  * AuthEnvelopedData). Lengths are definite though the body streamed, because the prefix is written last.
  */
 import { type Cipher, ciphers, ids } from './algorithms.ts';
-import { context, contextPrimitive, element, header, INTEGER, OCTET_STRING, octets, oid, SEQUENCE, setOf, smallInteger } from './der.ts';
+import { header, integer, octetString, oid, SEQUENCE, sequence, setOf } from '../certificates/encode.ts';
+
+/** [0] IMPLICIT around the primitive OCTET STRING that is the ciphertext; [0] EXPLICIT around the envelope. */
+const CONTENT_TAG = 0x80;
+const EXPLICIT_0 = 0xa0;
 
 /** What the structure around one ciphertext needs to know of it. */
 export interface Content {
@@ -18,16 +22,16 @@ export interface Content {
 /** Everything in front of the ciphertext, naming these readers only. */
 export function messagePrefix(content: Content, recipientInfos: readonly Buffer[]): Buffer {
   const { authenticated, id } = ciphers[content.cipher];
-  const parameters = authenticated ? gcmParameters(content.iv) : octets(content.iv);
-  const contentStart = Buffer.concat([
-    ids.data,
-    element(SEQUENCE, oid(id), parameters),
-    header(contextPrimitive(0), content.length), // [0] IMPLICIT OCTET STRING: the ciphertext itself
-  ]);
+  const parameters = authenticated ? gcmParameters(content.iv) : octetString(content.iv);
+  const contentStart = Buffer.concat([ids.data, sequence(oid(id), parameters), header(CONTENT_TAG, content.length)]);
   const encryptedContentInfo = opened(SEQUENCE, contentStart, content.length);
-  const envelopeStart = Buffer.concat([smallInteger(version(authenticated, recipientInfos)), setOf(recipientInfos), encryptedContentInfo]);
+  const envelopeStart = Buffer.concat([
+    integer(Buffer.from([version(authenticated, recipientInfos)])),
+    setOf(recipientInfos),
+    encryptedContentInfo,
+  ]);
   const behind = content.length + content.suffix.length;
-  const envelope = opened(context(0), opened(SEQUENCE, envelopeStart, behind), behind);
+  const envelope = opened(EXPLICIT_0, opened(SEQUENCE, envelopeStart, behind), behind);
   return opened(SEQUENCE, Buffer.concat([authenticated ? ids.authEnvelopedData : ids.envelopedData, envelope]), behind);
 }
 
@@ -43,8 +47,8 @@ export const GCM_TAG_OCTETS = 16;
 
 /** RFC 5084 §3.2; the length of the tag is written out, since its default is 12. */
 function gcmParameters(nonce: Buffer): Buffer {
-  return element(SEQUENCE, octets(nonce), element(INTEGER, Buffer.from([GCM_TAG_OCTETS])));
+  return sequence(octetString(nonce), integer(Buffer.from([GCM_TAG_OCTETS])));
 }
 
 /** AuthEnvelopedData's mac, behind the ciphertext. */
-export const macSuffix = (tag: Buffer): Buffer => element(OCTET_STRING, tag);
+export const macSuffix = (tag: Buffer): Buffer => octetString(tag);

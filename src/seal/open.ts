@@ -4,7 +4,7 @@ import * as asn1js from 'asn1js';
 import type { Certificate } from '../certificates/certificate.ts';
 import { SealpostError } from '../errors.ts';
 import { agreements, type Cipher, cipherNames, ciphers } from './algorithms.ts';
-import { sequence } from './der.ts';
+import { sequence } from '../certificates/encode.ts';
 import { deriveKey, KEY_WRAP_IV } from './recipients.ts';
 import { algorithmId, parseSealed, type Recipient, type SealedStructure } from './structure.ts';
 

@@ -5,7 +5,7 @@ import { constants, createCipheriv, createHash, diffieHellman, generateKeyPairSy
 import type { Certificate } from '../certificates/certificate.ts';
 import { SealpostError } from '../errors.ts';
 import { agreements, ids, type KeyTransport } from './algorithms.ts';
-import { BIT_STRING, context, element, NULL, octets, oid, sequence, smallInteger } from './der.ts';
+import { bitString, explicit, integer, nullValue, octetString, oid, sequence } from '../certificates/encode.ts';
 
 /** One RecipientInfo for one certificate. Always issuerAndSerialNumber: gpgsm cannot find a key by subjectKeyIdentifier. */
 export function recipientInfo(certificate: Certificate, contentKey: Buffer, keyTransport: KeyTransport): Buffer {
@@ -22,19 +22,16 @@ export function recipientInfo(certificate: Certificate, contentKey: Buffer, keyT
 /** The issuer's octets are the certificate's own, never re-encoded: readers compare them octet for octet. */
 const issuerAndSerialNumber = (certificate: Certificate): Buffer => sequence(certificate.issuerDer, certificate.serialDer);
 
-const sha256Algorithm = sequence(ids.sha256, NULL);
+const sha256Algorithm = sequence(ids.sha256, nullValue);
 
 /** RFC 8017 A.2.1: both hashes written out, since the defaults are SHA-1 and readers differ in what they take an absent one for. */
 const keyTransports = {
   'rsaes-pkcs1': {
-    algorithm: sequence(ids.rsaEncryption, NULL),
+    algorithm: sequence(ids.rsaEncryption, nullValue),
     padding: { padding: constants.RSA_PKCS1_PADDING },
   },
   'rsaes-oaep': {
-    algorithm: sequence(
-      ids.rsaesOaep,
-      sequence(element(context(0), sha256Algorithm), element(context(1), sequence(ids.mgf1, sha256Algorithm))),
-    ),
+    algorithm: sequence(ids.rsaesOaep, sequence(explicit(0, sha256Algorithm), explicit(1, sequence(ids.mgf1, sha256Algorithm)))),
     padding: { padding: constants.RSA_PKCS1_OAEP_PADDING, oaepHash: 'sha256' },
   },
 } as const;
@@ -43,29 +40,25 @@ const keyTransports = {
 function keyTransRecipientInfo(certificate: Certificate, contentKey: Buffer, keyTransport: KeyTransport): Buffer {
   const { algorithm, padding } = keyTransports[keyTransport];
   const encryptedKey = publicEncrypt({ key: certificate.publicKey, ...padding }, contentKey);
-  return sequence(smallInteger(0), issuerAndSerialNumber(certificate), algorithm, octets(encryptedKey));
+  return sequence(integer(Buffer.from([0])), issuerAndSerialNumber(certificate), algorithm, octetString(encryptedKey));
 }
 
 /** RFC 5652 §6.2.2 with RFC 5753 §3.1: ephemeral-static ECDH; the ephemeral key serves this one RecipientInfo. */
 function keyAgreeRecipientInfo(certificate: Certificate, contentKey: Buffer): Buffer {
   const agreement = agreements[contentKey.length === 16 ? 16 : 32];
   // NULL behind the wrap algorithm: Outlook cannot decrypt without it, and it enters the derivation below.
-  const wrapAlgorithm = sequence(oid(agreement.wrap), NULL);
+  const wrapAlgorithm = sequence(oid(agreement.wrap), nullValue);
   const ephemeral = generateKeyPairSync('ec', { namedCurve: namedCurve(certificate.publicKey) });
   const shared = diffieHellman({ privateKey: ephemeral.privateKey, publicKey: certificate.publicKey });
   const keyEncryptionKey = deriveKey(agreement.hash, shared, wrapAlgorithm, contentKey.length);
   const wrapped = wrapKey(agreement.wrapCipher, keyEncryptionKey, contentKey);
-  const originatorKey = element(
-    context(1),
-    sequence(ids.ecPublicKey),
-    element(BIT_STRING, Buffer.from([0]), publicPoint(ephemeral.publicKey)),
-  );
-  return element(
-    context(1),
-    smallInteger(3),
-    element(context(0), originatorKey),
+  const originatorKey = explicit(1, sequence(ids.ecPublicKey), bitString(publicPoint(ephemeral.publicKey)));
+  return explicit(
+    1,
+    integer(Buffer.from([3])),
+    explicit(0, originatorKey),
     sequence(oid(agreement.scheme), wrapAlgorithm),
-    sequence(sequence(issuerAndSerialNumber(certificate), octets(wrapped))),
+    sequence(sequence(issuerAndSerialNumber(certificate), octetString(wrapped))),
   );
 }
 
@@ -85,8 +78,8 @@ function publicPoint(key: KeyObject): Buffer {
 export function deriveKey(hash: string, shared: Buffer, wrapAlgorithm: Buffer, length: number, ukm?: Buffer): Buffer {
   const bits = Buffer.alloc(4);
   bits.writeUInt32BE(length * 8);
-  const entityInfo = ukm === undefined ? [] : [element(context(0), octets(ukm))];
-  const sharedInfo = sequence(wrapAlgorithm, ...entityInfo, element(context(2), octets(bits)));
+  const entityInfo = ukm === undefined ? [] : [explicit(0, octetString(ukm))];
+  const sharedInfo = sequence(wrapAlgorithm, ...entityInfo, explicit(2, octetString(bits)));
   const blocks: Buffer[] = [];
   for (let counter = 1, have = 0; have < length; counter++) {
     const count = Buffer.alloc(4);

@@ -4,7 +4,7 @@
  */
 import * as asn1js from 'asn1js';
 import { SealpostError } from '../errors.ts';
-import { SEQUENCE, SET } from './der.ts';
+import { SEQUENCE, SET } from '../certificates/encode.ts';
 
 export interface SealedStructure {
   readonly authenticated: boolean;
