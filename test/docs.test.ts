@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, globSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import process from 'node:process';
 import { test } from 'node:test';
 import { pages } from '../docs/generate.ts';
 import { errorTable } from '../src/errors.ts';
@@ -67,4 +70,59 @@ test('the rules shown in docs/policies.md load, and show every key and every fie
     ['name', 'when', 'when.sender', 'when.recipient', 'then', 'missing', 'subject', 'text'],
   );
   for (const field of subjectFields) assert.ok(firstColumn(page).includes(`{${field}}`), field);
+});
+
+const root = path.resolve(docs, '..');
+/** Everything that people read: the documents at the top, in docs/ and beside the certificates. */
+const readable = ['*.md', 'docs/*.md', 'certs/*.md'].flatMap((pattern) => globSync(pattern, { cwd: root })).sort();
+
+test('every relative link leads to a file', async () => {
+  assert.ok(readable.length >= 10, `only ${readable.length} documents`);
+  const links: string[] = [];
+  for (const page of readable) {
+    const text = await readFile(path.join(root, page), 'utf8');
+    for (const [, target = ''] of text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      links.push(target);
+      const there = path.resolve(root, path.dirname(page), target);
+      assert.ok(existsSync(there), `${page} links to ${target}`);
+    }
+  }
+  assert.ok(links.length >= 10, `only ${links.length} links`);
+});
+
+test('every test that a document names is there', async () => {
+  for (const page of readable) {
+    const text = await readFile(path.join(root, page), 'utf8');
+    for (const [named] of text.matchAll(/\b(?:test|src)\/[a-z/{},-]+\.ts\b/g)) {
+      assert.ok(globSync(named, { cwd: root }).length > 0, `${page} names ${named}`);
+    }
+  }
+});
+
+/** What stands behind `Commands:` in the help of the program or of one command. */
+function commandsIn(...words: string[]): ReadonlySet<string> {
+  const help = execFileSync(process.execPath, [path.join(root, 'src/cli.ts'), ...words, '--help'], { encoding: 'utf8' });
+  const [, list = ''] = help.split(/^Commands:$/m);
+  return new Set([...list.matchAll(/^ {2}([a-z]+)/gm)].map(([, name = '']) => name));
+}
+
+test('every command that a document names exists', async () => {
+  const names = commandsIn();
+  const below = new Map(['certs', 'queue', 'audit'].map((name) => [name, commandsIn(name)]));
+  let seen = 0;
+  for (const page of readable) {
+    const text = await readFile(path.join(root, page), 'utf8');
+    // As code only, and where a command begins: in prose, and in a message such as "another sealpost owns", it is no command.
+    const code = [...text.matchAll(/^```.*?^```/gms), ...text.matchAll(/`[^`\n]+`/g)].map(([span]) => span);
+    for (const [, name = '', next = ''] of code
+      .join('\n')
+      .matchAll(/(?:^|`|\$ |npx |-u sealpost )sealpost +(?:-c +\S+ +)?([a-z]+)(?: +([a-z]+)\b)?/gm)) {
+      seen++;
+      assert.ok(names.has(name), `${page}: sealpost ${name}`);
+      const inner = below.get(name);
+      if (inner !== undefined && next !== '') assert.ok(inner.has(next), `${page}: sealpost ${name} ${next}`);
+    }
+  }
+  assert.ok(seen >= 30, `only ${seen} commands`);
 });
