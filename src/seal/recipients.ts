@@ -74,7 +74,7 @@ function publicPoint(key: KeyObject): Buffer {
   return Buffer.concat([Buffer.from([4]), Buffer.from(x ?? '', 'base64url'), Buffer.from(y ?? '', 'base64url')]);
 }
 
-/** X9.63 KDF over ECC-CMS-SharedInfo (RFC 5753 §7.2); one block of hash is always enough for the keys we wrap with. */
+/** X9.63 KDF over ECC-CMS-SharedInfo (RFC 5753 §7.2) */
 export function deriveKey(hash: string, shared: Buffer, wrapAlgorithm: Buffer, length: number, ukm?: Buffer): Buffer {
   const bits = Buffer.alloc(4);
   bits.writeUInt32BE(length * 8);
