@@ -36,10 +36,6 @@ const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'relay.ts', 'commands'
 /** Only these may print, read the environment or exit. */
 const FACE: ReadonlySet<string> = new Set(['commands', 'cli.ts']);
 
-/** Structures of CMS encryption (RFC 5652 §6, RFC 5083), which src/seal alone makes and reads. */
-const CMS_NAMES =
-  /\b(?:Auth)?EnvelopedData\b|\bKey(?:Trans|Agree)RecipientInfo\b|\bRecipientInfo\b|\bRecipientEncryptedKeys?\b|\bKEKRecipientInfo\b/;
-
 /** `policy/decide.ts` → `policy`, `config.ts` → `config`, `cli.ts` → `cli.ts`. */
 function partOf(file: string): string {
   const [first = ''] = file.split('/');
@@ -148,13 +144,6 @@ for (const file of files) {
         code,
         /import\s*(?:type\s*)?\{[^}]*\b(?:env|exit|stdout|stderr|stdin|argv)\b[^}]*\}\s*from\s*'(?:node:)?process'/,
       );
-    });
-  }
-
-  if (part !== 'seal' && importsOf(read(file)).packages.includes('pkijs')) {
-    test(`src/${file} leaves the structures of CMS encryption to src/seal`, () => {
-      assert.ok(part === 'certificates', 'pkijs is for src/seal and src/certificates');
-      assert.doesNotMatch(codeOf(file), CMS_NAMES);
     });
   }
 }

@@ -44,10 +44,7 @@ export interface DerLimits {
   readonly depth: number;
 }
 
-/**
- * A certificate of every CA in use takes a tenth of this. The nodes also bound what pkijs spends where it reads the same octets
- * later, at up to 0.06 ms each.
- */
+/** A certificate of every CA in use takes a tenth of this. */
 export const CERTIFICATE_LIMITS: DerLimits = { bytes: 64 * 1024, nodes: 2000, depth: 32 };
 
 /** OIDs in use end before 32 octets; a longer one costs quadratic time to write out (CVE-2025-66030). */
