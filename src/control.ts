@@ -188,7 +188,7 @@ export interface QueueControl {
   readonly store: Pick<QueueStore, 'retry' | 'remove'>;
   /** Ms since the epoch. */
   readonly now: () => number;
-  /** Rows may have fallen due: the scheduler should look. */
+  /** Rows have fallen due by an operator's word: the scheduler should look, and ask upstreams that failed before. */
   readonly wake: () => void;
 }
 

@@ -36,12 +36,6 @@ export const errorTable = {
     'look at the disk and the permissions of the data folder; the log line holds the cause',
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
-  'too-busy': row(
-    452,
-    '4.3.1',
-    'too much mail at once, please try again later',
-    'send less at once: limits.connections and limits.message_bytes bound what is under way',
-  ),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
 
   // The client and its envelope.

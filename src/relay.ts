@@ -73,7 +73,11 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
 
-    const handlers = queueHandlers({ store: queue, now, wake: () => scheduler.wake() });
+    const retryNow = (): void => {
+      route.revive();
+      scheduler.wake();
+    };
+    const handlers = queueHandlers({ store: queue, now, wake: retryNow });
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 

@@ -1,4 +1,5 @@
 /** `sealpost init [DIR]`: a site that works as it is, so that the first mail is minutes away. */
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
@@ -39,30 +40,40 @@ export interface Site {
 /** Writes a site; answers the files written. Throws `file-exists` before anything is touched where something is in the way. */
 export async function makeSite(site: Site): Promise<readonly string[]> {
   const at = (name: string): string => path.join(site.folder, name);
-  for (const name of ['sealpost.yaml', ...folders.map((folder) => folder.name)]) await assertFree(at(name));
+  for (const name of ['sealpost.yaml', ...folders.map((folder) => folder.name)]) await assertFree(at(name), site.shippedPolicies);
   for (const folder of folders) await makeFolder(at(folder.name), folder.private ? PRIVATE : PUBLIC);
   const policies = (await listPolicies(site.shippedPolicies)).map(
     (name) => [path.join(site.shippedPolicies, name), at(`policies/${name}`)] as const,
   );
-  for (const [from, to] of policies) await writeNew(to, await readShipped(from));
+  const missing = policies.filter(([, to]) => !existsSync(to));
+  for (const [from, to] of missing) await writeNew(to, await readShipped(from));
   const authority = await site.makeAuthority(at('keys'), at('certs/anchors'));
   // Last: a site is there once its configuration is.
   const operator = `postmaster@${site.hostname}`;
   await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator }));
-  return [at('sealpost.yaml'), ...policies.map(([, to]) => to), ...authority];
+  return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority];
 }
 
-/** Nothing at `target`, or an empty folder. */
-async function assertFree(target: string): Promise<void> {
+/** Nothing at `target`, or a folder with no more in it than a checkout has: kept empty folders, and the shipped policies. */
+async function assertFree(target: string, shippedPolicies: string): Promise<void> {
   try {
     const names = await readdir(target);
-    // Kept empty folders of a checkout hold one hidden file.
-    if (names.every((name) => name === '.gitkeep')) return;
+    const isShipped = await Promise.all(names.map((name) => isSameFile(path.join(target, name), path.join(shippedPolicies, name))));
+    if (names.every((name, index) => name === '.gitkeep' || isShipped[index] === true)) return;
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return;
     if (systemCode(error) !== 'ENOTDIR') throw unreadable(target, error);
   }
   throw new SealpostError('file-exists', { detail: target, hint: 'nothing was written; sealpost init DIR makes a site elsewhere' });
+}
+
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  try {
+    const [ours, theirs] = await Promise.all([readFile(one), readFile(other)]);
+    return ours.equals(theirs);
+  } catch {
+    return false; // one of them is not there, or is a folder
+  }
 }
 
 async function makeFolder(folder: string, mode: number): Promise<void> {

@@ -27,7 +27,7 @@ export async function inspectSite(config: Config, host: Host): Promise<Fault[]> 
     [path.dirname(config.audit), 'audit'],
     [path.dirname(config.queue.sqlite), 'queue.sqlite'],
   ]);
-  const written = await Promise.all([...data].map(([folder, key]) => inspectWritable(folder, key)));
+  const written = await Promise.all([...data].map(([folder, key]) => inspectWritable(folder, key, host)));
   return [...inspectListeners(config, host), ...readable.flat(), ...(await inspectKeys(config.keys, host)), ...written.flat()];
 }
 
@@ -78,10 +78,15 @@ async function inspectKeys(folder: string, host: Host): Promise<Fault[]> {
   return [...inspectMode(folder, found.stats, 0o077, 'keys', '0700'), ...inspectOwner(folder, found.stats, host)];
 }
 
-async function inspectWritable(folder: string, key: string): Promise<Fault[]> {
+/** The queue refuses a folder that others may look into (P2); an audit file may stand among other logs. */
+async function inspectWritable(folder: string, key: string, host: Host): Promise<Fault[]> {
   const found = await folderAt(folder, key, `mkdir -m 0700 ${folder}`);
   if (found.kind === 'fault') return [found.fault];
-  const open = inspectMode(folder, found.stats, 0o022, key, '0700');
+  const queue = key === 'queue.sqlite';
+  const open = [
+    ...inspectMode(folder, found.stats, queue ? 0o077 : 0o022, key, '0700'),
+    ...(queue ? inspectOwner(folder, found.stats, host) : []),
+  ];
   try {
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
     return open;

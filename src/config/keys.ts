@@ -115,7 +115,7 @@ const retry = () =>
       example: '5d',
     }),
     first: key(duration.prefault('1m'), {
-      meaning: 'The wait before the second attempt; it doubles from there.',
+      meaning: 'The wait before the second attempt is between this and twice this; it doubles from there.',
       unit: 'duration',
       example: '1m',
     }),
@@ -209,6 +209,6 @@ export function declareKeys(folder: string) {
       unit: 'path',
       example: 'data/audit.jsonl',
     }),
-    log: key(log().prefault({}), { meaning: 'What is said on standard error.', unit: 'keys', example: '{ level: info }' }),
+    log: key(log().prefault({}), { meaning: 'What is said on standard output.', unit: 'keys', example: '{ level: info }' }),
   });
 }

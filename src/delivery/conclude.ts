@@ -58,6 +58,9 @@ function outcomeOf(result: NotDelivered, reason: string, lease: Lease, { retry, 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */
 function reasonOf(result: NotDelivered, upstream: string): string {
   if (result.kind === 'rejected') return `${upstream} said ${replyText(result.reply)} (at ${result.phase})`;
-  if (result.kind === 'failed') return `${upstream}: ${result.cause.message} (${result.cause.code} at ${result.phase})`;
+  if (result.kind === 'failed') {
+    const what = `${result.cause.message} (${result.cause.code} at ${result.phase})`;
+    return result.cause.code.startsWith('upstream-') ? `${upstream}: ${what}` : what;
+  }
   return `${result.status} ${result.text} (${upstream})`;
 }

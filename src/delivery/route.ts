@@ -18,6 +18,8 @@ export interface Attempt {
 export interface Route {
   /** How many attempts at once are of use now: the places of the upstream that would be asked first. */
   capacity(): number;
+  /** Asks every upstream anew, those that cool too: an operator says that something was mended. */
+  revive(): void;
   /** Never rejects. */
   attempt(message: Outgoing, signal: AbortSignal): Promise<Attempt>;
   /** Ends idle sessions. */
@@ -28,6 +30,7 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
   if (upstreams.length === 0) throw new SealpostError('config-invalid', { detail: 'upstream: at least one is needed' });
   const inOrder = (): Upstream[] => upstreams.filter((one) => one.well()).concat(upstreams.filter((one) => !one.well()));
   return {
+    revive: () => upstreams.forEach((one) => one.revive()),
     capacity: () => inOrder()[0]?.concurrency ?? 1,
     async attempt(message, signal) {
       let best: Attempt | undefined;

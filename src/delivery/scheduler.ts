@@ -238,7 +238,7 @@ class QueueScheduler implements Scheduler {
 function isOurFault(attempt: Attempt): attempt is Attempt & { result: { kind: 'failed'; cause: SealpostError } } {
   if (attempt.result.kind !== 'failed') return false;
   const { code } = attempt.result.cause;
-  return !code.startsWith('upstream-') && code !== 'shutting-down';
+  return !code.startsWith('upstream-') && code !== 'shutting-down' && code !== 'queue-item-damaged';
 }
 
 function storageRetry(failures: number): number {

@@ -40,6 +40,8 @@ export interface Upstream {
   readonly concurrency: number;
   /** False while no new session may be opened. */
   well(): boolean;
+  /** Ends the cooling: an operator says that it is well again. */
+  revive(): void;
   /** Waits for one of the `concurrency` places, then tries once. Never rejects; abort breaks the session and gives `failed`. */
   attempt(message: Outgoing, signal: AbortSignal): Promise<Result>;
   /** Says QUIT on idle sessions; running attempts are not waited for, and end their sessions themselves. */
@@ -84,6 +86,11 @@ class PooledUpstream implements Upstream {
     const since = this.#surroundings.now() - this.#coolingSince;
     // A clock that was set back must not cool for years.
     return since >= this.#coolingFor || since < 0;
+  }
+
+  revive(): void {
+    this.#failures = 0;
+    this.#coolingFor = 0;
   }
 
   async attempt(message: Outgoing, signal: AbortSignal): Promise<Result> {

@@ -69,7 +69,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     assert.equal(statSync(at('keys/ca.key')).mode & 0o777, 0o600);
     assert.match(
       certs(['list']).out,
-      /^anna@example\.org {2}RSA-2048 {2}\d{4}-\d\d-\d\d {2}usable {2}certs\/recipients\/anna@example\.org\.pem\n$/,
+      /^anna@example\.org {2}RSA-2048 {2}\d{4}-\d\d-\d\d {2}usable {2}certs\/recipients\/anna@example\.org\.pem {2}[0-9a-f]{16}\n$/,
     );
   });
 
@@ -144,7 +144,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     writeFileSync(at('certs/recipients/dora.pem'), pem('dora'));
     assert.match(
       certs(['list']).out,
-      /^dora@example\.org +P-256 +2025-01-01 +not usable: it expired on 2025-01-01 +certs\/recipients\/dora\.pem$/m,
+      /^dora@example\.org +P-256 +2025-01-01 +not usable: it expired on 2025-01-01 +certs\/recipients\/dora\.pem +[0-9a-f]{16}$/m,
     );
     const shown = certs(['show', 'dora@example.org']);
     assert.equal(shown.code, 0);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { appendFile, cp, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { check } from '../../src/commands/check.ts';
@@ -75,4 +75,19 @@ test('an empty folder that was there is taken, and keys in it made private', asy
   await mkdir(path.join(folder, 'keys'), { mode: 0o755 });
   assert.equal((await sealpost(folder, ['init'])).exit, 0);
   assert.equal((await stat(path.join(folder, 'keys'))).mode & 0o777, 0o700);
+});
+
+test('in a checkout the shipped policies are not in the way, changed ones are', async (t) => {
+  const folder = await temporaryFolder(t);
+  await cp(path.resolve(import.meta.dirname, '../../policies'), path.join(folder, 'policies'), { recursive: true });
+  for (const name of ['recipients', 'anchors', 'intermediates']) {
+    await mkdir(path.join(folder, 'certs', name), { recursive: true });
+    await writeFile(path.join(folder, 'certs', name, '.gitkeep'), '');
+  }
+  const changed = `${folder}-changed`;
+  await cp(folder, changed, { recursive: true });
+  t.after(() => rm(changed, { recursive: true }));
+  assert.equal((await sealpost(folder, ['init'])).exit, 0);
+  await appendFile(path.join(changed, 'policies/90-default.yaml'), '# mine');
+  assert.match((await sealpost(changed, ['init'])).stderr, /a file is in the way: .*policies/);
 });

@@ -132,6 +132,17 @@ test('an upstream that cannot be reached is left alone for a while, and is the f
   await route.close();
 });
 
+test('an operator who mended an upstream need not wait for it to cool', async () => {
+  const port = await freePort();
+  const route = makeRoute([upstreamAt(port, { now: () => 0, random: () => 0 })], log);
+  assert.equal((await route.attempt(outgoing(), never)).result.kind, 'failed');
+  await using _ = await scriptedUpstream((peer) => converse(peer), { port });
+  assert.equal((await route.attempt(outgoing(), never)).result.kind, 'failed');
+  route.revive();
+  assert.equal((await route.attempt(outgoing(), never)).result.kind, 'delivered');
+  await route.close();
+});
+
 test('while it cools no session is opened, and every failure in a row doubles the time', async () => {
   let clock = 1_000_000;
   const port = await freePort();

@@ -148,7 +148,7 @@ test('P6: a reception that does not read holds the client back, not the message 
       recipient: async () => undefined,
       accept: async () => {
         await gate.promise;
-        throw new SealpostError('too-busy');
+        throw new SealpostError('storage-full');
       },
     },
   });

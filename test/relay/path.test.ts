@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { dialogue } from '../ingress/dialogue.ts';
-import { until } from '../interop/ports.ts';
+import { freePort, until } from '../interop/ports.ts';
 import { missingPrograms, succeed } from '../interop/programs.ts';
 import { recipientInfos, serialNumberOf } from '../interop/readers.ts';
 import { makeSite, type SiteOptions } from './site.ts';
@@ -115,4 +115,15 @@ test('a second relay on the same queue is refused at once, and says why', needsO
   const relay = await site.serve();
   await assert.rejects(site.serve(), /another sealpost owns the queue/);
   await send(relay.port, ['anna@clinic.example']);
+});
+
+test('queue retry after the upstream was mended delivers at once', needsOpenssl, async (t) => {
+  const port = await freePort();
+  const site = await makeSite(t, { upstreamPort: port });
+  const relay = await site.serve();
+  const id = await send(relay.port, ['anna@clinic.example']);
+  await until('the first attempt', async () => /deferred +1/.test(await site.sealpost('queue', 'stats')));
+  const upstream = await keepingUpstream(t, {}, port);
+  await site.sealpost('queue', 'retry', id);
+  await until('the delivery', () => upstream.deliveries().length === 1);
 });

@@ -14,13 +14,16 @@ export interface KeepingUpstream {
 }
 
 /** An upstream that keeps what it is given; `replies` may be replaced, also while it runs. */
-export async function keepingUpstream(owner: Owner, replies: Replies = {}): Promise<KeepingUpstream> {
+export async function keepingUpstream(owner: Owner, replies: Replies = {}, port = 0): Promise<KeepingUpstream> {
   const transcripts: Transcript[] = [];
-  const upstream = await scriptedUpstream((peer) => {
-    const transcript: Transcript = { commands: [], messages: [] };
-    transcripts.push(transcript);
-    return converse(peer, replies, transcript);
-  });
+  const upstream = await scriptedUpstream(
+    (peer) => {
+      const transcript: Transcript = { commands: [], messages: [] };
+      transcripts.push(transcript);
+      return converse(peer, replies, transcript);
+    },
+    { port },
+  );
   owner.after(() => upstream[Symbol.asyncDispose]());
   return {
     port: upstream.port,

@@ -38,6 +38,9 @@ function rowOf(certificate: Certificate, path: string, reason: string | undefine
   return { addresses, key: keyText(certificate), ...times, ...verdict, path, subject, issuer, serial, fingerprint };
 }
 
+/** Of a fingerprint: enough to tell two certificates of one person apart. */
+const SHOWN_DIGITS = 16;
+
 interface Output {
   readonly json?: boolean;
 }
@@ -64,9 +67,10 @@ export async function list(paths: CertificatePaths, terminal: Terminal, { json }
       row.not_after.slice(0, 10),
       row.usable ? 'usable' : `not usable: ${row.reason}`,
       row.path,
+      row.fingerprint.slice(0, SHOWN_DIGITS),
     ]),
   );
-  const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...lines.map((line) => line[column]?.length ?? 0)));
+  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...lines.map((line) => line[column]?.length ?? 0)));
   for (const line of lines.sort((a, b) => ((a[0] ?? '') < (b[0] ?? '') ? -1 : 1))) {
     terminal.stdout.write(`${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`);
   }
