@@ -42,8 +42,9 @@ export function readCertificates(bytes: Buffer): Bundle {
 }
 
 function readBinary(bytes: Buffer): readonly Certificate[] {
-  // PKCS#7 begins with an OBJECT IDENTIFIER inside the outer SEQUENCE, a certificate with another SEQUENCE.
+  // PKCS#7 begins with an OBJECT IDENTIFIER inside the outer SEQUENCE, PKCS#12 with an INTEGER, a certificate with a SEQUENCE.
   const headerOctets = (bytes[1] ?? 0) & 0x80 ? 2 + ((bytes[1] ?? 0) & 0x7f) : 2;
+  if (bytes[headerOctets] === tags.integer) throw malformed('a PKCS#12 or private key, which has no place among certificates');
   return bytes[headerOctets] === tags.oid ? readPkcs7(bytes) : [parseCertificate(bytes)];
 }
 

@@ -272,6 +272,10 @@ describe('the files people keep certificates in', { skip: noOpenssl }, () => {
   });
   test('a private key is named as what it is', () => {
     assert.match(readCertificates(openssl('pkey', '-in', 'anna.key')).faults[0] ?? '', /private key, which has no place/);
+    assert.match(
+      readCertificates(openssl('pkey', '-in', 'anna.key', '-outform', 'DER')).faults[0] ?? '',
+      /private key, which has no place/,
+    );
   });
   test('an empty file and one with nothing in it say so', () => {
     assert.deepEqual(readCertificates(Buffer.alloc(0)).faults, ['the file is empty']);
