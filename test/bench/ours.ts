@@ -10,6 +10,7 @@ import { canonicalLines } from '../../src/message/lines.ts';
 import { sealBody } from '../../src/seal/sealer.ts';
 import { sealedHeader } from '../../src/seal/smime.ts';
 import { makeSite, type RunningRelay, type Site, type SiteOptions } from '../relay/site.ts';
+import type { Owner } from './owner.ts';
 import type { StartRelay } from './relaying.ts';
 import type { SealFile } from './sealing.ts';
 
@@ -25,25 +26,14 @@ export const sealFile: SealFile = async (input, certificateFile, output) => {
   await pipeline(wireForm(parts, Readable.from(ciphertext)), createWriteStream(output));
 };
 
-/** A site and its relay, and the end of both. */
-export async function startOurs(options: SiteOptions): Promise<{ site: Site; relay: RunningRelay; stop: () => Promise<void> }> {
-  const ends: (() => unknown)[] = [];
-  const stop = async (): Promise<void> => {
-    for (const end of ends.splice(0).toReversed()) await end();
-  };
-  try {
-    const site = await makeSite({ after: (end) => void ends.push(end) }, options);
-    return { site, relay: await site.serve(), stop };
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+/** A site and its relay, at the log level it is shipped with: the relay says where it listens, and logs as an operator's does. */
+export async function startOurs(owner: Owner, options: SiteOptions): Promise<{ readonly site: Site; readonly relay: RunningRelay }> {
+  const site = await makeSite(owner, options);
+  return { site, relay: await site.serve() };
 }
 
-export const startOurRelay: StartRelay = async ({ relayTo }) => {
-  const { relay, stop } = await startOurs({
-    upstreamPort: relayTo.port,
-    config: { upstream: [{ host: '127.0.0.1', port: relayTo.port, concurrency: 20 }], log: { level: 'warn' } },
-  });
-  return { port: relay.port, stop };
+export const startOurRelay: StartRelay = async ({ relayTo, owner }) => {
+  const upstream = [{ host: '127.0.0.1', port: relayTo.port, concurrency: 20 }];
+  const { relay } = await startOurs(owner, { upstreamPort: relayTo.port, config: { upstream } });
+  return { port: relay.port };
 };
