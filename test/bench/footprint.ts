@@ -5,7 +5,7 @@ import { freePort, until } from '../interop/ports.ts';
 import { missingPrograms, succeed } from '../interop/programs.ts';
 import { makeSite } from '../relay/site.ts';
 import { sendLoad } from './load.ts';
-import { measureMemory } from './memory.ts';
+import { measureMemory, type MemoryFigure } from './memory.ts';
 import { startOurs } from './ours.ts';
 import type { Owner } from './owner.ts';
 import { ownSink } from './relaying.ts';
@@ -23,23 +23,29 @@ export async function benchMemory(print: (line: string) => void, owner: Owner): 
   const missing = missingPrograms({ 'smtp-sink': 'postfix' });
   if (missing !== undefined) return print(`memory: skipped, ${missing}`);
   for (const { clients, octets, most } of LOADS) {
-    const sink = await ownSink(owner);
-    const { relay } = await startOurs(owner, { upstreamPort: sink.port, config: { limits: { message_bytes: '300MiB' } } });
-    const send = async (count: number, size: number): Promise<void> => {
-      const before = sink.received();
-      await sendLoad({ port: relay.port, clients: count, messages: count, octets: size, ...ENVELOPE });
-      await until('everything is delivered', () => sink.received() - before >= count, DELIVERY_TIMEOUT_MS);
-    };
-    const figure = await measureMemory(
-      relay.child.pid ?? 0,
-      () => send(1, 4096),
-      () => send(clients, octets),
-    );
+    const { overIdle, idle } = await memoryOf(clients, octets, owner);
     print(
-      `memory: ${clients} × ${octets / MIB} MiB at once: ${figure.overIdle.toFixed(0)} MiB over ${figure.idle.toFixed(0)} MiB idle (wanted: at most ${most})`,
+      `memory: ${clients} × ${octets / MIB} MiB at once: ${overIdle.toFixed(0)} MiB over ${idle.toFixed(0)} MiB idle (wanted: at most ${most})`,
     );
-    await relay.stop();
   }
+}
+
+/** A relay of its own, that takes and delivers one message from each of `clients` at once. */
+export async function memoryOf(clients: number, octets: number, owner: Owner): Promise<MemoryFigure> {
+  const sink = await ownSink(owner);
+  const { relay } = await startOurs(owner, { upstreamPort: sink.port, config: { limits: { message_bytes: '300MiB' } } });
+  const send = async (count: number, size: number): Promise<void> => {
+    const before = sink.received();
+    await sendLoad({ port: relay.port, clients: count, messages: count, octets: size, ...ENVELOPE });
+    await until('everything is delivered', () => sink.received() - before >= count, DELIVERY_TIMEOUT_MS);
+  };
+  const figure = await measureMemory(
+    relay.child.pid ?? 0,
+    () => send(1, 4096),
+    () => send(clients, octets),
+  );
+  await relay.stop();
+  return figure;
 }
 
 const READERS = 100;

@@ -1,9 +1,8 @@
 /** Sealpost's side of the benches: sealing in this process, and the relay as the process that an operator runs. */
 import { randomBytes } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { wireForm } from '../../src/delivery/wire.ts';
 import { canonicalLines } from '../../src/message/lines.ts';
@@ -14,17 +13,40 @@ import type { Owner } from './owner.ts';
 import type { StartRelay } from './relaying.ts';
 import type { SealFile } from './sealing.ts';
 
+/** Octets of a read: what the relay's sockets give. */
+const READ_OCTETS = 64 * 1024;
+
+/** Reads and writes as openssl does, blocking: a thread pool's turns would be no part of sealing. */
 export const sealFile: SealFile = async (input, certificateFile, output) => {
   const { certificates } = readCertificates(await readFile(certificateFile));
   const ciphertext: Buffer[] = [];
   const sealer = sealBody('aes-256-cbc', { write: async (chunk) => void ciphertext.push(chunk) }, randomBytes);
-  for await (const chunk of canonicalLines(createReadStream(input))) await sealer.write(chunk);
+  for await (const chunk of canonicalLines(chunksOf(input))) await sealer.write(chunk);
   const body = await sealer.end();
   const prefix = body.prefixFor(certificates, 'rsaes-pkcs1');
   sealer.forget();
   const parts = { header: sealedHeader(Buffer.alloc(0), 'aes-256-cbc'), prefix, suffix: body.suffix };
-  await pipeline(wireForm(parts, Readable.from(ciphertext)), createWriteStream(output));
+  const file = openSync(output, 'w');
+  try {
+    for await (const chunk of wireForm(parts, Readable.from(ciphertext))) writeSync(file, chunk);
+  } finally {
+    closeSync(file);
+  }
 };
+
+async function* chunksOf(path: string): AsyncGenerator<Buffer> {
+  const file = openSync(path, 'r');
+  try {
+    for (;;) {
+      const chunk = Buffer.allocUnsafeSlow(READ_OCTETS);
+      const octets = readSync(file, chunk);
+      if (octets === 0) return;
+      yield chunk.subarray(0, octets);
+    }
+  } finally {
+    closeSync(file);
+  }
+}
 
 /** A site and its relay, at the log level it is shipped with: the relay says where it listens, and logs as an operator's does. */
 export async function startOurs(owner: Owner, options: SiteOptions): Promise<{ readonly site: Site; readonly relay: RunningRelay }> {
