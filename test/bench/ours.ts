@@ -34,11 +34,12 @@ export const sealFile: SealFile = async (input, certificateFile, output) => {
   }
 };
 
+/** Each chunk stands in the place of the one before, which the cipher is through with. */
 async function* chunksOf(path: string): AsyncGenerator<Buffer> {
+  const chunk = Buffer.allocUnsafeSlow(READ_OCTETS);
   const file = openSync(path, 'r');
   try {
     for (;;) {
-      const chunk = Buffer.allocUnsafeSlow(READ_OCTETS);
       const octets = readSync(file, chunk);
       if (octets === 0) return;
       yield chunk.subarray(0, octets);
