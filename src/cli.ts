@@ -6,6 +6,7 @@ import process from 'node:process';
 import { inspect } from 'node:util';
 import { Command, CommanderError } from 'commander';
 import { asSealpostError } from './errors.ts';
+import { keepNewSpaceSmall } from './commands/new-space.ts';
 import type { BuildCommand, Terminal } from './commands/terminal.ts';
 import { readVersion } from './commands/version.ts';
 
@@ -17,7 +18,7 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   demo: { summary: 'shows the whole path on this machine, with no set-up', load: () => import('./commands/demo.ts') },
   init: { summary: 'writes a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
-  serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
+  serve: { summary: 'runs the relay', load: loadServe },
   check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
@@ -26,6 +27,11 @@ const commands: Readonly<Record<string, Entry>> = {
   queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
   audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
 };
+
+function loadServe(): ReturnType<Entry['load']> {
+  keepNewSpaceSmall();
+  return import('./commands/serve.ts');
+}
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;

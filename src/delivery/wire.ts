@@ -16,9 +16,8 @@ export interface WireParts {
 /** 57 octets make one base64 line of 76 (RFC 2045 §6.8), so cutting at multiples of 57 never leaves padding in the middle. */
 const LINE_OCTETS = 57;
 const LINE_COLUMNS = 76;
-/** Lines made in one step: just under 64 KiB of output, one write of the socket. */
-const BLOCK_LINES = 840;
-const BLOCK_OCTETS = BLOCK_LINES * LINE_OCTETS;
+/** Lines made in one step: what 64 KiB of ciphertext fill, as bodies are read, so that each read becomes one write of the socket. */
+const BLOCK_LINES = 1150;
 const CR = 0x0d;
 const LF = 0x0a;
 /** RFC 5322 §2.1.1: octets of a line without its CRLF. */
@@ -77,29 +76,37 @@ class LineEncoder {
 
   *push(chunk: Buffer): Iterable<Buffer> {
     let at = 0;
-    if (this.#pendingLength > 0) {
-      at = chunk.copy(this.#pending, this.#pendingLength, 0);
-      this.#pendingLength += at;
-      if (this.#pendingLength < LINE_OCTETS) return;
-      this.#pendingLength = 0;
-      yield this.#lines(this.#pending, 0, LINE_OCTETS);
+    for (;;) {
+      const lines = Math.min(BLOCK_LINES, Math.floor((this.#pendingLength + chunk.length - at) / LINE_OCTETS));
+      if (lines === 0) break;
+      const end = at + lines * LINE_OCTETS - this.#pendingLength;
+      yield this.#block(chunk, at, end);
+      at = end;
     }
-    while (chunk.length - at >= LINE_OCTETS) {
-      const whole = Math.min(BLOCK_OCTETS, Math.floor((chunk.length - at) / LINE_OCTETS) * LINE_OCTETS);
-      yield this.#lines(chunk, at, at + whole);
-      at += whole;
-    }
-    this.#pendingLength = chunk.copy(this.#pending, 0, at);
+    this.#pendingLength += chunk.copy(this.#pending, this.#pendingLength, at);
   }
 
   /** The last, shorter line with its padding; empty where nothing is left. */
   end(): Buffer {
-    return this.#lines(this.#pending, 0, this.#pendingLength);
+    return this.#cut(this.#encode(this.#pending, 0, this.#pendingLength, 0));
   }
 
-  /** A fresh Buffer every time: the socket still holds the one before. */
-  #lines(source: Buffer, start: number, end: number): Buffer {
-    const columns = this.#scratch.write(source.toString('base64', start, end), 'latin1');
+  /** Whole lines of what is pending and of `chunk` from `at` to `end`. */
+  #block(chunk: Buffer, at: number, end: number): Buffer {
+    if (this.#pendingLength === 0) return this.#cut(this.#encode(chunk, at, end, 0));
+    const rest = at + chunk.copy(this.#pending, this.#pendingLength, at);
+    this.#pendingLength = 0;
+    const columns = this.#encode(this.#pending, 0, LINE_OCTETS, 0);
+    return this.#cut(this.#encode(chunk, rest, end, columns));
+  }
+
+  /** Base64 of `source` from `start` to `end` into the scratch at `columns`; answers how many columns stand there then. */
+  #encode(source: Buffer, start: number, end: number, columns: number): number {
+    return columns + this.#scratch.write(source.toString('base64', start, end), columns, 'latin1');
+  }
+
+  /** The first `columns` of the scratch in lines. A fresh Buffer every time: the socket still holds the one before. */
+  #cut(columns: number): Buffer {
     const out = Buffer.allocUnsafeSlow(columns + 2 * Math.ceil(columns / LINE_COLUMNS));
     let to = 0;
     for (let from = 0; from < columns; from += LINE_COLUMNS) {

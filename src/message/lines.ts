@@ -23,26 +23,46 @@ export async function* canonicalLines(source: AsyncIterable<Buffer>): AsyncGener
   if (openCR) yield Buffer.from('\n');
 }
 
+/** Octets that are looked at together: most words of a mail hold no control character, and then there is nothing to look for. */
+const WORD = 4;
+const NO_WORDS = new Int32Array(0);
+/** Stands for any octet that is neither CR nor LF. */
+const TEXT = 0x20;
+
 /** How many octets must be put in: a CR before each bare LF, an LF behind each bare CR (but a CR that ends the chunk waits). */
 function countFaults(chunk: Buffer, openCR: boolean): number {
+  const { words, lead } = wordsOf(chunk);
   let faults = 0;
   let previous = openCR ? CR : LF;
-  for (let i = 0; i < chunk.length; i++) {
-    const octet = chunk[i] ?? NUL;
-    // One comparison for nearly every octet of a body: only control characters are looked at.
-    if (octet > CR) {
-      if (previous === CR) faults++;
-    } else if (octet === NUL) {
-      throw new SealpostError('message-has-nul');
-    } else if (octet === LF) {
-      if (previous !== CR) faults++;
-    } else if (previous === CR) {
-      faults++;
+  let at = 0;
+  let word = 0;
+  for (let stop = lead; ; stop = word++ < words.length ? at + WORD : chunk.length) {
+    // The octets in front of the words, then one word that is not all text at a time, then what is left.
+    for (; at < stop; at++) {
+      const octet = chunk[at] ?? NUL;
+      if (octet === NUL) throw new SealpostError('message-has-nul');
+      if ((octet === LF) !== (previous === CR)) faults++;
+      previous = octet;
     }
-    previous = octet;
+    if (at === chunk.length) return faults;
+    const from = word;
+    while (word < words.length && isText(words[word] ?? 0)) word++;
+    if (word === from) continue;
+    if (previous === CR) faults++;
+    previous = TEXT;
+    at = lead + word * WORD;
   }
-  return faults;
 }
+
+/** The chunk in words, without its first `lead` octets: words begin at multiples of their size only. */
+function wordsOf(chunk: Buffer): { readonly words: Int32Array; readonly lead: number } {
+  if (chunk.length < 2 * WORD) return { words: NO_WORDS, lead: chunk.length };
+  const lead = -chunk.byteOffset & (WORD - 1);
+  return { words: new Int32Array(chunk.buffer, chunk.byteOffset + lead, Math.floor((chunk.length - lead) / WORD)), lead };
+}
+
+/** True where all four octets are above CR. An octet that is too small sets its own top bit; those from 0x80 up are masked out. */
+const isText = (word: number): boolean => ((word - 0x0e0e0e0e) & ~word & 0x80808080) === 0;
 
 function mend(chunk: Buffer, openCR: boolean, faults: number): Buffer {
   const out = Buffer.allocUnsafe(chunk.length + faults);

@@ -7,6 +7,7 @@ import { missingPostfix, startPostfix } from '../interop/postfix.ts';
 import { startSink, type Sink } from '../interop/sink.ts';
 import { until } from '../interop/ports.ts';
 import { sendLoad } from './load.ts';
+import type { Owner } from './owner.ts';
 import { comparePairs, showSpread } from './pairs.ts';
 
 const CLIENTS = 20;
@@ -19,11 +20,10 @@ const ENVELOPE = { from: 'forms@clinic.example', to: 'anna@clinic.example' };
 /** A relay that takes mail for anna@clinic.example on a loopback port and hands all of it to `relayTo`. */
 export interface RelayUnderTest {
   readonly port: number;
-  stop(): Promise<void>;
 }
 
-/** `dir` is a fresh folder that the bench removes. */
-export type StartRelay = (options: { readonly relayTo: { readonly port: number }; readonly dir: string }) => Promise<RelayUnderTest>;
+/** What it starts it hands to `owner`. */
+export type StartRelay = (options: { readonly relayTo: { readonly port: number }; readonly owner: Owner }) => Promise<RelayUnderTest>;
 
 /** Messages a second until the sink has all of them, and until the last 250. */
 interface Rates {
@@ -40,30 +40,32 @@ async function relayAll(port: number, sink: Sink): Promise<Rates> {
 }
 
 /** Prints both rates of both and the ratio of what was delivered. */
-export async function benchRelaying(startRelay: StartRelay, print: (line: string) => void): Promise<void> {
+export async function benchRelaying(startRelay: StartRelay, print: (line: string) => void, owner: Owner): Promise<void> {
   const missing = missingPostfix();
   if (missing !== undefined) return print(`relaying: skipped, ${missing}`);
-  const stops: (() => Promise<unknown>)[] = [];
-  try {
-    const folder = async (name: string): Promise<string> => {
-      const dir = await mkdtemp(join(tmpdir(), name));
-      stops.push(() => rm(dir, { recursive: true, force: true }));
-      return dir;
-    };
-    const start = async (begin: StartRelay, name: string): Promise<() => Promise<Rates>> => {
-      const dir = await folder(name);
-      const sink = await startSink();
-      stops.push(() => sink.stop());
-      const relay = await begin({ relayTo: sink, dir });
-      stops.push(() => relay.stop());
-      return () => relayAll(relay.port, sink);
-    };
-    const theirs = await start(startPostfix, 'bench-postfix-');
-    await compare(await start(startRelay, 'bench-relay-'), theirs, print);
-  } finally {
-    for (const stop of stops.toReversed()) await stop();
-  }
+  const start = async (begin: StartRelay): Promise<() => Promise<Rates>> => {
+    const sink = await ownSink(owner);
+    const relay = await begin({ relayTo: sink, owner });
+    return () => relayAll(relay.port, sink);
+  };
+  const theirs = await start(startTheirRelay);
+  await compare(await start(startRelay), theirs, print);
 }
+
+/** smtp-sink, ended by `owner`. */
+export async function ownSink(owner: Owner): Promise<Sink> {
+  const sink = await startSink();
+  owner.after(() => sink.stop());
+  return sink;
+}
+
+const startTheirRelay: StartRelay = async ({ relayTo, owner }) => {
+  const dir = await mkdtemp(join(tmpdir(), 'bench-postfix-'));
+  owner.after(() => rm(dir, { recursive: true, force: true }));
+  const postfix = await startPostfix({ relayTo, dir });
+  owner.after(() => postfix.stop());
+  return { port: postfix.port };
+};
 
 async function compare(ours: () => Promise<Rates>, theirs: () => Promise<Rates>, print: (line: string) => void): Promise<void> {
   const accepted: { ours: number[]; theirs: number[] } = { ours: [], theirs: [] };

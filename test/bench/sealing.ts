@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { makeReaders } from '../interop/fixtures.ts';
 import { succeed } from '../interop/programs.ts';
 import { openssl, type MailProgram } from '../interop/readers.ts';
+import type { Owner } from './owner.ts';
 import { comparePairs, rateOf, showSpread } from './pairs.ts';
 
 const MIB = 1024 * 1024;
@@ -19,40 +20,37 @@ const PAIRS = 7;
 export type SealFile = (input: string, certificate: string, output: string) => Promise<void>;
 
 /** Prints MiB/s of both, their ratio, and what of openssl's time is its start. */
-export async function benchSealing(seal: SealFile, print: (line: string) => void): Promise<void> {
+export async function benchSealing(seal: SealFile, print: (line: string) => void, owner: Owner): Promise<void> {
   const missing = openssl.missing();
   if (missing !== undefined) return print(`sealing: skipped, ${missing}`);
   const dir = await mkdtemp(join(tmpdir(), 'bench-sealing-'));
-  try {
-    const { people } = await makeReaders(join(dir, 'readers'));
-    const { certificate } = people.anna;
-    const [input, output] = [join(dir, 'entity'), join(dir, 'sealed')];
-    const theirs = async (): Promise<void> => {
-      const options = ['-stream', '-binary', '-aes-256-cbc', '-outform', 'SMIME', '-in', input, '-out', output];
-      await succeed('openssl', ['cms', '-encrypt', ...options, certificate]);
-    };
-    await writeFile(input, 'x');
-    print(`sealing: openssl starts, seals one octet and ends ${(await rateOf(1, theirs)).toFixed(0)} times a second`);
-    for (const size of SIZES_MIB) {
-      const entity = entityOf(size * MIB);
-      await writeFile(input, entity);
-      // A fast seal that nobody can open would win every bench.
-      await seal(input, certificate, output);
-      const reader: MailProgram = await openssl.start({ ca: certificate, passphrase: '', people });
-      const opened = await reader.open(await readFile(output), people.anna);
-      if (!opened.equals(entity)) throw new Error('openssl opened something else than was sealed');
-      const result = await comparePairs(
-        PAIRS,
-        () => rateOf(size, () => seal(input, certificate, output)),
-        () => rateOf(size, theirs),
-      );
-      print(
-        `sealing ${size} MiB: ratio ${showSpread(result.ratio, 2)} of openssl (min / median / max of ${PAIRS} pairs); ` +
-          `ours ${showSpread(result.ours, 0)}, openssl ${showSpread(result.theirs, 0)} MiB/s`,
-      );
-    }
-  } finally {
-    await rm(dir, { recursive: true, force: true });
+  owner.after(() => rm(dir, { recursive: true, force: true }));
+  const { people } = await makeReaders(join(dir, 'readers'));
+  const { certificate } = people.anna;
+  const [input, output] = [join(dir, 'entity'), join(dir, 'sealed')];
+  const theirs = async (): Promise<void> => {
+    const options = ['-stream', '-binary', '-aes-256-cbc', '-outform', 'SMIME', '-in', input, '-out', output];
+    await succeed('openssl', ['cms', '-encrypt', ...options, certificate]);
+  };
+  await writeFile(input, 'x');
+  print(`sealing: openssl starts, seals one octet and ends ${(await rateOf(1, theirs)).toFixed(0)} times a second`);
+  for (const size of SIZES_MIB) {
+    const entity = entityOf(size * MIB);
+    await writeFile(input, entity);
+    // A fast seal that nobody can open would win every bench.
+    await seal(input, certificate, output);
+    const reader: MailProgram = await openssl.start({ ca: certificate, passphrase: '', people });
+    const opened = await reader.open(await readFile(output), people.anna);
+    if (!opened.equals(entity)) throw new Error('openssl opened something else than was sealed');
+    const result = await comparePairs(
+      PAIRS,
+      () => rateOf(size, () => seal(input, certificate, output)),
+      () => rateOf(size, theirs),
+    );
+    print(
+      `sealing ${size} MiB: ratio ${showSpread(result.ratio, 2)} of openssl (min / median / max of ${PAIRS} pairs); ` +
+        `ours ${showSpread(result.ours, 0)}, openssl ${showSpread(result.theirs, 0)} MiB/s`,
+    );
   }
 }
 

@@ -91,13 +91,17 @@ export async function serve(t: Owner, file: string, prefix: readonly string[] = 
   const command = [...prefix, process.execPath, CLI, '-c', file, 'serve'];
   const child = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   let log = '';
+  let listens = false;
   const ended = once(child, 'close');
   const listening = new Promise<number>((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`not listening in time: ${log}`)), START_MS);
     const take = (chunk: Buffer): void => {
       log += chunk.toString();
+      // Once it listens the log is only kept: a search of all of it at each line would cost what a bench measures.
+      if (listens) return;
       const port = /"port":(\d+),"msg":"listening"/.exec(log)?.[1];
       if (port === undefined) return;
+      listens = true;
       clearTimeout(timer);
       resolve(Number(port));
     };
