@@ -16,7 +16,7 @@ const benches: Readonly<Record<string, { readonly seconds: number; readonly run:
   sealing: { seconds: 60, run: (owner) => benchSealing(sealFile, print, owner) },
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
-  relaying: { seconds: 60, run: (owner) => benchRelaying(startOurRelay, print, owner) },
+  relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
 };
 
 const wanted = process.argv.slice(2);
