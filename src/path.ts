@@ -4,9 +4,11 @@
  *
  * Nothing in clear is ever handed to the outbox: what enters it is the ciphertext, and per reader a prefix (P2, P3, P8).
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
 import type { Candidate, Directory, Lookup } from './certificates/directory.ts';
+import { assertHeader } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
@@ -114,6 +116,18 @@ interface Body {
   readonly writer: BodyWriter;
 }
 
+/** How one reader's message will be made. */
+interface Plan {
+  readonly reader: Reader;
+  /** The visible one; undefined where the original is kept. */
+  readonly subject: string | undefined;
+  /** Index of its body. */
+  readonly body: number;
+}
+
+/** Milliseconds of work after which others get their turn. */
+const TURN_MS = 10;
+
 /** One message on its way through the seal: the bodies that its readers share, and what must be undone where it comes to nothing. */
 class Sealing {
   readonly #parts: PathParts;
@@ -121,81 +135,76 @@ class Sealing {
   readonly #envelope: Envelope;
   readonly #message: Message;
   readonly #bodies: Body[] = [];
-  readonly #outers = new Map<string | undefined, OuterBlock>();
+  readonly #outer: OuterBlock;
 
   constructor(parts: PathParts, id: string, envelope: Envelope, message: Message) {
     this.#parts = parts;
     this.#id = id;
     this.#envelope = envelope;
     this.#message = message;
+    const { hostname, now } = parts;
+    this.#outer = outerBlock(message.fields, { envelope, queueId: id, hostname, now: new Date(now()) });
   }
 
   get mended(): readonly string[] {
-    return [...new Set([...this.#outers.values()].flatMap((outer) => outer.mended))];
+    return this.#outer.mended;
   }
 
   /** Streams the body once through the ciphers of all readers; what comes back is what each reader's message starts and ends with. */
   async seal(readers: readonly Reader[]): Promise<NewRecipient[]> {
-    const plans = readers.map((reader) => {
+    const plans: Plan[] = [];
+    for (const reader of readers) {
       const facts = { queueId: this.#id, sender: this.#envelope.sender, recipient: reader.recipient };
       const subject = reader.subject.kind === 'keep' ? undefined : renderSubject(reader.subject.template, facts);
-      const outer = this.#outer(subject);
-      return { reader, outer, subjectInside: subject !== undefined, body: '' };
-    });
-    for (const plan of plans) plan.body = await this.#open(plan.reader.form, plan.subjectInside, plan.outer);
+      plans.push({ reader, subject, body: await this.#open(reader.form, subject !== undefined) });
+    }
     for await (const chunk of this.#message.body) {
       await Promise.all(this.#bodies.map(({ sealer }) => sealer.write(chunk)));
     }
-    const sealed = new Map<string, SealedBody>();
-    for (const { key, sealer } of this.#bodies) sealed.set(key, await sealer.end());
-    return plans.map(({ reader, outer, body }) =>
-      this.#envelop(
-        reader,
-        outer,
-        this.#bodies.findIndex(({ key }) => key === body),
-        sealed.get(body),
-      ),
-    );
+    const sealed: SealedBody[] = [];
+    for (const { sealer } of this.#bodies) sealed.push(await sealer.end());
+    return this.#envelop(plans, sealed);
   }
 
-  #envelop(reader: Reader, outer: OuterBlock, body: number, sealed: SealedBody | undefined): NewRecipient {
-    if (sealed === undefined) throw new Error('a reader without a sealed body');
-    const certificates = reader.candidates.map((candidate) => candidate.certificate);
-    return {
-      address: reader.recipient.address,
-      body,
-      header: sealedHeader(outer.octets, sealed.cipher),
-      prefix: sealed.prefixFor(certificates, reader.form.keyTransport),
-      suffix: sealed.suffix,
-      needsSmtputf8: outer.needsSmtputf8 || reader.recipient.needsSmtputf8 || this.#envelope.sender?.needsSmtputf8 === true,
-    };
+  /** A hundred public-key operations in one turn would hold up every other client. */
+  async #envelop(plans: readonly Plan[], sealed: readonly SealedBody[]): Promise<NewRecipient[]> {
+    const recipients: NewRecipient[] = [];
+    const headers = new Map<string, Buffer>();
+    let turn = performance.now();
+    for (const { reader, subject, body } of plans) {
+      const shared = sealed[body];
+      if (shared === undefined) throw new Error('a reader without a sealed body');
+      // Readers of one visible Subject and cipher share the very octets.
+      const look = `${shared.cipher} ${subject ?? ''} ${subject === undefined}`;
+      const header = headers.get(look) ?? sealedHeader(this.#outer.withSubject(subject), shared.cipher);
+      if (!headers.has(look)) assertHeader(header);
+      headers.set(look, header);
+      const certificates = reader.candidates.map((candidate) => candidate.certificate);
+      recipients.push({
+        address: reader.recipient.address,
+        body,
+        header,
+        prefix: shared.prefixFor(certificates, reader.form.keyTransport),
+        suffix: shared.suffix,
+        needsSmtputf8: this.#outer.needsSmtputf8 || reader.recipient.needsSmtputf8 || this.#envelope.sender?.needsSmtputf8 === true,
+      });
+      if (performance.now() - turn < TURN_MS) continue;
+      await setImmediate();
+      turn = performance.now();
+    }
+    return recipients;
   }
 
-  /** The key of the body for one cipher and one inside; made at its first reader, its inner header written. */
-  async #open(form: Form, subjectInside: boolean, outer: OuterBlock): Promise<string> {
+  /** The body for one cipher and one inside, by its index; made at its first reader, its inner header written. */
+  async #open(form: Form, subjectInside: boolean): Promise<number> {
     const key = `${form.cipher} ${subjectInside}`;
-    if (this.#bodies.some((body) => body.key === key)) return key;
+    const known = this.#bodies.findIndex((body) => body.key === key);
+    if (known >= 0) return known;
     const writer = this.#parts.outbox.newBody();
     const sealer = sealBody(form.cipher, writer, this.#parts.randomBytes);
     this.#bodies.push({ key, sealer, writer });
-    await sealer.write(innerHeader(this.#message, { subjectInside, alsoInside: outer.alsoInside }));
-    return key;
-  }
-
-  /** Readers of one visible Subject share one outer block. */
-  #outer(subject: string | undefined): OuterBlock {
-    const known = this.#outers.get(subject);
-    if (known !== undefined) return known;
-    const { hostname, now } = this.#parts;
-    const outer = outerBlock(this.#message.fields, {
-      envelope: this.#envelope,
-      queueId: this.#id,
-      hostname,
-      now: new Date(now()),
-      subject,
-    });
-    this.#outers.set(subject, outer);
-    return outer;
+    await sealer.write(innerHeader(this.#message, { subjectInside, alsoInside: this.#outer.alsoInside }));
+    return this.#bodies.length - 1;
   }
 
   stored(): Promise<NewMessageBodies> {

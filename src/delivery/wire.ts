@@ -48,8 +48,8 @@ export async function* wireForm({ header, prefix, suffix }: WireParts, ciphertex
   if (rest.length > 0) yield rest;
 }
 
-/** Every line ends in CRLF, no CR, LF or NUL stands elsewhere, the last line is empty: the header made nothing else. */
-function assertHeader(header: Buffer): void {
+/** Throws `header-malformed`. Every line ends in CRLF, no CR, LF or NUL stands elsewhere, the last line is empty: the header made nothing else. */
+export function assertHeader(header: Buffer): void {
   const refuse = (detail: string): never => {
     throw new SealpostError('header-malformed', { detail: `outer header: ${detail}` });
   };

@@ -18,6 +18,12 @@ const dropped: ReadonlySet<string> = new Set([
   'x-original-to',
   'envelope-to',
   'x-envelope-to',
+  'x-bcc',
+  'x-rcpt-to',
+  'x-delivered-to',
+  'x-forwarded-to',
+  'x-original-recipient',
+  'original-recipient',
   'apparently-to',
   'dkim-signature',
 ]);

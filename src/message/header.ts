@@ -8,6 +8,8 @@ import { canonicalLines } from './lines.ts';
 /** More header than any program writes. A script that forgets the empty line sends its whole body as header. */
 export const MAX_HEADER = 256 * 1024;
 export const LOOK_AHEAD = 64 * 1024;
+/** Real mail has fewer than a hundred; each costs work in one turn of the event loop. */
+const MAX_FIELDS = 2000;
 
 /** One field, its octets untouched. */
 export interface Field {
@@ -44,13 +46,21 @@ export async function readMessage(source: AsyncIterable<Buffer>): Promise<Messag
     if ((end?.header ?? held.length) > MAX_HEADER) throw new SealpostError('header-too-big', { detail: `more than ${MAX_HEADER} octets` });
   }
   const octets = held.octets;
-  const { header, body } = end;
+  const { header, body, proper } = end;
+  if (!proper) assertNoHiddenBcc(octets.subarray(body, body + LOOK_AHEAD));
   return {
     fields: splitFields(octets.subarray(0, header)),
     lookAhead: octets.subarray(body, body + LOOK_AHEAD),
     whole: ended && octets.length - body <= LOOK_AHEAD,
     body: continueWith(octets.subarray(body), chunks),
   };
+}
+
+/** Behind a line that is no field the header went on, it seems. As body text a Bcc would be shown to every reader (P8). */
+function assertNoHiddenBcc(body: Buffer): void {
+  const [block = ''] = body.toString('latin1').split('\r\n\r\n', 1);
+  if (!/^(?:resent-|x-)?bcc[ \t]*:/im.test(block)) return;
+  throw new SealpostError('header-malformed', { detail: 'a Bcc field stands behind a line that is none' });
 }
 
 async function* continueWith(start: Buffer, chunks: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
@@ -87,6 +97,8 @@ interface HeaderEnd {
   readonly header: number;
   /** Where the body starts. */
   readonly body: number;
+  /** False where a line that is no field ended the block. */
+  readonly proper: boolean;
 }
 
 /**
@@ -104,12 +116,12 @@ class HeaderScan {
       this.#searched = Math.max(this.#line, octets.length - 1);
       if (eol < 0 && !ended) return undefined;
       const lineEnd = eol < 0 ? octets.length : eol;
-      if (lineEnd === this.#line) return { header: this.#line, body: eol + 2 };
-      if (!isHeaderLine(octets, this.#line, lineEnd)) return { header: this.#line, body: this.#line };
+      if (lineEnd === this.#line) return { header: this.#line, body: eol + 2, proper: true };
+      if (!isHeaderLine(octets, this.#line, lineEnd)) return { header: this.#line, body: this.#line, proper: false };
       this.#line = eol < 0 ? octets.length : eol + 2;
       this.#searched = this.#line;
     }
-    return ended ? { header: octets.length, body: octets.length } : undefined;
+    return ended ? { header: octets.length, body: octets.length, proper: true } : undefined;
   }
 }
 
@@ -124,9 +136,12 @@ function isHeaderLine(octets: Buffer, start: number, end: number): boolean {
   return nameLength(octets, start, end) > 0;
 }
 
+/** RFC 5322 §2.1.1. */
+const LONGEST_LINE = 998;
+
 /** `From a@b Mon Jan 1 …` in front of the header: what a program wrote that thought of a mailbox file. Left out. */
 function isMboxLine(octets: Buffer): boolean {
-  return /^>?From /.test(octets.toString('latin1', 0, 6));
+  return /^>?From [ \t]*[^ \t:]/.test(octets.toString('latin1', 0, LONGEST_LINE));
 }
 
 /** Octets of a field name (RFC 5322 §2.2: printable ASCII but the colon), 0 where none stands here; §4.5.1 lets blanks precede the colon. */
@@ -151,6 +166,7 @@ function splitFields(block: Buffer): Field[] {
       const eol = block.indexOf('\r\n', next, 'latin1');
       next = eol < 0 ? block.length : eol + 2;
     } while (next < block.length && (block[next] === SPACE || block[next] === TAB));
+    if (fields.length === MAX_FIELDS) throw new SealpostError('header-too-big', { detail: `more than ${MAX_FIELDS} fields` });
     const name = block.toString('latin1', at, at + nameLength(block, at, next));
     const octets = block.subarray(at, next);
     if (at > 0 || !isMboxLine(block))

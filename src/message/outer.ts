@@ -3,6 +3,7 @@
  * other field moves inside the seal (scripts put personal data in X- fields). Always ASCII with lines of at most 998 octets,
  * whatever the upstream can do; only a local part outside ASCII stays raw, and marks the message SMTPUTF8.
  */
+import { SealpostError } from '../errors.ts';
 import type { Envelope, Mailbox } from './envelope.ts';
 import { parseAddressList, writeMailbox } from './addresses.ts';
 import { type Field, fieldText } from './header.ts';
@@ -39,21 +40,25 @@ export function isOuter(key: string): boolean {
 function kindOf(key: string): Kind | undefined {
   if (Object.hasOwn(kinds, key)) return kinds[key];
   // RFC 2369, RFC 2919 and RFC 8058 name them in letters; whatever else a script calls List-… is its own and stays inside.
-  return /^list-[a-z]+(?:-[a-z]+)?$/.test(key) ? 'token' : undefined;
+  return /^list-[a-z]{1,20}(?:-[a-z]{1,20})?$/.test(key) ? 'token' : undefined;
 }
+
+/** Octets of listed fields in one message. Each recipient's copy holds them, so they are what a message may multiply by. */
+const MAX_OUTER = 64 * 1024;
 
 export interface OuterOptions {
   readonly envelope: Envelope;
   readonly queueId: string;
   readonly hostname: string;
   readonly now: Date;
-  /** The text that takes the place of the Subject; undefined where it is kept. */
-  readonly subject: string | undefined;
 }
 
 export interface OuterBlock {
-  /** Complete fields, each ended by CRLF; without MIME fields and without the empty line. */
-  readonly octets: Buffer;
+  /**
+   * Complete fields, each ended by CRLF, without MIME fields and without the empty line; `text` takes the place of the Subject,
+   * undefined keeps the original one.
+   */
+  withSubject(text: string | undefined): Buffer;
   /** A mailbox in it has a local part outside ASCII. */
   readonly needsSmtputf8: boolean;
   /** Keys of allow-listed fields that could not be shown whole: they stand inside as well, so that nothing is lost. */
@@ -62,14 +67,16 @@ export interface OuterBlock {
   readonly mended: readonly string[];
 }
 
-/** Makes the outer block of one message. `fields` is its whole top header block. Pure. */
+/** Makes the outer block of one message. `fields` is its whole top header block. Pure. Throws `header-too-big`. */
 export function outerBlock(fields: readonly Field[], options: OuterOptions): OuterBlock {
+  assertBounded(fields);
   const block = new Block();
   const lines = [receivedLine(options)];
+  let subject: { readonly line: string; readonly at: number } | undefined;
   const seen = new Set<string>();
   for (const field of joinRecipients(fields, block)) {
     const kind = kindOf(field.key);
-    if (kind === undefined || (kind === 'subject' && options.subject !== undefined)) continue;
+    if (kind === undefined) continue;
     const single = kind !== 'received' && !field.key.startsWith('list-');
     const line = single && seen.has(field.key) ? undefined : block.show(kind, field);
     if (line === undefined) {
@@ -79,24 +86,37 @@ export function outerBlock(fields: readonly Field[], options: OuterOptions): Out
       continue;
     }
     seen.add(field.key);
-    lines.push(line);
+    if (kind === 'subject') subject = { line, at: lines.length };
+    else lines.push(line);
   }
   for (const [key, line] of missingFields(options)) {
     if (seen.has(key)) continue;
-    if (key !== 'subject') block.mended.add(line.slice(0, line.indexOf(':')));
+    block.mended.add(line.slice(0, line.indexOf(':')));
     lines.push(line);
   }
   const needsSmtputf8 = block.needsSmtputf8 || (!seen.has('from') && options.envelope.sender?.needsSmtputf8 === true);
-  return { octets: Buffer.from(lines.join('')), needsSmtputf8, alsoInside: block.alsoInside, mended: [...block.mended] };
+  return {
+    withSubject(text) {
+      if (text !== undefined) return Buffer.from([...lines, subjectLine(text)].join(''));
+      return Buffer.from((subject === undefined ? lines : lines.toSpliced(subject.at, 0, subject.line)).join(''));
+    },
+    needsSmtputf8,
+    alsoInside: block.alsoInside,
+    mended: [...block.mended],
+  };
+}
+
+function assertBounded(fields: readonly Field[]): void {
+  const octets = fields.reduce((sum, field) => sum + (isOuter(field.key) ? field.octets.length : 0), 0);
+  if (octets > MAX_OUTER) throw new SealpostError('header-too-big', { detail: `more than ${MAX_OUTER} octets of it would stay readable` });
 }
 
 /** Fields a script left out, each with its key (RFC 5322 §3.6 wants Date and From; upstreams refuse mail without Message-ID). */
-function* missingFields({ envelope, queueId, hostname, now, subject }: OuterOptions): Generator<[string, string]> {
+function* missingFields({ envelope, queueId, hostname, now }: OuterOptions): Generator<[string, string]> {
   const from: Mailbox['address'] = envelope.sender?.address ?? `MAILER-DAEMON@${hostname}`;
   yield ['from', `From: ${from}\r\n`];
   yield ['date', `Date: ${rfc5322Date(now)}\r\n`];
   yield ['message-id', `Message-ID: <${queueId}@${hostname}>\r\n`];
-  if (subject !== undefined) yield ['subject', subjectLine(subject)];
 }
 
 /** What is gathered while the fields are shown. */
@@ -168,25 +188,27 @@ function subjectLine(text: string): string {
   return plain ? `Subject: ${text}\r\n` : `Subject: ${encodeWords(text).join('\r\n ')}\r\n`;
 }
 
-/** The parts of a value on lines of about 76 characters; undefined where one part alone is over-long. */
+/** The parts of a value on lines of about 76 characters; undefined where one part alone makes an over-long line. */
 function fold(name: string, parts: readonly string[], separator: string): string | undefined {
+  const pieces = parts.filter((part) => part !== '').map((part, index, all) => (index < all.length - 1 ? part + separator : part));
   let out = `${name}:`;
   let column = out.length;
-  for (const [index, part] of parts.entries()) {
-    const piece = index < parts.length - 1 ? part + separator : part;
-    if (piece.split('\r\n').some((line) => Buffer.byteLength(line) > LINE_LIMIT - 2)) return undefined;
+  for (const [index, piece] of pieces.entries()) {
     const fits = index === 0 || column + piece.length < FOLD_AT;
     out += fits ? ` ${piece}` : `\r\n ${piece}`;
     column = fits ? column + piece.length + 1 : piece.length + 1;
   }
-  return `${out}\r\n`;
+  return out.split('\r\n').every((line) => Buffer.byteLength(line) <= LINE_LIMIT) ? `${out}\r\n` : undefined;
 }
 
-/** A Received of an earlier hop without its `for` clause, which may name one recipient to the others (A16). */
+/**
+ * A Received of an earlier hop without its `for` clause. Where an address is left in it all the same it is not shown: it may name
+ * one recipient to the others (A16).
+ */
 function showReceived(field: Field): string | undefined {
   if (!isClean(field.octets)) return undefined;
   const text = fieldText(field).replace(/\bfor\s+[^;]*(?=;|$)/i, '');
-  return text.includes('@') && /\bfor\b/i.test(text) ? undefined : fold(field.name, text.split(/\s+/), '');
+  return text.includes('@') ? undefined : fold(field.name, text.split(/\s+/), '');
 }
 
 /** Our own trace field (RFC 5321 §4.4), without `for`: it would name one recipient to the others. */

@@ -14,7 +14,7 @@ use constant LOOK_AHEAD => 64 * 1024;
 my %outside = map { $_ => 1 } qw(from sender reply-to to cc date message-id in-reply-to references subject
     auto-submitted precedence importance received);
 my %dropped = map { $_ => 1 } qw(bcc resent-bcc return-path delivered-to x-original-to envelope-to x-envelope-to
-    apparently-to dkim-signature);
+    apparently-to dkim-signature x-bcc x-rcpt-to x-delivered-to x-forwarded-to x-original-recipient original-recipient);
 # A second one of these would let two readers see two messages.
 my %single = map { $_ => 1 } qw(content-type content-transfer-encoding);
 

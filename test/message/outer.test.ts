@@ -23,9 +23,9 @@ const envelope: Envelope = {
 
 async function split(text: Buffer | string, subject?: string) {
   const message = await readMessage(chunked(text));
-  const outer = outerBlock(message.fields, { envelope, queueId: 'q1', hostname: 'relay.example', now: new Date(0), subject });
+  const outer = outerBlock(message.fields, { envelope, queueId: 'q1', hostname: 'relay.example', now: new Date(0) });
   const inner = innerHeader(message, { subjectInside: subject !== undefined, alsoInside: outer.alsoInside });
-  return { ...outer, outer: outer.octets.toString(), inner: inner.toString() };
+  return { ...outer, outer: outer.withSubject(subject).toString(), inner: inner.toString() };
 }
 
 const trace =
@@ -149,6 +149,9 @@ const hostile = fc.array(
     'for <hidden@clinic.example>',
     '=?utf-8?Q?=0D=0ABcc:_x@evil?=',
     'x'.repeat(1200),
+    'x'.repeat(990),
+    'x'.repeat(985),
+    `List-${'a'.repeat(2000)}`,
     '\xff',
   ),
   { maxLength: 60 },
@@ -196,11 +199,28 @@ test('A10 a canary in Subject, Comments, X- fields, file names, boundary and Thr
 });
 
 test('A16 no field names a Bcc recipient, outside or inside', async () => {
-  const names = ['Bcc', 'Resent-Bcc', 'Delivered-To', 'X-Original-To', 'Envelope-To', 'X-Envelope-To', 'Apparently-To', 'Return-Path'];
+  const names = [
+    'Bcc',
+    'Resent-Bcc',
+    'X-Bcc',
+    'X-Rcpt-To',
+    'X-Delivered-To',
+    'X-Forwarded-To',
+    'Original-Recipient',
+    'X-Original-Recipient',
+    'Delivered-To',
+    'X-Original-To',
+    'Envelope-To',
+    'X-Envelope-To',
+    'Apparently-To',
+    'Return-Path',
+  ];
   const received =
     'Received: from w (w [1.2.3.4]) by x with SMTP id 1\r\n\tfor <hidden@clinic.example>; Mon, 1 Jan 2024 00:00:00 +0000\r\n';
+  const odd =
+    'Received: from w by x for <"a;hidden"@clinic.example>; date\r\nReceived: from w by x (envelope-to <hidden@clinic.example>); date\r\n';
   const unclean = 'Received: from \u00fc by x for <hidden@clinic.example>; date\r\n';
-  const text = `${received}${unclean}To: anna@clinic.example\r\nCc: ben@clinic.example\r\n${names.map((name) => `${name}: hidden@clinic.example\r\n`).join('')}\r\n`;
+  const text = `${received}${odd}${unclean}To: anna@clinic.example\r\nCc: ben@clinic.example\r\n${names.map((name) => `${name}: hidden@clinic.example\r\n`).join('')}\r\n`;
   const { outer, inner } = await split(text);
   assert.ok(!outer.includes('hidden'), outer);
   assert.ok(!inner.includes('hidden'), inner);
@@ -214,17 +234,22 @@ test('A17 the 51st hop is a loop', async () => {
   assert.throws(() => assertNoLoop(fields), { code: 'mail-loop' });
 });
 
-test('A32 a quarter megabyte of hostile text in a parsed field takes linear time', { timeout: 20_000 }, async () => {
+test('A32 as much hostile text as a field may hold is read in one short turn', { timeout: 20_000 }, async () => {
   const seeds = ['(', '<', ',', 'g:', '"', '\\"', '=?utf-8?Q?=', ' ', '\u00fc@', 'for ', ';', '<a@', '"\\', 'a@b.example,'];
   for (const name of ['From', 'To', 'Reply-To', 'Subject', 'References', 'Received', 'List-Post', 'Content-Type']) {
     for (const seed of seeds) {
       const started = process.hrtime.bigint();
-      await split(`${name}: \u00fc${seed.repeat(Math.floor(250_000 / Buffer.byteLength(seed)))}\r\n\r\n`);
+      await split(`${name}: \u00fc${seed.repeat(Math.floor(60_000 / Buffer.byteLength(seed)))}\r\n\r\n`);
       const milliseconds = Number(process.hrtime.bigint() - started) / 1e6;
-      assert.ok(milliseconds < 2_000, `${name} of ${seed}: ${milliseconds} ms`);
+      assert.ok(milliseconds < 1_000, `${name} of ${seed}: ${milliseconds} ms`);
     }
   }
   const started = process.hrtime.bigint();
-  await split(`${'To: a@b\r\n'.repeat(25_000)}\r\n`);
+  await split(`${'To: a@b\r\n'.repeat(2_000)}\r\n`);
   assert.ok(Number(process.hrtime.bigint() - started) / 1e6 < 2_000);
+});
+
+test('A30 more of a header than may stay readable is refused before it is worked on', async () => {
+  await assert.rejects(split(`To: ${'a@b.example,'.repeat(6_000)}\r\n\r\n`), { code: 'header-too-big' });
+  await assert.rejects(split(`${`Received: from a by b; ${'x'.repeat(900)}\r\n`.repeat(80)}\r\n`), { code: 'header-too-big' });
 });
