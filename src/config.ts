@@ -105,6 +105,10 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   if (retry.first > retry.longest) tell(['retry', 'first'], 'is longer than retry.longest', 'the first wait is the shortest');
   if (retry.longest > retry.max_age)
     tell(['retry', 'longest'], 'is longer than retry.max_age', 'a wait that ends before the message is given up');
+  for (const [index, upstream] of config.upstream.entries()) {
+    const own = config.listen.some((listener) => listener.port === upstream.port && reaches(upstream.host, listener.host));
+    if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
+  }
   const seen = new Set<string>();
   for (const [index, { host, port }] of config.listen.entries()) {
     const address = `${host} ${port}`;
@@ -117,6 +121,10 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   if (config.audit === config.queue.sqlite) tell(['audit'], 'is the file of the queue', 'for example audit: data/audit.jsonl');
   return inOrder(faults);
 }
+
+/** Both are on this machine: upstreams are loopback, and a listener on all addresses is there too. */
+const reaches = (upstream: string, listener: string): boolean =>
+  upstream === listener || ['localhost', '0.0.0.0', '::'].includes(listener) || upstream === 'localhost';
 
 const isWithin = (inner: string, outer: string): boolean =>
   inner === outer || inner.startsWith(outer.endsWith(path.sep) ? outer : outer + path.sep);

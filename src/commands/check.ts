@@ -38,6 +38,7 @@ export async function check(from: ConfigPlace, { host, survey }: Surroundings): 
   const read = rules.kind === 'valid' ? rules.value : [];
   const counts = { listeners: listen.length, upstreams: upstream.length, rules: read.length, certificates: certificates.usable };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
+  if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
   return { faults, notes, counts };
 }

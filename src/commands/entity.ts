@@ -18,13 +18,19 @@ export async function readEntity(sealed: Buffer, entity: Buffer): Promise<ReadEn
   return {
     outside: sealed[0] === DER_SEQUENCE ? [] : await outsideLines(sealed),
     inside: await insideLines(entity, parsed),
-    text: printable(parsed.text ?? ''),
+    text: printable(parsed.text ?? (await textOfHtml(parsed.html))),
     attachments: parsed.attachments.map(({ filename, contentType, content }, index) => ({
       name: fileName(filename ?? '', index),
       type: contentType,
       content,
     })),
   };
+}
+
+/** mailparser makes text of HTML only where nothing is attached; parsed alone, the HTML is such a case. */
+async function textOfHtml(html: string | false | undefined): Promise<string> {
+  if (html === undefined || html === false || html === '') return '';
+  return (await simpleParser(Buffer.from(`Content-Type: text/html; charset=utf-8\r\n\r\n${html}`), { skipImageLinks: true })).text ?? '';
 }
 
 const DER_SEQUENCE = 0x30;

@@ -76,9 +76,21 @@ async function isSameFile(one: string, other: string): Promise<boolean> {
   }
 }
 
+/** Node's own `recursive` never ends where a parent exists and takes no children, as under /proc. */
+async function mkdirs(folder: string, mode: number): Promise<void> {
+  try {
+    await mkdir(folder, { mode });
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return;
+    if (systemCode(error) !== 'ENOENT' || existsSync(path.dirname(folder))) throw error;
+    await mkdirs(path.dirname(folder), PUBLIC);
+    await mkdir(folder, { mode });
+  }
+}
+
 async function makeFolder(folder: string, mode: number): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true, mode });
+    await mkdirs(folder, mode);
     // An empty folder that was there keeps its mode, and may be open to others.
     if (mode === PRIVATE) await chmod(folder, mode);
   } catch (error) {

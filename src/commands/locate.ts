@@ -1,4 +1,5 @@
 /** Where the site's queue and audit log are: the one place where their commands meet the configuration. */
+import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { loadConfig } from '../config.ts';
 import { queuePaths, type QueuePaths } from '../queue/paths.ts';
@@ -11,7 +12,16 @@ export async function locateQueue({ env, cwd }: Terminal, command: Command): Pro
   return queuePaths(queue.sqlite, audit);
 }
 
-/** Who types: the person behind sudo, for the audit log. */
+/**
+ * Who types, for the audit log: the user the system knows, since anybody may set USER to another name. Root may say for whom it
+ * acts, as sudo does.
+ */
 export function operatorName({ env }: Terminal): string {
-  return env['SUDO_USER'] ?? env['USER'] ?? env['LOGNAME'] ?? 'unknown';
+  const behind = env['SUDO_USER'];
+  try {
+    const { username, uid } = userInfo();
+    return uid === 0 && behind !== undefined ? `${behind} by sudo` : username;
+  } catch {
+    return 'a user without a name'; // as containers have them
+  }
 }

@@ -172,5 +172,5 @@ function showStats({ states, totals, bodyBytes, oldestAcceptedAt }: QueueStats):
     .map(([name, count]) => `${name} ${count}`)
     .join(', ');
   const oldest = oldestAcceptedAt === null ? 'nothing waits' : atTime(oldestAcceptedAt);
-  return `recipients now   ${now}\nsince the start  ${ever}\nsealed content   ${bodyBytes} octets\noldest message   ${oldest}\n`;
+  return `recipients now   ${now}\nin all           ${ever}\nsealed content   ${bodyBytes} octets\noldest message   ${oldest}\n`;
 }

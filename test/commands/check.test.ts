@@ -24,7 +24,7 @@ async function edit(file: string, from: string | RegExp, to: string): Promise<vo
 
 /** What check prints of a site whose certificates are all well. */
 async function said(folder: string, usable = 2): Promise<string> {
-  const survey = async () => ({ usable, faults: [] });
+  const survey = async () => ({ usable, unusable: 0, faults: [] });
   return showReport(await check({ env: {}, cwd: folder }, { host, survey }));
 }
 
@@ -78,7 +78,7 @@ test('faults of policies, folders and certificates are told together', async (t)
   await edit(path.join(folder, 'policies/90-default.yaml'), /^ {4}then: seal$/m, '    then: pass');
   await chmod(path.join(folder, 'keys'), 0o755);
   const fault = { place: `${folder}/certs/anchors`, key: '', wrong: 'no anchor', mend: 'put your CA there' };
-  const report = await check({ env: {}, cwd: folder }, { host, survey: async () => ({ usable: 0, faults: [fault] }) });
+  const report = await check({ env: {}, cwd: folder }, { host, survey: async () => ({ usable: 0, unusable: 0, faults: [fault] }) });
   assert.deepEqual(
     report.faults.map(({ wrong }) => wrong),
     ['is not known', 'its mode is 0755: open to other users', 'no anchor'],

@@ -136,3 +136,11 @@ test('a name in the environment that sets nothing is a fault; those that are no 
     '',
   );
 });
+
+test('an upstream that is a listener of the relay itself is a fault', async (t) => {
+  const folder = await folderWith(
+    t,
+    minimal.replace('port: 25 }', 'port: 2525 }').replace('host: 127.0.0.1, port: 2525', 'host: 0.0.0.0, port: 2525'),
+  );
+  await assert.rejects(loadConfig({ env: {}, cwd: folder }), /upstream\[0\]\.port: is a listener of this relay/);
+});

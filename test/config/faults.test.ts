@@ -115,7 +115,7 @@ FILE:4:26: listen[0].port: is not between 0 and 65535
   ],
   [
     'two listeners on one port, and keys where the relay may write',
-    site({ listen: 'listen:\n  - { host: 127.0.0.1, port: 25 }\n  - { host: 127.0.0.1, port: 25 }\n' }, 'keys: data/keys\n'),
+    site({ listen: 'listen:\n  - { host: 127.0.0.1, port: 2526 }\n  - { host: 127.0.0.1, port: 2526 }\n' }, 'keys: data/keys\n'),
     `:5:5: listen[1]: is the address and port of a listener above
   mend: give each its own port
 FILE:8:7: keys: stands in the data folder

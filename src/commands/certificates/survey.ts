@@ -1,13 +1,14 @@
 import { pino } from 'pino';
-import { type FolderContents } from '../../certificates/folder.ts';
+import type { FolderContents, PlacedCertificate } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import type { Config } from '../../config.ts';
 import type { Fault } from '../../document/fault.ts';
 
 export interface CertificateSurvey {
-  /** Certificates that mail can be sealed to now. */
+  /** Certificates that mail can be sealed to now, and the others. */
   readonly usable: number;
+  readonly unusable: number;
   readonly faults: readonly Fault[];
 }
 
@@ -28,7 +29,9 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
         mend: "put the CA there that issued your recipients' certificates",
       });
     }
-    return { usable: await countUsable(site, contents, now()), faults };
+    const found = contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []));
+    const usable = await countUsable(site, found, now());
+    return { usable, unusable: found.length - usable, faults };
   } finally {
     site.close();
   }
@@ -41,9 +44,9 @@ function brokenFiles(contents: FolderContents): Fault[] {
   return contents.broken.map(({ place, faults }) => ({ place, key: '', wrong: faults.slice(0, 3).join('; '), mend }));
 }
 
-async function countUsable({ trust }: SiteCertificates, contents: readonly FolderContents[], now: number): Promise<number> {
+async function countUsable({ trust }: SiteCertificates, found: readonly PlacedCertificate[], now: number): Promise<number> {
   let usable = 0;
-  for (const { certificate } of contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []))) {
+  for (const { certificate } of found) {
     if (usability(certificate, now).kind === 'usable' && (await trust.judge(certificate)).kind === 'trusted') usable++;
   }
   return usable;
