@@ -13,6 +13,8 @@ export interface DemoUpstream {
   readonly port: number;
   /** Until then every session waits for its greeting, so that the queue can be looked at. */
   open(): void;
+  /** Called for every message from now on. */
+  onMessage(show: (message: ReceivedMessage) => void): void;
   /** Resolves once `count` messages are there. */
   messages(count: number): Promise<readonly ReceivedMessage[]>;
   stop(): Promise<void>;
@@ -22,12 +24,15 @@ export async function startUpstream(): Promise<DemoUpstream> {
   const gate = Promise.withResolvers<void>();
   const received: ReceivedMessage[] = [];
   let arrived = Promise.withResolvers<void>();
+  let show: (message: ReceivedMessage) => void = () => {};
   const greet = async (done: () => void): Promise<void> => {
     await gate.promise;
     done();
   };
   const keep = async (stream: Readable, recipient: string, done: () => void): Promise<void> => {
-    received.push({ recipient, octets: await buffer(stream) });
+    const message = { recipient, octets: await buffer(stream) };
+    received.push(message);
+    show(message);
     arrived.resolve();
     done();
   };
@@ -46,6 +51,9 @@ export async function startUpstream(): Promise<DemoUpstream> {
   return {
     port: typeof address === 'object' && address !== null ? address.port : 0,
     open: () => gate.resolve(),
+    onMessage: (callback) => {
+      show = callback;
+    },
     async messages(count) {
       while (received.length < count) {
         await arrived.promise;

@@ -64,7 +64,15 @@ async function run(keep: boolean, terminal: Terminal): Promise<void> {
     const port = relay.listening[0]?.port ?? 0;
     await showPath(folder, port, upstream, readers, voice);
     showOwnScript(keep ? port : USUAL_PORT, voice);
-    if (keep) await untilInterrupted(voice, port);
+    if (keep) {
+      voice.line(
+        `the relay stays on 127.0.0.1 port ${port} for mail to ${readers.map(({ address }) => address).join(', ')}; Ctrl-C ends it`,
+      );
+      upstream.onMessage((message) => void showReading(message, readers, voice));
+      await interrupted();
+    } else {
+      voice.line('a relay of your own: npx sealpost init, then what it tells you; this one and its folder are gone');
+    }
   } finally {
     for (const step of undo.toReversed()) await step();
   }
@@ -134,17 +142,16 @@ async function showPath(folder: string, port: number, upstream: DemoUpstream, re
   for (const { recipient, octets } of received) showSealed(recipient, octets, readers, voice);
 
   voice.step('What each reader reads, opened with their own key');
-  for (const { recipient, octets } of received) {
-    const reader = readers.find(({ address }) => address === recipient);
-    if (reader === undefined) throw new Error(`a message for ${recipient}, whom nobody mailed`);
-    const { entity, cipher } = openMessage(octets, [{ key: reader.key, certificate: reader.certificate }]);
-    voice.line(voice.strong(`${recipient} (${reader.field}), ${octets.length} octets, ${cipher}`));
-    voice.quote(
-      showEntity(await readEntity(octets, entity))
-        .trimEnd()
-        .split('\n'),
-    );
-  }
+  for (const message of received) await showReading(message, readers, voice);
+}
+
+async function showReading({ recipient, octets }: ReceivedMessage, readers: readonly DemoReader[], voice: Voice): Promise<void> {
+  const reader = readers.find(({ address }) => address === recipient);
+  if (reader === undefined) throw new Error(`a message for ${recipient}, whom nobody mailed`);
+  const { entity, cipher } = openMessage(octets, [{ key: reader.key, certificate: reader.certificate }]);
+  voice.line(voice.strong(`${recipient} (${reader.field}), ${octets.length} octets, ${cipher}`));
+  const lines = showEntity(await readEntity(octets, entity)).trimEnd();
+  voice.quote(lines.split('\n'));
 }
 
 function inOrderOf(readers: readonly DemoReader[], received: readonly ReceivedMessage[]): ReceivedMessage[] {
@@ -194,9 +201,8 @@ function showOwnScript(port: number, voice: Voice): void {
   ]);
 }
 
-async function untilInterrupted(voice: Voice, port: number): Promise<void> {
-  voice.line(`the relay stays on 127.0.0.1 port ${port}; Ctrl-C ends it`);
-  await new Promise<void>((resolve) => {
+function interrupted(): Promise<void> {
+  return new Promise((resolve) => {
     process.once('SIGINT', () => resolve());
     process.once('SIGTERM', () => resolve());
   });
