@@ -156,6 +156,70 @@ for (const [damage, sql] of Object.entries(rowDamages)) {
   });
 }
 
+/** A flipped serial type: the row says TEXT where the table says BLOB. SQLite lets it be read, and refuses every write of it. */
+function flipHeaderType(site: Site, row: number): void {
+  const strict = (from: string, to: string): void => {
+    const db = new DatabaseSync(site.paths.database, { enableForeignKeyConstraints: false });
+    db.enableDefensive?.(false);
+    db.exec(`PRAGMA writable_schema = ON;
+      UPDATE sqlite_schema SET sql = replace(sql, '${from}', '${to}') WHERE name = 'recipients'`);
+    db.close();
+  };
+  strict(') STRICT', ') /**/');
+  tamper(site, `UPDATE recipients SET header = CAST(header AS TEXT) WHERE id = ${row}`);
+  strict(') /**/', ') STRICT');
+}
+
+/** How one row of three can be damaged so that it cannot be claimed at all. */
+const claimDamages: Record<string, (site: Site) => void> = {
+  'a flipped column type': (site) => flipHeaderType(site, 2),
+  'no body row': (site) => tamper(site, 'PRAGMA foreign_keys = OFF; DELETE FROM bodies WHERE id = 2'),
+  'no message row': (site) => tamper(site, `PRAGMA foreign_keys = OFF; DELETE FROM messages WHERE id = 'q2'`),
+  'a number beyond all numbers': (site) => tamper(site, 'UPDATE recipients SET attempts = 9223372036854775807 WHERE id = 2'),
+  'a row that takes no write': (site) =>
+    tamper(
+      site,
+      `UPDATE recipients SET attempts = 9223372036854775807 WHERE id = 2;
+      CREATE TRIGGER stuck BEFORE UPDATE ON recipients WHEN old.id = 2 BEGIN SELECT RAISE(ABORT, 'no'); END`,
+    ),
+};
+
+for (const [damage, inflict] of Object.entries(claimDamages)) {
+  test(`${damage} in one row costs that row alone, said in list, stats and audit log (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+    await before.close();
+    inflict(site);
+    const store = await site.open();
+    const ids = (await store.claim(START, 10)).map((lease) => lease.queueId);
+    assert.deepEqual(ids, ['q1', 'q3']);
+    assert.equal(await store.nextDue(), undefined);
+    assert.equal((await store.stats()).states.damaged, 1);
+    const [shown, ...others] = await store.list({ state: 'damaged' }, 10);
+    assert.deepEqual([shown?.queueId, shown?.recipient, shown?.dueAt, others.length], ['q2', 'anna@clinic.example', null, 0]);
+    assert.ok((shown?.reason ?? '') !== '');
+    assert.equal(await store.retry({}, START, 'anna'), 0);
+    assert.equal(await store.remove({ queueId: 'q2' }, 'anna'), 1);
+    await store.close();
+    const told = lines(site).filter((line) => line.includes('"event":"damaged"'));
+    assert.equal(told.length, 1);
+    assert.match(String(told[0]), /"queue_id":"q2","recipient":"anna@clinic\.example"/);
+  });
+}
+
+test('a damaged row that was leased when the relay died does not keep the next from starting (P10)', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+  await before.claim(START, 10);
+  await before.close();
+  flipHeaderType(site, 2);
+  const store = await site.open();
+  const { states } = await store.stats();
+  assert.deepEqual([states.ready, states.damaged, states.leased], [2, 1, 0]);
+});
+
 test('start sweeps bodies that no row names, and leaves what is not a body to the operator', async (t) => {
   const site = await makeSite(t);
   const before = await site.open();
