@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -136,6 +137,14 @@ const rowDamages: Record<string, string> = {
   'a changed prefix': `UPDATE recipients SET prefix = zeroblob(300)`,
   'a changed suffix': `UPDATE recipients SET suffix = zeroblob(18)`,
   'another address': `UPDATE recipients SET address = 'anna@clinic.examplf'`,
+  'another sender': `UPDATE messages SET sender = 'form@clinic.examplf'`,
+  'another queue id': `PRAGMA foreign_keys = OFF; UPDATE messages SET id = 'q9'; UPDATE recipients SET message = 'q9'`,
+  'another need of SMTPUTF8': `UPDATE recipients SET needs_smtputf8 = 1`,
+  'the body of another message': `
+    INSERT INTO bodies (length, sha256, bytes) VALUES (0, x'${createHash('sha256').digest('hex')}', x'');
+    UPDATE recipients SET body = 2`,
+  'an octet moved from header to prefix': `
+    UPDATE recipients SET prefix = CAST(substr(header, -1) || prefix AS BLOB), header = substr(header, 1, length(header) - 1)`,
   'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
 };
 
