@@ -3,9 +3,9 @@
  * that commands need no running relay.
  */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
-import { EMPTY_HEAD, type AuditEvent, type AuditHead } from '../audit.ts';
+import { EMPTY_HEAD, type AuditEvent, type AuditHead, type AuditRecord } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
-import { integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
+import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
 import type { Step } from './requests.ts';
 import type { Done, Rows } from './rows.ts';
@@ -99,6 +99,17 @@ export function readStats(db: DatabaseSync): QueueStats {
 export function readAuditHead(db: DatabaseSync): AuditHead {
   const row = db.prepare('SELECT seq, hash, bytes FROM audit_head').get();
   return row === undefined ? EMPTY_HEAD : { seq: integer(row, 'seq'), hash: text(row, 'hash'), bytes: integer(row, 'bytes') };
+}
+
+/** The head and what waits to be appended behind it, from one moment. */
+export function readAuditRecord(db: DatabaseSync): AuditRecord {
+  db.exec('BEGIN');
+  try {
+    const lines = db.prepare('SELECT lines FROM audit_pending ORDER BY last_seq').all();
+    return { head: readAuditHead(db), pending: Buffer.concat(lines.map((row) => blob(row, 'lines'))) };
+  } finally {
+    db.exec('COMMIT');
+  }
 }
 
 interface Target {
