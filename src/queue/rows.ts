@@ -9,6 +9,7 @@ import { blob, integer, integerOrNull, text, textOrNull, type Row } from './colu
 import type { Outcome } from './queue.ts';
 import type { LeasedRow, StoredMessage } from './requests.ts';
 import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
+import { prepareSetBack, type SetBack } from './set-back.ts';
 
 /** What one request did. `gone`: names of body files that no row names any more, to unlink after the commit. */
 export interface Done<Answer> {
@@ -32,11 +33,13 @@ export function prepareRows(db: DatabaseSync) {
   };
   const deleteRow = prepareDelete(db, total);
   const guard = prepareGuard(db);
+  const setBack = prepareSetBack(db, guard);
   return {
     total,
     deleteRow,
-    enqueue: prepareEnqueue(db, total),
-    claim: prepareClaim(db, guard),
+    wrote: (at: number): void => setBack.wrote(at),
+    enqueue: prepareEnqueue(db, total, setBack),
+    claim: prepareClaim(db, guard, setBack),
     settle: prepareSettle(db, total, deleteRow),
     passDot: preparePassDot(db),
     nextDue: prepareNextDue(db),
@@ -49,7 +52,7 @@ export function prepareRows(db: DatabaseSync) {
 type AddTotal = (name: Total, by: number) => void;
 type DeleteRow = (row: number) => string[];
 
-function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
+function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack) {
   const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
   const body = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
   const recipient = db.prepare(`
@@ -68,6 +71,7 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
       const at = added.acceptedAt;
       recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
     }
+    setBack.wrote(added.acceptedAt);
     total('accepted', added.recipients.length);
     total(
       'body_bytes',
@@ -77,7 +81,7 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
   };
 }
 
-function prepareClaim(db: DatabaseSync, guard: RowGuard) {
+function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
   const due = db.prepare(`SELECT id FROM recipients WHERE due_at <= ? AND ${NOT_SET_ASIDE} ORDER BY due_at, id LIMIT ?`);
   const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
   const read = db.prepare(`
@@ -86,7 +90,7 @@ function prepareClaim(db: DatabaseSync, guard: RowGuard) {
     FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body WHERE r.id = ?`);
   return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
     const answer: LeasedRow[] = [];
-    const events: AuditEvent[] = [];
+    const events = setBack.mend(now);
     for (const found of due.all(now, limit)) {
       const id = integer(found, 'id');
       const leased = guard.attempt(id, at, events, () => {

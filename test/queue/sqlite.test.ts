@@ -229,6 +229,38 @@ test('a damaged row that was leased when the relay died does not keep the next f
   assert.deepEqual([states.ready, states.damaged, states.leased], [2, 1, 0]);
 });
 
+const YEAR = 365 * 86_400_000;
+
+for (const restart of [false, true]) {
+  test(`mail taken while the clock was a year ahead goes out once it is right${restart ? ', after a restart too' : ''} (P7)`, async (t) => {
+    const site = await makeSite(t);
+    const store = await site.open();
+    site.clock.now = START + YEAR;
+    const { message } = await put(store, { id: 'q1' });
+    await store.enqueue({ ...message, id: 'q2', acceptedAt: START + YEAR }, []);
+    await store.enqueue({ ...message, id: 'q3', acceptedAt: START + YEAR }, []);
+    const [, , third] = await store.claim(START + YEAR, 3);
+    assert.ok(third !== undefined);
+    await store.settle(third, { kind: 'deferred', dueAt: START + YEAR + 60_000, reason: '451 later' }, []);
+    if (restart) await store.close();
+    site.clock.now = START;
+    const after = restart ? await site.open() : store;
+    const ids = (await after.claim(START, 10)).map((lease) => lease.queueId).sort();
+    assert.deepEqual(ids, restart ? ['q1', 'q2', 'q3'] : ['q3']);
+    assert.equal(await after.nextDue(), undefined);
+    assert.equal((await after.claim(START + 1, 10)).length, 0);
+  });
+}
+
+test('a row that is deferred by a clock that is right stays so, though the clock was slewed', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1' });
+  await store.settle(await claimOne(store), { kind: 'deferred', dueAt: START + 3_600_000, reason: '451 later' }, []);
+  assert.deepEqual(await store.claim(START - 30_000, 10), []);
+  assert.equal(await store.nextDue(), START + 3_600_000);
+});
+
 test('start sweeps bodies that no row names, and leaves what is not a body to the operator', async (t) => {
   const site = await makeSite(t);
   const before = await site.open();
