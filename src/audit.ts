@@ -10,6 +10,7 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { SealpostError } from './errors.ts';
 
 export const auditEventNames = [
@@ -122,7 +123,11 @@ export type AuditFault =
   /** The line stands in another's place. */
   | 'swapped'
   /** The file ends before the recorded head. */
-  | 'cut';
+  | 'cut'
+  /** The line stands behind the recorded head, and is not one that waits in the database to be appended. */
+  | 'added'
+  /** The same, of a last line without a line feed. */
+  | 'unfinished';
 
 export type AuditVerdict =
   /** `beyond`: lines behind the recorded head, whole and chained, that the writer has not recorded yet. */
@@ -130,18 +135,61 @@ export type AuditVerdict =
   /** `line` counts from 1, as editors do. */
   | { readonly kind: 'broken'; readonly line: number; readonly fault: AuditFault; readonly detail: string };
 
+/** What the queue database knows of the file, read in one transaction. */
+export interface AuditRecord {
+  readonly head: AuditHead;
+  /** The lines, with their line feeds, that are to be appended behind `head`; the writer may have begun. */
+  readonly pending: Buffer;
+}
+
 /**
- * Walks the whole file, a line in memory at a time. `head` is what the queue database recorded; read it before the call, so
- * that a running relay can only be ahead of it. Without it a cut tail cannot be seen. An unfinished last line behind the head
- * is the writer at work, and passes. Throws `file-unreadable`.
+ * Holds the file to the database, beside a running relay too. A line is committed to the database as pending, then appended,
+ * then recorded. So what stands in the file at first is recorded or pending in a database read after it; what comes behind
+ * that was appended meanwhile, and is for the next time. Throws `file-unreadable` and what `record` throws.
  */
-export async function verifyAudit(options: { readonly file: string; readonly head?: AuditHead }): Promise<AuditVerdict> {
-  const recorded = options.head ?? EMPTY_HEAD;
-  const lines = auditLines(options.file);
+export async function verifyAgainst(file: string, record: () => AuditRecord): Promise<AuditVerdict> {
+  const once = async (): Promise<AuditVerdict> => {
+    const upTo = await sizeOf(file);
+    return verifyAudit({ file, ...record(), upTo });
+  };
+  const verdict = await once();
+  // A relay that starts just now cuts off a torn tail.
+  return verdict.kind === 'broken' ? once() : verdict;
+}
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size;
+  } catch (cause) {
+    throw new SealpostError('file-unreadable', { detail: file, cause });
+  }
+}
+
+export interface VerifyOptions {
+  readonly file: string;
+  /** What the database recorded; without it a cut tail cannot be seen. */
+  readonly head?: AuditHead;
+  /** What alone may stand behind `head`; without it every chained line and an unfinished last one may. */
+  readonly pending?: Buffer;
+  /** Octets of the file that are held to `pending`. */
+  readonly upTo?: number;
+}
+
+/** Walks the whole file, a line in memory at a time. Throws `file-unreadable`. */
+export async function verifyAudit({ file, head: recorded = EMPTY_HEAD, pending, upTo = Infinity }: VerifyOptions): Promise<AuditVerdict> {
+  const lines = auditLines(file);
   let walked = EMPTY_HEAD;
   for await (const line of lines) {
-    if (!line.whole && walked.seq >= recorded.seq) break;
     const number = walked.seq + 1;
+    if (walked.seq >= recorded.seq) {
+      if (walked.bytes >= upTo) break;
+      const known = pending?.subarray(walked.bytes - recorded.bytes);
+      if (known !== undefined && !beginsWith(known, line, upTo - walked.bytes))
+        return line.whole
+          ? broken(number, 'added', 'the database knows of no such line')
+          : broken(number, 'unfinished', 'it has no end, and the database knows of no such line');
+      if (!line.whole) break;
+    }
     const link = line.whole ? readLink(line.bytes) : undefined;
     if (link === undefined) return broken(number, 'changed', line.whole ? 'it is not a line of the log' : 'it has no end');
     if (link.seq !== number || link.prev !== walked.hash) {
@@ -154,6 +202,13 @@ export async function verifyAudit(options: { readonly file: string; readonly hea
   }
   if (walked.seq < recorded.seq) return broken(walked.seq + 1, 'cut', `the file ends here, the database records ${recorded.seq} lines`);
   return { kind: 'whole', head: walked, beyond: walked.seq - recorded.seq };
+}
+
+/** True where the first `limit` octets of the line are those that are to be appended next. */
+function beginsWith(known: Buffer, { bytes, whole }: RawLine, limit: number): boolean {
+  const octets = Math.min(bytes.length, limit);
+  if (octets > known.length || !bytes.subarray(0, octets).equals(known.subarray(0, octets))) return false;
+  return !whole || octets === limit || known[octets] === LINE_FEED;
 }
 
 const broken = (line: number, fault: AuditFault, detail: string): AuditVerdict => ({ kind: 'broken', line, fault, detail });

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import * as fc from 'fast-check';
-import { chainLine, EMPTY_HEAD, escapeUnprintable, verifyAudit, type AuditEvent, type AuditHead } from '../src/audit.ts';
+import { chainLine, EMPTY_HEAD, escapeUnprintable, verifyAudit, type AuditEvent, type AuditHead, type AuditVerdict } from '../src/audit.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sealpost-audit-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -49,6 +49,33 @@ test('a line names its number, its time, the event, and the hash of the line bef
   const hash = createHash('sha256').update(first.line.subarray(0, -1)).digest('hex');
   assert.ok(second.line.toString().endsWith(`"prev":"${hash}"}\n`));
   assert.equal(second.head.bytes, first.line.length + second.line.length);
+});
+
+test('behind the recorded head stands what is pending, as far as it is appended, and nothing else', async () => {
+  const { lines } = chain(5);
+  const { head } = chain(3);
+  const pending = Buffer.from(lines.slice(3).join(''));
+  const judge = (tail: string, upTo?: number): Promise<AuditVerdict> => {
+    const file = join(folder, 'audit.jsonl');
+    writeFileSync(file, lines.slice(0, 3).join('') + tail);
+    return verifyAudit({ file, head, pending, ...(upTo === undefined ? {} : { upTo }) });
+  };
+  const [, , , fourth = '', fifth = ''] = lines;
+  for (const tail of ['', fourth.slice(0, 9), fourth.slice(0, -1), fourth, fourth + fifth.slice(0, 1), fourth + fifth])
+    assert.equal((await judge(tail)).kind, 'whole', tail);
+  const other = chainLine(chain(5).head, { event: 'removed' }, AT).line.toString();
+  const unlike = chainLine(head, { event: 'removed' }, AT).line.toString();
+  for (const [tail, line, fault] of [
+    [unlike, 4, 'added'],
+    [fourth + fifth + other, 6, 'added'],
+    [fourth + fifth + other.slice(0, 9), 6, 'unfinished'],
+    [unlike.slice(0, -1), 4, 'unfinished'],
+    [`${fourth.slice(0, 9)}\n`, 4, 'added'],
+  ] as const) {
+    const verdict = await judge(tail);
+    assert.deepEqual(verdict.kind === 'broken' ? [verdict.line, verdict.fault] : verdict.kind, [line, fault]);
+  }
+  assert.equal((await judge(fourth + fifth + other, head.bytes + pending.length)).kind, 'whole', 'what came later is not judged');
 });
 
 test('a whole chain verifies, with the head, without it, and with lines behind it', async () => {

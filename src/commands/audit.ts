@@ -1,9 +1,9 @@
-/** `sealpost audit …`: reads the file and the head that the queue database records; a running relay is not disturbed. */
+/** `sealpost audit …`: reads the file and what the queue database knows of it; a running relay is not disturbed. */
 import { once } from 'node:events';
 import { Command } from 'commander';
-import { auditEventNames, auditLines, escapeUnprintable, verifyAudit, type AuditHead } from '../audit.ts';
+import { auditEventNames, auditLines, escapeUnprintable, verifyAgainst, type AuditRecord } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
-import { readAuditHead } from '../queue/operator.ts';
+import { readAuditRecord } from '../queue/operator.ts';
 import { openDatabaseReadOnly } from '../queue/schema.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
@@ -15,9 +15,7 @@ export const build: BuildCommand = (terminal) => {
     .description('walks the whole chain and holds it to the head that the database records')
     .action(async (_options: object, command: Command) => {
       const paths = await locateQueue(terminal, command);
-      // The head first: while a relay runs, the file can only be ahead of it.
-      const head = recordedHead(paths.database);
-      const verdict = await verifyAudit({ file: paths.audit, head });
+      const verdict = await verifyAgainst(paths.audit, () => readRecord(paths.database));
       if (verdict.kind === 'broken')
         throw new SealpostError('audit-broken', {
           detail: `${paths.audit}:${verdict.line}: ${verdict.fault}: ${verdict.detail}`,
@@ -53,10 +51,10 @@ interface ShowOptions {
 
 type ShownEvent = ReadonlyMap<string, unknown>;
 
-function recordedHead(database: string): AuditHead {
+function readRecord(database: string): AuditRecord {
   const db = openDatabaseReadOnly(database);
   try {
-    return readAuditHead(db);
+    return readAuditRecord(db);
   } finally {
     db.close();
   }

@@ -5,6 +5,9 @@ import { SealpostError } from '../errors.ts';
 export const SQLITE_BUSY = 5;
 const SQLITE_NOMEM = 7;
 const SQLITE_FULL = 13;
+const SQLITE_CORRUPT = 11;
+/** Octets of one row that the database cannot take or give: TOOBIG, CONSTRAINT, MISMATCH beside CORRUPT. */
+const ROW_FAULTS: ReadonlySet<number> = new Set([SQLITE_CORRUPT, 18, 19, 20]);
 /** PERM, READONLY, IOERR, CORRUPT, CANTOPEN, PROTOCOL, NOTADB: after these nothing it says can be built on. */
 const UNTRUSTWORTHY: ReadonlySet<number> = new Set([3, 8, 10, 11, 14, 15, 26]);
 
@@ -18,6 +21,16 @@ export function resultCode(error: unknown): number | undefined {
 export function isUntrustworthy(error: unknown): boolean {
   const code = resultCode(error instanceof SealpostError ? error.cause : error);
   return code !== undefined && UNTRUSTWORTHY.has(code);
+}
+
+/**
+ * True where an error met while one row was read or written may be that row's alone: a column of another type, a number beyond
+ * all numbers, a page that makes no sense. Where the page is everybody's, what comes next fails too and stops the queue.
+ */
+export function isRowFault(error: unknown): boolean {
+  const code = resultCode(error instanceof SealpostError ? (error.cause ?? error) : error);
+  if (code !== undefined) return ROW_FAULTS.has(code);
+  return error instanceof SealpostError || (error instanceof Error && 'code' in error && error.code === 'ERR_OUT_OF_RANGE');
 }
 
 /** What a failure of SQLite or the file system means to the queue; a SealpostError stays what it is. */

@@ -3,15 +3,22 @@
  * that commands need no running relay.
  */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
-import { EMPTY_HEAD, type AuditEvent, type AuditHead } from '../audit.ts';
+import { EMPTY_HEAD, type AuditEvent, type AuditHead, type AuditRecord } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
-import { integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
+import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
 import type { Step } from './requests.ts';
 import type { Done, Rows } from './rows.ts';
 
 /** Rows in one step: about 20 ms of the worker. */
 const STEP_ROWS = 500;
+
+/** What to call a row: those that could not be marked in place are damaged too. */
+const STATE = `CASE WHEN r.id IN (SELECT row FROM set_aside) THEN 'damaged' ELSE r.state END`;
+
+/** The last ms that a Date can tell (ECMA-262 §21.4.1.1): a flipped high bit must not keep a row from being shown. */
+const LAST_MS = 8_640_000_000_000_000;
+const bounded = (column: string): string => `min(max(CAST(${column} AS INTEGER), 0), ${LAST_MS})`;
 
 interface Clause {
   readonly sql: string;
@@ -22,7 +29,7 @@ function filterClause(filter: EntryFilter): Clause {
   const terms: [string, SQLInputValue | undefined][] = [
     ['r.message = ?', filter.queueId],
     ['r.address = ?', filter.recipient],
-    ['r.state = ?', filter.state],
+    [`${STATE} = ?`, filter.state],
   ];
   const given = terms.filter((term): term is [string, SQLInputValue] => term[1] !== undefined);
   return { sql: ['1', ...given.map(([sql]) => sql)].join(' AND '), values: given.map(([, value]) => value) };
@@ -33,9 +40,13 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
   const { sql, values } = filterClause(filter);
   const rows = db
     .prepare(
-      `SELECT r.message AS queueId, r.address AS recipient, m.sender, r.state, m.accepted_at AS acceptedAt, r.due_at AS dueAt,
-        r.attempts, m.size, r.reason
-      FROM recipients r JOIN messages m ON m.id = r.message WHERE ${sql} ORDER BY r.id LIMIT ?`,
+      // Damaged rows are shown as far as they can be: as the type of the column, and with a message that may be gone.
+      `SELECT CAST(r.message AS TEXT) AS queueId, CAST(r.address AS TEXT) AS recipient, coalesce(CAST(m.sender AS TEXT), '?') AS sender,
+        ${STATE} AS state, ${bounded('coalesce(m.accepted_at, r.changed_at)')} AS acceptedAt,
+        iif(a.row IS NULL, ${bounded('r.due_at')}, NULL) AS dueAt, ${bounded('r.attempts')} AS attempts,
+        ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason
+      FROM recipients r LEFT JOIN messages m ON m.id = r.message LEFT JOIN set_aside a ON a.row = r.id
+      WHERE ${sql} ORDER BY r.id LIMIT ?`,
     )
     .all(...values, limit);
   return rows.map((row) => ({
@@ -60,7 +71,7 @@ function stateOf(row: Row): RecipientState {
 
 export function readStats(db: DatabaseSync): QueueStats {
   const states: Record<RecipientState, number> = { ready: 0, leased: 0, deferred: 0, bounced: 0, damaged: 0 };
-  for (const row of db.prepare('SELECT state, count(*) AS rows FROM recipients GROUP BY state').all())
+  for (const row of db.prepare(`SELECT ${STATE} AS state, count(*) AS rows FROM recipients r GROUP BY 1`).all())
     states[stateOf(row)] = integer(row, 'rows');
   const totals = new Map(
     db
@@ -90,6 +101,17 @@ export function readAuditHead(db: DatabaseSync): AuditHead {
   return row === undefined ? EMPTY_HEAD : { seq: integer(row, 'seq'), hash: text(row, 'hash'), bytes: integer(row, 'bytes') };
 }
 
+/** The head and what waits to be appended behind it, from one moment. */
+export function readAuditRecord(db: DatabaseSync): AuditRecord {
+  db.exec('BEGIN');
+  try {
+    const lines = db.prepare('SELECT lines FROM audit_pending ORDER BY last_seq').all();
+    return { head: readAuditHead(db), pending: Buffer.concat(lines.map((row) => blob(row, 'lines'))) };
+  } finally {
+    db.exec('COMMIT');
+  }
+}
+
 interface Target {
   readonly id: number;
   readonly message: string;
@@ -100,8 +122,8 @@ interface Target {
 function targets(db: DatabaseSync, filter: EntryFilter, states: string, from: number): Target[] {
   const { sql, values } = filterClause(filter);
   const found = db.prepare(
-    `SELECT r.id, r.message, r.address, r.state FROM recipients r
-    WHERE ${sql} AND r.state IN (${states}) AND r.id >= ? ORDER BY r.id LIMIT ${STEP_ROWS}`,
+    `SELECT r.id, CAST(r.message AS TEXT) AS message, CAST(r.address AS TEXT) AS address, ${STATE} AS state FROM recipients r
+    WHERE ${sql} AND ${states} AND r.id >= ? ORDER BY r.id LIMIT ${STEP_ROWS}`,
   );
   return found.all(...values, from).map(asTarget);
 }
@@ -123,14 +145,14 @@ export function retryStep(
   ask: { filter: EntryFilter; now: number; operator: string; from: number },
   at: number,
 ): Done<Step> {
-  const found = targets(db, ask.filter, `'deferred', 'bounced'`, ask.from);
+  const found = targets(db, ask.filter, `r.state IN ('deferred', 'bounced') AND r.id NOT IN (SELECT row FROM set_aside)`, ask.from);
   const wake = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?, changed_at = ? WHERE id = ?`);
   for (const { id } of found) wake.run(ask.now, at, id);
   return { answer: stepAfter(found), events: found.map((row) => operatorEvent('retried', row, ask.operator)) };
 }
 
 export function removeStep(db: DatabaseSync, rows: Rows, ask: { filter: EntryFilter; operator: string; from: number }): Done<Step> {
-  const found = targets(db, ask.filter, `'ready', 'deferred', 'bounced', 'damaged'`, ask.from);
+  const found = targets(db, ask.filter, `(r.state <> 'leased' OR r.id IN (SELECT row FROM set_aside))`, ask.from);
   const gone = found.flatMap(({ id }) => rows.deleteRow(id));
   rows.total('removed', found.length);
   return { answer: stepAfter(found), events: found.map((row) => operatorEvent('removed', row, ask.operator)), gone };

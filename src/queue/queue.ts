@@ -125,7 +125,10 @@ export interface QueueStore {
   newBody(): BodyWriter;
   /** Durable on resolve, bodies, rows and events together; on rejection nothing of it is there. */
   enqueue(message: NewMessage, events: readonly AuditEvent[]): Promise<void>;
-  /** Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. */
+  /**
+   * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
+   * than `now`, by a clock that has been set back since, are due too.
+   */
   claim(now: number, limit: number): Promise<Lease[]>;
   /** When the next row falls due (ms); undefined where none waits. */
   nextDue(): Promise<number | undefined>;

@@ -8,6 +8,8 @@ import { SealpostError } from '../errors.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import type { Outcome } from './queue.ts';
 import type { LeasedRow, StoredMessage } from './requests.ts';
+import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
+import { prepareSetBack, type SetBack } from './set-back.ts';
 
 /** What one request did. `gone`: names of body files that no row names any more, to unlink after the commit. */
 export interface Done<Answer> {
@@ -30,16 +32,19 @@ export function prepareRows(db: DatabaseSync) {
     if (by !== 0) addTotal.run(by, name);
   };
   const deleteRow = prepareDelete(db, total);
+  const guard = prepareGuard(db);
+  const setBack = prepareSetBack(db, guard);
   return {
     total,
     deleteRow,
-    enqueue: prepareEnqueue(db, total),
-    claim: prepareClaim(db),
+    wrote: (at: number): void => setBack.wrote(at),
+    enqueue: prepareEnqueue(db, total, setBack),
+    claim: prepareClaim(db, guard, setBack),
     settle: prepareSettle(db, total, deleteRow),
     passDot: preparePassDot(db),
     nextDue: prepareNextDue(db),
     bodyBytes: prepareBodyBytes(db),
-    recover: prepareRecover(db, total),
+    recover: prepareRecover(db, total, guard),
     namesFile: prepareNamesFile(db),
   };
 }
@@ -47,7 +52,7 @@ export function prepareRows(db: DatabaseSync) {
 type AddTotal = (name: Total, by: number) => void;
 type DeleteRow = (row: number) => string[];
 
-function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
+function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack) {
   const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
   const body = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
   const recipient = db.prepare(`
@@ -66,6 +71,7 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
       const at = added.acceptedAt;
       recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
     }
+    setBack.wrote(added.acceptedAt);
     total('accepted', added.recipients.length);
     total(
       'body_bytes',
@@ -75,8 +81,8 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal) {
   };
 }
 
-function prepareClaim(db: DatabaseSync) {
-  const due = db.prepare('SELECT id FROM recipients WHERE due_at <= ? ORDER BY due_at, id LIMIT ?');
+function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
+  const due = db.prepare(`SELECT id FROM recipients WHERE due_at <= ? AND ${NOT_SET_ASIDE} ORDER BY due_at, id LIMIT ?`);
   const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
   const read = db.prepare(`
     SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.sender, r.address, r.needs_smtputf8 AS needsSmtputf8,
@@ -84,13 +90,19 @@ function prepareClaim(db: DatabaseSync) {
     FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body WHERE r.id = ?`);
   return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
     const answer: LeasedRow[] = [];
+    const events = setBack.mend(now);
     for (const found of due.all(now, limit)) {
       const id = integer(found, 'id');
-      lease.run(at, id);
-      const row = read.get(id);
-      if (row !== undefined) answer.push(asLeasedRow(row));
+      const leased = guard.attempt(id, at, events, () => {
+        const row = read.get(id);
+        if (row === undefined) throw new SealpostError('queue-item-damaged', { detail: 'its message or its body is gone' });
+        const readable = asLeasedRow(row);
+        lease.run(at, id);
+        return readable;
+      });
+      if (leased !== undefined) answer.push(leased);
     }
-    return { answer };
+    return { answer, events };
   };
 }
 
@@ -143,6 +155,7 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) 
 /** Takes the row away, and with it the message and the body that no other row names. Answers the body's file, if it had one. */
 function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
   const row = db.prepare('DELETE FROM recipients WHERE id = ? RETURNING message, body');
+  const aside = db.prepare('DELETE FROM set_aside WHERE row = ?');
   const message = db.prepare('DELETE FROM messages WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ?1)');
   const body = db.prepare(
     'DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE body = ?1) RETURNING length, file',
@@ -150,6 +163,7 @@ function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
   return (id) => {
     const named = row.get(id);
     if (named === undefined) return [];
+    aside.run(id);
     message.run(text(named, 'message'));
     const gone = body.get(integer(named, 'body'));
     if (gone === undefined) return [];
@@ -160,7 +174,7 @@ function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
 }
 
 function prepareNextDue(db: DatabaseSync) {
-  const first = db.prepare('SELECT min(due_at) AS due FROM recipients WHERE due_at IS NOT NULL');
+  const first = db.prepare(`SELECT due_at AS due FROM recipients WHERE due_at IS NOT NULL AND ${NOT_SET_ASIDE} ORDER BY due_at LIMIT 1`);
   return (): Done<number | null> => ({ answer: integerOrNull(first.get() ?? { due: null }, 'due') });
 }
 
@@ -173,20 +187,24 @@ function prepareBodyBytes(db: DatabaseSync) {
 }
 
 /** At start: rows that a relay left leased when it died are ready again; past the dot they may have been sent already (P4). */
-function prepareRecover(db: DatabaseSync, total: AddTotal) {
-  const lost = db.prepare(`SELECT message, address FROM recipients WHERE state = 'leased' AND past_dot = 1 ORDER BY id`);
-  const free = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?1, changed_at = ?1, past_dot = 0 WHERE state = 'leased'`);
+function prepareRecover(db: DatabaseSync, total: AddTotal, guard: RowGuard) {
+  const lost = db.prepare(`SELECT id FROM recipients WHERE state = 'leased' AND ${NOT_SET_ASIDE} ORDER BY id`);
+  const read = db.prepare('SELECT message, address, past_dot AS pastDot FROM recipients WHERE id = ?');
+  const free = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?1, changed_at = ?1, past_dot = 0 WHERE id = ?2`);
   return (at: number): Done<null> => {
-    const events = lost.all().map((row): AuditEvent => {
-      return {
-        event: 'ambiguous',
-        queue_id: text(row, 'message'),
-        recipient: text(row, 'address'),
-        because: 'the relay died past the dot',
-      };
-    });
-    total('ambiguous', events.length);
-    free.run(at);
+    const events: AuditEvent[] = [];
+    for (const found of lost.all()) {
+      const id = integer(found, 'id');
+      const freed = guard.attempt(id, at, events, () => {
+        const row = read.get(id) ?? {};
+        free.run(at, id);
+        return { queue_id: text(row, 'message'), recipient: text(row, 'address'), pastDot: integer(row, 'pastDot') };
+      });
+      if (freed?.pastDot !== 1) continue;
+      const { queue_id, recipient } = freed;
+      events.push({ event: 'ambiguous', queue_id, recipient, because: 'the relay died past the dot' });
+    }
+    total('ambiguous', events.filter(({ event }) => event === 'ambiguous').length);
     return { answer: null, events };
   };
 }

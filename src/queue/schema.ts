@@ -22,6 +22,7 @@ const WAL_KEPT_BYTES = 64 * 1024 * 1024;
 const FILE_MODE = 0o600;
 
 // `due_at` is set exactly while a row waits, so the index on it holds what can be claimed and nothing else.
+// In `set_aside`: recipients so damaged that their state cannot be written into their own row.
 const TABLES = `
   CREATE TABLE messages (
     id TEXT PRIMARY KEY, accepted_at INTEGER NOT NULL, sender TEXT NOT NULL, size INTEGER NOT NULL
@@ -44,6 +45,7 @@ const TABLES = `
   CREATE INDEX recipients_state ON recipients (state);
   CREATE INDEX recipients_message ON recipients (message);
   CREATE INDEX recipients_body ON recipients (body);
+  CREATE TABLE set_aside (row INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
   CREATE TABLE audit_pending (last_seq INTEGER PRIMARY KEY, last_hash TEXT NOT NULL, lines BLOB NOT NULL) STRICT;
   CREATE TABLE audit_head (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, hash TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
   INSERT INTO audit_head VALUES (1, 0, '${'0'.repeat(64)}', 0);

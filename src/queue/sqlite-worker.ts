@@ -204,6 +204,7 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
 function execute(queue: OpenQueue, request: Request): Done<unknown> {
   const { db, rows, audit } = queue;
   const { at } = request;
+  rows.wrote(at);
   switch (request.operation) {
     case 'enqueue':
       if (!audit.hasRoom()) throw new SealpostError('audit-failed');

@@ -160,9 +160,27 @@ function rowOctets(message: NewMessage): number {
   return 2 * [...inline, ...sealed].reduce((sum, octets) => sum + octets, 0);
 }
 
-/** What a row's checksum covers: the address too, since a flipped bit there would send the message to somebody else. */
-function sealedHash(row: Pick<StoredRecipient, 'address' | 'header' | 'prefix' | 'suffix'>): Buffer {
-  return createHash('sha256').update(row.address).update('\0').update(row.header).update(row.prefix).update(row.suffix).digest();
+interface Sealed extends Pick<StoredRecipient, 'address' | 'header' | 'prefix' | 'suffix' | 'needsSmtputf8'> {
+  readonly queueId: string;
+  readonly sender: string;
+  readonly bodyLength: number;
+  readonly bodySha256: Uint8Array;
+}
+
+/**
+ * What a row's checksum covers: all that goes to an upstream, the envelope too, and which body it goes with. A row that names
+ * another's body, or an address with a flipped bit, would be sent and counted as delivered. Each field stands behind its
+ * length, so that what one loses the next cannot gain.
+ */
+function sealedHash(row: Sealed): Buffer {
+  const hash = createHash('sha256');
+  const facts = [row.queueId, row.sender, row.address, String(row.needsSmtputf8), String(row.bodyLength)];
+  for (const field of [...facts.map((fact) => Buffer.from(fact)), row.bodySha256, row.header, row.prefix, row.suffix]) {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(field.length);
+    hash.update(length).update(field);
+  }
+  return hash.digest();
 }
 
 function asStored(message: NewMessage): StoredMessage {
@@ -178,15 +196,19 @@ function asStored(message: NewMessage): StoredMessage {
       bytes: content.kind === 'inline' ? alone(content.bytes) : null,
       file: content.kind === 'file' ? content.name : null,
     })),
-    recipients: message.recipients.map((one) => ({
-      address: one.address,
-      body: one.body,
-      header: alone(one.header),
-      prefix: alone(one.prefix),
-      suffix: alone(one.suffix),
-      sha256: alone(sealedHash(one)),
-      needsSmtputf8: one.needsSmtputf8,
-    })),
+    recipients: message.recipients.map((one) => {
+      const body = message.bodies[one.body];
+      if (body === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
+      return {
+        address: one.address,
+        body: one.body,
+        header: alone(one.header),
+        prefix: alone(one.prefix),
+        suffix: alone(one.suffix),
+        sha256: alone(sealedHash({ ...one, queueId: id, sender, bodyLength: body.length, bodySha256: body.sha256 })),
+        needsSmtputf8: one.needsSmtputf8,
+      };
+    }),
   };
 }
 
@@ -221,7 +243,7 @@ async function* readLeased(
   inlineBytes: (body: number) => Promise<Uint8Array | null>,
 ): AsyncGenerator<Buffer> {
   if (row === undefined) throw new SealpostError('internal', { detail: 'a row that is not leased cannot be read' });
-  if (!sealedHash(row).equals(row.sha256)) throw damaged('its header or recipient part does not fit its checksum');
+  if (!sealedHash(row).equals(row.sha256)) throw damaged('its envelope, header or recipient part does not fit its checksum');
   const expected = { length: row.bodyLength, sha256: row.bodySha256 };
   if (row.bodyFile !== null) yield* readBodyFile(bodies, row.bodyFile, expected);
   else yield checkInlineBody(await inlineBytes(row.body), expected);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { userInfo } from 'node:os';
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { env, execPath } from 'node:process';
@@ -152,6 +153,22 @@ test('what cannot be done says what and how to mend it', async (t) => {
   assert.deepEqual([nothing.code, nothing.out], [1, '']);
   assert.match(nothing.err, /a file cannot be read: \S+queue\.sqlite\n {2}hint: has the relay run here/);
   assert.equal(existsSync(empty.paths.folder), false, 'no queue is made by asking for one');
+});
+
+test('audit verify names a line that somebody chained behind the recorded head, and a last line without an end', async (t) => {
+  const site = await makeStopped(t);
+  const whole = readFileSync(site.paths.audit, 'utf8');
+  const last = whole.trimEnd().split('\n').at(-1) ?? '';
+  const prev = createHash('sha256').update(last).digest('hex');
+  for (const [forged, told] of [
+    [`{"seq":4,"event":"removed","prev":"${prev}"}\n`, /audit\.jsonl:4: added: the database knows of no such line/],
+    ['{"seq":4,"ev', /audit\.jsonl:4: unfinished: it has no end/],
+  ] as const) {
+    writeFileSync(site.paths.audit, whole + forged);
+    const { code, err } = await sealpost(site, 'audit', 'verify');
+    assert.equal(code, 1);
+    assert.match(err, told);
+  }
 });
 
 test('audit verify counts a whole log and names the line of a broken one', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
@@ -19,7 +20,7 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chainLine, readLink, verifyAudit, type AuditHead } from '../../src/audit.ts';
-import { readAuditHead } from '../../src/queue/operator.ts';
+import { readAuditHead, readAuditRecord } from '../../src/queue/operator.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
 import { storeSuite } from './store-suite.ts';
@@ -136,6 +137,14 @@ const rowDamages: Record<string, string> = {
   'a changed prefix': `UPDATE recipients SET prefix = zeroblob(300)`,
   'a changed suffix': `UPDATE recipients SET suffix = zeroblob(18)`,
   'another address': `UPDATE recipients SET address = 'anna@clinic.examplf'`,
+  'another sender': `UPDATE messages SET sender = 'form@clinic.examplf'`,
+  'another queue id': `PRAGMA foreign_keys = OFF; UPDATE messages SET id = 'q9'; UPDATE recipients SET message = 'q9'`,
+  'another need of SMTPUTF8': `UPDATE recipients SET needs_smtputf8 = 1`,
+  'the body of another message': `
+    INSERT INTO bodies (length, sha256, bytes) VALUES (0, x'${createHash('sha256').digest('hex')}', x'');
+    UPDATE recipients SET body = 2`,
+  'an octet moved from header to prefix': `
+    UPDATE recipients SET prefix = CAST(substr(header, -1) || prefix AS BLOB), header = substr(header, 1, length(header) - 1)`,
   'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
 };
 
@@ -155,6 +164,102 @@ for (const [damage, sql] of Object.entries(rowDamages)) {
     assert.equal(octets, 0);
   });
 }
+
+/** A flipped serial type: the row says TEXT where the table says BLOB. SQLite lets it be read, and refuses every write of it. */
+function flipHeaderType(site: Site, row: number): void {
+  const strict = (from: string, to: string): void => {
+    const db = new DatabaseSync(site.paths.database, { enableForeignKeyConstraints: false });
+    db.enableDefensive?.(false);
+    db.exec(`PRAGMA writable_schema = ON;
+      UPDATE sqlite_schema SET sql = replace(sql, '${from}', '${to}') WHERE name = 'recipients'`);
+    db.close();
+  };
+  strict(') STRICT', ') /**/');
+  tamper(site, `UPDATE recipients SET header = CAST(header AS TEXT) WHERE id = ${row}`);
+  strict(') /**/', ') STRICT');
+}
+
+/** How one row of three can be damaged so that it cannot be claimed at all. */
+const claimDamages: Record<string, (site: Site) => void> = {
+  'a flipped column type': (site) => flipHeaderType(site, 2),
+  'no body row': (site) => tamper(site, 'PRAGMA foreign_keys = OFF; DELETE FROM bodies WHERE id = 2'),
+  'no message row': (site) => tamper(site, `PRAGMA foreign_keys = OFF; DELETE FROM messages WHERE id = 'q2'`),
+  'a number beyond all numbers': (site) => tamper(site, 'UPDATE recipients SET attempts = 9223372036854775807 WHERE id = 2'),
+  'a row that takes no write': (site) =>
+    tamper(
+      site,
+      `UPDATE recipients SET attempts = 9223372036854775807 WHERE id = 2;
+      CREATE TRIGGER stuck BEFORE UPDATE ON recipients WHEN old.id = 2 BEGIN SELECT RAISE(ABORT, 'no'); END`,
+    ),
+};
+
+for (const [damage, inflict] of Object.entries(claimDamages)) {
+  test(`${damage} in one row costs that row alone, said in list, stats and audit log (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+    await before.close();
+    inflict(site);
+    const store = await site.open();
+    const ids = (await store.claim(START, 10)).map((lease) => lease.queueId);
+    assert.deepEqual(ids, ['q1', 'q3']);
+    assert.equal(await store.nextDue(), undefined);
+    assert.equal((await store.stats()).states.damaged, 1);
+    const [shown, ...others] = await store.list({ state: 'damaged' }, 10);
+    assert.deepEqual([shown?.queueId, shown?.recipient, shown?.dueAt, others.length], ['q2', 'anna@clinic.example', null, 0]);
+    assert.ok((shown?.reason ?? '') !== '');
+    assert.equal(await store.retry({}, START, 'anna'), 0);
+    assert.equal(await store.remove({ queueId: 'q2' }, 'anna'), 1);
+    await store.close();
+    const told = lines(site).filter((line) => line.includes('"event":"damaged"'));
+    assert.equal(told.length, 1);
+    assert.match(String(told[0]), /"queue_id":"q2","recipient":"anna@clinic\.example"/);
+  });
+}
+
+test('a damaged row that was leased when the relay died does not keep the next from starting (P10)', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+  await before.claim(START, 10);
+  await before.close();
+  flipHeaderType(site, 2);
+  const store = await site.open();
+  const { states } = await store.stats();
+  assert.deepEqual([states.ready, states.damaged, states.leased], [2, 1, 0]);
+});
+
+const YEAR = 365 * 86_400_000;
+
+for (const restart of [false, true]) {
+  test(`mail taken while the clock was a year ahead goes out once it is right${restart ? ', after a restart too' : ''} (P7)`, async (t) => {
+    const site = await makeSite(t);
+    const store = await site.open();
+    site.clock.now = START + YEAR;
+    const { message } = await put(store, { id: 'q1' });
+    await store.enqueue({ ...message, id: 'q2', acceptedAt: START + YEAR }, []);
+    await store.enqueue({ ...message, id: 'q3', acceptedAt: START + YEAR }, []);
+    const [, , third] = await store.claim(START + YEAR, 3);
+    assert.ok(third !== undefined);
+    await store.settle(third, { kind: 'deferred', dueAt: START + YEAR + 60_000, reason: '451 later' }, []);
+    if (restart) await store.close();
+    site.clock.now = START;
+    const after = restart ? await site.open() : store;
+    const ids = (await after.claim(START, 10)).map((lease) => lease.queueId).sort();
+    assert.deepEqual(ids, restart ? ['q1', 'q2', 'q3'] : ['q3']);
+    assert.equal(await after.nextDue(), undefined);
+    assert.equal((await after.claim(START + 1, 10)).length, 0);
+  });
+}
+
+test('a row that is deferred by a clock that is right stays so, though the clock was slewed', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1' });
+  await store.settle(await claimOne(store), { kind: 'deferred', dueAt: START + 3_600_000, reason: '451 later' }, []);
+  assert.deepEqual(await store.claim(START - 30_000, 10), []);
+  assert.equal(await store.nextDue(), START + 3_600_000);
+});
 
 test('start sweeps bodies that no row names, and leaves what is not a body to the operator', async (t) => {
   const site = await makeSite(t);
@@ -259,6 +364,29 @@ test('events of many concurrent changes stand in the file once each, chained, nu
       .sort(),
     ids.sort(),
   );
+});
+
+test('verifying beside a relay at work raises no false alarm', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'first' });
+  const until = Date.now() + 1500;
+  const load = async (worker: number): Promise<void> => {
+    for (let index = 0; Date.now() < until; index++) await put(store, { id: `q${worker}-${index}` });
+  };
+  const working = Promise.all([1, 2, 3, 4].map(load));
+  const db = openDatabaseReadOnly(site.paths.database);
+  let times = 0;
+  while (Date.now() < until) {
+    // One look, as the command has two.
+    const { size } = statSync(site.paths.audit);
+    const verdict = await verifyAudit({ file: site.paths.audit, ...readAuditRecord(db), upTo: size });
+    assert.equal(verdict.kind, 'whole', JSON.stringify(verdict));
+    times++;
+  }
+  db.close();
+  await working;
+  assert.ok(times > 3, `${times} times`);
 });
 
 function recordedHead(site: Site): AuditHead {
