@@ -8,6 +8,10 @@
  * A file that cannot be read in full, for instance because it is caught half-written, keeps the certificates it gave before and
  * adds what it gives now, until it is whole or gone. A file or sub-folder that the system does not let us read is not empty but
  * unknown: `unread` tells it, so that a look-up does not take it for absence (P5).
+ *
+ * A scan that stands still, for instance at a file server that answers no more, makes the folder unavailable until it ends: what
+ * was read long ago may have been taken away since. No other scan is begun meanwhile, since each would take one more of the
+ * threads that all file work of the process shares.
  */
 import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
@@ -56,8 +60,13 @@ export interface FolderOptions {
   readonly log: Logger;
   /** ms */
   readonly now: () => number;
+  /** ms that one call of the file system may take before the folder counts as unavailable. */
+  readonly patience?: number;
 }
 
+const PATIENCE_MS = 10_000;
+/** So many times the patience may a whole scan take: a server that answers each call just in time is of no use either. */
+const PATIENCE_FOR_SCAN = 12;
 const SHORTEST_REST_MS = 1000;
 /** 19 parts of rest to one of scanning are 5 %. */
 const REST_TO_SCAN = 19;
@@ -85,18 +94,27 @@ interface Sight {
   readonly troubles: Map<string, unknown>;
 }
 
-export function makeCertificateFolder({ path, log, now }: FolderOptions): CertificateFolder {
+/** Where a scan stands, for whoever waits for it. Times of performance.now(). */
+interface Progress {
+  readonly begun: number;
+  /** Below the folder; empty for the folder itself. */
+  at: string;
+  since: number;
+}
+
+export function makeCertificateFolder({ path, log, now, patience = PATIENCE_MS }: FolderOptions): CertificateFolder {
   let sight: Sight = { files: new Map(), troubles: new Map() };
   let contents: FolderContents | undefined;
   let version = 0;
   let running: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
+  let stuck = false;
 
-  const scan = async (): Promise<void> => {
+  const scan = async (progress: Progress): Promise<void> => {
     const next: Sight = { files: new Map(), troubles: new Map() };
     try {
-      await walk({ root: path, known: sight, next, now }, '', 0);
+      await walk({ root: path, known: sight, next, now, progress }, '', 0);
     } catch (cause) {
       if (contents?.kind !== 'unavailable') log.warn({ path, err: cause }, 'certificate folder cannot be read');
       contents = { kind: 'unavailable', cause };
@@ -109,19 +127,37 @@ export function makeCertificateFolder({ path, log, now }: FolderOptions): Certif
   // ms of the last scans but the first, which reads every file and is no measure of the others.
   const durations: number[] = [];
   let scans = 0;
-  const poll = (): Promise<void> => {
-    running ??= (async () => {
-      clearTimeout(timer);
-      const begun = performance.now();
-      await scan();
+  const rest = (): void => {
+    if (closed) return;
+    timer = setTimeout(() => void poll(), restAfter(durations));
+    timer.unref();
+  };
+  const recover = async (ending: Promise<void>): Promise<void> => {
+    await ending;
+    stuck = false;
+    log.info({ path }, 'certificate folder is answered again');
+    rest();
+  };
+  const attempt = async (): Promise<void> => {
+    clearTimeout(timer);
+    const begun = performance.now();
+    const progress: Progress = { begun, at: '', since: begun };
+    const ending = scan(progress);
+    if (await endsInTime(ending, progress, patience)) {
       if (scans++ > 0) durations.push(performance.now() - begun);
       if (durations.length > MEASURED_SCANS) durations.shift();
-      running = undefined;
-      if (closed) return;
-      timer = setTimeout(() => void poll(), restAfter(durations));
-      timer.unref();
-    })();
-    return running;
+      return rest();
+    }
+    const cause = new Error(`${join(path, progress.at)} is not answered by the file system`);
+    log.warn({ path, err: cause }, 'certificate folder cannot be read');
+    contents = { kind: 'unavailable', cause };
+    stuck = true;
+    void recover(ending);
+  };
+  const poll = async (): Promise<void> => {
+    if (stuck) return;
+    running ??= attempt().finally(() => (running = undefined));
+    await running;
   };
   const first = poll();
   return {
@@ -146,16 +182,38 @@ export function makeCertificateFolder({ path, log, now }: FolderOptions): Certif
 const restAfter = (durations: readonly number[]): number =>
   durations.length === 0 ? SHORTEST_REST_MS : Math.max(SHORTEST_REST_MS, REST_TO_SCAN * Math.min(...durations));
 
+/** False where the scan stands still before it ends. It goes on, since nothing takes back a call of the file system. */
+async function endsInTime(ending: Promise<void>, progress: Progress, patience: number): Promise<boolean> {
+  const { promise: late, resolve } = Promise.withResolvers<false>();
+  const timer = setInterval(() => {
+    const time = performance.now();
+    if (time - progress.since > patience || time - progress.begun > patience * PATIENCE_FOR_SCAN) resolve(false);
+  }, patience / 4);
+  timer.unref();
+  try {
+    return await Promise.race([ending.then(() => true), late]);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
 interface Walk {
   readonly root: string;
   readonly known: Sight;
   readonly next: Sight;
   readonly now: () => number;
+  readonly progress: Progress;
+}
+
+function begin(progress: Progress, at: string): void {
+  progress.at = at;
+  progress.since = performance.now();
 }
 
 /** Throws only where `below` itself cannot be listed; trouble further down is noted and what was known there is kept. */
 async function walk(scan: Walk, below: string, depth: number): Promise<void> {
   if (depth > MAX_DEPTH) throw new Error(`sub-folders deeper than ${MAX_DEPTH}`);
+  begin(scan.progress, below);
   const entries = await readdir(join(scan.root, below), { withFileTypes: true });
   // In the order of names, so that places and limits are the same on every machine.
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -176,8 +234,9 @@ async function walk(scan: Walk, below: string, depth: number): Promise<void> {
 }
 
 /** Reads one file where it changed. Links are followed to regular files only: a link to a folder could lead in a circle. */
-async function look({ root, known, next, now }: Walk, relative: string): Promise<void> {
+async function look({ root, known, next, now, progress }: Walk, relative: string): Promise<void> {
   const path = join(root, relative);
+  begin(progress, relative);
   const stats = await stat(path, { bigint: true });
   if (!stats.isFile()) return;
   if (next.files.size >= MAX_FILES) throw new Error(`more than ${MAX_FILES} files`);
@@ -188,7 +247,7 @@ async function look({ root, known, next, now }: Walk, relative: string): Promise
     return;
   }
   const tooBig = stats.size > BigInt(MAX_BUNDLE_BYTES);
-  const bytes = tooBig ? Buffer.from(stats.size.toString()) : await readFile(path);
+  const bytes = tooBig ? Buffer.from(stats.size.toString()) : await contentOf(path, stats);
   const digest = createHash('sha256').update(bytes).digest('hex');
   if (before?.digest === digest) {
     next.files.set(relative, { ...before, stamp });
@@ -204,6 +263,10 @@ async function look({ root, known, next, now }: Walk, relative: string): Promise
     faults,
   });
 }
+
+/** Files of /proc call themselves regular and empty, and some never end a read: what says it is empty is taken at its word. */
+const contentOf = (path: string, { size }: BigIntStats): Promise<Buffer> =>
+  size === 0n ? Promise.resolve(Buffer.alloc(0)) : readFile(path);
 
 function stampOf(stats: BigIntStats, now: number): string | undefined {
   const youngest = Number(stats.mtimeMs > stats.ctimeMs ? stats.mtimeMs : stats.ctimeMs);

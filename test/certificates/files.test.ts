@@ -1,13 +1,13 @@
 /** Folders of certificates that change while they are watched. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { makeFileSource } from '../../src/certificates/files.ts';
 import type { CertificateSource } from '../../src/certificates/directory.ts';
 import { type CertificateFolder, makeCertificateFolder } from '../../src/certificates/folder.ts';
-import { eventually, mailboxOf, make, noOpenssl, temporaryFolder } from './openssl.ts';
+import { eventually, hangReadsOf, mailboxOf, make, noOpenssl, noPerl, temporaryFolder } from './openssl.ts';
 
 describe('a folder of certificates', { skip: noOpenssl }, () => {
   const made = temporaryFolder();
@@ -21,8 +21,9 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     for (const folder of folders.splice(0)) folder.close();
     log.length = 0;
   });
-  const watch = (path: string): CertificateSource => {
+  const watch = (path: string, more: { readonly patience?: number } = {}): CertificateSource => {
     const folder = makeCertificateFolder({
+      ...more,
       path,
       now: Date.now,
       log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
@@ -149,5 +150,47 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     rmSync(join(folder, 'loop.pem'));
     await folders.at(-1)?.refresh();
     assert.equal(await places(source, 'ben'), 'absent');
+  });
+
+  test(
+    'P5, P9: a read that does not return makes the folder unavailable and names the file, until it returns',
+    { skip: noPerl },
+    async (t) => {
+      const folder = temporaryFolder();
+      writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+      writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
+      const holder = await hangReadsOf(join(folder, 'stuck.pem'));
+      t.after(() => holder.kill('SIGKILL'));
+      const source = watch(folder, { patience: 300 });
+      assert.equal(await places(source), 'unavailable');
+      assert.match(log.join(), /stuck\.pem is not answered/);
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source), 'unavailable');
+      assert.equal(log.length, 1, 'told once');
+      unlinkSync(join(folder, 'anna.pem'));
+      holder.kill('SIGKILL');
+      await becomes(source, 'stuck.pem');
+    },
+  );
+
+  test('P5: a read that stands still later takes back what was known before', { skip: noPerl }, async (t) => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    const source = watch(folder, { patience: 300 });
+    assert.equal(await places(source), 'anna.pem');
+    writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
+    const holder = await hangReadsOf(join(folder, 'stuck.pem'));
+    t.after(() => holder.kill('SIGKILL'));
+    await becomes(source, 'unavailable');
+  });
+
+  const noKmsg = existsSync('/proc/kmsg') ? false : '/proc/kmsg is not there';
+  test('a file of /proc that never ends a read is not read', { skip: noKmsg }, async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    symlinkSync('/proc/kmsg', join(folder, 'k.pem'));
+    const source = watch(folder, { patience: 2000 });
+    assert.equal(await places(source), 'anna.pem');
+    assert.match(log.join(), /k\.pem.*the file is empty/);
   });
 });
