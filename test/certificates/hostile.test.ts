@@ -1,7 +1,7 @@
 /** Certificates that strangers wrote to harm: A19 to A22, and octets at random. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync, sign } from 'node:crypto';
+import { generateKeyPairSync, publicEncrypt, sign } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { readCertificates } from '../../src/certificates/bundle.ts';
@@ -188,8 +188,18 @@ describe('A20: hostile public keys are refused, by name', () => {
   test('RSA with an even exponent', () =>
     assert.match(verdict(craft({ key: rsaKey(modulus(2048), Buffer.of(1, 0, 2)) })), /even exponent/));
   test('RSA with 512 bits', () => assert.match(verdict(craft({ key: rsaKey(modulus(512), Buffer.of(1, 0, 1)) })), /512 bits/));
-  test('RSA with 16,392 bits', () =>
-    assert.match(verdict(craft({ key: rsaKey(modulus(16_392), Buffer.of(1, 0, 1)) })), /16392 bits, 16384 are the most/));
+  test('RSA with 8200 bits', () =>
+    assert.match(verdict(craft({ key: rsaKey(modulus(8200), Buffer.of(1, 0, 1)) })), /8200 bits, 8192 are the most/));
+  test('P5: what is usable can be encrypted to, up to the largest modulus and exponent', () => {
+    const widest = Buffer.alloc(8, 0xff);
+    for (const bits of [2048, 3072, 4096, 8192]) {
+      const der = craft({ key: rsaKey(modulus(bits), widest) });
+      assert.equal(verdict(der), 'usable');
+      assert.equal(publicEncrypt(parseCertificate(der).publicKey, Buffer.alloc(32)).length, bits / 8);
+      const wider = Buffer.concat([Buffer.of(1), Buffer.alloc(24), Buffer.of(1)]);
+      assert.match(verdict(craft({ key: rsaKey(modulus(bits), wider) })), /exponent that is too large/, `${bits} bits`);
+    }
+  });
   test('RSA with an exponent of 4096 bits', () => assert.match(verdict(craft({ key: rsaKey(modulus(4096), modulus(4096)) })), /too large/));
   test('explicit parameters', { skip: noOpenssl }, () => {
     const key = [...ec(), '-pkeyopt', 'ec_param_enc:explicit'];
