@@ -6,7 +6,12 @@
  * second and nineteen times as long as the scan took, so that a huge folder costs 5 % of the time and not more.
  *
  * A file that cannot be read in full, for instance because it is caught half-written, keeps the certificates it gave before and
- * adds what it gives now, until it is whole or gone. A file or sub-folder that the system does not let us read is not empty but
+ * adds what it gives now, until it is whole or gone. Half of a bundle may end with a whole certificate: so one that vanishes from
+ * a file that is still there is kept for some seconds more, until the file rests. A folder that held certificates and is empty
+ * now may be a mount that is gone, and counts as unavailable for a minute before it is believed. A file that is gone from among
+ * others is believed at once: so certificates are taken away.
+ *
+ * A file or sub-folder that the system does not let us read is not empty but
  * unknown: `unread` tells it, so that a look-up does not take it for absence (P5).
  *
  * A scan that stands still, for instance at a file server that answers no more, makes the folder unavailable until it ends: what
@@ -60,13 +65,22 @@ export interface FolderOptions {
   readonly log: Logger;
   /** ms */
   readonly now: () => number;
-  /** ms that one call of the file system may take before the folder counts as unavailable. */
-  readonly patience?: number;
+  readonly delays?: Partial<FolderDelays>;
 }
 
-const PATIENCE_MS = 10_000;
-/** So many times the patience may a whole scan take: a server that answers each call just in time is of no use either. */
-const PATIENCE_FOR_SCAN = 12;
+/** How long what looks like a loss may be something else; ms. */
+export interface FolderDelays {
+  /** For one call of the file system, before the folder counts as unavailable. */
+  readonly answer: number;
+  /** For a file to rest before what vanished from it is given up. */
+  readonly loss: number;
+  /** For a folder that became empty to be believed. */
+  readonly emptiness: number;
+}
+
+const usualDelays: FolderDelays = { answer: 10_000, loss: 5000, emptiness: 60_000 };
+/** So many times the delay of one answer may a whole scan take: a server that answers each call just in time is of no use either. */
+const ANSWERS_FOR_SCAN = 12;
 const SHORTEST_REST_MS = 1000;
 /** 19 parts of rest to one of scanning are 5 %. */
 const REST_TO_SCAN = 19;
@@ -83,6 +97,11 @@ interface KnownFile {
   /** Undefined where the file is too young to be believed unchanged. */
   readonly stamp: string | undefined;
   readonly digest: string;
+  /** When this content was first seen, by performance.now(). */
+  readonly seen: number;
+  /** What stands in it. */
+  readonly own: readonly Certificate[];
+  /** And what it gave before, where that may stand in it again. */
   readonly certificates: readonly Certificate[];
   readonly faults: readonly string[];
 }
@@ -102,7 +121,8 @@ interface Progress {
   since: number;
 }
 
-export function makeCertificateFolder({ path, log, now, patience = PATIENCE_MS }: FolderOptions): CertificateFolder {
+export function makeCertificateFolder({ path, log, now, delays: wished }: FolderOptions): CertificateFolder {
+  const delays = { ...usualDelays, ...wished };
   let sight: Sight = { files: new Map(), troubles: new Map() };
   let contents: FolderContents | undefined;
   let version = 0;
@@ -110,14 +130,29 @@ export function makeCertificateFolder({ path, log, now, patience = PATIENCE_MS }
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
   let stuck = false;
+  let emptySince: number | undefined;
+
+  /** Whether all files are gone and that is not believed yet; told once. */
+  const doubtful = (next: Sight): boolean => {
+    const empty = next.files.size === 0 && next.troubles.size === 0;
+    if (!empty || ![...sight.files.values()].some(({ certificates }) => certificates.length > 0)) emptySince = undefined;
+    else emptySince ??= performance.now();
+    return emptySince !== undefined && performance.now() - emptySince < delays.emptiness;
+  };
 
   const scan = async (progress: Progress): Promise<void> => {
     const next: Sight = { files: new Map(), troubles: new Map() };
     try {
-      await walk({ root: path, known: sight, next, now, progress }, '', 0);
+      await walk({ root: path, known: sight, next, now, progress, loss: delays.loss }, '', 0);
     } catch (cause) {
       if (contents?.kind !== 'unavailable') log.warn({ path, err: cause }, 'certificate folder cannot be read');
       contents = { kind: 'unavailable', cause };
+      return;
+    }
+    if (doubtful(next)) {
+      if (contents?.kind !== 'unavailable')
+        log.warn({ path, seconds: delays.emptiness / 1000 }, 'certificate folder is empty all at once: unavailable, until it is believed');
+      contents = { kind: 'unavailable', cause: new Error(`${path} is empty all at once`) };
       return;
     }
     warnOfNews(path, sight, next, log);
@@ -143,7 +178,7 @@ export function makeCertificateFolder({ path, log, now, patience = PATIENCE_MS }
     const begun = performance.now();
     const progress: Progress = { begun, at: '', since: begun };
     const ending = scan(progress);
-    if (await endsInTime(ending, progress, patience)) {
+    if (await endsInTime(ending, progress, delays.answer)) {
       if (scans++ > 0) durations.push(performance.now() - begun);
       if (durations.length > MEASURED_SCANS) durations.shift();
       return rest();
@@ -187,7 +222,7 @@ async function endsInTime(ending: Promise<void>, progress: Progress, patience: n
   const { promise: late, resolve } = Promise.withResolvers<false>();
   const timer = setInterval(() => {
     const time = performance.now();
-    if (time - progress.since > patience || time - progress.begun > patience * PATIENCE_FOR_SCAN) resolve(false);
+    if (time - progress.since > patience || time - progress.begun > patience * ANSWERS_FOR_SCAN) resolve(false);
   }, patience / 4);
   timer.unref();
   try {
@@ -203,6 +238,7 @@ interface Walk {
   readonly next: Sight;
   readonly now: () => number;
   readonly progress: Progress;
+  readonly loss: number;
 }
 
 function begin(progress: Progress, at: string): void {
@@ -234,7 +270,7 @@ async function walk(scan: Walk, below: string, depth: number): Promise<void> {
 }
 
 /** Reads one file where it changed. Links are followed to regular files only: a link to a folder could lead in a circle. */
-async function look({ root, known, next, now, progress }: Walk, relative: string): Promise<void> {
+async function look({ root, known, next, now, progress, loss }: Walk, relative: string): Promise<void> {
   const path = join(root, relative);
   begin(progress, relative);
   const stats = await stat(path, { bigint: true });
@@ -243,14 +279,14 @@ async function look({ root, known, next, now, progress }: Walk, relative: string
   const before = known.files.get(relative);
   const stamp = stampOf(stats, now());
   if (before !== undefined && stamp !== undefined && before.stamp === stamp) {
-    next.files.set(relative, before);
+    next.files.set(relative, settled(before, loss));
     return;
   }
   const tooBig = stats.size > BigInt(MAX_BUNDLE_BYTES);
   const bytes = tooBig ? Buffer.from(stats.size.toString()) : await contentOf(path, stats);
   const digest = createHash('sha256').update(bytes).digest('hex');
   if (before?.digest === digest) {
-    next.files.set(relative, { ...before, stamp });
+    next.files.set(relative, { ...settled(before, loss), stamp });
     return;
   }
   const { certificates, faults } = tooBig
@@ -259,10 +295,16 @@ async function look({ root, known, next, now, progress }: Walk, relative: string
   next.files.set(relative, {
     stamp,
     digest,
-    certificates: faults.length > 0 ? union(certificates, before?.certificates ?? []) : certificates,
+    seen: performance.now(),
+    own: certificates,
+    certificates: union(certificates, before?.certificates ?? []),
     faults,
   });
 }
+
+/** Without what stood in it before, once it is whole and rests. */
+const settled = (file: KnownFile, loss: number): KnownFile =>
+  file.faults.length > 0 || performance.now() - file.seen < loss ? file : { ...file, certificates: file.own };
 
 /** Files of /proc call themselves regular and empty, and some never end a read: what says it is empty is taken at its word. */
 const contentOf = (path: string, { size }: BigIntStats): Promise<Buffer> =>
@@ -274,17 +316,21 @@ function stampOf(stats: BigIntStats, now: number): string | undefined {
   return [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
 }
 
-const union = (now: readonly Certificate[], before: readonly Certificate[]): readonly Certificate[] => [
-  ...now,
-  ...before.filter(({ fingerprint }) => now.every((one) => one.fingerprint !== fingerprint)),
-];
+function union(now: readonly Certificate[], before: readonly Certificate[]): readonly Certificate[] {
+  const there = new Set(now.map(({ fingerprint }) => fingerprint));
+  const lost = before.filter(({ fingerprint }) => !there.has(fingerprint));
+  return lost.length === 0 ? now : [...now, ...lost];
+}
 
 const isGone = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT';
 
 const differs = (a: Sight, b: Sight): boolean =>
   a.files.size !== b.files.size ||
   a.troubles.size !== b.troubles.size ||
-  [...b.files].some(([path, file]) => a.files.get(path)?.digest !== file.digest) ||
+  [...b.files].some(([path, { digest, certificates }]) => {
+    const before = a.files.get(path);
+    return before?.digest !== digest || before.certificates !== certificates;
+  }) ||
   [...b.troubles.keys()].some((path) => !a.troubles.has(path));
 
 /** Once for each change of a file, however often it is scanned. */

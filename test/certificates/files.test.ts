@@ -6,7 +6,7 @@ import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { makeFileSource } from '../../src/certificates/files.ts';
 import type { CertificateSource } from '../../src/certificates/directory.ts';
-import { type CertificateFolder, makeCertificateFolder } from '../../src/certificates/folder.ts';
+import { type CertificateFolder, type FolderDelays, makeCertificateFolder } from '../../src/certificates/folder.ts';
 import { eventually, hangReadsOf, mailboxOf, make, noOpenssl, noPerl, temporaryFolder } from './openssl.ts';
 
 describe('a folder of certificates', { skip: noOpenssl }, () => {
@@ -21,9 +21,9 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     for (const folder of folders.splice(0)) folder.close();
     log.length = 0;
   });
-  const watch = (path: string, more: { readonly patience?: number } = {}): CertificateSource => {
+  const watch = (path: string, delays: Partial<FolderDelays> = {}): CertificateSource => {
     const folder = makeCertificateFolder({
-      ...more,
+      delays,
       path,
       now: Date.now,
       log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
@@ -50,8 +50,11 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     writeFileSync(join(folder, 'ward/anna.pem'), pem('ben') + pem('anna'));
     await becomes(source, 'ward/anna.pem#2');
     assert.equal(await places(source, 'ben'), 'ward/anna.pem#1');
+    writeFileSync(join(folder, 'ben.pem'), pem('ben'));
+    await becomes(source, 'ben.pem ward/anna.pem#1', 'ben');
     unlinkSync(join(folder, 'ward/anna.pem'));
     await becomes(source, 'absent');
+    assert.equal(await places(source, 'ben'), 'ben.pem');
     assert.deepEqual(log, []);
   });
 
@@ -64,13 +67,14 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     assert.equal(await places(source), 'one.pem');
     writeFileSync(path, pem('ben').padEnd(size, '\n'));
     await becomes(source, 'one.pem', 'ben');
-    assert.equal(await places(source), 'absent');
+    await becomes(source, 'absent');
   });
 
   test('a file caught half-written keeps what it gave before, until it is whole or gone', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'anna.pem');
     writeFileSync(path, pem('anna'));
+    writeFileSync(join(folder, 'ben.pem'), pem('ben'));
     const source = watch(folder);
     assert.equal(await places(source), 'anna.pem');
     for (const half of ['', pem('newer').slice(0, 300)]) {
@@ -87,6 +91,45 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     unlinkSync(path);
     await folders.at(-1)?.refresh();
     assert.equal(await places(source), 'absent');
+  });
+
+  test('P5: a bundle caught at the end of a certificate keeps those further down for some seconds, and then no more', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'all.pem');
+    writeFileSync(path, pem('anna') + pem('ben'));
+    const source = watch(folder, { loss: 3000 });
+    assert.equal(await places(source, 'ben'), 'all.pem#2');
+    writeFileSync(path, pem('anna'));
+    const begun = performance.now();
+    while (performance.now() - begun < 2000) {
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'all.pem#2');
+    }
+    await becomes(source, 'absent', 'ben');
+    assert.equal(await places(source), 'all.pem');
+  });
+
+  test('P5: a folder that is empty all at once is unavailable, until that is believed or its files are back', async () => {
+    const folder = join(temporaryFolder(), 'recipients');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    const source = watch(folder, { emptiness: 2000 });
+    assert.equal(await places(source), 'anna.pem');
+    // As a mount is seen to go: first nothing there, then the empty folder below it.
+    renameSync(folder, `${folder}-away`);
+    await folders.at(-1)?.refresh();
+    mkdirSync(folder);
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'unavailable');
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}-away`, folder);
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'anna.pem');
+    unlinkSync(join(folder, 'anna.pem'));
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'unavailable');
+    assert.match(log.at(-1) ?? '', /empty all at once/);
+    await becomes(source, 'absent');
   });
 
   test('a broken file is a warning that names it, once, and stops nothing else', async () => {
@@ -161,7 +204,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
       writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
       const holder = await hangReadsOf(join(folder, 'stuck.pem'));
       t.after(() => holder.kill('SIGKILL'));
-      const source = watch(folder, { patience: 300 });
+      const source = watch(folder, { answer: 300 });
       assert.equal(await places(source), 'unavailable');
       assert.match(log.join(), /stuck\.pem is not answered/);
       await folders.at(-1)?.refresh();
@@ -176,7 +219,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
   test('P5: a read that stands still later takes back what was known before', { skip: noPerl }, async (t) => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'anna.pem'), pem('anna'));
-    const source = watch(folder, { patience: 300 });
+    const source = watch(folder, { answer: 300 });
     assert.equal(await places(source), 'anna.pem');
     writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
     const holder = await hangReadsOf(join(folder, 'stuck.pem'));
@@ -189,7 +232,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'anna.pem'), pem('anna'));
     symlinkSync('/proc/kmsg', join(folder, 'k.pem'));
-    const source = watch(folder, { patience: 2000 });
+    const source = watch(folder, { answer: 2000 });
     assert.equal(await places(source), 'anna.pem');
     assert.match(log.join(), /k\.pem.*the file is empty/);
   });
