@@ -23,7 +23,7 @@ import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
-import { MAX_BUNDLE_BYTES, readCertificates } from './bundle.ts';
+import { MAX_BUNDLE_BYTES, readCertificatesInTurns } from './bundle.ts';
 import type { Certificate } from './certificate.ts';
 
 /** `place` is for people: `recipients/anna.pem`, with `#2` for the second of several. `file` is the path on disk. */
@@ -291,7 +291,7 @@ async function look({ root, known, next, now, progress, loss }: Walk, relative: 
   }
   const { certificates, faults } = tooBig
     ? { certificates: [], faults: [`more than ${MAX_BUNDLE_BYTES} octets`] }
-    : readCertificates(bytes);
+    : await readCertificatesInTurns(bytes);
   next.files.set(relative, {
     stamp,
     digest,

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { generateKeyPairSync, publicEncrypt, sign } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
-import { readCertificates } from '../../src/certificates/bundle.ts';
+import { readCertificates, readCertificatesInTurns } from '../../src/certificates/bundle.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import {
   bitString,
@@ -290,5 +290,26 @@ describe('the files people keep certificates in', { skip: noOpenssl }, () => {
   test('an empty file and one with nothing in it say so', () => {
     assert.deepEqual(readCertificates(Buffer.alloc(0)).faults, ['the file is empty']);
     assert.deepEqual(readCertificates(Buffer.from('hello')).faults, ['no certificate in it']);
+  });
+  test('a full file of certificates or garbage leaves turns to others, and not more than a hundred faults', async () => {
+    const pem = (der: Buffer): string => `-----BEGIN CERTIFICATE-----\n${der.toString('base64')}\n-----END CERTIFICATE-----\n`;
+    for (const block of [pem(anna), pem(Buffer.of(0x30, 0))]) {
+      const bytes = Buffer.from(block.repeat(Math.floor((1024 * 1024) / block.length)));
+      let turns = 0;
+      let ended = false;
+      const turn = (): void => {
+        turns++;
+        if (!ended) setImmediate(turn);
+      };
+      setImmediate(turn);
+      const begun = performance.now();
+      const bundle = await readCertificatesInTurns(bytes);
+      ended = true;
+      // Of 8 ms each, where one certificate takes less than that; the machine may be loaded.
+      assert.ok(turns > (performance.now() - begun) / 50, `${turns} turns in ${performance.now() - begun} ms`);
+      assert.ok(bundle.faults.length <= 101);
+      assert.deepEqual(bundle.faults, readCertificates(bytes).faults);
+      assert.equal(bundle.certificates.length, readCertificates(bytes).certificates.length);
+    }
   });
 });
