@@ -1,4 +1,5 @@
 /** The files people keep certificates in: PEM, several in one; DER; PKCS#7 as Windows and CAs hand it out (RFC 7468, RFC 5652). */
+import { setImmediate } from 'node:timers/promises';
 import { asSealpostError } from '../errors.ts';
 import { parseCertificate } from './certificate.ts';
 import type { Certificate } from './certificate.ts';
@@ -16,6 +17,11 @@ export interface Bundle {
 export const MAX_BUNDLE_BYTES = 1024 * 1024;
 const BUNDLE_LIMITS: DerLimits = { bytes: MAX_BUNDLE_BYTES, nodes: 200_000, depth: 32 };
 
+/** What a file of garbage can have said about it. */
+const MAX_FAULTS = 100;
+/** ms of work between two turns of the event loop: a full file takes a second, in which no client would be answered. */
+const TURN_MS = 8;
+
 const SEQUENCE_OCTET = 0x30;
 /** Of UTF-8, as Windows editors put it in front. */
 const BYTE_ORDER_MARK = /^\xef\xbb\xbf/;
@@ -24,43 +30,88 @@ const pkcs7Labels: ReadonlySet<string> = new Set(['PKCS7', 'PKCS #7 SIGNED DATA'
 
 /** Never throws; an empty file is a fault. */
 export function readCertificates(bytes: Buffer): Bundle {
-  const certificates: Certificate[] = [];
-  const faults: string[] = [];
-  const attempt = (place: string, read: () => readonly Certificate[]): void => {
-    try {
-      certificates.push(...read());
-    } catch (error) {
-      const { detail, message } = asSealpostError(error);
-      faults.push(`${place}${detail ?? message}`);
-    }
-  };
-  if (bytes.length > MAX_BUNDLE_BYTES) faults.push(`more than ${MAX_BUNDLE_BYTES} octets`);
-  else if (bytes[0] === SEQUENCE_OCTET) attempt('', () => readBinary(bytes));
-  else readPem(bytes.toString('latin1').replace(BYTE_ORDER_MARK, ''), attempt, faults);
-  if (certificates.length === 0 && faults.length === 0) faults.push(bytes.length === 0 ? 'the file is empty' : 'no certificate in it');
-  return { certificates, faults };
+  const reading = read(bytes);
+  for (;;) {
+    const step = reading.next();
+    if (step.done === true) return step.value;
+  }
 }
 
-function readBinary(bytes: Buffer): readonly Certificate[] {
+/** The same, with turns for others: for a process that does more than read. */
+export async function readCertificatesInTurns(bytes: Buffer): Promise<Bundle> {
+  const reading = read(bytes);
+  for (let begun = performance.now(); ;) {
+    const step = reading.next();
+    if (step.done === true) return step.value;
+    if (performance.now() - begun < TURN_MS) continue;
+    await setImmediate();
+    begun = performance.now();
+  }
+}
+
+/** Stops behind each certificate. */
+type Reading<Result> = Generator<undefined, Result, void>;
+
+interface Found {
+  readonly certificates: Certificate[];
+  readonly faults: string[];
+}
+
+function* read(bytes: Buffer): Reading<Bundle> {
+  const found: Found = { certificates: [], faults: [] };
+  if (bytes.length > MAX_BUNDLE_BYTES) found.faults.push(`more than ${MAX_BUNDLE_BYTES} octets`);
+  else if (bytes[0] === SEQUENCE_OCTET) yield* take(found, '', () => binaryCertificates(bytes));
+  else yield* readPem(bytes.toString('latin1').replace(BYTE_ORDER_MARK, ''), found);
+  const { certificates, faults } = found;
+  if (certificates.length === 0 && faults.length === 0) faults.push(bytes.length === 0 ? 'the file is empty' : 'no certificate in it');
+  return found;
+}
+
+/** Parses what `locate` finds; the place stands in front of each fault. */
+function* take(found: Found, place: string, locate: () => readonly Buffer[]): Reading<void> {
+  for (const der of attempt(found, place, locate) ?? []) {
+    const certificate = attempt(found, place, () => parseCertificate(der));
+    if (certificate !== undefined) found.certificates.push(certificate);
+    yield;
+  }
+  yield;
+}
+
+function attempt<Result>(found: Found, place: string, work: () => Result): Result | undefined {
+  try {
+    return work();
+  } catch (error) {
+    const { detail, message } = asSealpostError(error);
+    addFault(found, `${place}${detail ?? message}`);
+    return undefined;
+  }
+}
+
+function addFault({ faults }: Found, fault: string): void {
+  if (faults.length < MAX_FAULTS) faults.push(fault);
+  else if (faults.length === MAX_FAULTS) faults.push('and more, which are not listed');
+}
+
+function binaryCertificates(bytes: Buffer): readonly Buffer[] {
   // PKCS#7 begins with an OBJECT IDENTIFIER inside the outer SEQUENCE, PKCS#12 with an INTEGER, a certificate with a SEQUENCE.
   const headerOctets = (bytes[1] ?? 0) & 0x80 ? 2 + ((bytes[1] ?? 0) & 0x7f) : 2;
   if (bytes[headerOctets] === tags.integer) throw malformed('a PKCS#12 or private key, which has no place among certificates');
-  return bytes[headerOctets] === tags.oid ? readPkcs7(bytes) : [parseCertificate(bytes)];
+  return bytes[headerOctets] === tags.oid ? pkcs7Certificates(bytes) : [bytes];
 }
 
 /** SignedData without signers, "certs-only" (RFC 8551 §3.7): its certificates [0]. */
-function readPkcs7(bytes: Buffer): readonly Certificate[] {
+function pkcs7Certificates(bytes: Buffer): readonly Buffer[] {
   const [type, content] = readDer(bytes, BUNDLE_LIMITS).children;
   if (oidText(type, 'the type of PKCS#7') !== signedData) throw malformed('PKCS#7 of another type than a set of certificates');
   const set = content?.children[0]?.children.find((field) => isContext(field, 0));
   if (set === undefined || set.children.length === 0) throw malformed('PKCS#7 without a certificate');
   // Attribute certificates and other choices of CertificateSet (RFC 5652 §10.2.3) are context-tagged.
-  return set.children.filter((entry: Tlv) => entry.tag === tags.sequence).map((entry) => parseCertificate(entry.bytes));
+  return set.children.filter((entry: Tlv) => entry.tag === tags.sequence).map((entry) => entry.bytes);
 }
 
 const BEGIN = /^[ \t]*-----BEGIN ([A-Z0-9 #]{1,40})-----[ \t]*\r?$/gm;
 
-function readPem(text: string, attempt: (place: string, read: () => readonly Certificate[]) => void, faults: string[]): void {
+function* readPem(text: string, found: Found): Reading<void> {
   let line = 1;
   let counted = 0;
   for (const begin of text.matchAll(BEGIN)) {
@@ -69,14 +120,14 @@ function readPem(text: string, attempt: (place: string, read: () => readonly Cer
     const label = begin[1] ?? '';
     const place = `line ${line}: `;
     if (label.endsWith('PRIVATE KEY')) {
-      faults.push(`${place}a private key, which has no place among certificates`);
+      addFault(found, `${place}a private key, which has no place among certificates`);
       continue;
     }
     if (!certificateLabels.has(label) && !pkcs7Labels.has(label)) continue;
     const start = begin.index + begin[0].length;
-    attempt(place, () => {
+    yield* take(found, place, () => {
       const bytes = pemBody(text, start, label);
-      return pkcs7Labels.has(label) ? readPkcs7(bytes) : [parseCertificate(bytes)];
+      return pkcs7Labels.has(label) ? pkcs7Certificates(bytes) : [bytes];
     });
   }
 }

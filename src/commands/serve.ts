@@ -1,7 +1,9 @@
 /** `sealpost serve`: the relay in the foreground, until SIGTERM or SIGINT. */
+import { setTimeout as after } from 'node:timers/promises';
 import process from 'node:process';
 import { Command } from 'commander';
 import { loadConfig } from '../config.ts';
+import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
 import { startRelay } from '../relay.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
@@ -17,7 +19,12 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   const log = makeLog(config.log, stdout);
   const version = readVersion();
   const ended = Promise.withResolvers<void>();
-  const relay = await startRelay(config, { log, now: Date.now, version, onFailure: (error) => ended.reject(error) });
+  const relay = await startRelay(config, { log, now: Date.now, version, onFailure: (error) => ended.reject(error) }).catch(
+    (error: unknown) => {
+      leaveSoon(1);
+      throw error;
+    },
+  );
   log.info({ version, config: config.file }, 'started');
   const stop = (signal: string): void => {
     log.info({ signal }, 'stopping');
@@ -25,10 +32,51 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+  let clean = false;
   try {
-    await ended.promise;
+    try {
+      await ended.promise;
+    } finally {
+      await stopInTime(relay.stop());
+      log.info({}, 'stopped');
+    }
+    clean = true;
   } finally {
-    await relay.stop();
-    log.info({}, 'stopped');
+    leaveSoon(clean ? 0 : 1);
   }
+}
+
+/** A little more than the relay allows itself for an orderly end. */
+const STOP_CEILING_MS = 33_000;
+/** For the error to be told, and the rest of the process to end by itself. */
+const LINGER_MS = 2000;
+
+async function stopInTime(stopping: Promise<void>): Promise<void> {
+  const cancel = new AbortController();
+  const ceiling = after(STOP_CEILING_MS, undefined, { signal: cancel.signal }).then(() => {
+    throw new SealpostError('internal', { detail: 'the relay did not stop in time' });
+  });
+  try {
+    await Promise.race([stopping, ceiling]);
+  } finally {
+    cancel.abort();
+    ceiling.catch(() => undefined);
+  }
+}
+
+/** Unreferenced: where nothing hangs, the process has ended before. */
+const leaveSoon = (code: number): NodeJS.Timeout => setTimeout(() => leave(code), LINGER_MS).unref();
+
+/**
+ * Ends a process in which a call of the file system hangs, at a file server that is gone for instance. Node waits for such calls
+ * at the end of its event loop, and in process.exit() once more, for as long as they take. A process that is replaced waits
+ * for nothing, and a service manager sees how it ended.
+ */
+function leave(code: number): void {
+  try {
+    process.execve?.(process.execPath, [process.execPath, '--eval', `process.exitCode = ${code}`], {});
+  } catch {
+    // Not on this system: the end below is unclean, and an end.
+  }
+  process.kill(process.pid, 'SIGKILL');
 }

@@ -1,13 +1,13 @@
 /** Folders of certificates that change while they are watched. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { makeFileSource } from '../../src/certificates/files.ts';
 import type { CertificateSource } from '../../src/certificates/directory.ts';
-import { type CertificateFolder, makeCertificateFolder } from '../../src/certificates/folder.ts';
-import { eventually, mailboxOf, make, noOpenssl, temporaryFolder } from './openssl.ts';
+import { type CertificateFolder, type FolderDelays, makeCertificateFolder } from '../../src/certificates/folder.ts';
+import { eventually, hangReadsOf, mailboxOf, make, noOpenssl, noPerl, temporaryFolder } from './openssl.ts';
 
 describe('a folder of certificates', { skip: noOpenssl }, () => {
   const made = temporaryFolder();
@@ -21,8 +21,9 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     for (const folder of folders.splice(0)) folder.close();
     log.length = 0;
   });
-  const watch = (path: string): CertificateSource => {
+  const watch = (path: string, delays: Partial<FolderDelays> = {}): CertificateSource => {
     const folder = makeCertificateFolder({
+      delays,
       path,
       now: Date.now,
       log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
@@ -49,8 +50,11 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     writeFileSync(join(folder, 'ward/anna.pem'), pem('ben') + pem('anna'));
     await becomes(source, 'ward/anna.pem#2');
     assert.equal(await places(source, 'ben'), 'ward/anna.pem#1');
+    writeFileSync(join(folder, 'ben.pem'), pem('ben'));
+    await becomes(source, 'ben.pem ward/anna.pem#1', 'ben');
     unlinkSync(join(folder, 'ward/anna.pem'));
     await becomes(source, 'absent');
+    assert.equal(await places(source, 'ben'), 'ben.pem');
     assert.deepEqual(log, []);
   });
 
@@ -63,13 +67,14 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     assert.equal(await places(source), 'one.pem');
     writeFileSync(path, pem('ben').padEnd(size, '\n'));
     await becomes(source, 'one.pem', 'ben');
-    assert.equal(await places(source), 'absent');
+    await becomes(source, 'absent');
   });
 
   test('a file caught half-written keeps what it gave before, until it is whole or gone', async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'anna.pem');
     writeFileSync(path, pem('anna'));
+    writeFileSync(join(folder, 'ben.pem'), pem('ben'));
     const source = watch(folder);
     assert.equal(await places(source), 'anna.pem');
     for (const half of ['', pem('newer').slice(0, 300)]) {
@@ -86,6 +91,45 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     unlinkSync(path);
     await folders.at(-1)?.refresh();
     assert.equal(await places(source), 'absent');
+  });
+
+  test('P5: a bundle caught at the end of a certificate keeps those further down for some seconds, and then no more', async () => {
+    const folder = temporaryFolder();
+    const path = join(folder, 'all.pem');
+    writeFileSync(path, pem('anna') + pem('ben'));
+    const source = watch(folder, { loss: 3000 });
+    assert.equal(await places(source, 'ben'), 'all.pem#2');
+    writeFileSync(path, pem('anna'));
+    const begun = performance.now();
+    while (performance.now() - begun < 2000) {
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'all.pem#2');
+    }
+    await becomes(source, 'absent', 'ben');
+    assert.equal(await places(source), 'all.pem');
+  });
+
+  test('P5: a folder that is empty all at once is unavailable, until that is believed or its files are back', async () => {
+    const folder = join(temporaryFolder(), 'recipients');
+    mkdirSync(folder);
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    const source = watch(folder, { emptiness: 2000 });
+    assert.equal(await places(source), 'anna.pem');
+    // As a mount is seen to go: first nothing there, then the empty folder below it.
+    renameSync(folder, `${folder}-away`);
+    await folders.at(-1)?.refresh();
+    mkdirSync(folder);
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'unavailable');
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}-away`, folder);
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'anna.pem');
+    unlinkSync(join(folder, 'anna.pem'));
+    await folders.at(-1)?.refresh();
+    assert.equal(await places(source), 'unavailable');
+    assert.match(log.at(-1) ?? '', /empty all at once/);
+    await becomes(source, 'absent');
   });
 
   test('a broken file is a warning that names it, once, and stops nothing else', async () => {
@@ -149,5 +193,47 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     rmSync(join(folder, 'loop.pem'));
     await folders.at(-1)?.refresh();
     assert.equal(await places(source, 'ben'), 'absent');
+  });
+
+  test(
+    'P5, P9: a read that does not return makes the folder unavailable and names the file, until it returns',
+    { skip: noPerl },
+    async (t) => {
+      const folder = temporaryFolder();
+      writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+      writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
+      const holder = await hangReadsOf(join(folder, 'stuck.pem'));
+      t.after(() => holder.kill('SIGKILL'));
+      const source = watch(folder, { answer: 300 });
+      assert.equal(await places(source), 'unavailable');
+      assert.match(log.join(), /stuck\.pem is not answered/);
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source), 'unavailable');
+      assert.equal(log.length, 1, 'told once');
+      unlinkSync(join(folder, 'anna.pem'));
+      holder.kill('SIGKILL');
+      await becomes(source, 'stuck.pem');
+    },
+  );
+
+  test('P5: a read that stands still later takes back what was known before', { skip: noPerl }, async (t) => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    const source = watch(folder, { answer: 300 });
+    assert.equal(await places(source), 'anna.pem');
+    writeFileSync(join(folder, 'stuck.pem'), pem('newer'));
+    const holder = await hangReadsOf(join(folder, 'stuck.pem'));
+    t.after(() => holder.kill('SIGKILL'));
+    await becomes(source, 'unavailable');
+  });
+
+  const noKmsg = existsSync('/proc/kmsg') ? false : '/proc/kmsg is not there';
+  test('a file of /proc that never ends a read is not read', { skip: noKmsg }, async () => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+    symlinkSync('/proc/kmsg', join(folder, 'k.pem'));
+    const source = watch(folder, { answer: 2000 });
+    assert.equal(await places(source), 'anna.pem');
+    assert.match(log.join(), /k\.pem.*the file is empty/);
   });
 });

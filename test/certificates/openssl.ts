@@ -1,5 +1,6 @@
 /** Certificates made by a stranger: openssl(1), in a temporary folder of the test's own. */
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -105,4 +106,22 @@ export async function eventually(holds: () => Promise<boolean>, ceiling = 10_000
     if (performance.now() > ends) throw new Error(`not within ${ceiling} ms`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+}
+
+export const noPerl = spawnSync('perl', ['-e', '1']).status === 0 ? false : 'perl is not installed';
+
+/**
+ * Makes every open of a file hang, as at a file server that is gone, until the process that comes back is killed: it holds a
+ * write lease (fcntl F_SETLEASE), for which the kernel lets others wait up to 45 seconds.
+ */
+export async function hangReadsOf(file: string): Promise<ChildProcess> {
+  const script = '$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die $!; fcntl(F, 1024, 1) or die $!; print "held"; sleep 60';
+  const holder = spawn('perl', ['-e', script, file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await Promise.race([
+    once(holder.stdout, 'data'),
+    once(holder, 'exit').then(() => {
+      throw new Error('this file system gives no lease');
+    }),
+  ]);
+  return holder;
 }
