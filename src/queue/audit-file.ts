@@ -17,6 +17,7 @@ import { chainLine, EMPTY_HEAD, MAX_LINE, readLink, type AuditEvent, type AuditH
 import { SealpostError } from '../errors.ts';
 import { assertPrivate, syncFolder } from './folder.ts';
 import { blob, integer, text } from './columns.ts';
+import { stillNames } from './identity.ts';
 import { readAuditHead } from './operator.ts';
 
 /** Lines are appended this long after the first of them is committed. */
@@ -32,6 +33,8 @@ export interface AuditWriterOptions {
   readonly backlog: number;
   /** Runs `work` in a transaction; throws where it is not committed. */
   readonly transact: (work: () => void) => void;
+  /** Called where the file was deleted, moved or replaced: what is appended to it would be seen by nobody. */
+  readonly onLost: (error: SealpostError) => void;
   readonly log: (level: 'info' | 'warn' | 'error', message: string, attributes: Record<string, unknown>) => void;
 }
 
@@ -39,7 +42,7 @@ export type AuditWriter = Awaited<ReturnType<typeof openAuditFile>>;
 
 /** Opens and mends the file and appends what waits. Throws `audit-broken`, `audit-failed`, `data-folder-unsafe`. */
 export async function openAuditFile(options: AuditWriterOptions) {
-  const { path, db, backlog, transact, log } = options;
+  const { path, db, backlog, transact, onLost, log } = options;
   let recorded = readAuditHead(db);
   const handle = await openFile(path, recorded);
   const statements = preparePending(db);
@@ -50,8 +53,18 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let appending = Promise.resolve();
   let failing = false;
 
+  const assertInPlace = async (): Promise<void> => {
+    if (await stillNames(path, await handle.stat({ bigint: true }))) return;
+    const lost = new SealpostError('audit-failed', {
+      detail: `${path} was deleted, moved or replaced while the relay ran; the lines since then wait in the queue database`,
+      hint: 'put the file back where it was (no log rotation may touch it), and start the relay again',
+    });
+    onLost(lost);
+    throw lost;
+  };
   const append = async (): Promise<void> => {
     for (let rows = statements.first(); rows.length > 0; rows = statements.first()) {
+      await assertInPlace();
       const lines = Buffer.concat(rows.map((row) => row.lines));
       // After an append that failed half-way, the same octets at the same place.
       await writeAll(handle, lines, recorded.bytes);

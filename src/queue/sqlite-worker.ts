@@ -83,6 +83,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
       db,
       backlog: start.auditBacklog,
       transact: (work) => transactions.run(work),
+      onLost: (error) => post({ kind: 'stopped', failure: asFailure(error) }),
       log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),
     });
     const rows = prepareRows(db);

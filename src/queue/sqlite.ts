@@ -8,7 +8,9 @@ import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
 import { checkInlineBody, damaged, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
+import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
+import { watchIdentity } from './identity.ts';
 import type { Lease, NewMessage, QueueStore } from './queue.ts';
 import type { LeasedRow, Step, StoredMessage, StoredRecipient } from './requests.ts';
 import { startThread } from './thread.ts';
@@ -55,12 +57,22 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
   const latch = makeLatch(options);
   const thread = startThread({ database, bodies, audit, lock, auditBacklog, at: now() }, { now, log, stop: (error) => latch.stop(error) });
   await thread.opened;
+  const watch = await watchIdentity(bodies, [database, `${database}-wal`, lock]).catch(async (error: unknown) => {
+    await thread.close();
+    throw asStorageError(error, database);
+  });
 
   const leases = new Map<number, LeasedRow>();
   const folder: BodyFolder = {
     path: bodies,
     inlineLimit: options.inlineLimit ?? INLINE_LIMIT,
-    assertRoom: makeRoomCheck(bodies, options.reserveBytes ?? RESERVE_BYTES, now, () => latch.assertOpen()),
+    assertRoom: makeRoomCheck({
+      path: bodies,
+      reserve: options.reserveBytes ?? RESERVE_BYTES,
+      now,
+      latch,
+      assertInPlace: () => watch.assertInPlace(),
+    }),
     onSyncFailure: (error) => latch.stop(error),
     unclaimed: new Set(),
   };
@@ -101,7 +113,13 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),
     list: (filter, limit) => thread.ask('list', { filter, limit }),
     stats: () => thread.ask('stats', null),
-    close: () => thread.close(),
+    async close() {
+      try {
+        await thread.close();
+      } finally {
+        await watch.close();
+      }
+    },
   };
 }
 
@@ -127,26 +145,44 @@ function makeLatch(options: SqliteQueueOptions) {
     stop(error: SealpostError): void {
       if (failure !== undefined) return;
       failure = error;
-      options.log.error({ code: error.code, err: error.cause }, 'the queue cannot be written any more and takes no mail');
+      options.log.error(
+        { code: error.code, detail: error.detail, err: error.cause },
+        'the queue cannot be written any more and takes no mail',
+      );
       options.onFailure?.(error);
     },
   };
 }
 
+interface RoomCheck {
+  readonly path: string;
+  /** Octets. */
+  readonly reserve: number;
+  readonly now: () => number;
+  readonly latch: ReturnType<typeof makeLatch>;
+  /** Throws where the queue's paths name other files than were opened. */
+  readonly assertInPlace: () => Promise<void>;
+}
+
 /** Asks the file system now and then, and in between counts what is written: a burst must not eat the reserve unseen. */
-function makeRoomCheck(path: string, reserve: number, now: () => number, assertOpen: () => void): (octets: number) => Promise<void> {
+function makeRoomCheck({ path, reserve, now, latch, assertInPlace }: RoomCheck): (octets: number) => Promise<void> {
   let askedAt = -Infinity;
   let free = 0;
   return async (octets) => {
-    assertOpen();
+    latch.assertOpen();
     free -= octets;
-    if (free < reserve || Math.abs(now() - askedAt) >= ROOM_ASKED_EVERY_MS) {
-      askedAt = now();
+    const asking = now();
+    if (free < reserve || Math.abs(asking - askedAt) >= ROOM_ASKED_EVERY_MS) {
       try {
+        await assertInPlace();
         const { bavail, bsize } = await statfs(path);
         free = bavail * bsize - octets;
+        // Only now: an answer that failed must not let the next ones through.
+        askedAt = asking;
       } catch (cause) {
-        throw new SealpostError('storage-failed', { cause });
+        const failure = cause instanceof SealpostError ? cause : new SealpostError('storage-failed', { cause });
+        if (cause === failure) latch.stop(failure);
+        throw failure;
       }
     }
     if (free < reserve) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });

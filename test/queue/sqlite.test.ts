@@ -4,6 +4,8 @@ import { createHash } from 'node:crypto';
 import {
   appendFileSync,
   chmodSync,
+  copyFileSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -309,6 +311,57 @@ test('no mail is taken while less than the reserve is free; what is queued still
   await assert.rejects(put(store, { id: 'q2' }), hasCode('storage-full'));
   await store.settle(await claimOne(store), { kind: 'delivered' }, []);
   assert.equal((await store.stats()).totals.delivered, 1);
+});
+
+const disappearances: Record<string, (site: Site) => void> = {
+  'the whole folder is deleted': (site) => rmSync(site.paths.folder, { recursive: true }),
+  'the database is deleted': (site) => {
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${site.paths.database}${suffix}`);
+  },
+  'the write-ahead log is deleted': (site) => rmSync(`${site.paths.database}-wal`),
+  'an older copy is put in its place': (site) => {
+    copyFileSync(site.paths.database, `${site.paths.database}.copy`);
+    renameSync(`${site.paths.database}.copy`, site.paths.database);
+  },
+  'the folder of bodies is made anew': (site) => {
+    rmSync(site.paths.bodies, { recursive: true });
+    mkdirSync(site.paths.bodies, { mode: 0o700 });
+  },
+  'the lock is deleted, so that a second relay may start': (site) => rmSync(site.paths.lock),
+};
+
+for (const [what, inflict] of Object.entries(disappearances)) {
+  test(`no mail is taken any more once ${what} under a running relay (P1)`, async (t) => {
+    const site = await makeSite(t);
+    const failures: string[] = [];
+    const store = await site.open({ onFailure: (error) => failures.push(error.code) });
+    await put(store, { id: 'q1' });
+    inflict(site);
+    site.clock.now += 1000;
+    for (const id of ['q2', 'q3']) await assert.rejects(put(store, { id }), hasCode('storage-failed'));
+    assert.deepEqual(failures, ['storage-failed']);
+    assert.match(site.logged.join(''), /was deleted, moved or replaced while the relay ran/);
+  });
+}
+
+test('an audit file that is moved away under a running relay stops the queue, and no line is lost', async (t) => {
+  const site = await makeSite(t);
+  const { promise: failed, resolve } = Promise.withResolvers<string>();
+  const store = await site.open({ onFailure: (error) => resolve(error.code) });
+  await put(store, { id: 'q1' });
+  renameSync(site.paths.audit, `${site.paths.audit}.1`);
+  assert.equal(await failed, 'audit-failed');
+  assert.match(site.logged.join(''), /audit\.jsonl was deleted, moved or replaced/);
+  await assert.rejects(put(store, { id: 'q2' }), hasCode('audit-failed'));
+  await store.close();
+  renameSync(`${site.paths.audit}.1`, site.paths.audit);
+  await (await site.open()).close();
+  assert.match(lines(site).join(''), /"queue_id":"q1"/);
+  assert.deepEqual(await verifyAudit({ file: site.paths.audit, head: recordedHead(site) }), {
+    kind: 'whole',
+    head: recordedHead(site),
+    beyond: 0,
+  });
 });
 
 test('the whole queue works under the permission model, which denies fs.fsync', async (t) => {
