@@ -12,6 +12,8 @@ import { recipientStates, type EntryFilter, type QueueStore } from './queue/queu
 const MAX_LINE = 64 * 1024;
 /** For the request to arrive; the work itself may take longer. */
 const REQUEST_TIMEOUT_MS = 5000;
+/** For a client to close behind its answer, before its place is given to another. */
+const LINGER_MS = 1000;
 /** For an answer: retrying a million rows takes a minute. */
 const ANSWER_TIMEOUT_MS = 5 * 60_000;
 const MAX_CONNECTIONS = 16;
@@ -101,6 +103,8 @@ async function answer(socket: Socket, { handlers, log }: ControlOptions): Promis
     reply = { ok: false, code: error.code, hint: error.hint, ...(error.detail === undefined ? {} : { detail: error.detail }) };
   }
   socket.end(`${JSON.stringify(reply)}\n`);
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  socket.once('close', () => clearTimeout(timer));
 }
 
 function readRequest(line: string): ControlRequest {
@@ -118,11 +122,13 @@ function parseJson(line: string): unknown {
   }
 }
 
-/** The first line that comes. */
+/** The first line that comes within `timeoutMs`, however slowly. */
 function readLine(socket: Socket, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
+    const timer = setTimeout(() => fail('nothing came over the control socket in time'), timeoutMs);
     const fail = (detail: string): void => {
+      clearTimeout(timer);
       socket.off('data', take);
       reject(new SealpostError('usage', { detail }));
     };
@@ -131,14 +137,16 @@ function readLine(socket: Socket, timeoutMs: number): Promise<string> {
       const end = text.indexOf('\n');
       if (text.length > MAX_LINE) return fail('a line of the control socket is too long');
       if (end < 0) return;
-      socket.setTimeout(0);
+      clearTimeout(timer);
       resolve(text.slice(0, end));
     };
     socket.setEncoding('utf8');
-    socket.setTimeout(timeoutMs, () => fail('nothing came over the control socket in time'));
     socket.on('data', take);
     socket.once('end', () => fail('the control socket was closed early'));
-    socket.once('error', reject);
+    socket.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
   });
 }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -91,6 +92,17 @@ test('what is no request is answered as such, and the next one is served', async
   for (const text of ['GET / HTTP/1.1\r\n\r\n', '[]\n', '{"command":5}\n', `${'x'.repeat(100_000)}\n`])
     assert.match(await exchange(socket, text), /^\{"ok":false,"code":"usage"/);
   assert.equal(await exchange(socket, '{"command":"ping"}\n'), '{"ok":true,"answer":"pong"}\n');
+});
+
+test('clients that never close behind their answer keep nobody out', async (t) => {
+  const socket = await serve(t, { ping: async () => 'pong' });
+  const clients = Array.from({ length: 16 }, () => connect({ path: socket, allowHalfOpen: true }));
+  t.after(() => clients.forEach((client) => client.destroy()));
+  for (const client of clients) client.on('error', () => undefined).write('{"command":"ping"}\n');
+  await Promise.all(clients.map((client) => once(client, 'data')));
+  const ends = performance.now() + 10_000;
+  const asked = (): Promise<unknown> => callControl(socket, { command: 'ping' }).catch(() => undefined);
+  while ((await asked()) !== 'pong') assert.ok(performance.now() < ends, 'kept out');
 });
 
 test('a path that no socket can have is an error that says so', async (t) => {

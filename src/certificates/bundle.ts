@@ -49,7 +49,7 @@ export async function readCertificatesInTurns(bytes: Buffer): Promise<Bundle> {
   }
 }
 
-/** Stops behind each certificate. */
+/** Stops at each block and behind each certificate. */
 type Reading<Result> = Generator<undefined, Result, void>;
 
 interface Found {
@@ -74,7 +74,6 @@ function* take(found: Found, place: string, locate: () => readonly Buffer[]): Re
     if (certificate !== undefined) found.certificates.push(certificate);
     yield;
   }
-  yield;
 }
 
 function attempt<Result>(found: Found, place: string, work: () => Result): Result | undefined {
@@ -115,6 +114,7 @@ function* readPem(text: string, found: Found): Reading<void> {
   let line = 1;
   let counted = 0;
   for (const begin of text.matchAll(BEGIN)) {
+    yield;
     line += newlines(text, counted, begin.index);
     counted = begin.index;
     const label = begin[1] ?? '';

@@ -40,8 +40,8 @@ const otherKind = (cause?: unknown): SealpostError =>
 const wrongPassphrase = (cause?: unknown): SealpostError =>
   unreadable(WRONG_PASSPHRASE, 'is it the password of this file? issue writes it beside the .p12, as ADDRESS.password', cause);
 
-/** Above what anybody writes (NSS: 600,000), and a few seconds of work at most. */
-const MAX_ITERATIONS = 2_000_000;
+/** Of all key derivations of one file: above what anybody writes (NSS: 600,000 three times over), and a few seconds of work. */
+const MAX_ITERATIONS = 3_000_000;
 const MAX_NESTING = 4;
 
 /** By the hex of the content of their OIDs. RFC 5652, RFC 7292 appendix D, RFC 8018, RFC 5754, RFC 3565. */
@@ -75,46 +75,55 @@ const ciphers: Readonly<Record<string, { readonly name: string; readonly keyOcte
   '2a864886f70d0307': { name: 'des-ede3-cbc', keyOctets: 24 },
 };
 
+/** What opens one file, and how many rounds it may still ask for. */
+interface Opening {
+  readonly passphrase: string;
+  iterationsLeft: number;
+}
+
 /** Throws `key-malformed`; its hint tells a wrong password from a file of another kind. */
 export function readPfx(bytes: Buffer, passphrase: string): PfxContents {
+  const opening: Opening = { passphrase, iterationsLeft: MAX_ITERATIONS };
   const [version, authSafe, macData] = nodes(parse(bytes, notPkcs12));
   const [contentType, wrapped] = nodes(authSafe);
   if (version === undefined || octets(contentType).toString('hex') !== types.data) throw notPkcs12();
   const safe = octets(nodes(wrapped)[0]);
-  if (macData !== undefined) checkMac(macData, safe, passphrase);
+  if (macData !== undefined) checkMac(macData, safe, opening);
   const found = { keys: [] as Buffer[], certificates: [] as Buffer[] };
   for (const contentInfo of nodes(parse(safe, otherKind))) {
     const [type, content] = nodes(contentInfo);
-    readSafeContents(plainContent(octets(type).toString('hex'), nodes(content)[0], passphrase), passphrase, found, 0);
+    readSafeContents(plainContent(octets(type).toString('hex'), nodes(content)[0], opening), opening, found, 0);
   }
   return found;
 }
 
 /** RFC 7292 §4: DigestInfo, salt, iterations (1 where absent). */
-function checkMac(macData: forge.asn1.Asn1, safe: Buffer, passphrase: string): void {
+function checkMac(macData: forge.asn1.Asn1, safe: Buffer, opening: Opening): void {
   const [digestInfo, salt, count] = nodes(macData);
   const [algorithm, digest] = nodes(digestInfo);
   const hash = macHashes[octets(nodes(algorithm)[0]).toString('hex')];
   if (hash === undefined) throw otherKind();
-  const iterations = count === undefined ? 1 : iterationCount(count);
-  if (!pkcs12Mac(safe, passphrase, { hash, salt: octets(salt), iterations }).equals(octets(digest))) throw wrongPassphrase();
+  const iterations = count === undefined ? 1 : iterationCount(count, opening);
+  if (!pkcs12Mac(safe, opening.passphrase, { hash, salt: octets(salt), iterations }).equals(octets(digest))) throw wrongPassphrase();
 }
 
-function iterationCount(count: forge.asn1.Asn1 | undefined): number {
+/** Charged to the file at once, before the work is done. */
+function iterationCount(count: forge.asn1.Asn1 | undefined, opening: Opening): number {
   const content = octets(count);
   const iterations = content.length > 0 && content.length <= 4 ? content.readUIntBE(0, content.length) : Infinity;
-  if (iterations > MAX_ITERATIONS || iterations < 1) throw otherKind();
+  opening.iterationsLeft -= iterations;
+  if (opening.iterationsLeft < 0 || iterations < 1) throw otherKind();
   return iterations;
 }
 
-function plainContent(type: string, content: forge.asn1.Asn1 | undefined, passphrase: string): Buffer {
+function plainContent(type: string, content: forge.asn1.Asn1 | undefined, opening: Opening): Buffer {
   if (type === types.data) return octets(content);
   if (type !== types.encryptedData) throw otherKind();
   const [, algorithm, ciphertext] = nodes(nodes(content)[1]);
-  return decrypt(algorithm, octets(ciphertext), passphrase);
+  return decrypt(algorithm, octets(ciphertext), opening);
 }
 
-function readSafeContents(der: Buffer, passphrase: string, found: { keys: Buffer[]; certificates: Buffer[] }, depth: number): void {
+function readSafeContents(der: Buffer, opening: Opening, found: { keys: Buffer[]; certificates: Buffer[] }, depth: number): void {
   if (depth > MAX_NESTING) throw otherKind();
   for (const bag of nodes(parse(der, wrongPassphrase))) {
     const [id, wrapped] = nodes(bag);
@@ -125,7 +134,7 @@ function readSafeContents(der: Buffer, passphrase: string, found: { keys: Buffer
         break;
       case types.shroudedKeyBag: {
         const [algorithm, ciphertext] = nodes(value);
-        found.keys.push(decrypt(algorithm, octets(ciphertext), passphrase));
+        found.keys.push(decrypt(algorithm, octets(ciphertext), opening));
         break;
       }
       case types.certBag: {
@@ -134,19 +143,20 @@ function readSafeContents(der: Buffer, passphrase: string, found: { keys: Buffer
         break;
       }
       case types.safeContentsBag:
-        readSafeContents(derOf(value), passphrase, found, depth + 1);
+        readSafeContents(derOf(value), opening, found, depth + 1);
         break;
       default: // CRLs and secrets of other programs: nothing that opens mail
     }
   }
 }
 
-function decrypt(algorithm: forge.asn1.Asn1 | undefined, ciphertext: Buffer, passphrase: string): Buffer {
+function decrypt(algorithm: forge.asn1.Asn1 | undefined, ciphertext: Buffer, opening: Opening): Buffer {
   const [type, parameters] = nodes(algorithm);
   try {
-    if (octets(type).toString('hex') === types.pbes2) return decryptPbes2(parameters, ciphertext, passphrase);
+    if (octets(type).toString('hex') === types.pbes2) return decryptPbes2(parameters, ciphertext, opening);
     // RFC 7292 appendix C: 3DES and RC2, with keys from appendix B. node-forge finds them by their OID.
-    const cipher = forge.pki.pbe.getCipher(forge.asn1.derToOid(octets(type).toString('latin1')), parameters, passphrase);
+    iterationCount(nodes(parameters)[1], opening);
+    const cipher = forge.pki.pbe.getCipher(forge.asn1.derToOid(octets(type).toString('latin1')), parameters, opening.passphrase);
     cipher.update(forge.util.createBuffer(ciphertext.toString('latin1')));
     if (!cipher.finish()) throw wrongPassphrase();
     return Buffer.from(cipher.output.getBytes(), 'latin1');
@@ -158,7 +168,7 @@ function decrypt(algorithm: forge.asn1.Asn1 | undefined, ciphertext: Buffer, pas
 }
 
 /** RFC 8018 §6.2: PBKDF2 over the UTF-8 of the passphrase. */
-function decryptPbes2(parameters: forge.asn1.Asn1 | undefined, ciphertext: Buffer, passphrase: string): Buffer {
+function decryptPbes2(parameters: forge.asn1.Asn1 | undefined, ciphertext: Buffer, opening: Opening): Buffer {
   const [derivation, encryption] = nodes(parameters);
   const [derivationType, derivationParameters] = nodes(derivation);
   const [salt, count, ...optional] = nodes(derivationParameters);
@@ -168,7 +178,7 @@ function decryptPbes2(parameters: forge.asn1.Asn1 | undefined, ciphertext: Buffe
   const [cipherType, iv] = nodes(encryption);
   const cipher = ciphers[octets(cipherType).toString('hex')];
   if (octets(derivationType).toString('hex') !== types.pbkdf2 || hash === undefined || cipher === undefined) throw otherKind();
-  const key = pbkdf2Sync(passphrase, octets(salt), iterationCount(count), cipher.keyOctets, hash);
+  const key = pbkdf2Sync(opening.passphrase, octets(salt), iterationCount(count, opening), cipher.keyOctets, hash);
   const decipher = createDecipheriv(cipher.name, key, octets(iv));
   return Buffer.concat([decipher.update(ciphertext), decipher.final()]);
 }

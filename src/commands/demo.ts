@@ -46,7 +46,7 @@ const people = [
 
 async function run(keep: boolean, terminal: Terminal): Promise<void> {
   const voice = makeVoice(terminal);
-  const folder = await mkdtemp(join(tmpdir(), 'sealpost-demo-'));
+  const folder = await makeFolder();
   const undo: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })];
   try {
     const upstream = await startUpstream();
@@ -75,6 +75,15 @@ async function run(keep: boolean, terminal: Terminal): Promise<void> {
     }
   } finally {
     for (const step of undo.toReversed()) await step();
+  }
+}
+
+async function makeFolder(): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'sealpost-demo-'));
+  } catch (cause) {
+    const hint = 'the demo keeps its files among temporary ones: TMPDIR=/tmp sealpost demo';
+    throw new SealpostError('file-unwritable', { detail: tmpdir(), hint, cause });
   }
 }
 

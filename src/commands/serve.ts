@@ -19,6 +19,13 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   const log = makeLog(config.log, stdout);
   const version = readVersion();
   const ended = Promise.withResolvers<void>();
+  // From here on, since a relay that was started as far as its queue is to be stopped in order.
+  const stop = (signal: string): void => {
+    log.info({ signal }, 'stopping');
+    ended.resolve();
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
   const relay = await startRelay(config, { log, now: Date.now, version, onFailure: (error) => ended.reject(error) }).catch(
     (error: unknown) => {
       leaveSoon(1);
@@ -26,12 +33,6 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
     },
   );
   log.info({ version, config: config.file }, 'started');
-  const stop = (signal: string): void => {
-    log.info({ signal }, 'stopping');
-    ended.resolve();
-  };
-  process.once('SIGTERM', stop);
-  process.once('SIGINT', stop);
   let clean = false;
   try {
     try {

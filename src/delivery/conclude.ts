@@ -47,13 +47,22 @@ function outcomeOf(result: NotDelivered, reason: string, lease: Lease, { retry, 
   if (result.kind === 'failed' && result.cause.code === 'queue-item-damaged') return { kind: 'damaged', reason };
   // Not the message's fault: due as soon as a relay runs again.
   if (result.kind === 'failed' && result.cause.code === 'shutting-down') return { kind: 'deferred', dueAt: now, reason };
-  if (result.kind === 'unsuited' || (result.kind === 'rejected' && result.permanent)) return { kind: 'bounced', reason };
+  if (result.kind === 'unsuited' || isFinal(result)) return { kind: 'bounced', reason };
   const attempts = lease.attempts + 1;
   if (isExpired(retry, lease.acceptedAt, attempts, now)) {
     return { kind: 'bounced', reason: `4.4.7 expired after ${attempts} attempts, the last: ${reason}` };
   }
   return { kind: 'deferred', dueAt: now + backoff(retry, attempts, random), reason };
 }
+
+/**
+ * RFC 4954 §6, RFC 3207 §4: 530, 534, 535 and 538 say what the host wants of this relay, authentication or TLS. Any message
+ * would get the same answer until the configuration of one of the two is mended, and then this one passes.
+ */
+const wantedOfTheRelay: ReadonlySet<number> = new Set([530, 534, 535, 538]);
+
+const isFinal = (result: NotDelivered): boolean =>
+  result.kind === 'rejected' && result.permanent && !wantedOfTheRelay.has(result.reply.code);
 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */
 function reasonOf(result: NotDelivered, upstream: string): string {

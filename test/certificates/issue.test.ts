@@ -192,6 +192,18 @@ describe('opening the key files of others', { skip: noOpenssl }, () => {
       assert.equal(open(`umlaut-${form}.p12`, 'Größe 8 €')[0]?.certificate.fingerprint, fingerprintOf('ec'));
   });
 
+  test('a PKCS#12 may ask for so much work in all, however it spreads it', () => {
+    const out = ['pkcs12', '-export', '-inkey', 'ec.key', '-in', 'ec.pem', '-passout', 'pass:correct horse'];
+    // Two bags: what each asks for is no more than others ask for in all.
+    for (const [pbe, iterations] of [
+      ['AES-256-CBC', '1600000'],
+      ['PBE-SHA1-3DES', '3100000'],
+    ] as const) {
+      run('openssl', [...out, '-keypbe', pbe, '-certpbe', pbe, '-iter', iterations, '-nomaciter', '-out', 'slow.p12'], folder);
+      assert.throws(() => open('slow.p12'), /of a kind that is not read/);
+    }
+  });
+
   test('a PKCS#12 with changed octets opens or ends in a typed error', () => {
     for (const file of ['rsa-3des.p12', 'ec-modern.p12']) {
       const good = readFileSync(join(folder, file));

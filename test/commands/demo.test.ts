@@ -6,6 +6,7 @@ import process from 'node:process';
 import { test } from 'node:test';
 import { run } from '../interop/programs.ts';
 import { CLI } from '../relay/site.ts';
+import { sealpost, temporaryFolder } from './transcript.ts';
 
 test('the demo shows the whole path, ends by itself with 0, plain where there is no terminal, and leaves nothing behind', async (t) => {
   const temporary = await mkdtemp(join(tmpdir(), 'sealpost-demo-test-'));
@@ -29,4 +30,12 @@ test('the demo shows the whole path, ends by itself with 0, plain where there is
   assert.equal(reads.match(/\[intake-4711\.pdf, application\/pdf, \d+ octets\]/g)?.length, 3);
   assert.match(own, /PHPMailer[^]*smtplib[^]*swaks/);
   assert.deepEqual(await readdir(temporary), []);
+});
+
+test('a demo without a place for temporary files names the path', async (t) => {
+  const cwd = await temporaryFolder(t);
+  const gone = join(cwd, 'gone');
+  const { exit, stderr } = await sealpost(cwd, ['demo'], { TMPDIR: gone });
+  assert.equal(exit, 1);
+  assert.ok(stderr.startsWith(`sealpost: a file or folder cannot be written: ${gone}\n  hint: `), stderr);
 });

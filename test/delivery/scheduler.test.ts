@@ -22,6 +22,18 @@ function changing(which: keyof Replies, list: readonly (string | undefined)[], o
   return Object.defineProperty({ ...others }, which, { get: () => list[Math.min(used++, list.length - 1)] });
 }
 
+test('P5: a host that wants authentication or TLS of the relay says nothing about the message, which waits', async () => {
+  for (const said of ['530 5.7.0 Must issue a STARTTLS command first', '534 5.7.9 too weak', '535 5.7.8 no', '538 5.7.11 encrypt']) {
+    const replies = changing('mail', [`${said}\r\n`, '250 ok\r\n'], { ehlo: '250 x\r\n' });
+    await using server = await scriptedUpstream((peer) => converse(peer, replies));
+    const queue = new MemoryQueue();
+    queue.add();
+    await using _ = running(queue, [upstreamAt(server.port)]);
+    await queue.until(ended(queue));
+    assert.equal(eventNames(queue), 'deferred delivered', said);
+  }
+});
+
 test('what is due is delivered and told of once, with host and reply', async () => {
   const transcript = newTranscript();
   await using server = await scriptedUpstream((peer) => converse(peer, {}, transcript));
