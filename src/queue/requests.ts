@@ -51,6 +51,13 @@ export interface Step {
   readonly next: number | null;
 }
 
+/** Octets of an enqueue, about: what it takes in memory on either side, and in the transaction. */
+export function octetsOf({ bodies, recipients }: StoredMessage): number {
+  const inline = bodies.map(({ bytes }) => bytes?.length ?? 0);
+  const sealed = recipients.map(({ header, prefix, suffix }) => header.length + prefix.length + suffix.length);
+  return [...inline, ...sealed].reduce((sum, octets) => sum + octets, 0);
+}
+
 /** Per operation what is asked and what is answered. Times are ms since the epoch. */
 export interface Operations {
   enqueue: { ask: { readonly message: StoredMessage; readonly events: readonly AuditEvent[] }; answer: null };

@@ -15,12 +15,14 @@ import { openAuditFile, type AuditWriter } from './audit-file.ts';
 import { BODY_NAME } from './bodies.ts';
 import { asStorageError, isUntrustworthy } from './failure.ts';
 import { listEntries, pruneStep, readStats, removeStep, retryStep } from './operator.ts';
-import type { CloseRequest, Failure, Request, WorkerMessage, WorkerStart } from './requests.ts';
+import { octetsOf, type CloseRequest, type Failure, type Request, type WorkerMessage, type WorkerStart } from './requests.ts';
 import { prepareRows, type Done, type Rows } from './rows.ts';
 import { openDatabase, takeLock } from './schema.ts';
 
 /** Requests in one transaction: enough that its sync costs each of them little, few enough that none waits long. */
 const MAX_BATCH = 256;
+/** Octets of enqueues in one transaction: the last may go over it by itself. */
+const MAX_BATCH_OCTETS = 16 * 1024 * 1024;
 
 interface OpenQueue {
   readonly db: DatabaseSync;
@@ -59,9 +61,11 @@ async function serveQueue(port: MessagePort, start: WorkerStart): Promise<void> 
   port.on('message', (first: Request | CloseRequest) => {
     const batch: Request[] = [];
     let next: Request | CloseRequest | undefined = first;
+    let octets = 0;
     while (next !== undefined && next.operation !== 'close') {
       batch.push(next);
-      next = batch.length < MAX_BATCH ? receiveMessageOnPort(port)?.message : undefined;
+      if (next.operation === 'enqueue') octets += octetsOf(next.ask.message);
+      next = batch.length < MAX_BATCH && octets < MAX_BATCH_OCTETS ? receiveMessageOnPort(port)?.message : undefined;
     }
     if (batch.length > 0) runBatch(queue, batch, post, forget);
     if (next?.operation === 'close') void close(next.id);

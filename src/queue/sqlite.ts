@@ -14,6 +14,7 @@ import { watchIdentity } from './identity.ts';
 import type { Lease, NewMessage, QueueStore } from './queue.ts';
 import type { LeasedRow, Step, StoredMessage, StoredRecipient } from './requests.ts';
 import { startThread } from './thread.ts';
+import { makeTurns } from './turns.ts';
 
 /** Above it a file is cheaper: a body in rows is written twice, to the write-ahead log and to the database. */
 const INLINE_LIMIT = 128 * 1024;
@@ -22,6 +23,8 @@ const RESERVE_BYTES = 64 * 1024 * 1024;
 const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
 /** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
 const ROW_OVERHEAD = 1024;
+/** Octets of enqueues on their way to the worker or in its transaction; rowOctets counts the two copies of each. */
+const MAX_POSTED_OCTETS = 64 * 1024 * 1024;
 /** How long an answer about free room is believed. */
 const ROOM_ASKED_EVERY_MS = 1000;
 
@@ -62,6 +65,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     throw asStorageError(error, database);
   });
 
+  const turns = makeTurns(MAX_POSTED_OCTETS);
   const leases = new Map<number, LeasedRow>();
   const folder: BodyFolder = {
     path: bodies,
@@ -81,7 +85,8 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     async enqueue(message, events) {
       await folder.assertRoom(rowOctets(message));
       try {
-        await thread.ask('enqueue', { message: asStored(message), events });
+        // Copied only when it is its turn: what is posted to the worker lies in memory twice.
+        await turns.take(rowOctets(message), () => thread.ask('enqueue', { message: asStored(message), events }));
       } catch (error) {
         // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
         if (latch.failed()) claimFiles(message, folder.unclaimed);
@@ -115,7 +120,8 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     stats: () => thread.ask('stats', null),
     async close() {
       try {
-        await thread.close();
+        // Behind every enqueue that waits its turn: they are under way.
+        await turns.take(MAX_POSTED_OCTETS, () => thread.close());
       } finally {
         await watch.close();
       }
