@@ -13,6 +13,7 @@ export class Peer {
   received = Buffer.alloc(0);
   octets = 0;
   #read = 0;
+  #space = Buffer.alloc(0);
   #stir: (() => void) | undefined;
 
   constructor(socket: Socket, discard: boolean) {
@@ -20,7 +21,7 @@ export class Peer {
     socket.setNoDelay(true);
     socket.on('data', (chunk: Buffer) => {
       this.octets += chunk.length;
-      this.received = Buffer.concat([this.received, chunk]);
+      this.#append(chunk);
       // A test of memory must not hold the message itself: what was read, and most of what waits, is let go.
       if (discard && this.received.length > DISCARD_OVER) {
         this.received = Buffer.from(this.received.subarray(-LONGEST_END));
@@ -31,6 +32,15 @@ export class Peer {
     socket.on('end', () => this.#stir?.());
     socket.on('close', () => this.#stir?.());
     socket.on('error', () => this.#stir?.());
+  }
+
+  /** Into space that doubles: a large message comes in many pieces, and each must not copy all before it. */
+  #append(chunk: Buffer): void {
+    const before = this.received.length;
+    if (before + chunk.length > this.#space.length) this.#space = Buffer.alloc(2 * (before + chunk.length));
+    if (this.received.buffer !== this.#space.buffer) this.received.copy(this.#space);
+    chunk.copy(this.#space, before);
+    this.received = this.#space.subarray(0, before + chunk.length);
   }
 
   say(text: string): void {
@@ -52,14 +62,17 @@ export class Peer {
   }
 
   async #through(end: string): Promise<Buffer | undefined> {
+    let searched = this.#read;
     for (;;) {
-      const found = this.received.indexOf(end, this.#read);
+      if (searched > this.received.length) searched = 0; // discarded meanwhile
+      const found = this.received.indexOf(end, Math.max(this.#read, searched));
       if (found >= 0) {
         const start = this.#read;
         this.#read = found + end.length;
         return Buffer.from(this.received.subarray(start, this.#read));
       }
       if (this.socket.destroyed || this.socket.readableEnded) return undefined;
+      searched = Math.max(0, this.received.length - end.length);
       await new Promise<void>((resolve) => (this.#stir = resolve));
     }
   }
