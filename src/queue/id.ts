@@ -3,9 +3,6 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const TIME_DIGITS = 9;
 const RANDOM_DIGITS = 6;
 
-/** A queue id in its strict form; what an operator types is checked against it before it goes anywhere. */
-export const QUEUE_ID = /^[0-9a-hjkmnp-tv-z]{15}$/;
-
 /** A new queue id: nine digits of milliseconds, so that ids sort by time, and thirty random bits. `now` in ms since the epoch. */
 export function newQueueId(now: number, randomBytes: (octets: number) => Buffer): string {
   let time = '';
