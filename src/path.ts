@@ -12,7 +12,7 @@ import { assertHeader } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
-import { type Envelope, type Mailbox, mailboxKey } from './message/envelope.ts';
+import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
 import { type Message, readMessage } from './message/header.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
@@ -56,7 +56,7 @@ export function makePath(parts: PathParts): Reception {
     },
     async accept(envelope, source) {
       const id = newQueueId(parts.now(), parts.randomBytes);
-      const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
+      const readers = await Promise.all(distinct(envelope.recipients).map(({ mailbox }) => decideReader(parts, envelope.sender, mailbox)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);
       assertNoLoop(message.fields);
@@ -84,8 +84,8 @@ export function makePath(parts: PathParts): Reception {
 }
 
 /** A mailbox that the client named twice gets one message. */
-function distinct(recipients: readonly Mailbox[]): Mailbox[] {
-  return [...new Map(recipients.map((recipient) => [mailboxKey(recipient), recipient])).values()];
+function distinct(recipients: readonly Recipient[]): Recipient[] {
+  return [...new Map(recipients.map((recipient) => [mailboxKey(recipient.mailbox), recipient])).values()];
 }
 
 /** The one decision for one recipient, and what it stands on; `lookup` is undefined where a rule refuses without a question. */

@@ -19,7 +19,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   document: [],
   message: [],
   config: ['document', 'message'],
-  ingress: ['message'],
+  ingress: ['message', 'document'],
   policy: ['message', 'document'],
   certificates: ['message'],
   seal: ['message', 'certificates'],

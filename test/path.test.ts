@@ -10,7 +10,7 @@ import { pino } from 'pino';
 import { readCertificates } from '../src/certificates/bundle.ts';
 import type { Candidate } from '../src/certificates/directory.ts';
 import type { Mailbox } from '../src/message/envelope.ts';
-import { parseMailbox } from '../src/message/envelope.ts';
+import { parseMailbox, plainRecipient } from '../src/message/envelope.ts';
 import { makePath } from '../src/path.ts';
 import type { NewMessage } from '../src/queue/queue.ts';
 import { makeReaders } from './interop/fixtures.ts';
@@ -53,7 +53,9 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
       randomBytes,
       log: pino({ level: 'silent' }),
     });
-    const envelope = { sender: null, recipients: recipients.map(mailbox), client: { address: '127.0.0.1', helo: 'x' }, protocol: 'SMTP' };
+    const client = { address: '127.0.0.1', helo: 'x', tls: null, user: null };
+    const to = recipients.map((address) => plainRecipient(mailbox(address)));
+    const envelope = { sender: null, recipients: to, envid: null, client, protocol: 'SMTP' };
     await path.accept(envelope, chunked('Subject: x\r\n\r\nbody\r\n'));
     return queued;
   }

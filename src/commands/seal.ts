@@ -11,7 +11,7 @@ import { usability } from '../certificates/usability.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
-import { type Mailbox, parseMailbox } from '../message/envelope.ts';
+import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
 import { makePath, type PathParts } from '../path.ts';
 import type { SubjectPolicy } from '../policy/decide.ts';
 import { loadRules } from '../policy/rules.ts';
@@ -44,7 +44,7 @@ export const build: BuildCommand = (terminal) =>
 
 async function run(options: Options, config: string | undefined, terminal: Terminal): Promise<void> {
   const sender = options.from === '<>' ? null : mailbox(options.from, '--from');
-  const recipients = options.to.map((address) => mailbox(address, '--to'));
+  const recipients = options.to.map((address) => plainRecipient(mailbox(address, '--to')));
   const outDir = options.outDir === undefined ? undefined : resolve(terminal.cwd, options.outDir);
   if (outDir === undefined && recipients.length > 1) {
     throw new SealpostError('usage', { detail: 'several recipients get a message each', hint: 'name a folder for them: --out-dir DIR' });
@@ -55,8 +55,8 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   try {
     const outbox = makeFileOutbox(outDir ?? terminal.stdout);
     const path = makePath({ ...site.parts, outbox, onQueued: () => {}, now: Date.now, randomBytes, log });
-    const client = { address: '127.0.0.1', helo: 'localhost' };
-    await path.accept({ sender, recipients, client, protocol: 'LOCAL' }, terminal.stdin);
+    const client = { address: '127.0.0.1', helo: 'localhost', tls: null, user: null };
+    await path.accept({ sender, recipients, envid: null, client, protocol: 'LOCAL' }, terminal.stdin);
   } finally {
     site.close();
   }

@@ -6,7 +6,7 @@ import { leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
 import { nearest } from '../document/nearest.ts';
-import { readDuration, readSize } from './units.ts';
+import { readDuration, readRate, readSize } from './units.ts';
 
 const value = <T>(value: T): Judgement<T> => ({ kind: 'value', value });
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
@@ -29,6 +29,7 @@ function kindOf(written: unknown): string {
 
 export const size = leaf(readSize);
 export const duration = leaf(readDuration);
+export const rate = leaf(readRate);
 
 /** A whole number from `least` to `most`; digits in text too, since the environment has nothing else. */
 export function wholeNumber(least: number, most: number): z.ZodType<number> {
@@ -65,6 +66,18 @@ export const mailbox = text('a mail address', (written) => {
 
 /** Made absolute from the folder of the file, so that it means the same wherever sealpost is started. */
 export const pathFrom = (folder: string): z.ZodType<string> => text('a path', (written) => value(path.resolve(folder, written)));
+
+/** Where a secret stands: never in the configuration itself. secret.ts reads it. */
+export type Secret = { readonly from: 'file'; readonly path: string } | { readonly from: 'env'; readonly name: string };
+
+/** `file:PATH`, relative to the configuration file, or `env:NAME`. */
+export const secretFrom = (folder: string): z.ZodType<Secret> =>
+  text('file:PATH or env:NAME', (written): Judgement<Secret> => {
+    const [, from, rest = ''] = /^(file|env):(.+)$/.exec(written) ?? [];
+    if (from === 'file') return value({ from, path: path.resolve(folder, rest) });
+    if (from === 'env' && /^[A-Za-z_]\w*$/.test(rest)) return value({ from, name: rest });
+    return wrong('is not a place of a secret', 'file:PATH or env:NAME: secrets do not stand in this file');
+  });
 
 /** What a listener binds: names are not asked of DNS, since a start must not hang on it. */
 export const bindAddress = text('an address', (written) =>

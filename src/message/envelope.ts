@@ -23,12 +23,39 @@ export interface Client {
   readonly address: string;
   /** The HELO/EHLO name as sent: hostile text, printable ASCII only, at most 255 octets. */
   readonly helo: string;
+  /** `TLSv1.3`; null in clear. */
+  readonly tls: string | null;
+  /** Who authenticated; null where nobody did. */
+  readonly user: Submitter | null;
 }
+
+/** An authenticated user. */
+export interface Submitter {
+  readonly name: string;
+  /** The user's own mailbox, where notices may go; null where none is known. */
+  readonly mailbox: Mailbox | null;
+}
+
+/** What a recipient's sender asked to be told (RFC 3461 §4.1). An empty set is NEVER; null leaves it to the relay. */
+export type Notify = ReadonlySet<'success' | 'failure' | 'delay'> | null;
+
+/** One RCPT. */
+export interface Recipient {
+  readonly mailbox: Mailbox;
+  readonly notify: Notify;
+  /** ORCPT as it was sent, xtext left in it (RFC 3461 §4.2): printable ASCII; null where there was none. */
+  readonly orcpt: string | null;
+}
+
+/** A recipient of whom nothing was said but the mailbox. */
+export const plainRecipient = (mailbox: Mailbox): Recipient => ({ mailbox, notify: null, orcpt: null });
 
 /** The envelope of one SMTP transaction. `sender` null is the null reverse-path `<>`. */
 export interface Envelope {
   readonly sender: Mailbox | null;
-  readonly recipients: readonly Mailbox[];
+  readonly recipients: readonly Recipient[];
+  /** ENVID as it was sent, xtext left in it (RFC 3461 §4.4); null where there was none. */
+  readonly envid: string | null;
   readonly client: Client;
   /** `SMTP`, `ESMTP`, `UTF8SMTP`, … for the `with` clause of Received (RFC 3848, RFC 6531 §4.3). */
   readonly protocol: string;

@@ -4,6 +4,7 @@
  */
 import { SealpostError } from '../errors.ts';
 import type { Mailbox } from '../message/envelope.ts';
+import type { AddressPattern } from '../message/pattern.ts';
 
 /** What the certificate look-up said, as a value: policy knows no certificates. */
 export type CertificateState = 'found' | 'absent' | 'unavailable';
@@ -19,12 +20,6 @@ export interface Rule {
   readonly subject: SubjectPolicy;
   /** The site's own words for a refusal; undefined where the table's stand. */
   readonly text?: string;
-}
-
-/** Made by rules.ts from a glob such as `*@clinic.example`; the null sender matches only where the pattern says `<>`. */
-export interface AddressPattern {
-  readonly source: string;
-  matches(mailbox: Mailbox | null): boolean;
 }
 
 export type Decision =

@@ -3,8 +3,8 @@ import { z } from 'zod';
 import { key, leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { nearest } from '../document/nearest.ts';
-import type { AddressPattern, Rule, SubjectPolicy } from './decide.ts';
-import { anyOf, parsePattern } from './pattern.ts';
+import { anyOf, parsePattern, type AddressPattern } from '../message/pattern.ts';
+import type { Rule, SubjectPolicy } from './decide.ts';
 import { parseTemplate } from './subject.ts';
 
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });

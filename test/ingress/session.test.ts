@@ -42,7 +42,7 @@ test('the null sender, HELO and SMTPUTF8 reach the envelope as what they are', a
   const [first, second] = front.taken.map(({ envelope }) => envelope);
   assert.deepEqual([first?.sender, first?.protocol, first?.client.helo], [null, 'SMTP', 'Old.Example']);
   assert.deepEqual([second?.sender?.localPart, second?.protocol], ['jos\u00e9', 'UTF8SMTP']);
-  assert.equal(second?.recipients[0]?.address, 'b@xn--bcher-kva.example');
+  assert.equal(second?.recipients[0]?.mailbox.address, 'b@xn--bcher-kva.example');
 });
 
 test('pipelined transactions are answered one by one, in order', async (t) => {
@@ -133,7 +133,7 @@ test('recipients beyond the limit wait for the next message; one named twice cou
   await client.ask('DATA', /^354/);
   await client.ask('x\r\n.', /^250/);
   assert.deepEqual(
-    front.taken[0]?.envelope.recipients.map(({ address }) => address),
+    front.taken[0]?.envelope.recipients.map(({ mailbox }) => mailbox.address),
     ['b@y.example', 'c@y.example'],
   );
 });
@@ -147,7 +147,7 @@ test('a refused recipient is no part of the message, and its reply is the table 
       },
       accept: async (envelope, source) => {
         for await (const _chunk of source);
-        return envelope.recipients.map(({ localPart }) => localPart).join('+');
+        return envelope.recipients.map(({ mailbox }) => mailbox.localPart).join('+');
       },
     },
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import type { Envelope } from '../../src/message/envelope.ts';
-import { parseMailbox } from '../../src/message/envelope.ts';
+import { parseMailbox, plainRecipient } from '../../src/message/envelope.ts';
 import { assertNoLoop, innerHeader } from '../../src/message/entity.ts';
 import { readMessage } from '../../src/message/header.ts';
 import { outerBlock } from '../../src/message/outer.ts';
@@ -16,8 +16,9 @@ function mailbox(text: string) {
 
 const envelope: Envelope = {
   sender: mailbox('forms@clinic.example'),
-  recipients: [mailbox('anna@clinic.example'), mailbox('hidden@clinic.example')],
-  client: { address: '192.0.2.7', helo: 'web.clinic.example' },
+  recipients: [mailbox('anna@clinic.example'), mailbox('hidden@clinic.example')].map(plainRecipient),
+  envid: null,
+  client: { address: '192.0.2.7', helo: 'web.clinic.example', tls: null, user: null },
   protocol: 'ESMTP',
 };
 

@@ -4,8 +4,8 @@ import * as fc from 'fast-check';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
 import { decide, firstMatch, refusal } from '../../src/policy/decide.ts';
-import type { AddressPattern, CertificateState, Rule } from '../../src/policy/decide.ts';
-import { parsePattern } from '../../src/policy/pattern.ts';
+import { type AddressPattern, parsePattern } from '../../src/message/pattern.ts';
+import type { CertificateState, Rule } from '../../src/policy/decide.ts';
 import { parseTemplate, renderSubject } from '../../src/policy/subject.ts';
 
 function mailbox(address: string): Mailbox {

@@ -2,9 +2,14 @@
  * `*@clinic.example`: globs over mailboxes. A `*` stands for any run of characters on its side of the @, the empty one among
  * them, and never for the @. Matching takes time linear in the text, whatever the pattern (A32): there is no backtracking.
  */
-import { foldDomain, mailboxKey, parseMailbox } from '../message/envelope.ts';
-import type { Mailbox } from '../message/envelope.ts';
-import type { AddressPattern } from './decide.ts';
+import { foldDomain, mailboxKey, parseMailbox } from './envelope.ts';
+import type { Mailbox } from './envelope.ts';
+
+/** Made from a glob such as `*@clinic.example`; the null sender matches only where the pattern says `<>`. */
+export interface AddressPattern {
+  readonly source: string;
+  matches(mailbox: Mailbox | null): boolean;
+}
 
 export type PatternVerdict =
   | { readonly kind: 'pattern'; readonly pattern: AddressPattern }

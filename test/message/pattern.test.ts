@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
-import type { AddressPattern } from '../../src/policy/decide.ts';
-import { compileGlob, parsePattern } from '../../src/policy/pattern.ts';
+import { type AddressPattern, compileGlob, parsePattern } from '../../src/message/pattern.ts';
 
 function mailbox(address: string): Mailbox {
   const verdict = parseMailbox(address);
