@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { readDuration, readSize } from '../../src/config/units.ts';
+import { readDuration, readRate, readSize } from '../../src/config/units.ts';
 
 const sizes = { '': 1, kB: 1000, KB: 1000, MB: 1000 ** 2, GB: 1000 ** 3, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 const durations = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
@@ -21,6 +21,13 @@ test('a duration is its number times its unit, in milliseconds', () => {
       assert.deepEqual(readDuration(`${amount}${unit}`), { kind: 'value', value: amount * factor });
     }),
   );
+});
+
+test('a rate is a count and the time it counts in', () => {
+  assert.deepEqual(readRate('30/min'), { kind: 'value', value: { count: 30, per: 60_000 } });
+  assert.deepEqual(readRate('5/s'), { kind: 'value', value: { count: 5, per: 1000 } });
+  for (const written of ['30', '30/', '0/min', '/min', '-1/min', '1.5/s', '30/constructor', '9999999/h', 30, null])
+    assert.equal(readRate(written).kind, 'wrong', String(written));
 });
 
 test('whatever is written, the answer is a sound number or a fault with a mend', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { SealpostError } from '../../src/errors.ts';
 import { dialogue } from './dialogue.ts';
+import { plainRecipient } from '../../src/message/envelope.ts';
 import { makeFront } from './front.ts';
 
 test('EHLO offers exactly what is honoured', async (t) => {
@@ -22,8 +23,9 @@ test('one message: the queue id stands in the 250, the envelope says who, and co
   assert.equal(front.taken[0]?.octets.toString(), 'Subject: hello\r\n\r\n.dot\r\nbody\r\n');
   assert.deepEqual(front.taken[0]?.envelope, {
     sender: { localPart: 'a', domain: 'x.example', address: 'a@x.example', needsSmtputf8: false },
-    recipients: [{ localPart: 'b', domain: 'y.example', address: 'b@y.example', needsSmtputf8: false }],
-    client: { address: '127.0.0.1', helo: 'client.example' },
+    recipients: [plainRecipient({ localPart: 'b', domain: 'y.example', address: 'b@y.example', needsSmtputf8: false })],
+    envid: null,
+    client: { address: '127.0.0.1', helo: 'client.example', tls: null, user: null },
     protocol: 'ESMTP',
   });
 });
