@@ -98,6 +98,7 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
       networks: config.clients.networks,
       limits: config.limits,
       reception: path,
+      users: undefined,
       log,
       now,
     });

@@ -4,6 +4,7 @@ import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
 import type { Reception } from './reception.ts';
 import type { IngressLimits, Shared } from './session.ts';
+import type { Users } from './users.ts';
 
 export interface IngressOptions {
   /** The relay's own name: in the greeting, and the domain of a bare `postmaster`. */
@@ -13,6 +14,8 @@ export interface IngressOptions {
   readonly networks: readonly string[];
   readonly limits: IngressLimits;
   readonly reception: Reception;
+  /** Who may log in; undefined where nobody does. */
+  readonly users: Users | undefined;
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
