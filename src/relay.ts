@@ -17,6 +17,7 @@ import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import type { SealpostError } from './errors.ts';
 import { makeIngress } from './ingress/smtp.ts';
+import { openUsers } from './ingress/users-file.ts';
 import { makePath } from './path.ts';
 import { loadRules } from './policy/rules.ts';
 import { queuePaths } from './queue/paths.ts';
@@ -58,6 +59,9 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     const certificates = openSiteCertificates(config.certificates, { now, log });
     undo.push(() => certificates.close());
 
+    const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
+    undo.push(() => users?.close());
+
     const paths = queuePaths(config.queue.sqlite, config.audit);
     const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
     undo.push(() => queue.close());
@@ -96,6 +100,7 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
       hostname: config.hostname,
       listen: config.listen,
       networks: config.clients.networks,
+      users,
       limits: config.limits,
       reception: path,
       log,

@@ -4,6 +4,7 @@ import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
 import type { Reception } from './reception.ts';
 import type { IngressLimits, Shared } from './session.ts';
+import type { Users } from './users.ts';
 
 export interface IngressOptions {
   /** The relay's own name: in the greeting, and the domain of a bare `postmaster`. */
@@ -11,6 +12,8 @@ export interface IngressOptions {
   readonly listen: readonly Address[];
   /** Who may send: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
   readonly networks: readonly string[];
+  /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
+  readonly users?: Users | undefined;
   readonly limits: IngressLimits;
   readonly reception: Reception;
   readonly log: Logger;
