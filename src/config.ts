@@ -112,7 +112,8 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {
-    for (const { key, wrong, mend } of listenerFaults(listener, false)) tell(['listen', index, key], wrong, mend);
+    for (const { key, wrong, mend } of listenerFaults(listener, config.clients.users !== undefined))
+      tell(['listen', index, key], wrong, mend);
     const { host, port } = listener;
     const address = `${host} ${port}`;
     if (port !== 0 && seen.has(address)) tell(['listen', index], 'is the address and port of a listener above', 'give each its own port');

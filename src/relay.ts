@@ -20,6 +20,7 @@ import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
+import { openUsers } from './ingress/users-file.ts';
 import { makePath } from './path.ts';
 import { loadRules } from './policy/rules.ts';
 import { queuePaths } from './queue/paths.ts';
@@ -74,6 +75,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const certificates = openSiteCertificates(config.certificates, { now, log });
     undo.push(() => certificates.close());
 
+    const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
+    undo.push(() => users?.close());
+
     const paths = queuePaths(config.queue.sqlite, config.audit);
     const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
     undo.push(() => queue.close());
@@ -114,9 +118,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       hostname: config.hostname,
       listen,
       networks: config.clients.networks,
+      users,
       limits: config.limits,
       reception: path,
-      users: undefined,
       log,
       now,
     });

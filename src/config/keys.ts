@@ -166,6 +166,11 @@ export function declareKeys(folder: string) {
           unit: 'list',
           example: '[127.0.0.0/8, "::1"]',
         }),
+        users: key(path.optional(), {
+          meaning: 'The file of those who may log in, see users.md.',
+          unit: 'path',
+          example: 'users.yaml',
+        }),
       }).prefault({}),
       { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },
     ),

@@ -17,10 +17,10 @@ export interface IngressOptions {
   readonly listen: readonly ListenerOptions[];
   /** Who may send without logging in: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
   readonly networks: readonly string[];
+  /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
+  readonly users?: Users | undefined;
   readonly limits: IngressLimits;
   readonly reception: Reception;
-  /** Who may log in; undefined where nobody does. */
-  readonly users: Users | undefined;
   /** How failed logins are slowed; the usual way where it is not given. */
   readonly penalties?: Penalties;
   readonly log: Logger;
