@@ -97,6 +97,7 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
       listen: config.listen,
       networks: config.clients.networks,
       limits: config.limits,
+      timeouts: config.timeouts,
       reception: path,
       log,
       now,
