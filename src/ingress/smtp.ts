@@ -29,6 +29,8 @@ export interface IngressOptions {
 export interface Ingress {
   /** Those that are open now. */
   readonly sessions: ReadonlySet<Session>;
+  /** Of messages between 354 and their verdict, now. */
+  octetsInFlight(): number;
   /** Opens every listener, or none: throws `listen-failed` with the address. Resolves with the real ports, in order. */
   start(): Promise<readonly Address[]>;
   /**
@@ -102,7 +104,7 @@ export function makeIngress(options: IngressOptions): Ingress {
     await within(Promise.all(shared.receptions), SETTLE_MS);
   };
 
-  return { sessions: shared.sessions, start, stop };
+  return { sessions: shared.sessions, octetsInFlight: () => shared.inFlight.held, start, stop };
 }
 
 /** `tell`, at most once a minute. */
