@@ -106,6 +106,8 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   if (retry.first > retry.longest) tell(['retry', 'first'], 'is longer than retry.longest', 'the first wait is the shortest');
   if (retry.longest > retry.max_age)
     tell(['retry', 'longest'], 'is longer than retry.max_age', 'a wait that ends before the message is given up');
+  if (config.limits.in_flight_bytes < config.limits.message_bytes)
+    tell(['limits', 'in_flight_bytes'], 'is less than limits.message_bytes', 'room for one message at least, for twenty better');
   for (const [index, upstream] of config.upstream.entries()) {
     const own = config.listen.some((listener) => listener.port === upstream.port && reaches(upstream.host, listener.host));
     if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');

@@ -37,6 +37,31 @@ export const errorTable = {
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
+  'too-many-from-address': row(
+    421,
+    '4.7.0',
+    'too many connections from your address, please try again later',
+    'raise limits.connections_per_address, or let the scripts of that host close what they do not use',
+  ),
+  'made-room': row(
+    421,
+    '4.7.0',
+    'closed to make room for others, please try again later',
+    'all of limits.connections were taken, and this client had done nothing for longest',
+  ),
+  'too-many-refusals': row(421, '4.7.0', 'too much was refused in this session', 'look at what the client sends, or raise limits.refusals'),
+  'too-slow': row(
+    421,
+    '4.4.2',
+    'that took too long',
+    'the client, or the network to it, is slow or stuck; else raise timeouts or lower limits.data_rate',
+  ),
+  'too-busy': row(
+    452,
+    '4.3.1',
+    'too much is under way, please try again later',
+    'nothing to do if it passes; else raise limits.in_flight_bytes',
+  ),
 
   // The client and its envelope.
   'relay-denied': row(550, '5.7.1', 'this relay does not take mail from you', "add the client's network to clients.networks"),
@@ -129,6 +154,12 @@ export const errorTable = {
     '5.6.0',
     'the header of the message is malformed',
     'a line of the header that is neither a field nor a continuation',
+  ),
+  'bare-line-end': row(
+    550,
+    '5.6.0',
+    'the message holds line ends other than CRLF',
+    'let the program write CRLF; only clients in clients.networks have their line ends mended',
   ),
   'message-has-nul': row(550, '5.6.0', 'the message holds a NUL octet', 'binary content wants base64 (RFC 5321 §2.4)'),
   'mail-loop': row(

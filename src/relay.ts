@@ -120,6 +120,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       networks: config.clients.networks,
       users,
       limits: config.limits,
+      timeouts: config.timeouts,
       reception: path,
       log,
       now,

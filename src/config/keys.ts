@@ -47,9 +47,48 @@ const limits = () =>
       example: '100',
     }),
     connections: key(wholeNumber(1, 100_000).prefault(200), {
-      meaning: 'Clients at the same time, over all listeners.',
+      meaning: 'Clients at the same time, over all listeners. Beyond it the one that has done nothing for longest makes room.',
       unit: 'number',
       example: '200',
+    }),
+    connections_per_address: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Of these, from one IPv4 address or IPv6 /64.',
+      unit: 'number',
+      example: '100',
+    }),
+    in_flight_bytes: key(size.prefault('512MiB'), {
+      meaning: 'All messages together between the start of their content and the verdict; not less than `limits.message_bytes`.',
+      unit: 'size',
+      example: '512MiB',
+    }),
+    data_rate: key(wholeNumber(1, 1_000_000).prefault(512), {
+      meaning: 'Octets a second that a message must come at; a client may lag behind by one minute.',
+      unit: 'number',
+      example: '512',
+    }),
+    refusals: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Refused commands and recipients in one session since its last message.',
+      unit: 'number',
+      example: '100',
+    }),
+  });
+
+const timeouts = () =>
+  section({
+    command: key(duration.prefault('5m'), {
+      meaning: 'How long a client may take to send one whole command line.',
+      unit: 'duration',
+      example: '5m',
+    }),
+    message: key(duration.prefault('10m'), {
+      meaning: 'How long it may take from the start of a message to its end; what the relay itself takes is not counted.',
+      unit: 'duration',
+      example: '10m',
+    }),
+    session: key(duration.prefault('30m'), {
+      meaning: 'How long a session may last. A message that is within its own time is let end.',
+      unit: 'duration',
+      example: '30m',
     }),
   });
 
@@ -174,6 +213,7 @@ export function declareKeys(folder: string) {
       }).prefault({}),
       { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },
     ),
+    timeouts: key(timeouts().prefault({}), { meaning: 'How long clients are waited for.', unit: 'keys', example: '{ command: 5m }' }),
     limits: key(limits().prefault({}), { meaning: 'What is too much.', unit: 'keys', example: '{ message_bytes: 25MiB }' }),
     upstream: key(listOf(upstream()), {
       meaning: 'The mail servers that sealed mail is handed to, tried in this order.',

@@ -27,7 +27,7 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
     'a key that is planned and does nothing yet',
     site({}, 'admin: { host: 127.0.0.1 }\n'),
     `:7:1: admin: no such key
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
   ],
   [
     'keys that are missing',
@@ -99,6 +99,12 @@ FILE:7:17: retry.first: is longer than retry.longest
   mend: the first wait is the shortest`,
   ],
   [
+    'less room for all messages than for one',
+    site({}, 'limits: { in_flight_bytes: 1MiB }\n'),
+    `:7:28: limits.in_flight_bytes: is less than limits.message_bytes
+  mend: room for one message at least, for twenty better`,
+  ],
+  [
     'a key that stands twice',
     site({}, 'hostname: other.example\n'),
     `:7:1: this key stands twice
@@ -164,13 +170,13 @@ FILE:1:1: upstream: is missing: a list
     'a file that is no configuration',
     'just a line of text\n',
     `:1:1: wants keys below it
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
   ],
   [
     'a key with control characters in it',
     site({}, '"a\\e[2Jb": 1\n'),
     `:7:1: a?[2Jb: no such key
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
   ],
   [
     'an empty section',

@@ -15,10 +15,14 @@ export interface Dialogue {
   expect(pattern: RegExp): Promise<string[]>;
   /** `line`, then `expect`. */
   ask(text: string, pattern: RegExp): Promise<string[]>;
+  /** Reads nothing any more. */
+  pause(): void;
   /** Octets that left this process so far. */
   flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
   closed(ignoreReplies?: boolean): Promise<void>;
+  /** True once the connection is gone. */
+  over(): boolean;
   /** Goes away: at once with a reset, or politely. */
   reset(): void;
   close(): void;
@@ -28,6 +32,8 @@ export interface DialogueOptions {
   readonly host?: string;
   /** Where the socket comes from, to be another client than 127.0.0.1. */
   readonly localAddress?: string;
+  /** Leaves its own side open when the server has closed. */
+  readonly allowHalfOpen?: boolean;
 }
 
 /** Connects; the greeting is the first reply to expect. */
@@ -35,6 +41,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
   const socket = connect({
     port,
     host: options.host ?? '127.0.0.1',
+    allowHalfOpen: options.allowHalfOpen ?? false,
     ...(options.localAddress ? { localAddress: options.localAddress } : {}),
   });
   socket.setNoDelay(true);
@@ -88,11 +95,13 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       line(text);
       return expect(pattern);
     },
+    pause: () => void socket.pause(),
     flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
       await until(() => over || (!ignoreReplies && received !== ''), 'still open');
       if (!ignoreReplies) assert.equal(received, '');
     },
+    over: () => over,
     reset: () => void socket.resetAndDestroy(),
     close: () => void socket.destroy(),
   };
