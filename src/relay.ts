@@ -11,6 +11,8 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
+import type { Environment } from './config/environment.ts';
+import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
@@ -36,6 +38,8 @@ export interface Relay {
 export interface Surroundings {
   readonly log: Logger;
   readonly now: () => number;
+  /** Where secrets of the form env:NAME stand. */
+  readonly env: Environment;
   readonly version: string;
   /** The queue can store nothing any more: the caller stops the relay and lets it be started again. */
   readonly onFailure: (error: SealpostError) => void;
@@ -48,7 +52,7 @@ const STOP_INGRESS_MS = 10_000;
 const DAY_MS = 86_400_000;
 
 /** Throws the typed error of the part that could not start. */
-export async function startRelay(config: Config, { log, now, version, onFailure }: Surroundings): Promise<Relay> {
+export async function startRelay(config: Config, { log, now, env, version, onFailure }: Surroundings): Promise<Relay> {
   const undo: (() => unknown)[] = [];
   const unwind = async (): Promise<void> => {
     for (const step of undo.splice(0).toReversed()) await step();
@@ -65,7 +69,9 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
-    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const upstreams = config.upstream.map((upstream) =>
+      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, { hostname: config.hostname, now, random }),
+    );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
     const scheduler = makeScheduler({ queue, route, retry: config.retry, now, random, log });

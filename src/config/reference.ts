@@ -10,6 +10,8 @@ interface Entry extends KeyFacts {
   readonly path: string;
   /** As YAML in one line; undefined where the key must be written. */
   readonly standard: string | undefined;
+  /** May be left out, and then is not there at all. */
+  readonly optional: boolean;
 }
 
 /** Any folder: only facts are read, and none of them depends on it. */
@@ -22,7 +24,7 @@ function entriesOf(schema: z.core.$ZodType, prefix: string): Entry[] {
     const deeper = inner instanceof z.ZodArray ? entriesOf(inner.element, `${path}[]`) : entriesOf(below, path);
     const facts = factsOf(below);
     if (facts === undefined) throw new TypeError(`the key ${path} is declared without its facts`);
-    return [{ path, ...facts, standard: standardOf(below) }, ...deeper];
+    return [{ path, ...facts, standard: standardOf(below), optional: below instanceof z.ZodOptional }, ...deeper];
   });
 }
 
@@ -52,10 +54,12 @@ sealpost are not keys.
 /** docs/configuration.md, whole. */
 export function renderReference(): string {
   const entries = entriesOf(declared(), '');
-  const required = entries.filter((entry) => entry.standard === undefined && !/[.[]/.test(entry.path)).map((entry) => `\`${entry.path}\``);
-  const rows = entries.map(({ path, unit, standard, meaning, example }) => {
-    const given =
-      standard === undefined ? `must be written, for example \`${example}\`` : standard === '{}' ? 'see below' : `\`${standard}\``;
+  const required = entries
+    .filter((entry) => entry.standard === undefined && !entry.optional && !/[.[]/.test(entry.path))
+    .map((entry) => `\`${entry.path}\``);
+  const rows = entries.map(({ path, unit, standard, optional, meaning, example }) => {
+    const absent = `${optional ? 'none' : 'must be written'}, for example \`${example}\``;
+    const given = standard === undefined ? absent : standard === '{}' ? 'see below' : `\`${standard}\``;
     return `| \`${path}\` | ${unit} | ${given} | ${meaning} |`;
   });
   const table = ['| key | written as | default | meaning |', '|---|---|---|---|', ...rows].join('\n');

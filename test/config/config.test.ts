@@ -32,7 +32,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     listen: [{ host: '127.0.0.1', port: 2525, tls: 'off' }],
     clients: { networks: ['127.0.0.0/8', '::1/128'] },
     limits: { messageBytes: 25 * 2 ** 20, recipients: 100, connections: 200 },
-    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', concurrency: 3 }],
+    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
       sources: [{ files: at('certs/recipients') }],
       trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), revocation: 'off' },

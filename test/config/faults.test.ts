@@ -42,8 +42,8 @@ FILE:3:5: listen[0].port: is missing
   [
     'an upstream on another machine',
     site({ upstream: 'upstream:\n  - { host: smtp.office365.com, port: 587 }\n' }),
-    `:6:13: upstream[0].host: is another machine, and the connection to it would be neither encrypted nor verified
-  mend: a mail server on this machine: 127.0.0.1, ::1 or localhost`,
+    `:6:5: upstream[0].tls: is off, and smtp.office365.com is another machine
+  mend: tls: starttls, or tls: implicit on port 465`,
   ],
   [
     'TLS, which does not work yet',
