@@ -118,7 +118,7 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
       tell(
         at('verify'),
         `is false, and ${upstream.host} is another machine`,
-        'verify: true; for an in-house certificate name its CA: ca: FILE',
+        'verify: true; for an in-house certificate name its CA: ca: PATH',
       );
     if (upstream.cert !== undefined && upstream.key === undefined) tell(at('cert'), 'has no key', 'key: file:PATH beside it');
     if (upstream.key !== undefined && upstream.cert === undefined) tell(at('key'), 'has no certificate', 'cert: PATH beside it');
