@@ -68,6 +68,12 @@ export const errorTable = {
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
+  'sealed-too-big': row(
+    552,
+    '5.3.4',
+    'the message is too big for the mail server behind this relay once it is sealed',
+    'raise the message size limit of the upstream: sealing makes a message about two fifths larger',
+  ),
   'header-too-big': row(
     552,
     '5.3.4',

@@ -93,6 +93,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       directory: certificates.directory,
       chooseForm: (list) => chooseForm(list, config.profile),
       outbox: queue,
+      largest: () => route.largest(),
       onQueued: () => scheduler.wake(),
       now,
       randomBytes,
@@ -109,6 +110,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     });
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
+    route.largest();
     return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
   } catch (error) {
     await unwind();

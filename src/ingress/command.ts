@@ -22,6 +22,8 @@ export interface MailCommand {
   readonly sender: Mailbox | null;
   /** True where the client said SMTPUTF8 (RFC 6531 §3.4): recipients may then be UTF-8 too. */
   readonly smtputf8: boolean;
+  /** Octets that the client declares (RFC 1870 §6.1); undefined where it says nothing. */
+  readonly size: number | undefined;
 }
 
 type AddressCode = 'sender-invalid' | 'address-invalid';
@@ -30,7 +32,9 @@ type AddressCode = 'sender-invalid' | 'address-invalid';
 export function readMail(line: Buffer, messageBytes: number): MailCommand {
   const { path, parameters } = splitLine(line, 'MAIL', 'sender-invalid');
   const smtputf8 = readMailParameters(parameters, messageBytes);
-  return { sender: path === '' ? null : readMailbox(path, 'sender-invalid', smtputf8), smtputf8 };
+  const size = parameters.get('SIZE');
+  const sender = path === '' ? null : readMailbox(path, 'sender-invalid', smtputf8);
+  return { sender, smtputf8, size: typeof size === 'string' ? Number(size) : undefined };
 }
 
 /** Reads RCPT; `hostname` completes a bare `postmaster`, which every server must take (RFC 5321 §4.1.1.3). */

@@ -178,7 +178,9 @@ export class Session extends SMTPConnection {
   #mail(command: Buffer): void {
     if (!this.#listed) throw new SealpostError('relay-denied');
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
-    this.#transaction = { ...readMail(command, this.#shared.limits.messageBytes), recipients: new Map() };
+    const mail = readMail(command, this.#shared.limits.messageBytes);
+    if (mail.size !== undefined) this.#shared.reception.assertFits?.(mail.size);
+    this.#transaction = { ...mail, recipients: new Map() };
     this.send(250, '2.1.0 sender ok', false);
   }
 
