@@ -143,6 +143,12 @@ export const errorTable = {
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
+  'sealed-too-big': row(
+    552,
+    '5.3.4',
+    'the message is too big for the mail server behind this relay once it is sealed',
+    'raise the message size limit of the upstream: sealing makes a message about two fifths larger',
+  ),
   'header-too-big': row(
     552,
     '5.3.4',
@@ -252,6 +258,42 @@ export const errorTable = {
     '4.5.0',
     'the upstream does not speak SMTP as it should',
     'does the port under upstream belong to a mail server? sealpost tries again',
+  ),
+  'upstream-tls-missing': row(
+    451,
+    '4.7.5',
+    'the upstream does not offer STARTTLS',
+    'nothing is sent in clear: does the port want tls: implicit, or does something on the way take STARTTLS out?',
+  ),
+  'upstream-tls-failed': row(
+    451,
+    '4.7.5',
+    'no TLS with the upstream',
+    'it must speak TLS 1.2 or 1.3; does tls under upstream (starttls or implicit) fit the port?',
+  ),
+  'upstream-unverified': row(
+    451,
+    '4.7.5',
+    "the upstream's certificate is not believed",
+    'nothing is sent to a host that cannot prove its name: mend its certificate, name it as its certificate does, or give its CA as ca under upstream',
+  ),
+  'upstream-auth-missing': row(
+    451,
+    '4.7.4',
+    'the upstream offers neither AUTH PLAIN nor AUTH LOGIN',
+    'is it the submission port, and is TLS on? many hosts offer AUTH under TLS only; or take auth out under upstream',
+  ),
+  'upstream-auth-refused': row(
+    451,
+    '4.7.8',
+    'the upstream refused the login',
+    'mend user or password in auth under upstream; the password is read anew for each connection',
+  ),
+  'upstream-secret-unreadable': row(
+    451,
+    '4.3.5',
+    'a certificate, key or password for the upstream cannot be used',
+    'sealpost check says which; the relay reads it anew for each connection',
   ),
 
   // The operator's side.

@@ -13,6 +13,7 @@ import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
+import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
@@ -85,7 +86,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
-    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const upstreams = config.upstream.map((upstream) =>
+      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, { hostname: config.hostname, now, random }),
+    );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
     const scheduler = makeScheduler({ queue, route, retry: config.retry, now, random, log });
@@ -107,6 +110,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       directory: certificates.directory,
       chooseForm: (list) => chooseForm(list, config.profile),
       outbox: queue,
+      largest: () => route.largest(),
       onQueued: () => scheduler.wake(),
       now,
       randomBytes,
@@ -127,6 +131,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     });
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
+    route.largest();
     return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
   } catch (error) {
     await unwind();

@@ -13,6 +13,7 @@ import { type CertificateSurvey, surveyCertificates } from './certificates/surve
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
+import { inspectUpstreams } from './upstreams.ts';
 
 /** What `--json` prints. */
 export interface Report {
@@ -33,7 +34,12 @@ export async function check(from: ConfigPlace, { host, survey }: Surroundings): 
   if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
-  const faults = [...(rules.kind === 'invalid' ? rules.faults : []), ...(await inspectSite(config.value, host)), ...certificates.faults];
+  const faults = [
+    ...(rules.kind === 'invalid' ? rules.faults : []),
+    ...(await inspectSite(config.value, host)),
+    ...(await inspectUpstreams(config.value, from.env)),
+    ...certificates.faults,
+  ];
   const { listen, upstream } = config.value;
   const read = rules.kind === 'valid' ? rules.value : [];
   const counts = { listeners: listen.length, upstreams: upstream.length, rules: read.length, certificates: certificates.usable };

@@ -6,33 +6,14 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { listener } from './listener-keys.ts';
-import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
+import { upstream } from './upstream-keys.ts';
+import { domain, duration, listOf, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
 
-const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
 const USUAL_RECIPIENTS = 100;
 
 /** A group of keys; left out, it is all defaults. */
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
-
-const tls = () =>
-  key(oneOf('off').prefault('off'), {
-    meaning: 'TLS on this connection. Only `off` works for now.',
-    unit: 'word',
-    example: 'off',
-  });
-
-const upstream = () =>
-  section({
-    host: key(loopbackHost, {
-      meaning: 'The mail server that sealed mail is handed to. Only this machine (127.0.0.0/8, `::1`, `localhost`) for now.',
-      unit: 'host',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
-    tls: tls(),
-    concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
-  });
 
 const limits = () =>
   section({
@@ -215,7 +196,7 @@ export function declareKeys(folder: string) {
     ),
     timeouts: key(timeouts().prefault({}), { meaning: 'How long clients are waited for.', unit: 'keys', example: '{ command: 5m }' }),
     limits: key(limits().prefault({}), { meaning: 'What is too much.', unit: 'keys', example: '{ message_bytes: 25MiB }' }),
-    upstream: key(listOf(upstream()), {
+    upstream: key(listOf(section(upstream(folder))), {
       meaning: 'The mail servers that sealed mail is handed to, tried in this order.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 25 }]',

@@ -5,6 +5,7 @@ import { replyText } from './reply.ts';
 import { backoff, isExpired, type Retry } from './retry.ts';
 import type { Result } from './result.ts';
 import type { Attempt } from './route.ts';
+import { tlsAttributes } from './tls.ts';
 
 export interface Conclusion {
   readonly outcome: Outcome;
@@ -26,7 +27,7 @@ export function conclude(lease: Lease, { upstream, result }: Attempt, circumstan
   if (result.kind === 'delivered') {
     return {
       outcome: { kind: 'delivered' },
-      events: [{ event: 'delivered', ...about, reply: replyText(result.reply) }],
+      events: [{ event: 'delivered', ...about, ...tlsAttributes(result.tls), reply: replyText(result.reply) }],
       ambiguous: false,
     };
   }
@@ -69,7 +70,7 @@ function reasonOf(result: NotDelivered, upstream: string): string {
   if (result.kind === 'rejected') return `${upstream} said ${replyText(result.reply)} (at ${result.phase})`;
   if (result.kind === 'failed') {
     const what = `${result.cause.message} (${result.cause.code} at ${result.phase})`;
-    return result.cause.code.startsWith('upstream-') ? `${upstream}: ${what}` : what;
+    return result.cause.code.startsWith('upstream-') ? `${upstream}: ${result.cause.reply.status} ${what}` : what;
   }
   return `${result.status} ${result.text} (${upstream})`;
 }

@@ -4,12 +4,13 @@
  */
 import type { SealpostError } from '../errors.ts';
 import type { UpstreamReply } from './reply.ts';
+import type { TlsFacts } from './tls.ts';
 
-/** Phases of RFC 5321 in their order. `body`: between 354 and the dot; `dot`: from the first octet of the dot to its reply. */
-export type Phase = 'connect' | 'greeting' | 'ehlo' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
+/** Phases in their order; `tls` and `auth` where the configuration asks for them. `body`: between 354 and the dot; `dot`: from the first octet of the dot to its reply. */
+export type Phase = 'connect' | 'tls' | 'greeting' | 'ehlo' | 'auth' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
 
 export type Result =
-  | { readonly kind: 'delivered'; readonly reply: UpstreamReply }
+  | { readonly kind: 'delivered'; readonly reply: UpstreamReply; readonly tls: TlsFacts | null }
   /** The upstream answered no. `permanent`: 5yz to this message; a host that refuses to talk at all is never permanent. */
   | { readonly kind: 'rejected'; readonly permanent: boolean; readonly phase: Phase; readonly reply: UpstreamReply }
   /** No usable answer. At `dot` the upstream may have taken the message: ambiguous. */

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
 import { isUpstreamFault, type Phase, type Result } from './result.ts';
+import { tlsAttributes } from './tls.ts';
 import type { Outgoing } from './transaction.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -20,6 +21,11 @@ export interface Route {
   capacity(): number;
   /** Asks every upstream anew, those that cool too: an operator says that something was mended. */
   revive(): void;
+  /**
+   * The largest message that any upstream takes, in octets; undefined while one may take every size or nothing is known of it,
+   * which is then found out in the background.
+   */
+  largest(): number | undefined;
   /** Never rejects. */
   attempt(message: Outgoing, signal: AbortSignal): Promise<Attempt>;
   /** Ends idle sessions. */
@@ -31,6 +37,12 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
   const inOrder = (): Upstream[] => upstreams.filter((one) => one.well()).concat(upstreams.filter((one) => !one.well()));
   return {
     revive: () => upstreams.forEach((one) => one.revive()),
+    largest() {
+      for (const upstream of upstreams) void upstream.learn();
+      const known = upstreams.map((one) => one.largest());
+      const bounds = known.filter((one) => typeof one === 'number');
+      return bounds.length === known.length ? Math.max(...bounds) : undefined;
+    },
     capacity: () => inOrder()[0]?.concurrency ?? 1,
     async attempt(message, signal) {
       let best: Attempt | undefined;
@@ -51,7 +63,7 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
   };
 }
 
-const beforeMail: readonly Phase[] = ['connect', 'greeting', 'ehlo'];
+const beforeMail: readonly Phase[] = ['connect', 'tls', 'greeting', 'ehlo', 'auth'];
 
 /** True where the next upstream may be asked: this one has nothing of the message and said nothing about it. */
 function passesOn(result: Result): boolean {
@@ -62,10 +74,10 @@ function passesOn(result: Result): boolean {
 }
 
 /** What a log line may hold of a result: codes, never the upstream's own words, which may quote an address. */
-export function outline(result: Result): Record<string, string | number | null> {
+export function outline(result: Result): Record<string, string | number | boolean | null> {
   const { kind } = result;
   if (kind === 'unsuited') return { kind, status: result.status };
   if (kind === 'failed') return { kind, phase: result.phase, cause: result.cause.code, detail: result.cause.detail ?? null };
   const { code, status = null } = result.reply;
-  return kind === 'delivered' ? { kind, code, status } : { kind, phase: result.phase, code, status };
+  return kind === 'delivered' ? { kind, code, status, ...tlsAttributes(result.tls) } : { kind, phase: result.phase, code, status };
 }

@@ -8,12 +8,14 @@
  */
 import type { Socket } from 'node:net';
 import { SealpostError } from '../errors.ts';
-import { openSession, type Opening } from './connect.ts';
+import { Announced, type Largest } from './announced.ts';
+import { openSession, type Opening, type Protection } from './connect.ts';
+import { makeProtection, type ProtectionOptions } from './protection.ts';
 import { isUpstreamFault, rfcTimeouts, type Result, type Timeouts } from './result.ts';
 import type { Session } from './session.ts';
 import { transact, type Outgoing } from './transaction.ts';
 
-export interface UpstreamOptions {
+export interface UpstreamOptions extends ProtectionOptions {
   readonly host: string;
   readonly port: number;
   /** Sessions at the same time. */
@@ -44,6 +46,13 @@ export interface Upstream {
   revive(): void;
   /** Waits for one of the `concurrency` places, then tries once. Never rejects; abort breaks the session and gives `failed`. */
   attempt(message: Outgoing, signal: AbortSignal): Promise<Result>;
+  /** The largest message it takes, by its last EHLO. */
+  largest(): Largest;
+  /**
+   * Opens a session in the background where nothing is known of it, and keeps that for the mail to come. Never rejects; a failure
+   * counts for nothing.
+   */
+  learn(): Promise<void>;
   /** Says QUIT on idle sessions; running attempts are not waited for, and end their sessions themselves. */
   close(): Promise<void>;
 }
@@ -55,6 +64,8 @@ const TRANSACTIONS_A_SESSION = 100;
 const QUIT_MS = 2_000;
 const COOLING_FIRST_MS = 5_000;
 const COOLING_LONGEST_MS = 5 * 60_000;
+/** Mail may be waiting for the place that learning takes. */
+const LEARN_MS = 10_000;
 
 export function makeUpstream(options: UpstreamOptions, surroundings: UpstreamSurroundings): Upstream {
   return new PooledUpstream(options, surroundings);
@@ -66,6 +77,9 @@ class PooledUpstream implements Upstream {
   readonly #options: UpstreamOptions;
   readonly #surroundings: UpstreamSurroundings;
   readonly #timeouts: Timeouts;
+  readonly #protection: Protection;
+  readonly #announced: Announced;
+  readonly #closing = new AbortController();
   readonly #idle: { readonly session: Session; readonly timer: NodeJS.Timeout }[] = [];
   readonly #waiting: (() => void)[] = [];
   #busy = 0;
@@ -78,6 +92,8 @@ class PooledUpstream implements Upstream {
     this.#options = options;
     this.#surroundings = surroundings;
     this.#timeouts = surroundings.timeouts ?? rfcTimeouts;
+    this.#protection = makeProtection(options);
+    this.#announced = new Announced(surroundings.now);
     this.name = `${options.host}:${options.port}`;
     this.concurrency = options.concurrency;
   }
@@ -108,8 +124,26 @@ class PooledUpstream implements Upstream {
     }
   }
 
+  largest(): Largest {
+    return this.#announced.largest();
+  }
+
+  async learn(): Promise<void> {
+    // Sessions that are being opened will tell.
+    if (this.#busy > 0 || !this.well() || !this.#announced.shouldAsk()) return;
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(LEARN_MS)]);
+    if (!(await this.#enter(signal))) return;
+    try {
+      const opening = await this.#open(signal);
+      if (opening.kind === 'open') this.#keep(opening.session);
+    } finally {
+      this.#leave();
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     await Promise.all(this.#idle.splice(0).map(({ session, timer }) => this.#quit(session, timer)));
   }
 
@@ -118,12 +152,7 @@ class PooledUpstream implements Upstream {
       return { kind: 'failed', phase: 'connect', cause: new SealpostError('upstream-unreachable', { detail: 'it failed a moment ago' }) };
     }
     const begun = this.#surroundings.now();
-    const { host, port } = this.#options;
-    const { hostname, connect } = this.#surroundings;
-    const opening: Opening = await openSession(
-      { host, port, hostname, timeouts: this.#timeouts, ...(connect === undefined ? {} : { connect }) },
-      signal,
-    );
+    const opening = await this.#open(signal);
     if (opening.kind !== 'open') {
       if (!signal.aborted) this.#cool(begun);
       return opening;
@@ -132,6 +161,14 @@ class PooledUpstream implements Upstream {
     if (isStale(result) && !signal.aborted) this.#cool(begun);
     else this.#failures = 0;
     return result;
+  }
+
+  async #open(signal: AbortSignal): Promise<Opening> {
+    const { host, port } = this.#options;
+    const { hostname, connect } = this.#surroundings;
+    const opening = await openSession({ host, port, hostname, timeouts: this.#timeouts, protection: this.#protection, connect }, signal);
+    if (opening.kind === 'open') this.#announced.heard(opening.session.extensions);
+    return opening;
   }
 
   async #use(session: Session, message: Outgoing, signal: AbortSignal): Promise<Result> {

@@ -2,7 +2,7 @@ import pino from 'pino';
 import type { Timeouts } from '../../src/delivery/result.ts';
 import { makeRoute, type Route } from '../../src/delivery/route.ts';
 import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
-import { makeUpstream, type Upstream, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
+import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
@@ -14,10 +14,14 @@ export function timeouts(shorter: Partial<Timeouts> = {}): Timeouts {
   return { connect: ms, greeting: ms, ehlo: ms, mail: ms, rcpt: ms, data: ms, block: ms, dot: ms, ...shorter };
 }
 
-export function upstreamAt(port: number, more: Partial<UpstreamSurroundings> & { concurrency?: number } = {}): Upstream {
+export function upstreamAt(
+  port: number,
+  more: Partial<UpstreamSurroundings> & { concurrency?: number } = {},
+  options: Partial<UpstreamOptions> = {},
+): Upstream {
   const { concurrency = 2, ...surroundings } = more;
   return makeUpstream(
-    { host: '127.0.0.1', port, concurrency },
+    { host: '127.0.0.1', port, concurrency, ...options },
     { hostname: 'relay.test', now: Date.now, random: Math.random, timeouts: timeouts(), ...surroundings },
   );
 }
