@@ -12,6 +12,7 @@ import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
 import { queueHandlers, serveControl } from './control.ts';
+import { openRateFile } from './delivery/rate-record.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
@@ -65,7 +66,8 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
-    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const rates = await openRateFile(paths.rates, log);
+    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random, rates }));
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
     const scheduler = makeScheduler({ queue, route, retry: config.retry, now, random, log });

@@ -5,7 +5,20 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { bindAddress, domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
+import {
+  bindAddress,
+  domain,
+  duration,
+  listOf,
+  loopbackHost,
+  mailbox,
+  network,
+  oneOf,
+  pathFrom,
+  rate,
+  size,
+  wholeNumber,
+} from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
@@ -42,6 +55,11 @@ const upstream = () =>
     port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
     tls: tls(),
     concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
+    rate: key(rate.optional(), {
+      meaning: 'Messages that may begin in any stretch of that length, over restarts too. Left out: as many as it takes. See delivery.md.',
+      unit: 'rate',
+      example: '30/min',
+    }),
   });
 
 const limits = () =>

@@ -8,8 +8,9 @@ import { declareKeys } from './keys.ts';
 interface Entry extends KeyFacts {
   /** `limits.message_bytes`, `listen[].port` */
   readonly path: string;
-  /** As YAML in one line; undefined where the key must be written. */
+  /** As YAML in one line; undefined where the key must be written, or may be left out. */
   readonly standard: string | undefined;
+  readonly optional: boolean;
 }
 
 /** Any folder: only facts are read, and none of them depends on it. */
@@ -22,7 +23,7 @@ function entriesOf(schema: z.core.$ZodType, prefix: string): Entry[] {
     const deeper = inner instanceof z.ZodArray ? entriesOf(inner.element, `${path}[]`) : entriesOf(below, path);
     const facts = factsOf(below);
     if (facts === undefined) throw new TypeError(`the key ${path} is declared without its facts`);
-    return [{ path, ...facts, standard: standardOf(below) }, ...deeper];
+    return [{ path, ...facts, standard: standardOf(below), optional: below instanceof z.ZodOptional }, ...deeper];
   });
 }
 
@@ -42,6 +43,7 @@ place and its mend. A key that is not listed here is an error, and so is a key t
 
 **Paths** are relative to the folder of the file. **Sizes** are whole octets, \`26214400\`, or carry a unit: \`kB\`, \`MB\`, \`GB\`
 (powers of 1000), \`KiB\`, \`MiB\`, \`GiB\` (powers of 1024). **Durations** carry \`s\`, \`m\`, \`h\` or \`d\`: \`90s\`, \`5d\`.
+**Rates** are a number, a slash and \`s\`, \`min\`, \`h\` or \`d\`: \`30/min\`.
 
 **The environment** overrides the file: \`limits.message_bytes\` is \`SEALPOST_LIMITS__MESSAGE_BYTES\`. Lists, and keys within
 their entries, have no names there. A name that begins with \`SEALPOST_\` and names no key is an error, since it was meant to
@@ -52,10 +54,12 @@ sealpost are not keys.
 /** docs/configuration.md, whole. */
 export function renderReference(): string {
   const entries = entriesOf(declared(), '');
-  const required = entries.filter((entry) => entry.standard === undefined && !/[.[]/.test(entry.path)).map((entry) => `\`${entry.path}\``);
-  const rows = entries.map(({ path, unit, standard, meaning, example }) => {
-    const given =
-      standard === undefined ? `must be written, for example \`${example}\`` : standard === '{}' ? 'see below' : `\`${standard}\``;
+  const required = entries
+    .filter((entry) => entry.standard === undefined && !entry.optional && !/[.[]/.test(entry.path))
+    .map((entry) => `\`${entry.path}\``);
+  const rows = entries.map(({ path, unit, standard, optional, meaning, example }) => {
+    const left = optional ? 'none' : 'must be written';
+    const given = standard === undefined ? `${left}, for example \`${example}\`` : standard === '{}' ? 'see below' : `\`${standard}\``;
     return `| \`${path}\` | ${unit} | ${given} | ${meaning} |`;
   });
   const table = ['| key | written as | default | meaning |', '|---|---|---|---|', ...rows].join('\n');

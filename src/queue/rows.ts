@@ -137,7 +137,7 @@ const notLeased = (): SealpostError => new SealpostError('internal', { detail: '
 function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) {
   const leased = db.prepare(`SELECT 1 FROM recipients WHERE id = ? AND state = 'leased'`);
   const end = db.prepare(`
-    UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + 1, past_dot = 0 WHERE id = ?`);
+    UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + ?, past_dot = 0 WHERE id = ?`);
   return (row: number, outcome: Outcome, events: readonly AuditEvent[], at: number): Done<null> => {
     if (leased.get(row) === undefined) throw notLeased();
     total('ambiguous', events.filter((event) => event.event === 'ambiguous').length);
@@ -147,7 +147,8 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) 
     }
     if (outcome.kind === 'bounced') total('bounced', 1);
     const dueAt = outcome.kind === 'deferred' ? Math.ceil(outcome.dueAt) : null;
-    end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), row);
+    const counted = outcome.kind === 'deferred' && outcome.counts === false ? 0 : 1;
+    end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), counted, row);
     return { answer: null, events };
   };
 }
