@@ -253,6 +253,12 @@ export const errorTable = {
     'the upstream did not answer in time',
     'it is overloaded, or something between drops packets; sealpost tries again',
   ),
+  'upstream-paused': row(
+    451,
+    '4.4.5',
+    'the upstream is not asked for now',
+    'it could not be talked to, had too much, or its rate is used up; sealpost goes on by itself, queue retry asks it now',
+  ),
   'upstream-protocol': row(
     451,
     '4.5.0',

@@ -15,6 +15,7 @@ import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
 import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
+import { openRateFile } from './delivery/rate-record.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
@@ -86,8 +87,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
+    const rates = await openRateFile(paths.rates, log);
+    const around = { hostname: config.hostname, now, random, rates };
     const upstreams = config.upstream.map((upstream) =>
-      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, { hostname: config.hostname, now, random }),
+      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, around),
     );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());

@@ -1,7 +1,7 @@
 /** The keys of one entry of `upstream`. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { host, oneOf, pathFrom, secretFrom, userName, wholeNumber, yesOrNo } from './values.ts';
+import { host, oneOf, pathFrom, rate, secretFrom, userName, wholeNumber, yesOrNo } from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 
@@ -57,4 +57,9 @@ export const upstream = (folder: string) => ({
     },
   ),
   concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
+  rate: key(rate.optional(), {
+    meaning: 'Messages that may begin in any stretch of that length, over restarts too. Left out: as many as it takes. See delivery.md.',
+    unit: 'rate',
+    example: '30/min',
+  }),
 });

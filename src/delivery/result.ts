@@ -50,3 +50,8 @@ export const rfcTimeouts: Timeouts = {
 export function isUpstreamFault(cause: SealpostError): boolean {
   return cause.code.startsWith('upstream-');
 }
+
+/** True where the upstream was not asked, since it is left alone for now: nothing happened, to it or to the message. */
+export function isPaused(result: Result): boolean {
+  return result.kind === 'failed' && result.cause.code === 'upstream-paused';
+}

@@ -10,6 +10,7 @@ import type { Logger } from 'pino';
 import { asSealpostError, type SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
 import { conclude, type Conclusion } from './conclude.ts';
+import { isPaused } from './result.ts';
 import type { Retry } from './retry.ts';
 import { outline, type Attempt, type Route } from './route.ts';
 import { wireForm, wireSize } from './wire.ts';
@@ -80,6 +81,7 @@ class QueueScheduler implements Scheduler {
   }
 
   start(): void {
+    this.#options.route.onChange = () => this.wake();
     if (!this.#stopping) this.#loop ??= this.#run();
   }
 
@@ -131,14 +133,15 @@ class QueueScheduler implements Scheduler {
   /** Starts what is due and free; answers how long to sleep where nothing stirs. */
   async #claim(): Promise<number> {
     const { queue, route, now } = this.#options;
-    const free = route.capacity() - this.#running.size;
-    if (free <= 0 || this.#counts.unsettled > 0) return LONGEST_SLEEP;
-    const leases = await queue.claim(now(), free);
+    if (this.#counts.unsettled > 0) return LONGEST_SLEEP;
+    const { places, wait } = route.room();
+    if (places <= 0) return bounded(wait);
+    const leases = await queue.claim(now(), places);
     for (const lease of leases) this.#begin(lease);
-    // All places are taken, so the end of an attempt is what to wait for.
-    if (leases.length >= free) return LONGEST_SLEEP;
+    // Those places are taken. Another upstream may have some; else the end of an attempt or of a pause is what to wait for.
+    if (leases.length >= places) return route.room().places > 0 ? 0 : bounded(route.room().wait);
     const due = await queue.nextDue();
-    return due === undefined ? LONGEST_SLEEP : Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, due - now()));
+    return due === undefined ? LONGEST_SLEEP : bounded(due - now());
   }
 
   /** `stirrable`: false after a failure of the queue, when only time helps. */
@@ -165,8 +168,8 @@ class QueueScheduler implements Scheduler {
   /** Never rejects. */
   async #attemptAndSettle(lease: Lease): Promise<void> {
     const { retry, now, random, log } = this.#options;
-    this.#counts.attempts++;
     const attempt = await this.#attempt(lease);
+    if (!isPaused(attempt.result)) this.#counts.attempts++;
     const conclusion = conclude(lease, attempt, { retry, now: now(), random });
     const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
     switch (conclusion.outcome.kind) {
@@ -174,7 +177,8 @@ class QueueScheduler implements Scheduler {
         log.info(about, 'delivered');
         break;
       case 'deferred':
-        log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
+        if (isPaused(attempt.result)) log.debug(about, 'put back');
+        else log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
         break;
       case 'bounced':
       case 'damaged':
@@ -201,7 +205,7 @@ class QueueScheduler implements Scheduler {
       );
     } catch (error) {
       // Nobody knows how far it got. Whatever throws here is a fault of ours; the row waits like any other (P5, P7).
-      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) } };
+      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) }, again: 0 };
     }
   }
 
@@ -240,6 +244,8 @@ function isOurFault(attempt: Attempt): attempt is Attempt & { result: { kind: 'f
   const { code } = attempt.result.cause;
   return !code.startsWith('upstream-') && code !== 'shutting-down' && code !== 'queue-item-damaged';
 }
+
+const bounded = (sleep: number): number => Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, sleep));
 
 function storageRetry(failures: number): number {
   return Math.min(STORAGE_RETRY_LONGEST, STORAGE_RETRY_FIRST * 2 ** Math.min(failures, 16));

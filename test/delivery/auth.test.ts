@@ -92,7 +92,11 @@ for (const [what, mechanisms, answers, said] of refusals) {
     assert.equal(`${result.cause.code}: ${result.cause.detail ?? ''}`, said);
     assert.ok(!lines.some((line) => line.startsWith('MAIL')));
     const { lease } = new MemoryQueue().add();
-    const { outcome, events } = conclude(lease, { upstream: 'u:25', result }, { retry: soon, now: Date.now(), random: Math.random });
+    const { outcome, events } = conclude(
+      lease,
+      { upstream: 'u:25', result, again: 1000 },
+      { retry: soon, now: Date.now(), random: Math.random },
+    );
     assert.equal(outcome.kind, 'deferred');
     const written = JSON.stringify([outcome, events, outline(result)]);
     for (const secret of [PASSWORD, base64(PASSWORD), plain, 'word']) assert.ok(!written.includes(secret), written);
