@@ -12,11 +12,14 @@ import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, plainRecipient, type Envelope, type Recipient } from '../message/envelope.ts';
+import { believe } from './announced.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
 import { makeIncoming, type Incoming } from './incoming.ts';
 import { isListed } from './networks.ts';
+import type { Rates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import { heloName, replyText } from './reply.ts';
+import { type Assumed, readXclient, XCLIENT_OFFER } from './xclient.ts';
 
 export interface IngressLimits {
   /** Octets of one message as it is sent, dots unstuffed. */
@@ -33,6 +36,10 @@ export interface IngressLimits {
 export interface Shared {
   readonly hostname: string;
   readonly networks: BlockList;
+  /** Who speaks for others, by the PROXY protocol and by XCLIENT. */
+  readonly proxies: BlockList;
+  readonly xclients: BlockList;
+  readonly rates: Rates;
   readonly limits: IngressLimits;
   readonly reception: Reception;
   readonly log: Logger;
@@ -66,7 +73,9 @@ const endsWithBareDot = (octets: Buffer | false): boolean => octets !== false &&
 
 export class Session extends SMTPConnection {
   readonly #shared: Shared;
-  readonly #listed: boolean;
+  #listed: boolean;
+  /** True once XCLIENT has named the client: what comes behind it may be the client's own words. */
+  #assumed = false;
   #helo = '';
   #extended = false;
   #transaction: Transaction | undefined;
@@ -133,6 +142,48 @@ export class Session extends SMTPConnection {
     super._resetSession();
   }
 
+  /** Listed addresses only, and once: for all others XCLIENT is a command that does not exist (A15). */
+  get #mayAssume(): boolean {
+    return !this.#assumed && isListed(this.#shared.xclients, this._originalRemoteAddress);
+  }
+
+  override _isSupported(command: string): boolean {
+    return command === 'XCLIENT' ? this.#mayAssume : super._isSupported(command);
+  }
+
+  /** The reply to EHLO is the only one of several lines. */
+  override send(code: number, data?: string | string[] | null, context?: string | false): void {
+    super.send(code, Array.isArray(data) && this.#mayAssume ? [...data, XCLIENT_OFFER] : data, context);
+  }
+
+  override handler_XCLIENT(command: Buffer, callback: () => void): void {
+    try {
+      if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'a message is under way' });
+      this.#assume(readXclient(command));
+      this._sendGreeting();
+    } catch (thrown) {
+      this.#refuse(thrown, 'XCLIENT');
+    }
+    callback();
+  }
+
+  /** The session starts over as another client's, who is greeted next; what was known of the one before is gone. */
+  #assume({ address, port, helo, extended }: Assumed): void {
+    if (address !== undefined) {
+      const proxy = this._originalRemoteAddress;
+      this.remoteAddress = believe(address, proxy);
+      this.#listed = isListed(this.#shared.networks, this.remoteAddress);
+      this.#assumed = true;
+      this.#shared.log.debug({ session: this.id, client: this.remoteAddress, proxy }, 'client named by XCLIENT');
+    }
+    if (port !== undefined) this.remotePort = port;
+    this.hostNameAppearsAs = helo?.toLowerCase() ?? false;
+    this.#helo = helo ?? '';
+    this.#extended = extended ?? false;
+    this.session.user = false;
+    this._resetSession();
+  }
+
   override handler_EHLO(command: Buffer, callback: () => void): void {
     super.handler_EHLO(command, () => {
       this.#greeted(command, true);
@@ -178,7 +229,9 @@ export class Session extends SMTPConnection {
   #mail(command: Buffer): void {
     if (!this.#listed) throw new SealpostError('relay-denied');
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
-    this.#transaction = { ...readMail(command, this.#shared.limits.messageBytes), recipients: new Map() };
+    const mail = readMail(command, this.#shared.limits.messageBytes);
+    this.#shared.rates.admit(this.remoteAddress, null);
+    this.#transaction = { ...mail, recipients: new Map() };
     this.send(250, '2.1.0 sender ok', false);
   }
 

@@ -1,7 +1,9 @@
 /** SMTP in: sessions become an envelope and a stream of octets for Reception; what it throws becomes the reply. */
 import type { Logger } from 'pino';
+import type { Rate } from '../document/rate.ts';
 import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
+import { makeRates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import type { IngressLimits, Shared } from './session.ts';
 import type { Users } from './users.ts';
@@ -12,6 +14,11 @@ export interface IngressOptions {
   readonly listen: readonly Address[];
   /** Who may send: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
   readonly networks: readonly string[];
+  /** Who speaks for others: by the PROXY protocol, and by XCLIENT. Nobody where it is left out. */
+  readonly proxies?: readonly string[];
+  readonly xclients?: readonly string[];
+  /** Messages of one client address; no bound where it is left out. */
+  readonly clientRate?: Rate | undefined;
   /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
   readonly users?: Users | undefined;
   readonly limits: IngressLimits;
@@ -41,6 +48,9 @@ export function makeIngress(options: IngressOptions): Ingress {
   const shared: Shared = {
     hostname,
     networks: parseNetworks(options.networks),
+    proxies: parseNetworks(options.proxies ?? [], 'clients.proxy'),
+    xclients: parseNetworks(options.xclients ?? [], 'clients.xclient'),
+    rates: makeRates(options.clientRate ?? null, now),
     limits,
     reception,
     log,
