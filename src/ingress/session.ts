@@ -109,12 +109,6 @@ export class Session extends Connection {
     return this.#transaction !== undefined;
   }
 
-  override forget(): void {
-    this.#helo = '';
-    this.#extended = false;
-    this._resetSession();
-  }
-
   override get peer(): Peer {
     return { address: this.remoteAddress, listed: this.#listed };
   }
