@@ -5,20 +5,8 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import {
-  bindAddress,
-  domain,
-  duration,
-  listOf,
-  loopbackHost,
-  mailbox,
-  network,
-  oneOf,
-  pathFrom,
-  rate,
-  size,
-  wholeNumber,
-} from './values.ts';
+import { listener } from './listener-keys.ts';
+import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
@@ -32,17 +20,6 @@ const tls = () =>
     meaning: 'TLS on this connection. Only `off` works for now.',
     unit: 'word',
     example: 'off',
-  });
-
-const listener = () =>
-  section({
-    host: key(bindAddress, {
-      meaning: 'The address that is listened on: an IP address of this machine, or `localhost`.',
-      unit: 'address',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(0, HIGHEST_PORT), { meaning: 'The TCP port; 0 takes any free one.', unit: 'number', example: '2525' }),
-    tls: tls(),
   });
 
 const upstream = () =>
@@ -182,7 +159,7 @@ export function declareKeys(folder: string) {
       unit: 'mailbox',
       example: 'postmaster@clinic.example',
     }),
-    listen: key(listOf(listener()), {
+    listen: key(listOf(section(listener(folder))), {
       meaning: 'Where scripts hand mail in.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 2525 }]',

@@ -1,25 +1,26 @@
 /**
  * One SMTP session. smtp-server does the socket, the lines, the dots and the idle timer; what it is too kind or too slow at is
- * done here: the greeting, MAIL, RCPT, DATA and every refusal.
+ * done here and, for TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal.
  *
  * A session is idle until MAIL opens a transaction; RCPT adds to it, one at a time, since no command is read before the one
  * before it is answered. RSET, HELO and EHLO drop it. DATA ends it, whatever the verdict; between 354 and the reply the session
- * is `receiving`, and a stop of the relay waits for it.
+ * is `receiving`, and a stop of the relay waits for it. TLS begins the session anew; who the client is, identity.ts knows.
  */
 import type { BlockList, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { SMTPServer } from 'smtp-server';
-import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
+import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, plainRecipient, type Envelope, type Recipient } from '../message/envelope.ts';
-import { believe } from './announced.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
+import type { Terms } from './identity.ts';
 import { makeIncoming, type Incoming } from './incoming.ts';
-import { isListed } from './networks.ts';
+import { NamedConnection } from './named.ts';
+import type { Penalties } from './penalty.ts';
 import type { Rates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import { heloName, replyText } from './reply.ts';
-import { type Assumed, readXclient, XCLIENT_OFFER } from './xclient.ts';
+import type { Users } from './users.ts';
 
 export interface IngressLimits {
   /** Octets of one message as it is sent, dots unstuffed. */
@@ -30,6 +31,8 @@ export interface IngressLimits {
   readonly connections: number;
   /** Milliseconds of silence after which a session is closed; smtp-server's minute where it is not given. */
   readonly idleMs?: number;
+  /** Milliseconds for a TLS handshake; a quarter of a minute where it is not given. */
+  readonly handshakeMs?: number;
 }
 
 /** What the sessions of one ingress share. */
@@ -42,6 +45,8 @@ export interface Shared {
   readonly rates: Rates;
   readonly limits: IngressLimits;
   readonly reception: Reception;
+  readonly users: Users | undefined;
+  readonly penalties: Penalties;
   readonly log: Logger;
   readonly now: () => number;
   /** Open sockets, those that are only waiting for their client to close among them. */
@@ -71,19 +76,15 @@ const HTTP = /^[A-Z]+ \S+ HTTP\/\d/i;
 const BARE_DOT = Buffer.from('\n.\n');
 const endsWithBareDot = (octets: Buffer | false): boolean => octets !== false && octets.subarray(-BARE_DOT.length).equals(BARE_DOT);
 
-export class Session extends SMTPConnection {
+export class Session extends NamedConnection {
   readonly #shared: Shared;
-  #listed: boolean;
-  /** True once XCLIENT has named the client: what comes behind it may be the client's own words. */
-  #assumed = false;
   #helo = '';
   #extended = false;
   #transaction: Transaction | undefined;
 
-  constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared) {
-    super(server, socket, options);
+  constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared, terms: Terms) {
+    super(server, socket, options, shared, terms);
     this.#shared = shared;
-    this.#listed = isListed(shared.networks, this.remoteAddress);
   }
 
   /** True between 354 and the reply to the message. */
@@ -106,8 +107,12 @@ export class Session extends SMTPConnection {
     });
   }
 
+  override get inTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
-  override _createParser(): ReturnType<SMTPConnection['_createParser']> {
+  override _createParser(): ReturnType<NamedConnection['_createParser']> {
     const parser = super._createParser();
     parser.removeAllListeners('error');
     parser.on('error', (cause) => {
@@ -142,46 +147,9 @@ export class Session extends SMTPConnection {
     super._resetSession();
   }
 
-  /** Listed addresses only, and once: for all others XCLIENT is a command that does not exist (A15). */
-  get #mayAssume(): boolean {
-    return !this.#assumed && isListed(this.#shared.xclients, this._originalRemoteAddress);
-  }
-
-  override _isSupported(command: string): boolean {
-    return command === 'XCLIENT' ? this.#mayAssume : super._isSupported(command);
-  }
-
-  /** The reply to EHLO is the only one of several lines. */
-  override send(code: number, data?: string | string[] | null, context?: string | false): void {
-    super.send(code, Array.isArray(data) && this.#mayAssume ? [...data, XCLIENT_OFFER] : data, context);
-  }
-
-  override handler_XCLIENT(command: Buffer, callback: () => void): void {
-    try {
-      if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'a message is under way' });
-      this.#assume(readXclient(command));
-      this._sendGreeting();
-    } catch (thrown) {
-      this.#refuse(thrown, 'XCLIENT');
-    }
-    callback();
-  }
-
-  /** The session starts over as another client's, who is greeted next; what was known of the one before is gone. */
-  #assume({ address, port, helo, extended }: Assumed): void {
-    if (address !== undefined) {
-      const proxy = this._originalRemoteAddress;
-      this.remoteAddress = believe(address, proxy);
-      this.#listed = isListed(this.#shared.networks, this.remoteAddress);
-      this.#assumed = true;
-      this.#shared.log.debug({ session: this.id, client: this.remoteAddress, proxy }, 'client named by XCLIENT');
-    }
-    if (port !== undefined) this.remotePort = port;
-    this.hostNameAppearsAs = helo?.toLowerCase() ?? false;
-    this.#helo = helo ?? '';
-    this.#extended = extended ?? false;
-    this.session.user = false;
-    this._resetSession();
+  override greetedAs(helo: string, extended: boolean): void {
+    this.#helo = helo;
+    this.#extended = extended;
   }
 
   override handler_EHLO(command: Buffer, callback: () => void): void {
@@ -202,8 +170,7 @@ export class Session extends SMTPConnection {
   #greeted(command: Buffer, extended: boolean): void {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
-    this.#helo = heloName(name);
-    this.#extended = extended;
+    this.greetedAs(heloName(name), extended);
   }
 
   override handler_VRFY(_command: Buffer, callback: () => void): void {
@@ -218,19 +185,18 @@ export class Session extends SMTPConnection {
   }
 
   override handler_MAIL(command: Buffer, callback: () => void): void {
-    try {
-      this.#mail(command);
-    } catch (thrown) {
-      this.#refuse(thrown, 'MAIL');
-    }
-    callback();
+    // As after RCPT: the next command waits for the next turn of the event loop.
+    this.#mail(command)
+      .catch((thrown: unknown) => this.#refuse(thrown, 'MAIL'))
+      .finally(() => setImmediate(callback));
   }
 
-  #mail(command: Buffer): void {
-    if (!this.#listed) throw new SealpostError('relay-denied');
+  async #mail(command: Buffer): Promise<void> {
+    await this.identity.admit(this.peer);
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
-    const mail = readMail(command, this.#shared.limits.messageBytes);
-    this.#shared.rates.admit(this.remoteAddress, null);
+    const mail = readMail(command, { messageBytes: this.#shared.limits.messageBytes, auth: this.identity.knowsAuth });
+    if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
+    this.#shared.rates.admit(this.remoteAddress, this.identity.user);
     this.#transaction = { ...mail, recipients: new Map() };
     this.send(250, '2.1.0 sender ok', false);
   }
@@ -246,6 +212,7 @@ export class Session extends SMTPConnection {
     const transaction = this.#transaction;
     if (transaction === undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL comes before RCPT' });
     const recipient = readRcpt(command, transaction.smtputf8, this.#shared.hostname);
+    if (this.identity.user?.mayReach(recipient) === false) throw new SealpostError('recipient-not-allowed');
     const key = mailboxKey(recipient);
     if (!transaction.recipients.has(key)) {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
@@ -315,10 +282,13 @@ export class Session extends SMTPConnection {
       sender: transaction.sender,
       recipients: [...transaction.recipients.values()],
       envid: null,
-      client: { address: this.remoteAddress, helo: this.#helo, tls: null, user: null },
-      // RFC 6531 §4.3: UTF8SMTP where the transaction asked for SMTPUTF8; else RFC 3848.
-      protocol: transaction.smtputf8 ? 'UTF8SMTP' : this.#extended ? 'ESMTP' : 'SMTP',
+      client: { address: this.remoteAddress, helo: this.#helo, tls: this.identity.tls, user: this.identity.user },
+      protocol: this.identity.protocol(this.#extended, transaction.smtputf8),
     };
+  }
+
+  override refuse(thrown: unknown, command: string): void {
+    this.#refuse(thrown, command);
   }
 
   /** Replies with what the table says. No text of a foreign exception leaves; no address or content enters the log. */
@@ -333,6 +303,6 @@ export class Session extends SMTPConnection {
   }
 
   #attributes(command: string): Record<string, string> {
-    return { session: this.id, client: this.remoteAddress, network: this.#listed ? 'listed' : 'foreign', command };
+    return { session: this.id, client: this.remoteAddress, network: this.peer.listed ? 'listed' : 'foreign', command };
   }
 }
