@@ -52,7 +52,7 @@ export interface MemoryUsers extends Users {
 export function makeUsers(entries: readonly Entry[]): MemoryUsers {
   const userOf = ({ name, senders, recipients }: Entry): User => ({
     name,
-    mailbox: mailboxOf(`${name}@users.example`),
+    mailbox: mailboxOf('user@users.example'),
     rate: null,
     maySend: (sender) => senders === undefined || senders.includes(sender === null ? '<>' : mailboxKey(sender)),
     mayReach: (recipient) => recipients === undefined || recipients.includes(mailboxKey(recipient)),
