@@ -4,12 +4,11 @@
  * out that would be done in a moment (A29). Nobody loses a seat who is at work, or whose message comes at its pace.
  */
 import type { Socket } from 'node:net';
-import { isIPv6 } from 'node:net';
 import { SealpostError } from '../errors.ts';
 
 /** A session as the caps see it. */
 export interface Seat {
-  /** Its client's address, as `addressKey` has it. */
+  /** Its client's address, as `clientKey` has it. */
   readonly from: string;
   /** May send mail: listed, or logged in. */
   readonly admitted: boolean;
@@ -87,20 +86,6 @@ function longestStill<S extends Seat>(seats: Iterable<S>, newcomer: S, now: numb
     else if (found.seat.admitted === seat.admitted && stalled > found.stalled) found = { seat, stalled };
   }
   return found?.seat;
-}
-
-/** One customer of a provider has a whole IPv6 /64: its addresses are one. */
-export function addressKey(address: string): string {
-  const [bare = ''] = address.split('%');
-  if (!isIPv6(bare)) return bare;
-  const [head = '', tail] = bare.split('::');
-  const front = head === '' ? [] : head.split(':');
-  const back = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = tail === undefined ? [] : Array.from({ length: Math.max(0, 8 - front.length - back.length) }, () => '0');
-  return [...front, ...zeros, ...back]
-    .slice(0, 4)
-    .map((group) => group.replace(/^0+(?=.)/, ''))
-    .join(':');
 }
 
 /** How many sockets may wait for their client to close. */

@@ -39,9 +39,6 @@ export abstract class Connection extends SMTPConnection {
   /** Whether MAIL was said. */
   abstract get inTransaction(): boolean;
 
-  /** Forgets EHLO and the transaction. */
-  abstract forget(): void;
-
   /** As smtp-server's; on a listener with implicit TLS nothing else happens before the handshake. */
   override _setListeners(callback: () => void): void {
     super._setListeners(() => {
@@ -88,7 +85,7 @@ export abstract class Connection extends SMTPConnection {
     this.session.secure = this.secure = true;
     this.hostNameAppearsAs = this.openingCommand = false;
     this.identity.secured(socket);
-    this.forget();
+    this._resetSession();
     this._armTimeout();
     socket.pipe(this._parser);
     next();

@@ -1,7 +1,7 @@
 /**
  * One SMTP session. smtp-server does the socket, the lines and the dots; what it is too kind or too slow at is done here and, for
- * TLS and AUTH, in connection.ts: the greeting, MAIL, RCPT, DATA and every refusal. Who is too slow, too many or too much is judged in deadlines.ts, caps.ts and
- * in-flight.ts; what is asked of them, and what follows, stands here.
+ * TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal. Who is too slow, too
+ * many or too much is judged in deadlines.ts, caps.ts and in-flight.ts; what is asked of them, and what follows, stands here.
  *
  * A session is idle until MAIL opens a transaction; RCPT adds to it, one at a time, since no command is read before the one
  * before it is answered. RSET, HELO and EHLO drop it. DATA ends it, whatever the verdict; between 354 and the reply the session
@@ -13,14 +13,14 @@ import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
-import { addressKey, saysFull, takeSeat, type Seat } from './caps.ts';
+import { saysFull, takeSeat, type Seat } from './caps.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
-import { Connection } from './connection.ts';
 import { Deadlines, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
-import type { Peer, Terms } from './identity.ts';
+import type { Terms } from './identity.ts';
 import { endsWithBareDot } from './line-ends.ts';
-import { isListed } from './networks.ts';
+import { NamedConnection } from './named.ts';
+import { clientKey } from './networks.ts';
 import { heloName, replyText } from './reply.ts';
 import type { Shared } from './shared.ts';
 
@@ -29,15 +29,11 @@ interface Transaction extends MailCommand {
   readonly recipients: Map<string, Recipient>;
 }
 
-type Parser = Exclude<Connection['_parser'], false>;
+type Parser = Exclude<NamedConnection['_parser'], false>;
 
-export class Session extends Connection implements Seat {
+export class Session extends NamedConnection implements Seat {
   readonly #shared: Shared;
-  /** In the trusted networks: may send, and has its line ends mended. */
-  readonly #listed: boolean;
   readonly #deadlines: Deadlines;
-  /** Its client's address, for the cap. */
-  readonly from: string;
   /** Between 354 and the reply to the message. */
   #arrival: Arrival | undefined;
   #refusals = 0;
@@ -48,14 +44,17 @@ export class Session extends Connection implements Seat {
   constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared, terms: Terms) {
     super(server, socket, options, shared, terms);
     this.#shared = shared;
-    this.#listed = isListed(shared.networks, this.remoteAddress);
-    this.from = addressKey(this.remoteAddress);
     this.#deadlines = new Deadlines(shared.timeouts, shared.elapsed());
   }
 
-  /** True where the client may send mail. Only a listed one is trusted as well. */
+  /** Its client's address, for the cap. */
+  get from(): string {
+    return clientKey(this.remoteAddress);
+  }
+
+  /** True where the client may send mail. Only a listed one is trusted as well, and has its line ends mended. */
   get admitted(): boolean {
-    return this.#listed || this.identity.user !== null;
+    return this.peer.listed || this.identity.user !== null;
   }
 
   /** True between 354 and the reply to the message. */
@@ -111,16 +110,6 @@ export class Session extends Connection implements Seat {
     return this.#transaction !== undefined;
   }
 
-  override forget(): void {
-    this.#helo = '';
-    this.#extended = false;
-    this._resetSession();
-  }
-
-  override get peer(): Peer {
-    return { address: this.remoteAddress, listed: this.#listed };
-  }
-
   /** Every refusal passes here, smtp-server's own among them. */
   override send(code: number, text?: string | string[] | null, context?: string | false): void {
     // A handshake is no place for words: a client would take them for TLS.
@@ -136,7 +125,7 @@ export class Session extends Connection implements Seat {
   }
 
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
-  override _createParser(): ReturnType<Connection['_createParser']> {
+  override _createParser(): ReturnType<NamedConnection['_createParser']> {
     const parser = super._createParser();
     parser.removeAllListeners('error');
     parser.on('error', (cause) => {
@@ -172,6 +161,11 @@ export class Session extends Connection implements Seat {
     super._resetSession();
   }
 
+  override greetedAs(helo: string, extended: boolean): void {
+    this.#helo = helo;
+    this.#extended = extended;
+  }
+
   override handler_EHLO(command: Buffer, callback: () => void): void {
     super.handler_EHLO(command, () => {
       this.#greeted(command, true);
@@ -191,8 +185,7 @@ export class Session extends Connection implements Seat {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
     if (this.#helo === '') this.#deadlines.progressed(this.#shared.elapsed());
-    this.#helo = heloName(name);
-    this.#extended = extended;
+    this.greetedAs(heloName(name), extended);
   }
 
   override handler_VRFY(_command: Buffer, callback: () => void): void {
@@ -220,6 +213,7 @@ export class Session extends Connection implements Seat {
     if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
     this.#shared.reception.assertFits?.(mail.declared);
     this.#shared.inFlight.assertRoom(mail.declared);
+    this.#shared.rates.admit(this.remoteAddress, this.identity.user);
     this.#transaction = { ...mail, recipients: new Map() };
     this.#deadlines.progressed(this.#shared.elapsed());
     this.send(250, '2.1.0 sender ok', false);
@@ -267,7 +261,14 @@ export class Session extends Connection implements Seat {
   #data(transaction: Transaction, parser: Parser): void {
     const { inFlight, limits, timeouts, elapsed, receptions } = this.#shared;
     const floor = { rate: limits.dataRate ?? 0, ...timeouts };
-    const options = { messageBytes: limits.messageBytes, declared: transaction.declared, floor, inFlight, trusted: this.#listed, elapsed };
+    const options = {
+      messageBytes: limits.messageBytes,
+      declared: transaction.declared,
+      floor,
+      inFlight,
+      trusted: this.peer.listed,
+      elapsed,
+    };
     const arrival = new Arrival(options, () => (this._dataStream = parser.startDataMode()));
     this.#arrival = arrival;
     this.#deadlines.receiving(arrival.pace);
@@ -336,6 +337,6 @@ export class Session extends Connection implements Seat {
   }
 
   #attributes(command: string): Record<string, string> {
-    return { session: this.id, client: this.remoteAddress, network: this.#listed ? 'listed' : 'foreign', command };
+    return { session: this.id, client: this.remoteAddress, network: this.peer.listed ? 'listed' : 'foreign', command };
   }
 }

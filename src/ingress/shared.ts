@@ -5,6 +5,7 @@ import type { Lingering } from './caps.ts';
 import type { Timeouts } from './deadlines.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Penalties } from './penalty.ts';
+import type { Rates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import type { Session } from './session.ts';
 import type { Users } from './users.ts';
@@ -31,6 +32,10 @@ export interface IngressLimits {
 export interface Shared {
   readonly hostname: string;
   readonly networks: BlockList;
+  /** Who speaks for others, by the PROXY protocol and by XCLIENT. */
+  readonly proxies: BlockList;
+  readonly xclients: BlockList;
+  readonly rates: Rates;
   readonly limits: IngressLimits;
   readonly timeouts: Timeouts;
   readonly inFlight: InFlight;

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { addressKey, takeSeat, type Seat } from '../../src/ingress/caps.ts';
+import { takeSeat, type Seat } from '../../src/ingress/caps.ts';
+import { clientKey } from '../../src/ingress/networks.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { makeFront } from './front.ts';
 
@@ -54,10 +55,10 @@ test('too many from one address are its own affair', () => {
 
 test('an IPv6 /64 is one address, an IPv4 address is itself', () => {
   const one = ['2001:db8::1', '2001:db8:0:0:ffff::2', '2001:0db8:0000:0000:0000:0000:0000:0003', '2001:db8::4%eth0'];
-  assert.deepEqual([...new Set(one.map(addressKey))], ['2001:db8:0:0']);
-  assert.notEqual(addressKey('2001:db8:0:1::1'), addressKey('2001:db8::1'));
-  assert.equal(addressKey('::1'), '0:0:0:0');
-  assert.notEqual(addressKey('192.0.2.1'), addressKey('192.0.2.2'));
+  assert.deepEqual([...new Set(one.map(clientKey))], ['2001:db8:0:0::/64']);
+  assert.notEqual(clientKey('2001:db8:0:1::1'), clientKey('2001:db8::1'));
+  assert.equal(clientKey('::1'), '0:0:0:0::/64');
+  assert.notEqual(clientKey('192.0.2.1'), clientKey('192.0.2.2'));
 });
 
 test('more clients of one address than it may have get 421 4.7.0; those of others do not', async (t) => {

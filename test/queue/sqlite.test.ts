@@ -541,7 +541,7 @@ test('a request that fails leaves no event, neither its own nor a gap', async (t
   assert.deepEqual(
     // In the order in which their bodies were stored, which load decides.
     lines(site)
-      .map((line) => /"queue_id":"(q\d)"/.exec(line)?.[1])
+      .map((line) => String(/"queue_id":"(q\d)"/.exec(line)?.[1]))
       .sort(),
     ['q1', 'q3'],
   );
