@@ -172,6 +172,8 @@ class PooledUpstream implements Upstream {
       if (opening.kind === 'open') this.#keep(opening.session);
     } finally {
       this.#leave();
+      // No attempt ended here whose end would tell of the free place.
+      this.onChange?.();
     }
   }
 
