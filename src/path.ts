@@ -35,6 +35,8 @@ export interface PathParts {
   readonly outbox: Outbox;
   /** Called once a message is durable. */
   readonly onQueued: () => void;
+  /** A queue id; a fresh one where it is not given. */
+  readonly newId?: () => string;
   readonly now: () => number;
   readonly randomBytes: (octets: number) => Buffer;
   readonly log: Logger;
@@ -56,7 +58,7 @@ export function makePath(parts: PathParts): Reception {
       await decideReader(parts, sender, plainRecipient(recipient));
     },
     async accept(envelope, source) {
-      const id = newQueueId(parts.now(), parts.randomBytes);
+      const id = parts.newId?.() ?? newQueueId(parts.now(), parts.randomBytes);
       const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);

@@ -12,6 +12,8 @@ export interface Conclusion {
   readonly events: readonly AuditEvent[];
   /** The upstream may have taken it, and there is no record of it. */
   readonly ambiguous: boolean;
+  /** Bounced for its age, not by a verdict on the message. */
+  readonly expired: boolean;
 }
 
 export interface Circumstances {
@@ -28,6 +30,7 @@ export function conclude(lease: Lease, { upstream, result }: Attempt, circumstan
       outcome: { kind: 'delivered' },
       events: [{ event: 'delivered', ...about, reply: replyText(result.reply) }],
       ambiguous: false,
+      expired: false,
     };
   }
   const phase = 'phase' in result ? result.phase : null;
@@ -38,7 +41,7 @@ export function conclude(lease: Lease, { upstream, result }: Attempt, circumstan
   const due = outcome.kind === 'deferred' ? { due: new Date(outcome.dueAt).toISOString() } : {};
   const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, reason: said, ...due }];
   if (ambiguous) events.unshift({ event: 'ambiguous', ...about, phase, reason });
-  return { outcome, events, ambiguous };
+  return { outcome, events, ambiguous, expired: outcome.kind === 'bounced' && !isLost(result) };
 }
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
@@ -47,7 +50,7 @@ function outcomeOf(result: NotDelivered, reason: string, lease: Lease, { retry, 
   if (result.kind === 'failed' && result.cause.code === 'queue-item-damaged') return { kind: 'damaged', reason };
   // Not the message's fault: due as soon as a relay runs again.
   if (result.kind === 'failed' && result.cause.code === 'shutting-down') return { kind: 'deferred', dueAt: now, reason };
-  if (result.kind === 'unsuited' || isFinal(result)) return { kind: 'bounced', reason };
+  if (isLost(result)) return { kind: 'bounced', reason };
   const attempts = lease.attempts + 1;
   if (isExpired(retry, lease.acceptedAt, attempts, now)) {
     return { kind: 'bounced', reason: `4.4.7 expired after ${attempts} attempts, the last: ${reason}` };
@@ -63,6 +66,8 @@ const wantedOfTheRelay: ReadonlySet<number> = new Set([530, 534, 535, 538]);
 
 const isFinal = (result: NotDelivered): boolean =>
   result.kind === 'rejected' && result.permanent && !wantedOfTheRelay.has(result.reply.code);
+
+const isLost = (result: NotDelivered): boolean => result.kind === 'unsuited' || isFinal(result);
 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */
 function reasonOf(result: NotDelivered, upstream: string): string {
