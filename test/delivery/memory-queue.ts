@@ -22,6 +22,7 @@ export interface NewRow {
   readonly needsSmtputf8?: boolean;
   readonly acceptedAt?: number;
   readonly notice?: string | null;
+  readonly asked?: Partial<Pick<Lease, 'originalSender' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'delayNoticed'>>;
 }
 
 export type DeliveryQueue = Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'passDot' | 'settle'>;
@@ -49,6 +50,7 @@ export class MemoryQueue implements DeliveryQueue {
     needsSmtputf8 = false,
     acceptedAt,
     notice = null,
+    asked = {},
   }: NewRow = {}): Row {
     const number = this.rows.length + 1;
     const row: Row = {
@@ -64,6 +66,7 @@ export class MemoryQueue implements DeliveryQueue {
         submitter: null,
         notice,
         delayNoticed: false,
+        ...asked,
         recipient: recipient ?? `r${number}@clinic.example`,
         needsSmtputf8,
         attempts: 0,

@@ -51,9 +51,9 @@ interface Scene {
   readonly site: Site;
   readonly upstream: KeepingUpstream;
   /** What was delivered to one mailbox so far. */
-  to(recipient: string): Delivery[];
+  readonly to: (recipient: string) => Delivery[];
   /** Opens what anna got, and reads it. */
-  opened(delivery: Delivery): Promise<Report>;
+  readonly opened: (delivery: Delivery) => Promise<Report>;
 }
 
 async function scene(t: TestContext, verdicts: Verdicts, config: Readonly<Record<string, unknown>>, others: Replies = {}): Promise<Scene> {
