@@ -1,7 +1,7 @@
 /**
- * A notice as a message (RFC 3464 in the multipart/report of RFC 6522), composed from its facts while it is sent: ASCII, CRLF, and the same octets
- * each time. UTF-8 addresses stand in it in the seven-bit form of RFC 6533 §3; only a reader whose own address is UTF-8 has a
- * To field that is not ASCII. Pure.
+ * A notice as a message (RFC 3464, in the multipart/report of RFC 6522), composed from its facts while it is sent: ASCII, CRLF,
+ * and the same octets each time. UTF-8 addresses stand in it in the seven-bit form of RFC 6533 §3; only a reader whose own
+ * address is UTF-8 has a To field that is not ASCII. Pure.
  */
 import { causes } from './cause.ts';
 import type { NoticeFacts } from './facts.ts';
@@ -62,8 +62,8 @@ function story(facts: NoticeFacts): string[] {
         '',
         recipient,
         '',
-        `Why: ${facts.expired ? 'it was tried for too long; at the last attempt ' : ''}${why}`,
-        `     (status ${facts.status}).`,
+        ...(facts.expired ? ['It was tried for too long. What the last attempt met:', ''] : []),
+        `Why: ${why} (status ${facts.status}).`,
         `What to do: ${mend}`,
       ];
     case 'delayed':
@@ -72,8 +72,7 @@ function story(facts: NoticeFacts): string[] {
         '',
         recipient,
         '',
-        `Why: ${why}`,
-        `     (status ${facts.status}).`,
+        `Why: ${why} (status ${facts.status}).`,
         'What to do: nothing. It will be tried again,',
         `until ${date(facts.retryUntil ?? facts.writtenAt)}.`,
       ];

@@ -1,5 +1,6 @@
 /** Who is told of what, in what words, and how often; A17, A18. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
@@ -278,6 +279,31 @@ test('whatever the facts, a notice is ASCII in lines of CRLF, the same each time
     }),
     { numRuns: 500 },
   );
+});
+
+test('the notice that docs/notices.md shows is one', () => {
+  const facts: NoticeFacts = {
+    kind: 'failed',
+    reporter: 'relay.clinic.example',
+    writtenAt: Date.UTC(2026, 10, 23, 9, 14, 2),
+    queueId: '1m83nqxc7kbkeh1',
+    acceptedAt: Date.UTC(2026, 10, 23, 9, 14, 1),
+    date: 'Mon, 23 Nov 2026 10:14:00 +0100',
+    messageId: '<form-17@web.clinic.example>',
+    envid: 'form+2B17',
+    orcpt: null,
+    recipient: 'ben@partner.example',
+    status: '5.1.1',
+    cause: 'address-unknown',
+    expired: false,
+    attemptedAt: Date.UTC(2026, 10, 23, 9, 14, 2),
+    retryUntil: null,
+  };
+  const notice = composeNotice(facts, { queueId: '1m83nqxg20qw7pd', recipient: 'forms@clinic.example' })
+    .toString()
+    .replaceAll('\r\n', '\n');
+  const page = readFileSync(new URL('../../docs/notices.md', import.meta.url), 'utf8');
+  assert.ok(page.includes(`\n\`\`\`\n${notice}\`\`\`\n`));
 });
 
 test('facts that are none are damage', () => {
