@@ -38,6 +38,8 @@ export interface PathParts {
   readonly largest: () => number | undefined;
   /** Called once a message is durable. */
   readonly onQueued: () => void;
+  /** A queue id; a fresh one where it is not given. */
+  readonly newId?: () => string;
   readonly now: () => number;
   readonly randomBytes: (octets: number) => Buffer;
   readonly log: Logger;
@@ -62,7 +64,7 @@ export function makePath(parts: PathParts): Reception {
       await decideReader(parts, sender, plainRecipient(recipient));
     },
     async accept(envelope, source) {
-      const id = newQueueId(parts.now(), parts.randomBytes);
+      const id = parts.newId?.() ?? newQueueId(parts.now(), parts.randomBytes);
       const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
-import { domain, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
+import { domain, domainPattern, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
 
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
 const USUAL_RECIPIENTS = 100;
@@ -137,6 +137,26 @@ const retry = () =>
     longest: key(duration.prefault('1h'), { meaning: 'No wait between attempts is longer.', unit: 'duration', example: '1h' }),
   });
 
+const notices = () =>
+  section({
+    domains: key(z.array(domainPattern).prefault([]), {
+      meaning:
+        'Senders who may be told what became of their mail, by domain. Anybody else may be a visitor, or forged: then the user who logged in is told.',
+      unit: 'list',
+      example: '[clinic.example]',
+    }),
+    delay: key(duration.prefault('4h'), {
+      meaning: 'How long a message may wait before its sender is told that it is late, once for each recipient.',
+      unit: 'duration',
+      example: '4h',
+    }),
+    rate: key(rate.prefault('60/h'), {
+      meaning: 'Notices to one address; in all ten times as many. What is over is withheld, counted and said in the audit log.',
+      unit: 'rate',
+      example: '60/h',
+    }),
+  });
+
 const queue = (path: z.ZodType<string>) =>
   section({
     sqlite: key(path.prefault('data/queue.sqlite'), {
@@ -175,7 +195,7 @@ export function declareKeys(folder: string) {
       example: 'relay.clinic.example',
     }),
     operator: key(mailbox, {
-      meaning: 'The mailbox of whoever looks after this relay.',
+      meaning: 'The mailbox of whoever looks after this relay. It gets a copy of every notice of mail that failed or is late.',
       unit: 'mailbox',
       example: 'postmaster@clinic.example',
     }),
@@ -234,6 +254,11 @@ export function declareKeys(folder: string) {
       example: 'keys',
     }),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
+    notices: key(notices().prefault({}), {
+      meaning: 'Who is told what became of mail, see notices.md.',
+      unit: 'keys',
+      example: '{ domains: [clinic.example] }',
+    }),
     queue: key(queue(path).prefault({}), { meaning: 'Where sealed mail waits.', unit: 'keys', example: '{ sqlite: data/queue.sqlite }' }),
     audit: key(path.prefault('data/audit.jsonl'), {
       meaning: 'The audit log, one JSON line an event, hash-chained.',

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
+import { parsePattern } from '../message/pattern.ts';
 import { nearest } from '../document/nearest.ts';
 import { readRate } from '../document/rate.ts';
 import { readDuration, readSize } from './units.ts';
@@ -70,6 +71,17 @@ export const domain = text('a host name', (written) => {
 export const mailbox = text('a mail address', (written) => {
   const verdict = parseMailbox(written);
   return verdict.kind === 'mailbox' ? value(verdict.mailbox.address) : wrong(`is not a mail address: ${verdict.fault}`);
+});
+
+/** `clinic.example`, or `*.clinic.example` for all below it. */
+export const domainPattern = text('a domain', (written) => {
+  const verdict = parsePattern(`*@${written}`);
+  if (written.includes('@') || verdict.kind === 'fault')
+    return wrong('is not a domain', 'clinic.example, or *.clinic.example for all below it');
+  // Whoever forges a sender would have notices sent to anybody.
+  if (written.includes('*') && !/\.[^.*]+\.[^.*]+$/.test(written))
+    return wrong("names other people's domains too", 'your own domains: clinic.example');
+  return value(written);
 });
 
 /** Made absolute from the folder of the file, so that it means the same wherever sealpost is started. */

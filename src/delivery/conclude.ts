@@ -14,6 +14,8 @@ export interface Conclusion {
   readonly events: readonly AuditEvent[];
   /** The upstream may have taken it, and there is no record of it. */
   readonly ambiguous: boolean;
+  /** Bounced for its age, not by a verdict on the message. */
+  readonly expired: boolean;
 }
 
 export interface Circumstances {
@@ -32,6 +34,7 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
       outcome: { kind: 'delivered' },
       events: [{ event: 'delivered', ...about, ...tlsAttributes(result.tls), reply: replyText(result.reply) }],
       ambiguous: false,
+      expired: false,
     };
   }
   const phase = 'phase' in result ? result.phase : null;
@@ -42,7 +45,8 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
   const due = outcome.kind === 'deferred' ? { due: new Date(outcome.dueAt).toISOString(), counts: outcome.counts } : {};
   const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, reason: last, ...due }];
   if (ambiguous) events.unshift({ event: 'ambiguous', ...about, phase, reason });
-  return { outcome, events: isPaused(result) && outcome.kind === 'deferred' ? [] : events, ambiguous };
+  const toldOf = isPaused(result) && outcome.kind === 'deferred' ? [] : events;
+  return { outcome, events: toldOf, ambiguous, expired: outcome.kind === 'bounced' && !isLost(result) };
 }
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
@@ -53,17 +57,23 @@ function outcomeOf({ again }: Attempt, result: NotDelivered, reason: string, lea
   if (result.kind === 'failed' && result.cause.code === 'shutting-down') {
     return { kind: 'deferred', dueAt: now, reason, ...(result.phase === 'dot' ? {} : { counts: false }) };
   }
+  if (isLost(result)) return { kind: 'bounced', reason };
   const said = classOf(result);
-  const conduct = said === undefined ? undefined : conductOf[said];
-  if (result.kind === 'unsuited' || conduct?.outcome === 'bounced') return { kind: 'bounced', reason };
   // Nobody judged the message: it neither ages nor ends by it, however long the upstream wants it to wait.
-  if (conduct?.counts === false || isPaused(result)) return { kind: 'deferred', dueAt: now + again, reason, counts: false };
+  if ((said !== undefined && !conductOf[said].counts) || isPaused(result))
+    return { kind: 'deferred', dueAt: now + again, reason, counts: false };
   const attempts = lease.attempts + 1;
   if (isExpired(retry, lease.acceptedAt, attempts, now)) {
     return { kind: 'bounced', reason: `4.4.7 expired after ${attempts} attempts, the last: ${reason}` };
   }
   const wait = said === 'greylisted' ? greylistWait : backoff;
   return { kind: 'deferred', dueAt: now + wait(retry, attempts, random), reason };
+}
+
+/** True where no other attempt can help. */
+function isLost(result: NotDelivered): boolean {
+  const said = classOf(result);
+  return result.kind === 'unsuited' || (said !== undefined && conductOf[said].outcome === 'bounced');
 }
 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */

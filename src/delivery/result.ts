@@ -10,7 +10,8 @@ import type { TlsFacts } from './tls.ts';
 export type Phase = 'connect' | 'tls' | 'greeting' | 'ehlo' | 'auth' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
 
 export type Result =
-  | { readonly kind: 'delivered'; readonly reply: UpstreamReply; readonly tls: TlsFacts | null }
+  /** `dsn`: the upstream offers DSN, so that what the sender asked to be told is its duty from here on. */
+  | { readonly kind: 'delivered'; readonly reply: UpstreamReply; readonly tls: TlsFacts | null; readonly dsn: boolean }
   /** The upstream answered no. `permanent`: 5yz to this message; a host that refuses to talk at all is never permanent. */
   | { readonly kind: 'rejected'; readonly permanent: boolean; readonly phase: Phase; readonly reply: UpstreamReply }
   /** No usable answer. At `dot` the upstream may have taken the message: ambiguous. */

@@ -8,13 +8,14 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { parseMailbox } from '../message/envelope.ts';
 import { sizeLimit } from './announced.ts';
+import { DSN, mailParameters, rcptParameters, type Asked } from './dsn.ts';
 import { makeStuffer } from './stuffing.ts';
 import type { UpstreamReply } from './reply.ts';
 import type { Phase, Result, Timeouts } from './result.ts';
 import type { Session } from './session.ts';
 
 /** One recipient's message and the calls of its owner. */
-export interface Outgoing {
+export interface Outgoing extends Asked {
   /** '' is the null reverse-path. */
   readonly sender: string;
   readonly recipient: string;
@@ -104,9 +105,10 @@ class Transaction {
     // Sealed mail is 7-bit but for a UTF-8 mailbox in its header (RFC 6531 §3.4, RFC 6152).
     const utf8 = this.#needsSmtputf8() ? `${extensions.has('8BITMIME') ? ' BODY=8BITMIME' : ''} SMTPUTF8` : '';
     const parameters = (extensions.has('SIZE') ? ` SIZE=${size}` : '') + utf8;
+    const [ofMail, ofRcpt] = extensions.has(DSN) ? [mailParameters(this.#message), rcptParameters(this.#message)] : ['', ''];
     const steps: readonly { readonly phase: 'mail' | 'rcpt' | 'data'; readonly command: string }[] = [
-      { phase: 'mail', command: `MAIL FROM:<${sender}>${parameters}` },
-      { phase: 'rcpt', command: `RCPT TO:<${recipient}>` },
+      { phase: 'mail', command: `MAIL FROM:<${sender}>${parameters}${ofMail}` },
+      { phase: 'rcpt', command: `RCPT TO:<${recipient}>${ofRcpt}` },
       { phase: 'data', command: 'DATA' },
     ];
     // RFC 2920 §3.1: DATA is the last of its group.
@@ -179,7 +181,7 @@ class Transaction {
     this.#session.send('.');
     this.phase = 'dot';
     const reply = await this.#session.reply(this.#timeouts.dot);
-    if (isSuccess(reply)) return { kind: 'delivered', reply, tls: this.#session.tls };
+    if (isSuccess(reply)) return { kind: 'delivered', reply, tls: this.#session.tls, dsn: this.#session.extensions.has(DSN) };
     if (reply.code >= 400) return this.#rejected('dot', reply);
     throw new SealpostError('upstream-protocol', { detail: `${reply.code} to the end of the message` });
   }

@@ -18,6 +18,9 @@ const message: Outgoing = {
   sender: 'forms@clinic.example',
   recipient: 'anna@clinic.example',
   needsSmtputf8: false,
+  envid: null,
+  notify: null,
+  orcpt: null,
   size: content.length,
   async *content() {
     yield content;

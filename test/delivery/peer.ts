@@ -138,6 +138,8 @@ export const goodReplies = {
 export interface Transcript {
   readonly commands: string[];
   readonly messages: Buffer[];
+  /** The last RCPT in front of each message; kept where it is asked for. */
+  readonly recipients?: string[];
 }
 
 /** An upstream that speaks properly but for the replies that are replaced. */
@@ -165,6 +167,7 @@ export async function converse(peer: Peer, replaced: Replies = {}, transcript: T
       const message = await peer.message();
       if (message === undefined) return;
       transcript.messages.push(message);
+      transcript.recipients?.push(transcript.commands.findLast((command) => /^RCPT/i.test(command)) ?? '');
       say('dot');
     } else peer.say('500 what?\r\n');
   }

@@ -6,7 +6,7 @@ import { makeScheduler } from '../../src/delivery/scheduler.ts';
 import { MemoryQueue } from './memory-queue.ts';
 import { converse, scriptedUpstream, type Replies, type Transcript } from './peer.ts';
 import { freePort } from '../interop/ports.ts';
-import { briefly, log, running, soon, upstreamAt } from './surroundings.ts';
+import { briefly, log, running, silent, soon, upstreamAt } from './surroundings.ts';
 
 function newTranscript(): Transcript {
   return { commands: [], messages: [] };
@@ -232,7 +232,7 @@ test('stop() lets running attempts end and claims no more', async () => {
   const queue = new MemoryQueue();
   await using server = await scriptedUpstream((peer) => converse(peer, {}, transcript));
   const route = makeRoute([upstreamAt(server.port, { concurrency: 1 })], log);
-  const scheduler = makeScheduler({ queue, route, retry: soon, now: Date.now, random: Math.random, log });
+  const scheduler = makeScheduler({ queue, route, retry: soon, notices: silent, now: Date.now, random: Math.random, log });
   let stopped: Promise<void> | undefined;
   const passDot = queue.passDot.bind(queue);
   queue.passDot = async (lease) => {

@@ -1,6 +1,7 @@
 import pino from 'pino';
 import { type Pauses } from '../../src/delivery/health.ts';
 import type { Rate } from '../../src/delivery/rate.ts';
+import type { Notices } from '../../src/delivery/notices.ts';
 import type { Timeouts } from '../../src/delivery/result.ts';
 import { makeRoute, type Route } from '../../src/delivery/route.ts';
 import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
@@ -32,6 +33,13 @@ export function upstreamAt(port: number, more: More = {}, options: Partial<Upstr
   );
 }
 
+/** Nobody is told anything. */
+export const silent: Notices = {
+  tell: (_lease, _result, conclusion) => conclusion,
+  compose: async () => Buffer.alloc(0),
+  counters: () => ({ notices: 0, noticesWithheld: 0 }),
+};
+
 /** Retries within milliseconds. */
 export const soon: Retry = { maxAge: 3_600_000, first: 10, longest: 40 };
 
@@ -40,9 +48,13 @@ export interface Running extends AsyncDisposable {
   readonly route: Route;
 }
 
-export function running(queue: DeliveryQueue, upstreams: readonly Upstream[], more: { retry?: Retry; now?: () => number } = {}): Running {
+export function running(
+  queue: DeliveryQueue,
+  upstreams: readonly Upstream[],
+  more: { retry?: Retry; now?: () => number; notices?: Notices } = {},
+): Running {
   const route = makeRoute(upstreams, log);
-  const scheduler = makeScheduler({ queue, route, retry: soon, now: Date.now, random: Math.random, log, ...more });
+  const scheduler = makeScheduler({ queue, route, retry: soon, notices: silent, now: Date.now, random: Math.random, log, ...more });
   scheduler.start();
   return {
     scheduler,

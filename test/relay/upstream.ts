@@ -13,14 +13,18 @@ export interface KeepingUpstream {
   deliveries(): Delivery[];
 }
 
-/** An upstream that keeps what it is given; `replies` may be replaced, also while it runs. */
-export async function keepingUpstream(owner: Owner, replies: Replies = {}, port = 0): Promise<KeepingUpstream> {
+/** An upstream that keeps what it is given; `replies` may be replaced, also while it runs, or follow from what was said so far. */
+export async function keepingUpstream(
+  owner: Owner,
+  replies: Replies | ((said: Transcript) => Replies) = {},
+  port = 0,
+): Promise<KeepingUpstream> {
   const transcripts: Transcript[] = [];
   const upstream = await scriptedUpstream(
     (peer) => {
-      const transcript: Transcript = { commands: [], messages: [] };
+      const transcript: Transcript = { commands: [], messages: [], recipients: [] };
       transcripts.push(transcript);
-      return converse(peer, replies, transcript);
+      return converse(peer, typeof replies === 'function' ? replies(transcript) : replies, transcript);
     },
     { port },
   );
@@ -31,13 +35,9 @@ export async function keepingUpstream(owner: Owner, replies: Replies = {}, port 
   };
 }
 
-/** One transaction a message: the n-th message of a session belongs to the last RCPT in front of its n-th DATA. */
-function deliveriesOf({ commands, messages }: Transcript): Delivery[] {
-  const recipients: string[] = [];
-  let last = '';
-  for (const command of commands) {
-    if (command.startsWith('RCPT')) last = /<(.*)>/.exec(command)?.[1] ?? '';
-    if (command === 'DATA') recipients.push(last);
-  }
-  return messages.map((message, at) => ({ recipient: recipients[at] ?? '', octets: message.subarray(0, -'.\r\n'.length) }));
+function deliveriesOf({ recipients = [], messages }: Transcript): Delivery[] {
+  return messages.map((message, at) => ({
+    recipient: /<(.*?)>/.exec(recipients[at] ?? '')?.[1] ?? '',
+    octets: message.subarray(0, -'.\r\n'.length),
+  }));
 }
