@@ -63,7 +63,7 @@ export const errorTable = {
     501,
     '5.5.4',
     'a parameter of that command is wrong',
-    'the script writes SIZE, BODY or SMTPUTF8 wrongly, or twice',
+    'the script writes SIZE, BODY, SMTPUTF8 or a parameter of RFC 3461 wrongly, or twice',
   ),
   'parameter-unknown': row(
     555,

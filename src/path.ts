@@ -12,7 +12,7 @@ import { assertHeader } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
-import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
+import { type Envelope, type Mailbox, mailboxKey, plainRecipient, type Recipient } from './message/envelope.ts';
 import { type Message, readMessage } from './message/header.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
@@ -43,6 +43,7 @@ export interface PathParts {
 /** One recipient whose message will be sealed: the decision and the certificates it stands on. */
 interface Reader {
   readonly recipient: Mailbox;
+  readonly asked: Pick<Recipient, 'notify' | 'orcpt'>;
   readonly rule: string;
   readonly subject: Extract<Decision, { kind: 'seal' }>['subject'];
   readonly candidates: readonly [Candidate, ...Candidate[]];
@@ -52,11 +53,11 @@ interface Reader {
 export function makePath(parts: PathParts): Reception {
   return {
     async recipient(sender, recipient) {
-      await decideReader(parts, sender, recipient);
+      await decideReader(parts, sender, plainRecipient(recipient));
     },
     async accept(envelope, source) {
       const id = newQueueId(parts.now(), parts.randomBytes);
-      const readers = await Promise.all(distinct(envelope.recipients).map(({ mailbox }) => decideReader(parts, envelope.sender, mailbox)));
+      const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);
       assertNoLoop(message.fields);
@@ -65,8 +66,8 @@ export function makePath(parts: PathParts): Reception {
         const recipients = await sealing.seal(readers);
         const bodies = await sealing.stored();
         const events = [accepted(id, envelope, counted.count()), ...readers.map((reader) => sealed(id, reader))];
-        const sender = envelope.sender?.address ?? '';
-        await parts.outbox.enqueue({ id, acceptedAt: parts.now(), sender, size: counted.count(), bodies, recipients }, events);
+        const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };
+        await parts.outbox.enqueue({ ...about, bodies, recipients }, events);
       } catch (error) {
         await sealing.discard();
         throw error;
@@ -98,11 +99,12 @@ export async function decideRecipient(
 }
 
 /** The reader of one recipient's message. Throws the reply where there will be none. */
-async function decideReader(parts: PathParts, sender: Mailbox | null, recipient: Mailbox): Promise<Reader> {
+async function decideReader(parts: PathParts, sender: Mailbox | null, asked: Recipient): Promise<Reader> {
+  const recipient = asked.mailbox;
   const { decision, lookup } = await decideRecipient(parts, { sender, recipient });
   if (decision.kind === 'seal' && lookup?.kind === 'found') {
     const form = parts.chooseForm(lookup.chosen.map((candidate) => candidate.certificate));
-    return { recipient, rule: decision.rule, subject: decision.subject, candidates: lookup.chosen, form };
+    return { recipient, asked, rule: decision.rule, subject: decision.subject, candidates: lookup.chosen, form };
   }
   if (decision.kind === 'seal') throw new SealpostError('certificate-missing');
   const rejected = lookup?.kind === 'absent' ? lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`) : [];
@@ -182,6 +184,9 @@ class Sealing {
       const certificates = reader.candidates.map((candidate) => candidate.certificate);
       recipients.push({
         address: reader.recipient.address,
+        sender: this.#envelope.sender?.address ?? '',
+        notify: reader.asked.notify,
+        orcpt: reader.asked.orcpt,
         body,
         header,
         prefix: shared.prefixFor(certificates, reader.form.keyTransport),
@@ -231,6 +236,11 @@ function countOctets(source: AsyncIterable<Buffer>): { readonly octets: AsyncIte
     }
   }
   return { octets: octets(), count: () => count };
+}
+
+/** What the queue keeps of the envelope for the whole message. */
+function askedOf({ sender, envid, client }: Envelope) {
+  return { sender: sender?.address ?? '', envid, submitter: client.user?.mailbox?.address ?? null };
 }
 
 function accepted(id: string, envelope: Envelope, size: number): AuditEvent {

@@ -4,9 +4,10 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { SealpostError } from '../errors.ts';
-import { parseMailbox, type Mailbox } from '../message/envelope.ts';
+import { parseMailbox, type Mailbox, type Notify, type Recipient } from '../message/envelope.ts';
+import { assertRet, readEnvid, readNotify, readOrcpt } from './dsn.ts';
 
-/** Octets of one command line: 512, and what SIZE, BODY, SMTPUTF8 add (RFC 5321 §4.5.3.1.4), with room for UTF-8. */
+/** Octets of one command line: 512, and what SIZE, BODY, SMTPUTF8 and DSN add (RFC 5321 §4.5.3.1.4, RFC 3461 §5), with room for UTF-8. */
 export const MAX_COMMAND_LINE = 2048;
 
 const KEYWORDS = { MAIL: /^MAIL FROM: *(?=<)/i, RCPT: /^RCPT TO: *(?=<)/i } as const;
@@ -22,6 +23,8 @@ export interface MailCommand {
   readonly sender: Mailbox | null;
   /** True where the client said SMTPUTF8 (RFC 6531 §3.4): recipients may then be UTF-8 too. */
   readonly smtputf8: boolean;
+  /** As it was sent; null where it was not. */
+  readonly envid: string | null;
 }
 
 type AddressCode = 'sender-invalid' | 'address-invalid';
@@ -29,16 +32,22 @@ type AddressCode = 'sender-invalid' | 'address-invalid';
 /** Reads MAIL; `messageBytes` is the limit a declared SIZE is held to. Throws SealpostError with the reply. */
 export function readMail(line: Buffer, messageBytes: number): MailCommand {
   const { path, parameters } = splitLine(line, 'MAIL', 'sender-invalid');
-  const smtputf8 = readMailParameters(parameters, messageBytes);
-  return { sender: path === '' ? null : readMailbox(path, 'sender-invalid', smtputf8), smtputf8 };
+  const asked = readMailParameters(parameters, messageBytes);
+  return { sender: path === '' ? null : readMailbox(path, 'sender-invalid', asked.smtputf8), ...asked };
 }
 
 /** Reads RCPT; `hostname` completes a bare `postmaster`, which every server must take (RFC 5321 §4.1.1.3). */
-export function readRcpt(line: Buffer, smtputf8: boolean, hostname: string): Mailbox {
+export function readRcpt(line: Buffer, smtputf8: boolean, hostname: string): Recipient {
   const { path, parameters } = splitLine(line, 'RCPT', 'address-invalid');
-  for (const name of parameters.keys()) throw new SealpostError('parameter-unknown', { detail: name });
+  let notify: Notify = null;
+  let orcpt: string | null = null;
+  for (const [name, value] of parameters) {
+    if (name === 'NOTIFY') notify = readNotify(value);
+    else if (name === 'ORCPT') orcpt = readOrcpt(value);
+    else throw new SealpostError('parameter-unknown', { detail: name });
+  }
   const complete = path.toLowerCase() === 'postmaster' ? `${path}@${hostname}` : path;
-  return readMailbox(complete, 'address-invalid', smtputf8);
+  return { mailbox: readMailbox(complete, 'address-invalid', smtputf8), notify, orcpt };
 }
 
 interface SplitLine {
@@ -74,8 +83,9 @@ function splitParameters(tail: string): ReadonlyMap<string, string | null> {
   return parameters;
 }
 
-/** Answers whether SMTPUTF8 was said. Whatever EHLO does not offer is refused, never ignored (RFC 5321 §4.1.1.11). */
-function readMailParameters(parameters: ReadonlyMap<string, string | null>, messageBytes: number): boolean {
+/** Whatever EHLO does not offer is refused, never ignored (RFC 5321 §4.1.1.11). */
+function readMailParameters(parameters: ReadonlyMap<string, string | null>, messageBytes: number): Omit<MailCommand, 'sender'> {
+  let envid: string | null = null;
   for (const [name, value] of parameters) {
     switch (name) {
       case 'SIZE':
@@ -89,11 +99,17 @@ function readMailParameters(parameters: ReadonlyMap<string, string | null>, mess
       case 'SMTPUTF8':
         if (value !== null) throw new SealpostError('parameter-invalid', { detail: 'SMTPUTF8 takes no value' });
         break;
+      case 'ENVID':
+        envid = readEnvid(value);
+        break;
+      case 'RET':
+        assertRet(value);
+        break;
       default:
         throw new SealpostError('parameter-unknown', { detail: name });
     }
   }
-  return parameters.has('SMTPUTF8');
+  return { smtputf8: parameters.has('SMTPUTF8'), envid };
 }
 
 function readMailbox(path: string, code: AddressCode, smtputf8: boolean): Mailbox {

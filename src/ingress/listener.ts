@@ -31,8 +31,7 @@ export class Listener extends SMTPServer {
       maxCommandLength: MAX_COMMAND_LINE,
       disabledCommands: DISABLED_COMMANDS,
       hideENHANCEDSTATUSCODES: false,
-      // DSN parameters are not honoured yet; unoffered, they are refused rather than dropped.
-      hideDSN: true,
+      hideDSN: false,
       // A name from reverse DNS is worth nothing here, and the look-up would hold the greeting back.
       disableReverseLookup: true,
       logger: false,

@@ -11,7 +11,7 @@ import type { Logger } from 'pino';
 import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
-import { mailboxKey, plainRecipient, type Envelope, type Recipient } from '../message/envelope.ts';
+import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
 import { makeIncoming, type Incoming } from './incoming.ts';
 import { isListed } from './networks.ts';
@@ -193,11 +193,11 @@ export class Session extends SMTPConnection {
     const transaction = this.#transaction;
     if (transaction === undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL comes before RCPT' });
     const recipient = readRcpt(command, transaction.smtputf8, this.#shared.hostname);
-    const key = mailboxKey(recipient);
+    const key = mailboxKey(recipient.mailbox);
     if (!transaction.recipients.has(key)) {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
-      await this.#shared.reception.recipient(transaction.sender, recipient);
-      transaction.recipients.set(key, plainRecipient(recipient));
+      await this.#shared.reception.recipient(transaction.sender, recipient.mailbox);
+      transaction.recipients.set(key, recipient);
     }
     this.send(250, '2.1.5 recipient ok', false);
   }
@@ -261,7 +261,7 @@ export class Session extends SMTPConnection {
     return {
       sender: transaction.sender,
       recipients: [...transaction.recipients.values()],
-      envid: null,
+      envid: transaction.envid,
       client: { address: this.remoteAddress, helo: this.#helo, tls: null, user: null },
       // RFC 6531 §4.3: UTF8SMTP where the transaction asked for SMTPUTF8; else RFC 3848.
       protocol: transaction.smtputf8 ? 'UTF8SMTP' : this.#extended ? 'ESMTP' : 'SMTP',

@@ -9,6 +9,7 @@ import { blob, integer, integerOrNull, text, textOrNull, type Row } from './colu
 import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
 import type { Step } from './requests.ts';
 import type { Done, Rows } from './rows.ts';
+import { schemaVersion } from './schema.ts';
 
 /** Rows in one step: about 20 ms of the worker. */
 const STEP_ROWS = 500;
@@ -44,7 +45,7 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
       `SELECT CAST(r.message AS TEXT) AS queueId, CAST(r.address AS TEXT) AS recipient, coalesce(CAST(m.sender AS TEXT), '?') AS sender,
         ${STATE} AS state, ${bounded('coalesce(m.accepted_at, r.changed_at)')} AS acceptedAt,
         iif(a.row IS NULL, ${bounded('r.due_at')}, NULL) AS dueAt, ${bounded('r.attempts')} AS attempts,
-        ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason
+        ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason, ${noticeOf(db)} AS notice
       FROM recipients r LEFT JOIN messages m ON m.id = r.message LEFT JOIN set_aside a ON a.row = r.id
       WHERE ${sql} ORDER BY r.id LIMIT ?`,
     )
@@ -59,8 +60,13 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
     attempts: integer(row, 'attempts'),
     size: integer(row, 'size'),
     reason: textOrNull(row, 'reason'),
+    notice: textOrNull(row, 'notice'),
   }));
 }
+
+/** A database that no relay has opened since the update has no notices, and no table for them. */
+const noticeOf = (db: DatabaseSync): string =>
+  schemaVersion(db) < 2 ? 'NULL' : '(SELECT CAST(notice AS TEXT) FROM message_asked WHERE message = r.message)';
 
 /** Throws where the database holds a state that this release does not know. */
 function stateOf(row: Row): RecipientState {

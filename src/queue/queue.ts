@@ -13,11 +13,15 @@
  * A row found `leased` at start belonged to a relay that died. It becomes `ready`; where it had been marked past the dot,
  * the upstream may have taken it, and an `ambiguous` audit event says so.
  *
+ * A notice (RFC 3464) is a message of its own, written by the `settle` of the row it tells of: one transaction, so that no crash
+ * between them loses or doubles it. It holds facts and an empty body; delivery composes it while sending.
+ *
  * Duties. The queue: what `enqueue`, `settle`, `retry` and `remove` resolved is durable (fsync), with the audit events handed
  * over in the same transaction. The caller: `enqueue` before 250; `passDot` before the final dot of a DATA; `settle` every
  * lease once. The shared body is deleted when no row names it any more.
  */
 import type { AuditEvent } from '../audit.ts';
+import type { Notify } from '../message/envelope.ts';
 
 /** Takes ciphertext only; a buffer belongs to the writer once it is handed over. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
 export interface BodyWriter {
@@ -38,6 +42,11 @@ export interface StoredBody {
 /** One recipient's message in front of and behind the shared ciphertext. */
 export interface NewRecipient {
   readonly address: string;
+  /** What MAIL says to the upstream for this row; '' is the null reverse-path. */
+  readonly sender: string;
+  readonly notify: Notify;
+  /** As it was sent, xtext left in it; null where there was none. */
+  readonly orcpt: string | null;
   /** Index into NewMessage.bodies. */
   readonly body: number;
   /** The outer header block, ASCII (or UTF-8 under SMTPUTF8), CRLF, its empty line included. */
@@ -52,10 +61,16 @@ export interface NewMessage {
   readonly id: string;
   /** Milliseconds since the epoch. */
   readonly acceptedAt: number;
-  /** '' is the null reverse-path. */
+  /** The sender as it was accepted; '' is the null reverse-path. */
   readonly sender: string;
   /** Octets as they came in. */
   readonly size: number;
+  /** As it was sent, xtext left in it; null where there was none. */
+  readonly envid: string | null;
+  /** The mailbox of the user who authenticated; null where there is none. */
+  readonly submitter: string | null;
+  /** The facts of a notice, as JSON; null for mail that was accepted. Opaque to the queue. */
+  readonly notice: string | null;
   readonly bodies: readonly StoredBody[];
   readonly recipients: readonly NewRecipient[];
 }
@@ -65,8 +80,19 @@ export interface Lease {
   readonly row: number;
   readonly queueId: string;
   readonly acceptedAt: number;
+  /** What MAIL says to the upstream; '' is the null reverse-path. */
   readonly sender: string;
+  /** The sender as it was accepted. */
+  readonly originalSender: string;
   readonly recipient: string;
+  readonly notify: Notify;
+  readonly orcpt: string | null;
+  readonly envid: string | null;
+  readonly submitter: string | null;
+  /** Of a notice: its facts as JSON. Header, prefix, suffix and body are empty then. */
+  readonly notice: string | null;
+  /** A notice of its delay was written. */
+  readonly delayNoticed: boolean;
   readonly needsSmtputf8: boolean;
   /** Attempts settled before this one. */
   readonly attempts: number;
@@ -84,6 +110,14 @@ export type Outcome =
   | { readonly kind: 'bounced'; readonly reason: string }
   | { readonly kind: 'damaged'; readonly reason: string };
 
+/** What settling a row writes beside it, in the same transaction. */
+export interface Telling {
+  /** Null where a delay is told to nobody. */
+  readonly notice: NewMessage | null;
+  /** True where it is about a delay: of each row one is told. */
+  readonly ofDelay: boolean;
+}
+
 export const recipientStates = ['ready', 'leased', 'deferred', 'bounced', 'damaged'] as const;
 
 export type RecipientState = (typeof recipientStates)[number];
@@ -99,6 +133,8 @@ export interface QueueEntry {
   readonly attempts: number;
   readonly size: number;
   readonly reason: string | null;
+  /** Of a notice: its facts as JSON. */
+  readonly notice: string | null;
 }
 
 export interface QueueStats {
@@ -136,7 +172,7 @@ export interface QueueStore {
   read(lease: Lease): AsyncIterable<Buffer>;
   /** Durable mark: from here on the upstream may have it. */
   passDot(lease: Lease): Promise<void>;
-  settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[]): Promise<void>;
+  settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
   /** An event that changes nothing in the queue (started, stopped). */
   record(events: readonly AuditEvent[]): Promise<void>;
   /**

@@ -8,6 +8,10 @@ import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
 
 export interface StoredRecipient {
   readonly address: string;
+  readonly sender: string;
+  /** As NOTIFY= has it. */
+  readonly notify: string | null;
+  readonly orcpt: string | null;
   readonly body: number;
   readonly header: Uint8Array;
   readonly prefix: Uint8Array;
@@ -22,6 +26,9 @@ export interface StoredMessage {
   readonly acceptedAt: number;
   readonly sender: string;
   readonly size: number;
+  readonly envid: string | null;
+  readonly submitter: string | null;
+  readonly notice: string | null;
   readonly bodies: readonly {
     readonly length: number;
     readonly sha256: Uint8Array;
@@ -32,12 +39,22 @@ export interface StoredMessage {
   readonly recipients: readonly StoredRecipient[];
 }
 
+/** Telling, as it crosses the threads. */
+export interface StoredTelling {
+  readonly notice: StoredMessage | null;
+  readonly ofDelay: boolean;
+}
+
 /** A leased row as the worker reads it: the lease and what `read` needs to check it. */
 export interface LeasedRow extends StoredRecipient {
   readonly row: number;
   readonly queueId: string;
   readonly acceptedAt: number;
-  readonly sender: string;
+  readonly originalSender: string;
+  readonly envid: string | null;
+  readonly submitter: string | null;
+  readonly notice: string | null;
+  readonly delayNoticed: boolean;
   readonly attempts: number;
   readonly bodyLength: number;
   readonly bodySha256: Uint8Array;
@@ -65,7 +82,15 @@ export interface Operations {
   nextDue: { ask: null; answer: number | null };
   bodyBytes: { ask: number; answer: Uint8Array | null };
   passDot: { ask: number; answer: null };
-  settle: { ask: { readonly row: number; readonly outcome: Outcome; readonly events: readonly AuditEvent[] }; answer: null };
+  settle: {
+    ask: {
+      readonly row: number;
+      readonly outcome: Outcome;
+      readonly events: readonly AuditEvent[];
+      readonly telling: StoredTelling | null;
+    };
+    answer: null;
+  };
   record: { ask: readonly AuditEvent[]; answer: null };
   retry: { ask: { readonly filter: EntryFilter; readonly now: number; readonly operator: string; readonly from: number }; answer: Step };
   remove: { ask: { readonly filter: EntryFilter; readonly operator: string; readonly from: number }; answer: Step };

@@ -7,7 +7,7 @@ import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import type { Outcome } from './queue.ts';
-import type { LeasedRow, StoredMessage } from './requests.ts';
+import type { LeasedRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
 import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
 import { prepareSetBack, type SetBack } from './set-back.ts';
 
@@ -34,13 +34,14 @@ export function prepareRows(db: DatabaseSync) {
   const deleteRow = prepareDelete(db, total);
   const guard = prepareGuard(db);
   const setBack = prepareSetBack(db, guard);
+  const enqueue = prepareEnqueue(db, total, setBack);
   return {
     total,
     deleteRow,
     wrote: (at: number): void => setBack.wrote(at),
-    enqueue: prepareEnqueue(db, total, setBack),
+    enqueue,
     claim: prepareClaim(db, guard, setBack),
-    settle: prepareSettle(db, total, deleteRow),
+    settle: prepareSettle(db, total, deleteRow, enqueue),
     passDot: preparePassDot(db),
     nextDue: prepareNextDue(db),
     bodyBytes: prepareBodyBytes(db),
@@ -52,24 +53,35 @@ export function prepareRows(db: DatabaseSync) {
 type AddTotal = (name: Total, by: number) => void;
 type DeleteRow = (row: number) => string[];
 
-function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack) {
+type Enqueue = (added: StoredMessage, events: readonly AuditEvent[]) => Done<null>;
+
+function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack): Enqueue {
   const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
   const body = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
   const recipient = db.prepare(`
     INSERT INTO recipients (message, body, address, state, due_at, changed_at, needs_smtputf8, sha256, header, prefix, suffix)
     VALUES (?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?, ?)`);
-  return (added: StoredMessage, events: readonly AuditEvent[]): Done<null> => {
+  const askedOfMessage = db.prepare('INSERT INTO message_asked (message, envid, submitter, notice) VALUES (?, ?, ?, ?)');
+  const askedOfRecipient = db.prepare('INSERT INTO recipient_asked (row, sender, notify, orcpt) VALUES (?, ?, ?, ?)');
+  const keepAsked = (row: number | bigint, one: StoredRecipient, original: string): void => {
+    const sender = one.sender === original ? null : one.sender;
+    if (sender !== null || one.notify !== null || one.orcpt !== null) askedOfRecipient.run(row, sender, one.notify, one.orcpt);
+  };
+  return (added, events) => {
     const named = new Set(added.recipients.map((one) => one.body));
     // A body that no row names would never be deleted.
     if (named.size !== added.bodies.length) throw new SealpostError('internal', { detail: 'a body without a recipient' });
     message.run(added.id, added.acceptedAt, added.sender, added.size);
+    if (added.envid !== null || added.submitter !== null || added.notice !== null)
+      askedOfMessage.run(added.id, added.envid, added.submitter, added.notice);
     const ids = added.bodies.map((one) => body.run(one.length, one.sha256, one.file, one.bytes).lastInsertRowid);
     for (const one of added.recipients) {
       const id = ids[one.body];
       if (id === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
       const smtputf8 = one.needsSmtputf8 ? 1 : 0;
       const at = added.acceptedAt;
-      recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
+      const row = recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
+      keepAsked(row.lastInsertRowid, one, added.sender);
     }
     setBack.wrote(added.acceptedAt);
     total('accepted', added.recipients.length);
@@ -85,9 +97,12 @@ function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
   const due = db.prepare(`SELECT id FROM recipients WHERE due_at <= ? AND ${NOT_SET_ASIDE} ORDER BY due_at, id LIMIT ?`);
   const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
   const read = db.prepare(`
-    SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.sender, r.address, r.needs_smtputf8 AS needsSmtputf8,
-      r.attempts, r.header, r.prefix, r.suffix, r.sha256, r.body, b.length AS bodyLength, b.sha256 AS bodySha256, b.file AS bodyFile
-    FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body WHERE r.id = ?`);
+    SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.sender AS originalSender,
+      coalesce(a.sender, m.sender) AS sender, a.notify, a.orcpt, coalesce(a.delay_noticed, 0) AS delayNoticed,
+      f.envid, f.submitter, f.notice, r.address, r.needs_smtputf8 AS needsSmtputf8, r.attempts, r.header, r.prefix, r.suffix, r.sha256, r.body, b.length AS bodyLength, b.sha256 AS bodySha256, b.file AS bodyFile
+    FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body
+      LEFT JOIN recipient_asked a ON a.row = r.id LEFT JOIN message_asked f ON f.message = r.message
+    WHERE r.id = ?`);
   return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
     const answer: LeasedRow[] = [];
     const events = setBack.mend(now);
@@ -111,6 +126,13 @@ const asLeasedRow = (row: Row): LeasedRow => ({
   queueId: text(row, 'queueId'),
   acceptedAt: integer(row, 'acceptedAt'),
   sender: text(row, 'sender'),
+  originalSender: text(row, 'originalSender'),
+  notify: textOrNull(row, 'notify'),
+  orcpt: textOrNull(row, 'orcpt'),
+  envid: textOrNull(row, 'envid'),
+  submitter: textOrNull(row, 'submitter'),
+  notice: textOrNull(row, 'notice'),
+  delayNoticed: integer(row, 'delayNoticed') !== 0,
   address: text(row, 'address'),
   needsSmtputf8: integer(row, 'needsSmtputf8') === 1,
   attempts: integer(row, 'attempts'),
@@ -134,12 +156,16 @@ function preparePassDot(db: DatabaseSync) {
 
 const notLeased = (): SealpostError => new SealpostError('internal', { detail: 'a row that is not leased cannot be marked or settled' });
 
-function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) {
+function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow, enqueue: Enqueue) {
   const leased = db.prepare(`SELECT 1 FROM recipients WHERE id = ? AND state = 'leased'`);
   const end = db.prepare(`
     UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + 1, past_dot = 0 WHERE id = ?`);
-  return (row: number, outcome: Outcome, events: readonly AuditEvent[], at: number): Done<null> => {
+  const delayed = db.prepare(`
+    INSERT INTO recipient_asked (row, delay_noticed) VALUES (?, 1) ON CONFLICT (row) DO UPDATE SET delay_noticed = 1`);
+  return (row: number, outcome: Outcome, events: readonly AuditEvent[], telling: StoredTelling | null, at: number): Done<null> => {
     if (leased.get(row) === undefined) throw notLeased();
+    if (telling !== null && telling.notice !== null) enqueue(telling.notice, []);
+    if (telling?.ofDelay === true) delayed.run(row);
     total('ambiguous', events.filter((event) => event.event === 'ambiguous').length);
     if (outcome.kind === 'delivered') {
       total('delivered', 1);
@@ -156,6 +182,8 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow) 
 function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
   const row = db.prepare('DELETE FROM recipients WHERE id = ? RETURNING message, body');
   const aside = db.prepare('DELETE FROM set_aside WHERE row = ?');
+  const asked = db.prepare('DELETE FROM recipient_asked WHERE row = ?');
+  const askedOfMessage = db.prepare('DELETE FROM message_asked WHERE message = ?');
   const message = db.prepare('DELETE FROM messages WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ?1)');
   const body = db.prepare(
     'DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE body = ?1) RETURNING length, file',
@@ -164,7 +192,8 @@ function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
     const named = row.get(id);
     if (named === undefined) return [];
     aside.run(id);
-    message.run(text(named, 'message'));
+    asked.run(id);
+    if (message.run(text(named, 'message')).changes > 0) askedOfMessage.run(text(named, 'message'));
     const gone = body.get(integer(named, 'body'));
     if (gone === undefined) return [];
     total('body_bytes', -integer(gone, 'length'));

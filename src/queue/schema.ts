@@ -8,7 +8,7 @@ import { SealpostError } from '../errors.ts';
 import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
 
 /** In user_version. A release reads every older one and refuses newer ones. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 /** In application_id, 'SPQ1': a database of somebody else is not written to. */
 const APPLICATION_ID = 0x53505131;
 
@@ -53,7 +53,17 @@ const TABLES = `
   INSERT INTO totals VALUES ('accepted', 0), ('delivered', 0), ('bounced', 0), ('removed', 0), ('ambiguous', 0), ('body_bytes', 0);
 `;
 
-/** Opens for writing, and makes the tables where the file is new. Throws `queue-newer`, `storage-failed`, `storage-full`. */
+// Schema 2: what the envelope said besides addresses, in tables of their own. SQLite adds no column to a STRICT table in which
+// one row is damaged, and a damaged row must not keep a relay from starting (P10). A row is there where something was said.
+// `sender` is NULL where it is the message's own; `notice` holds the facts of a notice that is composed while it is sent.
+const ASKED_TABLES = `
+  CREATE TABLE message_asked (message TEXT PRIMARY KEY, envid TEXT, submitter TEXT, notice TEXT) STRICT, WITHOUT ROWID;
+  CREATE TABLE recipient_asked (
+    row INTEGER PRIMARY KEY, sender TEXT, notify TEXT, orcpt TEXT, delay_noticed INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+`;
+
+/** Opens for writing, makes the tables where the file is new, and brings those of an older release up to this one. Throws `queue-newer`, `storage-failed`, `storage-full`. */
 export function openDatabase(path: string): DatabaseSync {
   try {
     makeFile(path);
@@ -69,8 +79,11 @@ export function openDatabase(path: string): DatabaseSync {
       PRAGMA journal_size_limit = ${WAL_KEPT_BYTES};
     `);
     if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
-      db.exec(`BEGIN IMMEDIATE; ${TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+      db.exec(
+        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+      );
     assertOurs(db, path);
+    if (schemaVersion(db) === 1) db.exec(`BEGIN IMMEDIATE; ${ASKED_TABLES} PRAGMA user_version = 2; COMMIT`);
     return db;
   } catch (error) {
     throw asStorageError(error, path);
@@ -121,6 +134,9 @@ function assertOurs(db: DatabaseSync, path: string): void {
   if (version > SCHEMA_VERSION)
     throw new SealpostError('queue-newer', { detail: `schema ${version}, this release knows ${SCHEMA_VERSION}` });
 }
+
+/** What a database opened for reading may be short of: it stays as an older release left it until a relay opens it. */
+export const schemaVersion = (db: DatabaseSync): number => readPragma(db, 'user_version');
 
 function readPragma(db: DatabaseSync, name: 'application_id' | 'user_version'): number {
   return Number(db.prepare(`PRAGMA ${name}`).get()?.[name]);

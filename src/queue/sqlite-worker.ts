@@ -223,7 +223,7 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
     case 'passDot':
       return rows.passDot(request.ask);
     case 'settle':
-      return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, at);
+      return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, request.ask.telling, at);
     case 'record':
       return { answer: null, events: request.ask };
     case 'retry':

@@ -2,17 +2,18 @@
  * The queue on SQLite: the main thread's face. Rows and audit events belong to a worker (sqlite-worker.ts), bodies are written
  * and read here. Everything the worker is asked at one time shares a commit.
  */
-import { createHash } from 'node:crypto';
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
+import { notifyText, parseNotify } from '../message/notify.ts';
 import { checkInlineBody, damaged, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
+import { sealedHash } from './checksum.ts';
 import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
 import { watchIdentity } from './identity.ts';
 import type { Lease, NewMessage, QueueStore } from './queue.ts';
-import type { LeasedRow, Step, StoredMessage, StoredRecipient } from './requests.ts';
+import type { LeasedRow, Step, StoredMessage } from './requests.ts';
 import { startThread } from './thread.ts';
 import { makeTurns } from './turns.ts';
 
@@ -106,8 +107,10 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     async passDot(lease) {
       await thread.ask('passDot', lease.row);
     },
-    async settle(lease, outcome, events) {
-      await thread.ask('settle', { row: lease.row, outcome, events });
+    async settle(lease, outcome, events, telling) {
+      const notice = telling?.notice ?? null;
+      const stored = telling === undefined ? null : { ofDelay: telling.ofDelay, notice: notice === null ? null : asStored(notice) };
+      await thread.ask('settle', { row: lease.row, outcome, events, telling: stored });
       leases.delete(lease.row);
     },
     async record(events) {
@@ -202,36 +205,16 @@ function rowOctets(message: NewMessage): number {
   return 2 * [...inline, ...sealed].reduce((sum, octets) => sum + octets, 0);
 }
 
-interface Sealed extends Pick<StoredRecipient, 'address' | 'header' | 'prefix' | 'suffix' | 'needsSmtputf8'> {
-  readonly queueId: string;
-  readonly sender: string;
-  readonly bodyLength: number;
-  readonly bodySha256: Uint8Array;
-}
-
-/**
- * What a row's checksum covers: all that goes to an upstream, the envelope too, and which body it goes with. A row that names
- * another's body, or an address with a flipped bit, would be sent and counted as delivered. Each field stands behind its
- * length, so that what one loses the next cannot gain.
- */
-function sealedHash(row: Sealed): Buffer {
-  const hash = createHash('sha256');
-  const facts = [row.queueId, row.sender, row.address, String(row.needsSmtputf8), String(row.bodyLength)];
-  for (const field of [...facts.map((fact) => Buffer.from(fact)), row.bodySha256, row.header, row.prefix, row.suffix]) {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(field.length);
-    hash.update(length).update(field);
-  }
-  return hash.digest();
-}
-
 function asStored(message: NewMessage): StoredMessage {
-  const { id, acceptedAt, sender, size } = message;
+  const { id, acceptedAt, sender, size, envid, submitter, notice } = message;
   return {
     id,
     acceptedAt,
     sender,
     size,
+    envid,
+    submitter,
+    notice,
     bodies: message.bodies.map(({ length, sha256, content }) => ({
       length,
       sha256: alone(sha256),
@@ -241,13 +224,18 @@ function asStored(message: NewMessage): StoredMessage {
     recipients: message.recipients.map((one) => {
       const body = message.bodies[one.body];
       if (body === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
+      const notify = notifyText(one.notify);
+      const about = { queueId: id, originalSender: sender, envid, submitter, notice, bodyLength: body.length, bodySha256: body.sha256 };
       return {
         address: one.address,
+        sender: one.sender,
+        notify,
+        orcpt: one.orcpt,
         body: one.body,
         header: alone(one.header),
         prefix: alone(one.prefix),
         suffix: alone(one.suffix),
-        sha256: alone(sealedHash({ ...one, queueId: id, sender, bodyLength: body.length, bodySha256: body.sha256 })),
+        sha256: alone(sealedHash({ ...one, ...about, notify })),
         needsSmtputf8: one.needsSmtputf8,
       };
     }),
@@ -265,7 +253,15 @@ function asLease(row: LeasedRow): Lease {
     queueId: row.queueId,
     acceptedAt: row.acceptedAt,
     sender: row.sender,
+    originalSender: row.originalSender,
     recipient: row.address,
+    // What cannot be read does not fit its checksum either: `read` tells.
+    notify: row.notify === null ? null : (parseNotify(row.notify) ?? null),
+    orcpt: row.orcpt,
+    envid: row.envid,
+    submitter: row.submitter,
+    notice: row.notice,
+    delayNoticed: row.delayNoticed,
     needsSmtputf8: row.needsSmtputf8,
     attempts: row.attempts,
     header: view(row.header),

@@ -35,6 +35,9 @@ async function accept(id: string, octets: number): Promise<string> {
     for (let at = 0; at < octets; at += 65_536) await writer.write(bytes.subarray(at, at + 65_536));
     const body = await writer.finish();
     const part = {
+      sender: '',
+      notify: null,
+      orcpt: null,
       body: 0,
       header: Buffer.from(`X: ${id}\r\n\r\n`),
       prefix: Buffer.from('prefix'),
@@ -42,7 +45,8 @@ async function accept(id: string, octets: number): Promise<string> {
       needsSmtputf8: false,
     };
     const recipients = [{ address: `${id}@x.example`, ...part }];
-    await store.enqueue({ id, acceptedAt: Date.now(), sender: '', size: octets, bodies: [body], recipients }, [
+    const unsaid = { envid: null, submitter: null, notice: null };
+    await store.enqueue({ id, acceptedAt: Date.now(), sender: '', size: octets, ...unsaid, bodies: [body], recipients }, [
       { event: 'accepted', queue_id: id },
     ]);
     return createHash('sha256').update(bytes).digest('hex');

@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { AuditEvent } from '../../src/audit.ts';
 import { queuePaths, type QueuePaths } from '../../src/queue/paths.ts';
-import type { Lease, NewMessage, QueueStore } from '../../src/queue/queue.ts';
+import type { Lease, NewMessage, NewRecipient, QueueStore } from '../../src/queue/queue.ts';
 import { openSqliteQueue, type SqliteQueueOptions } from '../../src/queue/sqlite.ts';
 
 export const START = Date.UTC(2026, 0, 1);
@@ -50,7 +50,11 @@ export interface Put {
   readonly octets?: number;
   readonly recipients?: readonly string[];
   readonly events?: readonly AuditEvent[];
+  readonly asked?: Asked;
 }
+
+/** What the envelope says besides addresses; nothing where it is not there. */
+export type Asked = Partial<Pick<NewMessage, 'envid' | 'submitter' | 'notice'> & Pick<NewRecipient, 'sender' | 'notify' | 'orcpt'>>;
 
 export interface Stored {
   readonly message: NewMessage;
@@ -58,7 +62,10 @@ export interface Stored {
 }
 
 /** Writes a body in uneven pieces and enqueues it for each recipient. */
-export async function put(store: QueueStore, { id, octets = 100, recipients = ['anna@clinic.example'], events }: Put): Promise<Stored> {
+export async function put(
+  store: QueueStore,
+  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {} }: Put,
+): Promise<Stored> {
   const ciphertext = randomBytes(octets);
   const writer = store.newBody();
   for (let at = 0; at < octets; at += 30_011) await writer.write(ciphertext.subarray(at, at + 30_011));
@@ -68,9 +75,15 @@ export async function put(store: QueueStore, { id, octets = 100, recipients = ['
     acceptedAt: START,
     sender: 'form@clinic.example',
     size: octets,
+    envid: asked.envid ?? null,
+    submitter: asked.submitter ?? null,
+    notice: asked.notice ?? null,
     bodies: [body],
     recipients: recipients.map((address) => ({
       address,
+      sender: asked.sender ?? 'form@clinic.example',
+      notify: asked.notify ?? null,
+      orcpt: asked.orcpt ?? null,
       body: 0,
       header: Buffer.from(`To: <${address}>\r\n\r\n`),
       prefix: randomBytes(300),

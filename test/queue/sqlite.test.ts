@@ -22,9 +22,9 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chainLine, readLink, verifyAudit, type AuditHead } from '../../src/audit.ts';
-import { readAuditHead, readAuditRecord } from '../../src/queue/operator.ts';
+import { listEntries, readAuditHead, readAuditRecord } from '../../src/queue/operator.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
-import { claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
+import { type Asked, claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
 import { storeSuite } from './store-suite.ts';
 
 storeSuite('sqlite', async (t) => {
@@ -90,6 +90,63 @@ test('a queue of a newer release, or the database of something else, is not touc
   await assert.rejects(site.open(), hasCode('storage-failed'));
 });
 
+test('a queue of the first release is read as it stands, brought up to date at start, and delivered', async (t) => {
+  const site = await makeSite(t);
+  const { folder, database, bodies, audit } = site.paths;
+  for (const path of [folder, bodies]) mkdirSync(path, { mode: 0o700, recursive: true });
+  copyFileSync(join(import.meta.dirname, 'v1', 'queue.sqlite'), database);
+  copyFileSync(join(import.meta.dirname, 'v1', 'audit.jsonl'), audit);
+  for (const path of [database, audit]) chmodSync(path, 0o600);
+  const large = Buffer.alloc(140_000, 'large');
+  const db = openDatabaseReadOnly(database);
+  const name = String(db.prepare('SELECT file FROM bodies WHERE file IS NOT NULL').get()?.['file']);
+  writeFileSync(join(bodies, name), large, { mode: 0o600 });
+  assert.deepEqual(
+    listEntries(db, {}, 10).map(({ queueId, state }) => [queueId, state]),
+    [
+      ['ready', 'leased'],
+      ['ready', 'leased'],
+      ['large', 'leased'],
+      ['deferred', 'deferred'],
+      ['bounced', 'bounced'],
+    ],
+  );
+  db.close();
+
+  const store = await site.open();
+  assert.equal((await store.stats()).totals.ambiguous, 1, 'past the dot when its relay died');
+  assert.equal(await store.retry({ queueId: 'bounced' }, START, 'anna'), 1);
+  const leases = await store.claim(START + 3_600_000, 10);
+  assert.deepEqual(leases.map(({ queueId }) => queueId).sort(), ['bounced', 'deferred', 'large', 'ready', 'ready']);
+  for (const lease of leases) {
+    const octets = await readAll(store, lease);
+    if (lease.queueId === 'large') assert.ok(octets.equals(large));
+    const sender = lease.queueId === 'large' ? '' : 'form@clinic.example';
+    assert.deepEqual([lease.sender, lease.originalSender, lease.notify, lease.notice], [sender, sender, null, null]);
+    await store.settle(lease, { kind: 'delivered' }, [{ event: 'delivered', queue_id: lease.queueId }]);
+  }
+  await put(store, { id: 'new', asked });
+  await store.close();
+  const again = await site.open();
+  await readAll(again, await claimOne(again));
+  await again.close();
+  assert.equal((await verifyAudit({ file: audit })).kind, 'whole');
+});
+
+test('an older queue with a damaged row is brought up to date all the same (P10)', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+  await before.close();
+  tamper(site, 'DROP TABLE message_asked; DROP TABLE recipient_asked; PRAGMA user_version = 1');
+  flipHeaderType(site, 2);
+  const store = await site.open();
+  assert.deepEqual(
+    (await store.claim(START, 10)).map((lease) => lease.queueId),
+    ['q1', 'q3'],
+  );
+});
+
 const bodyDamages: Record<string, (path: string) => void> = {
   'one flipped bit': (path) => {
     const bytes = readFileSync(path);
@@ -150,11 +207,32 @@ const rowDamages: Record<string, string> = {
   'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
 };
 
-for (const [damage, sql] of Object.entries(rowDamages)) {
+/** The row says something in each column that a flipped bit could change. */
+const askedDamages: Record<string, string> = {
+  'another sender for the upstream': `UPDATE recipient_asked SET sender = 'bounce@clinic.examplf'`,
+  'another NOTIFY': `UPDATE recipient_asked SET notify = 'DELAY'`,
+  'a NOTIFY that is none': `UPDATE recipient_asked SET notify = 'FAILURD'`,
+  'another ORCPT': `UPDATE recipient_asked SET orcpt = 'rfc822;b@x'`,
+  'no word of what was asked': 'DELETE FROM recipient_asked',
+  'another ENVID': `UPDATE message_asked SET envid = 'f'`,
+  'another submitter': `UPDATE message_asked SET submitter = 'wea@clinic.example'`,
+  'other facts of a notice': `UPDATE message_asked SET notice = '{}'`,
+  'an ENVID become a submitter': `UPDATE message_asked SET envid = submitter, submitter = envid`,
+};
+const asked: Asked = {
+  envid: 'e',
+  submitter: 'web@clinic.example',
+  notice: '{"a":1}',
+  sender: '',
+  notify: new Set(['failure']),
+  orcpt: 'rfc822;a@x',
+};
+
+for (const [damage, sql] of [...Object.entries(rowDamages), ...Object.entries(askedDamages)]) {
   test(`a row with ${damage} is noticed before its first octet (P10)`, async (t) => {
     const site = await makeSite(t);
     const before = await site.open();
-    await put(before, { id: 'q1' });
+    await put(before, { id: 'q1', ...(damage in askedDamages ? { asked } : {}) });
     await before.close();
     tamper(site, sql);
     const store = await site.open();

@@ -1,8 +1,9 @@
 /** What the relay relies on in every store, whatever keeps the rows. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, test, type TestContext } from 'node:test';
-import type { QueueStore } from '../../src/queue/queue.ts';
-import { claimOne, hasCode, put, readAll, START } from './site.ts';
+import type { NewMessage, QueueStore } from '../../src/queue/queue.ts';
+import { type Asked, claimOne, hasCode, put, readAll, START } from './site.ts';
 
 export interface StoreUnderTest {
   readonly store: QueueStore;
@@ -15,6 +16,16 @@ export interface StoreUnderTest {
 const HOUR = 3_600_000;
 const deferred = { kind: 'deferred', dueAt: START + HOUR, reason: '451 later' } as const;
 const bounced = { kind: 'bounced', reason: '550 5.1.1 no such user' } as const;
+
+/** A notice: facts, and nothing else. */
+function noticeOf(id: string): NewMessage {
+  const empty = Buffer.alloc(0);
+  const nothing = { length: 0, sha256: createHash('sha256').digest(), content: { kind: 'inline', bytes: empty } } as const;
+  const parts = { body: 0, header: empty, prefix: empty, suffix: empty, needsSmtputf8: false };
+  const recipients = [{ address: 'web@clinic.example', sender: '', notify: new Set<never>(), orcpt: null, ...parts }];
+  const about = { envid: null, submitter: null, notice: `{"about":"${id}"}` };
+  return { id, acceptedAt: START, sender: '', size: 0, ...about, bodies: [nothing], recipients };
+}
 
 export function storeSuite(name: string, makeStore: (t: TestContext) => Promise<StoreUnderTest>): void {
   describe(`${name}: a store`, () => {
@@ -36,6 +47,44 @@ function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
       for (const lease of leases) assert.ok((await readAll(store, lease)).equals(ciphertext));
     });
   }
+
+  test('keeps what the envelope said besides addresses, of the message and of each recipient', async (t) => {
+    const { store } = await makeStore(t);
+    const asked: Asked = {
+      envid: 'E+2B1',
+      submitter: 'web@clinic.example',
+      sender: '',
+      notify: new Set(['failure']),
+      orcpt: 'rfc822;A@x',
+    };
+    await put(store, { id: 'q1', asked, recipients: ['a@x.example', 'b@x.example'] });
+    await put(store, { id: 'q2', asked: { notify: new Set() } });
+    await put(store, { id: 'q3' });
+    const [a, b, never, plain] = await store.claim(START, 10);
+    for (const lease of [a, b]) assert.partialDeepStrictEqual(lease, { ...asked, originalSender: 'form@clinic.example', notice: null });
+    assert.partialDeepStrictEqual(never, { notify: new Set(), sender: 'form@clinic.example', envid: null });
+    assert.partialDeepStrictEqual(plain, { notify: null, orcpt: null, envid: null, submitter: null, delayNoticed: false });
+    for (const lease of [a, b, never, plain]) if (lease !== undefined) await readAll(store, lease);
+  });
+
+  test('writes a notice with the settle of the row it tells of, or neither', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1', recipients: ['a@x.example', 'b@x.example'] });
+    const [a, b] = await store.claim(START, 2);
+    assert.ok(a !== undefined && b !== undefined);
+    await store.settle(a, bounced, [], { notice: noticeOf('n1'), ofDelay: false });
+    await assert.rejects(store.settle(b, bounced, [], { notice: noticeOf('n1'), ofDelay: false }));
+    assert.equal((await store.stats()).states.leased, 1, 'an id that is taken: nothing of the settle holds');
+    await store.settle(b, deferred, [], { notice: noticeOf('n2'), ofDelay: true });
+    const notices = await store.claim(START, 10);
+    assert.deepEqual(
+      notices.map(({ queueId, sender, originalSender, notice, recipient }) => [queueId, sender, originalSender, notice, recipient]),
+      ['n1', 'n2'].map((id) => [id, '', '', `{"about":"${id}"}`, 'web@clinic.example']),
+    );
+    for (const lease of notices) assert.equal((await readAll(store, lease)).length, 0);
+    const late = await claimOne(store, START + HOUR);
+    assert.deepEqual([late.recipient, late.delayNoticed], ['b@x.example', true]);
+  });
 
   test('leases a row once, the one due first before the others, and none before its time', async (t) => {
     const { store } = await makeStore(t);
@@ -130,9 +179,10 @@ function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
     const writer = store.newBody();
     await writer.write(Buffer.alloc(300_000, 7));
     const body = await writer.finish();
-    const part = { header: Buffer.from('H'), prefix: Buffer.from('P'), suffix: Buffer.alloc(0), needsSmtputf8: false };
+    const unsaid = { sender: '', notify: null, orcpt: null, envid: null, submitter: null };
+    const part = { header: Buffer.from('H'), prefix: Buffer.from('P'), suffix: Buffer.alloc(0), needsSmtputf8: false, ...unsaid };
     const recipients = [{ address: 'a@x.example', body: 0, ...part }];
-    await store.enqueue({ id: 'q1', acceptedAt: START, sender: '', size: 1, bodies: [body], recipients }, []);
+    await store.enqueue({ id: 'q1', acceptedAt: START, ...unsaid, notice: null, size: 1, bodies: [body], recipients }, []);
     await writer.discard();
     assert.equal((await readAll(store, await claimOne(store))).length, 300_000);
   });
@@ -180,6 +230,7 @@ function operators(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
         attempts: 1,
         size: 10,
         reason: bounced.reason,
+        notice: null,
       },
     ]);
     const ids = async (filter: object, limit = 10) => (await store.list(filter, limit)).map((entry) => entry.queueId);
