@@ -5,12 +5,13 @@ export async function send(
   port: number,
   recipients: readonly string[],
   message: string | Buffer = 'Subject: x\r\n\r\nbody\r\n',
+  sender = 'forms@clinic.example',
 ): Promise<string> {
   const client = await dialogue(port);
   try {
     await client.expect(/^220/);
     await client.ask('EHLO web.clinic.example', /^250/);
-    await client.ask('MAIL FROM:<forms@clinic.example>', /^250/);
+    await client.ask(`MAIL FROM:<${sender}>`, /^250/);
     for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}>`, /^250/);
     await client.ask('DATA', /^354/);
     client.send(stuffed(message));

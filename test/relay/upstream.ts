@@ -2,6 +2,8 @@ import { converse, type Replies, scriptedUpstream, type Transcript } from '../de
 import type { Owner } from './site.ts';
 
 export interface Delivery {
+  /** What MAIL said; '' is the null sender. */
+  readonly sender: string;
   readonly recipient: string;
   /** What followed DATA, without the dot that ends it. */
   readonly octets: Buffer;
@@ -33,11 +35,16 @@ export async function keepingUpstream(owner: Owner, replies: Replies = {}, port 
 
 /** One transaction a message: the n-th message of a session belongs to the last RCPT in front of its n-th DATA. */
 function deliveriesOf({ commands, messages }: Transcript): Delivery[] {
-  const recipients: string[] = [];
-  let last = '';
+  const envelopes: { readonly sender: string; readonly recipient: string }[] = [];
+  let sender = '';
+  let recipient = '';
   for (const command of commands) {
-    if (command.startsWith('RCPT')) last = /<(.*)>/.exec(command)?.[1] ?? '';
-    if (command === 'DATA') recipients.push(last);
+    if (command.startsWith('MAIL')) sender = /<(.*)>/.exec(command)?.[1] ?? '';
+    if (command.startsWith('RCPT')) recipient = /<(.*)>/.exec(command)?.[1] ?? '';
+    if (command === 'DATA') envelopes.push({ sender, recipient });
   }
-  return messages.map((message, at) => ({ recipient: recipients[at] ?? '', octets: message.subarray(0, -'.\r\n'.length) }));
+  return messages.map((message, at) => ({
+    ...(envelopes[at] ?? { sender: '', recipient: '' }),
+    octets: message.subarray(0, -'.\r\n'.length),
+  }));
 }

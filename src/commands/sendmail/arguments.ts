@@ -5,6 +5,7 @@
  * one that was to keep mail from going out.
  */
 import { SealpostError } from '../../errors.ts';
+import { notifyText, parseNotify } from '../../message/notify.ts';
 
 export interface Invocation {
   /** `deliver` reads a message, `smtp` speaks SMTP (-bs), `queue-run` has nothing to do: the relay runs its queue by itself. */
@@ -164,12 +165,10 @@ function readLongOption(draft: Draft, option: string): void {
   if (name.toLowerCase() === 'errormode') readOption(draft, 'e', value);
 }
 
-/** RFC 3461 §4.1: NEVER alone, or a list. */
-function readNotify(value: string): string {
-  const words = value.toUpperCase().split(',');
-  const known = words.every((word) => ['SUCCESS', 'FAILURE', 'DELAY'].includes(word)) && new Set(words).size === words.length;
-  if (known || value.toUpperCase() === 'NEVER') return words.join(',');
-  throw usage(`-N ${show(value)}`, 'is not known', 'never, or a list of success, failure, delay');
+function readNotify(value: string): string | undefined {
+  const asked = parseNotify(value);
+  if (asked === undefined) throw usage(`-N ${show(value)}`, 'is not known', 'never, or a list of success, failure, delay');
+  return notifyText(asked) ?? undefined;
 }
 
 function oneOf<const Word extends string>(option: string, value: string, words: readonly Word[]): Word {
