@@ -41,7 +41,8 @@ export function readSender(written: string, domain: string): Mailbox | null {
 /** An address that cannot be read fails the whole message: to send it to the others would look like success. */
 function readList(text: string, what: string, domain: string, code: 'address-invalid' | 'sender-invalid' = 'address-invalid'): Mailbox[] {
   const list = parseAddressList(text, domain);
-  if (list.faults > 0) throw notAnAddress(what, text, code);
+  // A line end in an address is an attempt at another command; the parser would take its halves for name and address (A9).
+  if (list.faults > 0 || /[^\P{Cc}\t]/u.test(text)) throw notAnAddress(what, text, code);
   return list.mailboxes.map(({ mailbox }) => mailbox);
 }
 
