@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
+import { listenerFaults } from './config/listener-keys.ts';
 import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
 import { judge } from './document/schema.ts';
@@ -110,7 +111,10 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
   }
   const seen = new Set<string>();
-  for (const [index, { host, port }] of config.listen.entries()) {
+  for (const [index, listener] of config.listen.entries()) {
+    for (const { key, wrong, mend } of listenerFaults(listener, config.clients.users !== undefined))
+      tell(['listen', index, key], wrong, mend);
+    const { host, port } = listener;
     const address = `${host} ${port}`;
     if (port !== 0 && seen.has(address)) tell(['listen', index], 'is the address and port of a listener above', 'give each its own port');
     seen.add(address);

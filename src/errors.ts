@@ -72,6 +72,56 @@ export const errorTable = {
     'let the script use only what the reply to EHLO lists',
   ),
 
+  // TLS and login at the listeners.
+  'starttls-required': row(
+    530,
+    '5.7.0',
+    'must issue STARTTLS first',
+    'let the script use STARTTLS; only clients on this machine go without',
+  ),
+  'encryption-required': row(
+    538,
+    '5.7.11',
+    'authentication needs TLS first',
+    'let the script use STARTTLS or the port with implicit TLS; a listener has TLS once tls, cert and key are set',
+  ),
+  'authentication-required': row(530, '5.7.0', 'authentication required', 'the listener says auth: required: let the script log in'),
+  'client-certificate-required': row(
+    530,
+    '5.7.0',
+    'a client certificate that is known here is required',
+    'put the SHA-256 fingerprint of the certificate beside its user in the users file; is it valid now?',
+  ),
+  'login-refused': row(535, '5.7.8', 'name or password is wrong', 'sealpost users list shows who there is'),
+  'login-unavailable': row(
+    454,
+    '4.7.0',
+    'logins cannot be checked now, please try again later',
+    'the users file cannot be read, or too many log in at once: the log says which',
+  ),
+  'too-many-failed-logins': row(
+    421,
+    '4.7.0',
+    'too many failed logins',
+    'a script has a wrong password, or somebody guesses: the log has the address',
+  ),
+  'auth-malformed': row(501, '5.5.2', 'that is not how to log in', 'AUTH PLAIN or AUTH LOGIN with base64 behind it (RFC 4954)'),
+  'auth-cancelled': row(501, '5.7.0', 'the login was cancelled', 'nothing to do: the client gave up'),
+  'auth-mechanism-unknown': row(504, '5.5.4', 'that way of logging in is not offered', 'let the script use PLAIN or LOGIN'),
+  'sender-not-allowed': row(550, '5.7.1', 'you may not send as that sender', "add the sender to the user's entry in the users file"),
+  'recipient-not-allowed': row(
+    550,
+    '5.7.1',
+    'you may not send to that recipient',
+    "add the recipient to the user's entry in the users file",
+  ),
+  'listener-certificate-unusable': row(
+    451,
+    '4.3.0',
+    'the certificate of a listener cannot be used',
+    'cert is a PEM chain, the own certificate first, and key its private key without a passphrase',
+  ),
+
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
   'header-too-big': row(
@@ -182,6 +232,8 @@ export const errorTable = {
 
   // The operator's side.
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
+  'users-invalid': row(451, '4.3.0', 'the users file is not valid', 'each fault is listed with its place and its mend'),
+  'user-unknown': row(451, '4.3.0', 'no such user', 'sealpost users list shows who is there'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
   'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),
   'file-unwritable': row(451, '4.3.0', 'a file or folder cannot be written', 'look at its path, its permissions and the room on its disk'),

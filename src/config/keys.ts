@@ -5,7 +5,8 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { bindAddress, domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
+import { listener } from './listener-keys.ts';
+import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
@@ -19,17 +20,6 @@ const tls = () =>
     meaning: 'TLS on this connection. Only `off` works for now.',
     unit: 'word',
     example: 'off',
-  });
-
-const listener = () =>
-  section({
-    host: key(bindAddress, {
-      meaning: 'The address that is listened on: an IP address of this machine, or `localhost`.',
-      unit: 'address',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(0, HIGHEST_PORT), { meaning: 'The TCP port; 0 takes any free one.', unit: 'number', example: '2525' }),
-    tls: tls(),
   });
 
 const upstream = () =>
@@ -164,7 +154,7 @@ export function declareKeys(folder: string) {
       unit: 'mailbox',
       example: 'postmaster@clinic.example',
     }),
-    listen: key(listOf(listener()), {
+    listen: key(listOf(section(listener(folder))), {
       meaning: 'Where scripts hand mail in.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 2525 }]',
@@ -175,6 +165,11 @@ export function declareKeys(folder: string) {
           meaning: 'The networks whose clients may hand in mail; everybody else is answered 550 5.7.1.',
           unit: 'list',
           example: '[127.0.0.0/8, "::1"]',
+        }),
+        users: key(path.optional(), {
+          meaning: 'The file of those who may log in, see users.md.',
+          unit: 'path',
+          example: 'users.yaml',
         }),
       }).prefault({}),
       { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },

@@ -6,7 +6,8 @@ import { leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
 import { nearest } from '../document/nearest.ts';
-import { readDuration, readRate, readSize } from './units.ts';
+import { readRate } from '../document/rate.ts';
+import { readDuration, readSize } from './units.ts';
 
 const value = <T>(value: T): Judgement<T> => ({ kind: 'value', value });
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });

@@ -3,7 +3,9 @@ import type { Socket } from 'node:net';
 import { SMTPServer } from 'smtp-server';
 import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { SealpostError } from '../errors.ts';
+import { MECHANISMS } from './auth.ts';
 import { MAX_COMMAND_LINE } from './command.ts';
+import type { Terms } from './identity.ts';
 import { Session, type Shared } from './session.ts';
 
 export interface Address {
@@ -15,14 +17,15 @@ export interface Address {
 /** Sockets over the limit of sessions that may be open at once to be told 421; beyond them connections are dropped unsaid. */
 const LINGERING_SOCKETS = 64;
 
-/** Not offered: what later work adds (AUTH, STARTTLS), what trusts the client's word about itself, and smtp-server's jokes. */
-const DISABLED_COMMANDS = ['AUTH', 'STARTTLS', 'XCLIENT', 'XFORWARD', 'WIZ', 'SHELL', 'KILL'];
+/** Not offered: what trusts the client's word about itself, and smtp-server's jokes. AUTH and STARTTLS each session judges itself. */
+const DISABLED_COMMANDS = ['XCLIENT', 'XFORWARD', 'WIZ', 'SHELL', 'KILL'];
 
-/** One plain listener; all listeners of an ingress share their limits. */
+/** One listener; all listeners of an ingress share their limits. */
 export class Listener extends SMTPServer {
   readonly #shared: Shared;
+  readonly #terms: Terms;
 
-  constructor(shared: Shared) {
+  constructor(shared: Shared, terms: Terms) {
     super({
       name: shared.hostname,
       heloResponse: '%s',
@@ -30,6 +33,9 @@ export class Listener extends SMTPServer {
       socketTimeout: shared.limits.idleMs,
       maxCommandLength: MAX_COMMAND_LINE,
       disabledCommands: DISABLED_COMMANDS,
+      // Whoever is in clients.networks need not log in; who must, is told at MAIL.
+      authOptional: true,
+      authMethods: [...MECHANISMS],
       hideENHANCEDSTATUSCODES: false,
       hideDSN: false,
       // A name from reverse DNS is worth nothing here, and the look-up would hold the greeting back.
@@ -37,6 +43,7 @@ export class Listener extends SMTPServer {
       logger: false,
     });
     this.#shared = shared;
+    this.#terms = terms;
     // The limit of connections counts over all listeners.
     this.connections = shared.sessions;
     this.server.maxConnections = shared.limits.connections + LINGERING_SOCKETS;
@@ -50,7 +57,7 @@ export class Listener extends SMTPServer {
     const { sockets, sessions } = this.#shared;
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    const session = new Session(this, socket, options, this.#shared);
+    const session = new Session(this, socket, options, this.#shared, this.#terms);
     sessions.add(session);
     session.on('error', (error: Error) => this._onError(error));
     session.init();

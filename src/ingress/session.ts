@@ -1,22 +1,26 @@
 /**
  * One SMTP session. smtp-server does the socket, the lines, the dots and the idle timer; what it is too kind or too slow at is
- * done here: the greeting, MAIL, RCPT, DATA and every refusal.
+ * done here and, for TLS and AUTH, in connection.ts: the greeting, MAIL, RCPT, DATA and every refusal.
  *
  * A session is idle until MAIL opens a transaction; RCPT adds to it, one at a time, since no command is read before the one
  * before it is answered. RSET, HELO and EHLO drop it. DATA ends it, whatever the verdict; between 354 and the reply the session
- * is `receiving`, and a stop of the relay waits for it.
+ * is `receiving`, and a stop of the relay waits for it. TLS begins the session anew; who the client is, identity.ts knows.
  */
 import type { BlockList, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import type { SMTPServer } from 'smtp-server';
-import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
+import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
+import { Connection } from './connection.ts';
+import type { Peer, Terms } from './identity.ts';
 import { makeIncoming, type Incoming } from './incoming.ts';
 import { isListed } from './networks.ts';
+import type { Penalties } from './penalty.ts';
 import type { Reception } from './reception.ts';
 import { heloName, replyText } from './reply.ts';
+import type { Users } from './users.ts';
 
 export interface IngressLimits {
   /** Octets of one message as it is sent, dots unstuffed. */
@@ -27,6 +31,8 @@ export interface IngressLimits {
   readonly connections: number;
   /** Milliseconds of silence after which a session is closed; smtp-server's minute where it is not given. */
   readonly idleMs?: number;
+  /** Milliseconds for a TLS handshake; a quarter of a minute where it is not given. */
+  readonly handshakeMs?: number;
 }
 
 /** What the sessions of one ingress share. */
@@ -35,6 +41,8 @@ export interface Shared {
   readonly networks: BlockList;
   readonly limits: IngressLimits;
   readonly reception: Reception;
+  readonly users: Users | undefined;
+  readonly penalties: Penalties;
   readonly log: Logger;
   readonly now: () => number;
   /** Open sockets, those that are only waiting for their client to close among them. */
@@ -64,15 +72,15 @@ const HTTP = /^[A-Z]+ \S+ HTTP\/\d/i;
 const BARE_DOT = Buffer.from('\n.\n');
 const endsWithBareDot = (octets: Buffer | false): boolean => octets !== false && octets.subarray(-BARE_DOT.length).equals(BARE_DOT);
 
-export class Session extends SMTPConnection {
+export class Session extends Connection {
   readonly #shared: Shared;
   readonly #listed: boolean;
   #helo = '';
   #extended = false;
   #transaction: Transaction | undefined;
 
-  constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared) {
-    super(server, socket, options);
+  constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared, terms: Terms) {
+    super(server, socket, options, shared, terms);
     this.#shared = shared;
     this.#listed = isListed(shared.networks, this.remoteAddress);
   }
@@ -97,8 +105,16 @@ export class Session extends SMTPConnection {
     });
   }
 
+  override get inTransaction(): boolean {
+    return this.#transaction !== undefined;
+  }
+
+  override get peer(): Peer {
+    return { address: this.remoteAddress, listed: this.#listed };
+  }
+
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
-  override _createParser(): ReturnType<SMTPConnection['_createParser']> {
+  override _createParser(): ReturnType<Connection['_createParser']> {
     const parser = super._createParser();
     parser.removeAllListeners('error');
     parser.on('error', (cause) => {
@@ -167,18 +183,18 @@ export class Session extends SMTPConnection {
   }
 
   override handler_MAIL(command: Buffer, callback: () => void): void {
-    try {
-      this.#mail(command);
-    } catch (thrown) {
-      this.#refuse(thrown, 'MAIL');
-    }
-    callback();
+    // As after RCPT: the next command waits for the next turn of the event loop.
+    this.#mail(command)
+      .catch((thrown: unknown) => this.#refuse(thrown, 'MAIL'))
+      .finally(() => setImmediate(callback));
   }
 
-  #mail(command: Buffer): void {
-    if (!this.#listed) throw new SealpostError('relay-denied');
+  async #mail(command: Buffer): Promise<void> {
+    await this.identity.admit(this.peer);
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
-    this.#transaction = { ...readMail(command, this.#shared.limits.messageBytes), recipients: new Map() };
+    const mail = readMail(command, { messageBytes: this.#shared.limits.messageBytes, auth: this.identity.knowsAuth });
+    if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
+    this.#transaction = { ...mail, recipients: new Map() };
     this.send(250, '2.1.0 sender ok', false);
   }
 
@@ -193,6 +209,7 @@ export class Session extends SMTPConnection {
     const transaction = this.#transaction;
     if (transaction === undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL comes before RCPT' });
     const recipient = readRcpt(command, transaction.smtputf8, this.#shared.hostname);
+    if (this.identity.user?.mayReach(recipient.mailbox) === false) throw new SealpostError('recipient-not-allowed');
     const key = mailboxKey(recipient.mailbox);
     if (!transaction.recipients.has(key)) {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
@@ -262,10 +279,13 @@ export class Session extends SMTPConnection {
       sender: transaction.sender,
       recipients: [...transaction.recipients.values()],
       envid: transaction.envid,
-      client: { address: this.remoteAddress, helo: this.#helo, tls: null, user: null },
-      // RFC 6531 §4.3: UTF8SMTP where the transaction asked for SMTPUTF8; else RFC 3848.
-      protocol: transaction.smtputf8 ? 'UTF8SMTP' : this.#extended ? 'ESMTP' : 'SMTP',
+      client: { address: this.remoteAddress, helo: this.#helo, tls: this.identity.tls, user: this.identity.user },
+      protocol: this.identity.protocol(this.#extended, transaction.smtputf8),
     };
+  }
+
+  override refuse(thrown: unknown, command: string): void {
+    this.#refuse(thrown, command);
   }
 
   /** Replies with what the table says. No text of a foreign exception leaves; no address or content enters the log. */

@@ -1,18 +1,28 @@
 /** SMTP in: sessions become an envelope and a stream of octets for Reception; what it throws becomes the reply. */
 import type { Logger } from 'pino';
+import type { Terms } from './identity.ts';
 import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
+import { makePenalties, type Penalties } from './penalty.ts';
 import type { Reception } from './reception.ts';
 import type { IngressLimits, Shared } from './session.ts';
+import type { Users } from './users.ts';
+
+/** Where to listen, and how; plain, with AUTH for those who may, where nothing else is said. */
+export type ListenerOptions = Address & Partial<Terms>;
 
 export interface IngressOptions {
   /** The relay's own name: in the greeting, and the domain of a bare `postmaster`. */
   readonly hostname: string;
-  readonly listen: readonly Address[];
-  /** Who may send: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
+  readonly listen: readonly ListenerOptions[];
+  /** Who may send without logging in: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
   readonly networks: readonly string[];
+  /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
+  readonly users?: Users | undefined;
   readonly limits: IngressLimits;
   readonly reception: Reception;
+  /** How failed logins are slowed; the usual way where it is not given. */
+  readonly penalties?: Penalties;
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
@@ -40,6 +50,8 @@ export function makeIngress(options: IngressOptions): Ingress {
     networks: parseNetworks(options.networks),
     limits,
     reception,
+    users: options.users,
+    penalties: options.penalties ?? makePenalties(),
     log,
     now,
     sockets: new Set(),
@@ -52,10 +64,10 @@ export function makeIngress(options: IngressOptions): Ingress {
   const start = async (): Promise<readonly Address[]> => {
     const bound: Address[] = [];
     try {
-      for (const address of options.listen) {
-        const listener = new Listener(shared);
+      for (const { host, port, tls, auth = 'optional' } of options.listen) {
+        const listener = new Listener(shared, { tls, auth });
         listeners.push(listener);
-        bound.push(await listener.open(address));
+        bound.push(await listener.open({ host, port }));
       }
     } catch (error) {
       await stop(0);

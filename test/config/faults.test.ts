@@ -46,10 +46,31 @@ FILE:3:5: listen[0].port: is missing
   mend: a mail server on this machine: 127.0.0.1, ::1 or localhost`,
   ],
   [
-    'TLS, which does not work yet',
-    site({ listen: 'listen:\n  - host: 0.0.0.0\n    port: 587\n    tls: starttls\n' }),
-    `:6:10: listen[0].tls: does not know "starttls"
-  mend: off is the only value for now`,
+    'TLS without a certificate, and a certificate without TLS',
+    site({
+      listen:
+        'listen:\n  - host: 0.0.0.0\n    port: 587\n    tls: starttls\n  - { host: 0.0.0.0, port: 26, cert: a.pem, key: file:a.key, client_certificates: optional }\n',
+    }),
+    `:6:10: listen[0].tls: is starttls, and there is no certificate
+  mend: cert: PATH beside it
+FILE:6:10: listen[0].tls: is starttls, and there is no private key
+  mend: key: file:PATH beside it
+FILE:7:38: listen[1].cert: does nothing while tls is off
+  mend: tls: starttls or implicit, or take it out
+FILE:7:50: listen[1].key: does nothing while tls is off
+  mend: tls: starttls or implicit, or take it out
+FILE:7:83: listen[1].client_certificates: does nothing while tls is off
+  mend: tls: starttls or implicit, or client_certificates: off
+FILE:7:83: listen[1].client_certificates: lets nobody in: there are no users
+  mend: clients: { users: users.yaml }`,
+  ],
+  [
+    'logins that nobody could make',
+    site({ listen: 'listen:\n  - { host: 0.0.0.0, port: 26, auth: required }\n' }),
+    `:4:38: listen[0].auth: lets nobody in: without TLS only clients on this machine may log in
+  mend: tls: starttls or implicit
+FILE:4:38: listen[0].auth: lets nobody in: there are no users
+  mend: clients: { users: users.yaml }`,
   ],
   [
     'an open relay',
