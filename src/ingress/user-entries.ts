@@ -18,6 +18,9 @@ export interface UserEntry {
   readonly password: PasswordHash | null;
   /** SHA-256 of the certificates, lower-case hex. */
   readonly certificates: readonly string[];
+  /** Patterns as they are written; null where any mailbox is meant. */
+  readonly senders: readonly string[] | null;
+  readonly recipients: readonly string[] | null;
   /** Changes with everything that is written of the user: what was remembered of an older entry fits it no more. */
   readonly digest: string;
 }
@@ -132,11 +135,12 @@ function entryOf(written: z.output<typeof entry>): UserEntry {
     mayReach: (recipient) => mayBeTo?.matches(recipient) ?? true,
     rate: rate ?? null,
   });
-  const sources = (patterns: readonly AddressPattern[] | undefined) => patterns?.map(({ source }) => source);
+  const sources = (patterns: readonly AddressPattern[] | undefined) => patterns?.map(({ source }) => source) ?? null;
+  const patterns = { senders: sources(senders), recipients: sources(recipients) };
   const facts = [name, password?.cost, password?.salt.toString('hex'), password?.hash.toString('hex'), certificates];
-  const rights = [mailbox?.address, sources(senders), sources(recipients), rate];
+  const rights = [mailbox?.address, patterns, rate];
   const digest = createHash('sha256')
     .update(JSON.stringify([facts, rights]))
     .digest('hex');
-  return { user, password: password ?? null, certificates: certificates ?? [], digest };
+  return { user, password: password ?? null, certificates: certificates ?? [], ...patterns, digest };
 }

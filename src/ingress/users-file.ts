@@ -31,7 +31,8 @@ export interface UsersOptions {
 const REST_MS = 1000;
 /** A look that stands still, at a file server that answers no more, makes the file unavailable. */
 const STUCK_MS = 10_000;
-const IF_MISSING = 'sealpost users add NAME makes it';
+/** The hint where there is no file yet. */
+export const IF_MISSING = 'sealpost users add NAME makes it';
 
 /** Throws `users-invalid` with every fault, or `file-unreadable`: a relay does not start without the users it was told of. */
 export async function openUsers({ file, log, now, derive = usual, restMs = REST_MS }: UsersOptions): Promise<Users> {
