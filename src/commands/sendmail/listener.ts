@@ -7,13 +7,14 @@ interface Listed {
   readonly host: string;
   readonly port: number;
   readonly tls: string;
-  readonly auth?: string | undefined;
+  readonly auth: string;
+  readonly clientCertificates: string;
 }
 
 export interface Site {
   readonly file: string;
   readonly listen: readonly Listed[];
-  readonly clients: { readonly networks: readonly string[] };
+  readonly clients: { readonly networks: readonly string[]; readonly proxy: readonly string[] };
 }
 
 export interface Place {
@@ -27,10 +28,11 @@ export interface Place {
  */
 export function findListener({ file, listen, clients }: Site): Place {
   const networks = parseNetworks(clients.networks);
+  const proxies = parseNetworks(clients.proxy);
   const reasons: string[] = [];
   for (const listed of listen) {
     const host = loopbackOf(listed.host);
-    const reason = host === undefined ? 'not on loopback' : unusable(listed, host, networks);
+    const reason = host === undefined ? 'not on loopback' : unusable(listed, host, networks, proxies);
     if (host !== undefined && reason === undefined) return { host, port: listed.port };
     reasons.push(`${listed.host} port ${listed.port} (${reason})`);
   }
@@ -50,10 +52,18 @@ function loopbackOf(host: string): string | undefined {
   return host.startsWith('127.') ? host : undefined;
 }
 
-function unusable({ port, tls, auth }: Listed, host: string, networks: BlockList): string | undefined {
+function unusable(
+  { port, tls, auth, clientCertificates }: Listed,
+  host: string,
+  networks: BlockList,
+  proxies: BlockList,
+): string | undefined {
   if (port === 0) return 'any free port';
   if (tls === 'implicit') return 'TLS from the first octet';
   if (auth === 'required') return 'wants a login';
-  // What connects to an address of loopback comes from there, and from the first one but for 127.x.
-  return isListed(networks, host === V6 ? V6 : V4) ? undefined : 'loopback is not in clients.networks';
+  if (clientCertificates === 'required') return 'wants a client certificate';
+  // What connects to 127.x comes from the first address of loopback.
+  const self = host === V6 ? V6 : V4;
+  if (isListed(proxies, self)) return 'loopback is in clients.proxy';
+  return isListed(networks, self) ? undefined : 'loopback is not in clients.networks';
 }

@@ -256,6 +256,9 @@ describe('sealpost sendmail', { skip: missingPrograms({ openssl: 'openssl' }) ??
     for (const [listen, more, said] of [
       [[{ host: '192.0.2.1', port: 25 }], {}, /192\.0\.2\.1 port 25 \(not on loopback\)/],
       [[{ host: '127.0.0.1', port: 0 }], {}, /\(any free port\)/],
+      [[{ host: '127.0.0.1', port, tls: 'implicit', cert: 'x.pem', key: 'file:x.key' }], {}, /\(TLS from the first octet\)/],
+      [[{ host: '127.0.0.1', port, auth: 'required' }], { clients: { users: 'users.yaml' } }, /\(wants a login\)/],
+      [[{ host: '127.0.0.1', port }], { clients: { proxy: ['127.0.0.1'] } }, /\(loopback is in clients\.proxy\)/],
       [[{ host: '127.0.0.1', port }], { clients: { networks: ['192.0.2.0/24'] } }, /\(loopback is not in clients\.networks\)/],
     ] as const) {
       const { code, stderr } = await other(listen, more);
