@@ -2,9 +2,10 @@
  * argv → command. Commands are loaded one at a time, since parsers and libraries cost more to load than most commands take.
  * Only this file and commands/ print, read the environment or exit.
  */
+import path from 'node:path';
 import process from 'node:process';
 import { inspect } from 'node:util';
-import { Command, CommanderError } from 'commander';
+import type { Command } from 'commander';
 import { asSealpostError } from './errors.ts';
 import { keepNewSpaceSmall } from './commands/new-space.ts';
 import type { BuildCommand, Terminal } from './commands/terminal.ts';
@@ -27,6 +28,7 @@ const commands: Readonly<Record<string, Entry>> = {
   users: { summary: 'those who may log in', load: () => import('./commands/users.ts') },
   queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
   audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
+  sendmail: { summary: 'a drop-in for /usr/sbin/sendmail', load: () => import('./commands/sendmail/usage.ts') },
 };
 
 function loadServe(): ReturnType<Entry['load']> {
@@ -38,6 +40,12 @@ const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
 async function main(argv: readonly string[], terminal: Terminal): Promise<number> {
+  const asSendmail = readSendmail(argv);
+  if (asSendmail !== undefined) {
+    const { sendmail } = await import('./commands/sendmail.ts');
+    return sendmail(asSendmail.words, asSendmail.config, terminal);
+  }
+  const { Command, CommanderError } = await import('commander');
   const program = new Command('sealpost')
     .description('S/MIME-encrypting SMTP relay')
     .option('-c, --config <file>', 'configuration file (else SEALPOST_CONFIG, ./sealpost.yaml, /etc/sealpost/sealpost.yaml)')
@@ -58,6 +66,18 @@ async function main(argv: readonly string[], terminal: Terminal): Promise<number
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
     return report(error, terminal);
   }
+}
+
+/**
+ * The words behind `sendmail`, or all of them where the program is called by that name. Before commander is loaded, since the
+ * options are sendmail's and the time counts for each mail.
+ */
+function readSendmail(argv: readonly string[]): { readonly words: readonly string[]; readonly config: string | undefined } | undefined {
+  if (path.basename(process.argv[1] ?? '') === 'sendmail') return { words: argv, config: undefined };
+  const [, joined] = /^(?:--config=|-c)(.+)$/s.exec(argv[0] ?? '') ?? [];
+  const apart = argv[0] === '-c' || argv[0] === '--config' ? argv[1] : undefined;
+  const words = argv.slice(joined !== undefined ? 1 : apart !== undefined ? 2 : 0);
+  return words[0] === 'sendmail' ? { words: words.slice(1), config: joined ?? apart } : undefined;
 }
 
 /** All the way down: commander copies settings when a subcommand is made, and ours are made before they have a parent. */

@@ -39,7 +39,7 @@ export interface ConfigPlace {
 
 const NAME = 'sealpost.yaml';
 const IF_MISSING = 'sealpost init makes one; or name yours: sealpost -c FILE';
-const SYSTEM_WIDE = '/etc/sealpost/sealpost.yaml';
+export const SYSTEM_WIDE = '/etc/sealpost/sealpost.yaml';
 
 /** Throws `config-invalid` with every fault, or `file-unreadable`. */
 export async function loadConfig(from: ConfigPlace): Promise<Config> {

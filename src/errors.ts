@@ -68,6 +68,12 @@ export const errorTable = {
   'not-smtp': row(421, '4.7.0', 'this is not SMTP', 'something else than a mail client talked to the port'),
   'address-invalid': row(501, '5.1.3', 'that is not a mail address', 'the script writes the address wrongly: local@domain, nothing else'),
   'sender-invalid': row(501, '5.1.7', 'that is not a sender address', 'the script writes its sender wrongly: local@domain or <>'),
+  'recipient-missing': row(
+    550,
+    '5.1.3',
+    'no recipient is named',
+    'name recipients on the command line, or in To, Cc or Bcc where sendmail -t reads them',
+  ),
   'address-needs-smtputf8': row(
     553,
     '5.6.7',
@@ -244,6 +250,7 @@ export const errorTable = {
     'the audit log does not fit its chain',
     'somebody changed it, or the disk did: sealpost audit verify names the line',
   ),
+  'relay-unreachable': row(451, '4.4.1', 'the relay cannot be reached', 'start it: sealpost serve; its log says why it does not answer'),
   'relay-not-running': row(451, '4.3.0', 'no relay is running on this data folder', 'start it: sealpost serve'),
 
   // The upstream.

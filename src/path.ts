@@ -15,8 +15,9 @@ import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, plainRecipient, type Recipient } from './message/envelope.ts';
 import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
+import type { Look } from './message/look.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
-import { type Decision, decide, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
+import { type Decision, decide, type Dress, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
 import { newQueueId } from './queue/id.ts';
 import type { BodyWriter, NewRecipient, QueueStore } from './queue/queue.ts';
@@ -50,7 +51,7 @@ interface Reader {
   readonly recipient: Mailbox;
   readonly asked: Pick<Recipient, 'notify' | 'orcpt'>;
   readonly rule: string;
-  readonly subject: Extract<Decision, { kind: 'seal' }>['subject'];
+  readonly dress: Dress;
   readonly candidates: readonly [Candidate, ...Candidate[]];
   readonly form: Form;
 }
@@ -112,7 +113,7 @@ async function decideReader(parts: PathParts, sender: Mailbox | null, asked: Rec
   const { decision, lookup } = await decideRecipient(parts, { sender, recipient });
   if (decision.kind === 'seal' && lookup?.kind === 'found') {
     const form = parts.chooseForm(lookup.chosen.map((candidate) => candidate.certificate));
-    return { recipient, asked, rule: decision.rule, subject: decision.subject, candidates: lookup.chosen, form };
+    return { recipient, asked, rule: decision.rule, dress: decision, candidates: lookup.chosen, form };
   }
   if (decision.kind === 'seal') throw new SealpostError('certificate-missing');
   const rejected = lookup?.kind === 'absent' ? lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`) : [];
@@ -129,11 +130,13 @@ interface Body {
 /** How one reader's message will be made. */
 interface Plan {
   readonly reader: Reader;
-  /** The visible one; undefined where the original is kept. */
-  readonly subject: string | undefined;
+  readonly look: Look;
   /** Index of its body. */
   readonly body: number;
 }
+
+/** Of a Message-ID that is one reader's own. */
+const MESSAGE_ID_OCTETS = 8;
 
 /** Milliseconds of work after which others get their turn. */
 const TURN_MS = 10;
@@ -164,9 +167,8 @@ class Sealing {
   async seal(readers: readonly Reader[]): Promise<NewRecipient[]> {
     const plans: Plan[] = [];
     for (const reader of readers) {
-      const facts = { queueId: this.#id, sender: this.#envelope.sender, recipient: reader.recipient };
-      const subject = reader.subject.kind === 'keep' ? undefined : renderSubject(reader.subject.template, facts);
-      plans.push({ reader, subject, body: await this.#open(reader.form, subject !== undefined) });
+      const look = this.#lookFor(reader);
+      plans.push({ reader, look, body: await this.#open(reader.form, look) });
     }
     let octets = 0;
     for await (const chunk of this.#message.body) {
@@ -180,32 +182,43 @@ class Sealing {
     return this.#envelop(plans, sealed);
   }
 
+  /** How the message looks outside for one reader: as its rule says. */
+  #lookFor({ recipient, dress: { subject, from, messageId } }: Reader): Look {
+    const facts = { queueId: this.#id, sender: this.#envelope.sender, recipient };
+    return {
+      subject: subject.kind === 'keep' ? undefined : renderSubject(subject.template, facts),
+      from,
+      // Random, so that the id of one reader tells nothing of the others: neither who they are nor how many.
+      messageId: messageId && `<${this.#id}.${this.#parts.randomBytes(MESSAGE_ID_OCTETS).toString('hex')}@${this.#parts.hostname}>`,
+    };
+  }
+
   /** A hundred public-key operations in one turn would hold up every other client. */
   async #envelop(plans: readonly Plan[], sealed: readonly SealedBody[]): Promise<NewRecipient[]> {
     const recipients: NewRecipient[] = [];
-    const headers = new Map<string, Buffer>();
+    const headers = new Map<string, { readonly octets: Buffer; readonly needsSmtputf8: boolean }>();
     let turn = performance.now();
-    for (const { reader, subject, body } of plans) {
+    for (const { reader, look, body } of plans) {
       const shared = sealed[body];
       if (shared === undefined) throw new Error('a reader without a sealed body');
-      // Readers of one visible Subject and cipher share the very octets.
-      const look = `${shared.cipher} ${subject ?? ''} ${subject === undefined}`;
-      const header = headers.get(look) ?? sealedHeader(this.#outer.withSubject(subject), shared.cipher);
-      if (!headers.has(look)) assertHeader(header);
-      headers.set(look, header);
+      // Readers of one look and cipher share the very octets; the rule says what of it is kept and what is another From.
+      const key = JSON.stringify([shared.cipher, reader.rule, look.subject, look.messageId]);
+      const header = headers.get(key) ?? this.#headerOf(look, shared.cipher);
+      headers.set(key, header);
+      const sender = this.#envelope.sender === null ? null : (reader.dress.envelopeFrom ?? this.#envelope.sender);
       const certificates = reader.candidates.map((candidate) => candidate.certificate);
       const prefix = shared.prefixFor(certificates, reader.form.keyTransport);
-      assertFits(wireSize(header.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
+      assertFits(wireSize(header.octets.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
       recipients.push({
         address: reader.recipient.address,
-        sender: this.#envelope.sender?.address ?? '',
+        sender: sender?.address ?? '',
         notify: reader.asked.notify,
         orcpt: reader.asked.orcpt,
         body,
-        header,
+        header: header.octets,
         prefix,
         suffix: shared.suffix,
-        needsSmtputf8: this.#outer.needsSmtputf8 || reader.recipient.needsSmtputf8 || this.#envelope.sender?.needsSmtputf8 === true,
+        needsSmtputf8: header.needsSmtputf8 || reader.recipient.needsSmtputf8 || sender?.needsSmtputf8 === true,
       });
       if (performance.now() - turn < TURN_MS) continue;
       await setImmediate();
@@ -214,15 +227,23 @@ class Sealing {
     return recipients;
   }
 
+  #headerOf(look: Look, cipher: Form['cipher']): { readonly octets: Buffer; readonly needsSmtputf8: boolean } {
+    const { octets, needsSmtputf8 } = this.#outer.withLook(look);
+    const header = sealedHeader(octets, cipher);
+    assertHeader(header);
+    return { octets: header, needsSmtputf8 };
+  }
+
   /** The body for one cipher and one inside, by its index; made at its first reader, its inner header written. */
-  async #open(form: Form, subjectInside: boolean): Promise<number> {
-    const key = `${form.cipher} ${subjectInside}`;
+  async #open(form: Form, look: Look): Promise<number> {
+    const alsoInside = this.#outer.insideOf(look);
+    const key = [form.cipher, ...alsoInside].join(' ');
     const known = this.#bodies.findIndex((body) => body.key === key);
     if (known >= 0) return known;
     const writer = this.#parts.outbox.newBody();
     const sealer = sealBody(form.cipher, writer, this.#parts.randomBytes);
     this.#bodies.push({ key, sealer, writer });
-    await sealer.write(innerHeader(this.#message, { subjectInside, alsoInside: this.#outer.alsoInside }));
+    await sealer.write(innerHeader(this.#message, { alsoInside }));
     return this.#bodies.length - 1;
   }
 

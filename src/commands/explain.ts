@@ -3,10 +3,11 @@ import { Command } from 'commander';
 import type { Directory, Lookup } from '../certificates/directory.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
+import { writeMailbox } from '../message/addresses.ts';
 import { parseMailbox } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import { matchRule, refusal } from '../policy/decide.ts';
-import type { Decision, Match, Rule } from '../policy/decide.ts';
+import type { Decision, Dress, FromPolicy, Match, Rule } from '../policy/decide.ts';
 import { decideRecipient } from '../path.ts';
 import { loadRules } from '../policy/rules.ts';
 import { renderSubject } from '../policy/subject.ts';
@@ -37,7 +38,16 @@ export interface Account {
   readonly certificate: CertificateAccount;
   /** What the outer Subject will be; null where nothing is sent, or where it stays the original. */
   readonly subject: { readonly kind: 'keep' } | { readonly kind: 'replace'; readonly text: string } | null;
+  /** What else the rule changes; null where nothing is sent. */
+  readonly changes: Changes | null;
   readonly reply: string;
+}
+
+/** Null where it stays as the script wrote it. */
+interface Changes {
+  readonly from: { readonly replace: string; readonly original: FromPolicy['original'] } | null;
+  readonly envelope_from: string | null;
+  readonly message_id: 'per_recipient' | null;
 }
 
 /** Stands where the queue id will. */
@@ -57,7 +67,16 @@ export async function explain(
     rule: decision.rule,
     certificate: accountOf(lookup),
     subject: subjectOf(decision, parties),
+    changes: decision.kind === 'seal' ? changesOf(decision, parties.sender) : null,
     reply: replyOf(decision),
+  };
+}
+
+function changesOf({ from, envelopeFrom, messageId }: Dress, sender: Mailbox | null): Changes {
+  return {
+    from: from === undefined ? null : { replace: writeMailbox(from.replace), original: from.original },
+    envelope_from: sender === null || envelopeFrom === undefined ? null : envelopeFrom.address,
+    message_id: messageId ?? null,
   };
 }
 
@@ -128,8 +147,21 @@ export function showAccount(account: Account): string {
   say('certificate', showCertificates(account.certificate));
   if (account.subject !== null)
     say('subject', [account.subject.kind === 'keep' ? 'the original, for everybody to read' : account.subject.text]);
+  if (account.changes !== null) sayChanges(account.changes, say);
   say('reply', [account.reply]);
   return `${lines.join('\n').replaceAll(/(?!\n)\p{Cc}/gu, '?')}\n`;
+}
+
+function sayChanges(
+  { from, envelope_from: sender, message_id: id }: Changes,
+  say: (title: string, texts: readonly string[]) => void,
+): void {
+  if (from !== null) {
+    const original = from.original === 'reply_to' ? ', and in Reply-To where the message has none' : '';
+    say('from', [`${from.replace.replaceAll('\r\n', '')}; the original stands inside the seal${original}`]);
+  }
+  if (sender !== null) say('envelope', [`MAIL FROM:<${sender}> towards the upstream`]);
+  if (id !== null) say('message-id', ['one of this recipient alone; the original stands inside the seal']);
 }
 
 function showCertificates({ state, chosen, rejected, unavailable }: CertificateAccount): string[] {

@@ -17,13 +17,17 @@ export interface AddressList {
   readonly faults: number;
 }
 
-/** Reads the mailboxes of an address list; groups are taken apart, comments left out. Never throws. */
-export function parseAddressList(text: string): AddressList {
+/**
+ * Reads the mailboxes of an address list; groups are taken apart, comments left out. `domain` completes a bare local name such as
+ * `root`, which is a fault without it. Never throws.
+ */
+export function parseAddressList(text: string, domain?: string): AddressList {
   const mailboxes: NamedMailbox[] = [];
   let faults = 0;
   for (const element of splitElements(text)) {
     if (element.phrase.trim() === '' && element.angle === undefined) continue;
-    const verdict = parseMailbox((element.angle ?? element.phrase).trim());
+    const written = (element.angle ?? element.phrase).trim();
+    const verdict = parseMailbox(domain === undefined || written === '' || written.includes('@') ? written : `${written}@${domain}`);
     if (verdict.kind === 'fault') faults++;
     else mailboxes.push({ name: element.angle === undefined ? '' : unquote(element.phrase), mailbox: verdict.mailbox });
   }

@@ -40,17 +40,15 @@ export function assertNoLoop(fields: readonly Field[]): void {
 }
 
 export interface InsideOptions {
-  /** True where the visible Subject is another one, so that the original belongs inside. */
-  readonly subjectInside: boolean;
-  /** Keys of outer fields that could not be shown whole outside. */
+  /** Keys of outer fields that are not shown outside, or not whole. */
   readonly alsoInside: ReadonlySet<string>;
 }
 
 /** The header of the inner entity with its empty line; the body follows as it is. Pure. */
-export function innerHeader(message: Message, { subjectInside, alsoInside }: InsideOptions): Buffer {
+export function innerHeader(message: Message, { alsoInside }: InsideOptions): Buffer {
   const kept = message.fields.filter((field) => {
     if (isDropped(field.key)) return false;
-    return !isOuter(field.key) || alsoInside.has(field.key) || (subjectInside && field.key === 'subject');
+    return !isOuter(field.key) || alsoInside.has(field.key);
   });
   const fields = onlyOne(onlyOne(kept, 'content-type', isContentType), 'content-transfer-encoding', () => true);
   return Buffer.concat([...fields.map((field) => field.octets), ...labels(fields, message), CRLF]);

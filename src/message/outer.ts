@@ -7,7 +7,8 @@ import { SealpostError } from '../errors.ts';
 import type { Envelope, Mailbox } from './envelope.ts';
 import { parseAddressList, writeMailbox } from './addresses.ts';
 import { type Field, fieldText } from './header.ts';
-import { encodeWords } from './words.ts';
+import { arrange, type Line, type Look, originalAuthor, replacedBy, type Shown, withOwnId } from './look.ts';
+import { fold, isClean, subjectLine } from './written.ts';
 
 type Kind = 'address' | 'identifier' | 'token' | 'subject' | 'received';
 
@@ -28,10 +29,6 @@ const kinds: Readonly<Record<string, Kind>> = {
   importance: 'token',
   received: 'received',
 };
-
-/** RFC 5322 §2.1.1, octets without CRLF. */
-const LINE_LIMIT = 998;
-const FOLD_AT = 76;
 
 export function isOuter(key: string): boolean {
   return kindOf(key) !== undefined;
@@ -54,15 +51,9 @@ export interface OuterOptions {
 }
 
 export interface OuterBlock {
-  /**
-   * Complete fields, each ended by CRLF, without MIME fields and without the empty line; `text` takes the place of the Subject,
-   * undefined keeps the original one.
-   */
-  withSubject(text: string | undefined): Buffer;
-  /** A mailbox in it has a local part outside ASCII. */
-  readonly needsSmtputf8: boolean;
-  /** Keys of allow-listed fields that could not be shown whole: they stand inside as well, so that nothing is lost. */
-  readonly alsoInside: ReadonlySet<string>;
+  withLook(look: Look): Shown;
+  /** Keys of allow-listed fields that stand inside as well, since that look shows them not, or not whole: nothing is lost. */
+  insideOf(look: Look): ReadonlySet<string>;
   /** Names of the fields that were made or mended, for the log. */
   readonly mended: readonly string[];
 }
@@ -71,8 +62,7 @@ export interface OuterBlock {
 export function outerBlock(fields: readonly Field[], options: OuterOptions): OuterBlock {
   assertBounded(fields);
   const block = new Block();
-  const lines = [receivedLine(options)];
-  let subject: { readonly line: string; readonly at: number } | undefined;
+  const lines: Line[] = [{ key: 'received', line: receivedLine(options) }];
   const seen = new Set<string>();
   for (const field of joinRecipients(fields, block)) {
     const kind = kindOf(field.key);
@@ -86,22 +76,18 @@ export function outerBlock(fields: readonly Field[], options: OuterOptions): Out
       continue;
     }
     seen.add(field.key);
-    if (kind === 'subject') subject = { line, at: lines.length };
-    else lines.push(line);
+    lines.push({ key: field.key, line });
   }
   for (const [key, line] of missingFields(options)) {
     if (seen.has(key)) continue;
     block.mended.add(line.slice(0, line.indexOf(':')));
-    lines.push(line);
+    lines.push({ key, line });
   }
-  const needsSmtputf8 = block.needsSmtputf8 || (!seen.has('from') && options.envelope.sender?.needsSmtputf8 === true);
+  const replyTo = seen.has('reply-to') ? undefined : originalAuthor(fields);
+  const references = seen.has('message-id') ? withOwnId(lines) : undefined;
   return {
-    withSubject(text) {
-      if (text !== undefined) return Buffer.from([...lines, subjectLine(text)].join(''));
-      return Buffer.from((subject === undefined ? lines : lines.toSpliced(subject.at, 0, subject.line)).join(''));
-    },
-    needsSmtputf8,
-    alsoInside: block.alsoInside,
+    withLook: (look) => arrange(lines, look, replyTo, references),
+    insideOf: (look) => new Set([...block.alsoInside, ...replacedBy(look)]),
     mended: [...block.mended],
   };
 }
@@ -121,7 +107,6 @@ function* missingFields({ envelope, queueId, hostname, now }: OuterOptions): Gen
 
 /** What is gathered while the fields are shown. */
 class Block {
-  needsSmtputf8 = false;
   readonly alsoInside = new Set<string>();
   readonly mended = new Set<string>();
 
@@ -141,7 +126,6 @@ class Block {
     const list = parseAddressList(fieldText(field));
     if (list.faults > 0) this.alsoInside.add(field.key);
     if (list.mailboxes.length === 0) return undefined;
-    if (list.mailboxes.some(({ mailbox }) => mailbox.needsSmtputf8)) this.needsSmtputf8 = true;
     return fold(field.name, list.mailboxes.map(writeMailbox), ',');
   }
 }
@@ -171,34 +155,6 @@ const CRLF = Buffer.from('\r\n');
 
 function startWithBlank(value: Buffer): Buffer {
   return value[0] === 0x20 || value[0] === 0x09 ? value : Buffer.concat([Buffer.from(' '), value]);
-}
-
-/** True where a field may stand outside as it came: printable ASCII, folded by CRLF and blank, no line over-long or blank. */
-function isClean(octets: Buffer): boolean {
-  const text = octets.toString('latin1');
-  if (!/^(?:[\x20-\x7e\t]+\r\n)+$/.test(text)) return false;
-  return text
-    .slice(0, -2)
-    .split('\r\n')
-    .every((line, index) => line.length <= LINE_LIMIT && (index === 0 || line.trim() !== ''));
-}
-
-function subjectLine(text: string): string {
-  const plain = /^[\x20-\x7e]*$/.test(text) && text.length < LINE_LIMIT - 'Subject: '.length;
-  return plain ? `Subject: ${text}\r\n` : `Subject: ${encodeWords(text).join('\r\n ')}\r\n`;
-}
-
-/** The parts of a value on lines of about 76 characters; undefined where one part alone makes an over-long line. */
-function fold(name: string, parts: readonly string[], separator: string): string | undefined {
-  const pieces = parts.filter((part) => part !== '').map((part, index, all) => (index < all.length - 1 ? part + separator : part));
-  let out = `${name}:`;
-  let column = out.length;
-  for (const [index, piece] of pieces.entries()) {
-    const fits = index === 0 || column + piece.length < FOLD_AT;
-    out += fits ? ` ${piece}` : `\r\n ${piece}`;
-    column = fits ? column + piece.length + 1 : piece.length + 1;
-  }
-  return out.split('\r\n').every((line) => Buffer.byteLength(line) <= LINE_LIMIT) ? `${out}\r\n` : undefined;
 }
 
 /**

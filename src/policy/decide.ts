@@ -3,6 +3,7 @@
  * what no rule matches is refused.
  */
 import { SealpostError } from '../errors.ts';
+import type { NamedMailbox } from '../message/addresses.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { AddressPattern } from '../message/pattern.ts';
 
@@ -12,18 +13,33 @@ export type CertificateState = 'found' | 'absent' | 'unavailable';
 /** How the visible Subject is made. `replace` is a template: {queue_id}, {sender}, {sender_domain}, {recipient}. */
 export type SubjectPolicy = { readonly kind: 'keep' } | { readonly kind: 'replace'; readonly template: string };
 
-export interface Rule {
+/** Another author outside; the original one stands inside, and in Reply-To where it says so and the message has none. */
+export interface FromPolicy {
+  readonly replace: NamedMailbox;
+  readonly original: 'reply_to' | 'inside';
+}
+
+/** How a sealed message looks outside, where it is not as the script wrote it. */
+export interface Dress {
+  readonly subject: SubjectPolicy;
+  readonly from?: FromPolicy;
+  /** MAIL FROM towards the upstream; the null sender stays null. */
+  readonly envelopeFrom?: Mailbox;
+  /** Each recipient gets a Message-ID of its own. */
+  readonly messageId?: 'per_recipient';
+}
+
+export interface Rule extends Dress {
   readonly name: string;
   readonly when: { readonly sender?: AddressPattern; readonly recipient?: AddressPattern };
   readonly then: 'seal' | 'refuse';
   readonly missing: 'refuse';
-  readonly subject: SubjectPolicy;
   /** The site's own words for a refusal; undefined where the table's stand. */
   readonly text?: string;
 }
 
 export type Decision =
-  | { readonly kind: 'seal'; readonly rule: string; readonly subject: SubjectPolicy }
+  | ({ readonly kind: 'seal'; readonly rule: string } & Dress)
   | { readonly kind: 'refuse'; readonly rule: string | null; readonly because: 'rule' | 'missing' | 'no-rule'; readonly text?: string }
   | { readonly kind: 'retry'; readonly rule: string };
 
@@ -58,11 +74,21 @@ export function decide(rules: readonly Rule[], facts: Facts): Decision {
   const text = rule.text === undefined ? {} : { text: rule.text };
   if (rule.then === 'refuse') return { kind: 'refuse', rule: rule.name, because: 'rule', ...text };
   const decisions: Readonly<Record<CertificateState, Decision>> = {
-    found: { kind: 'seal', rule: rule.name, subject: rule.subject },
+    found: { kind: 'seal', rule: rule.name, ...dressOf(rule) },
     absent: { kind: rule.missing, rule: rule.name, because: 'missing', ...text },
     unavailable: { kind: 'retry', rule: rule.name },
   };
   return decisions[facts.certificate];
+}
+
+/** Without the keys that the rule has not. */
+function dressOf({ subject, from, envelopeFrom, messageId }: Rule): Dress {
+  return {
+    subject,
+    ...(from === undefined ? {} : { from }),
+    ...(envelopeFrom === undefined ? {} : { envelopeFrom }),
+    ...(messageId === undefined ? {} : { messageId }),
+  };
 }
 
 /** What the script is told of a decision that does not seal: the site's own words, else the rule that decided. */

@@ -4,7 +4,9 @@ import { key, leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { nearest } from '../document/nearest.ts';
 import { anyOf, parsePattern, type AddressPattern } from '../message/pattern.ts';
-import type { Rule, SubjectPolicy } from './decide.ts';
+import { type NamedMailbox, parseAddressList } from '../message/addresses.ts';
+import { type Mailbox, parseMailbox } from '../message/envelope.ts';
+import type { FromPolicy, Rule, SubjectPolicy } from './decide.ts';
 import { parseTemplate } from './subject.ts';
 
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
@@ -49,6 +51,38 @@ const subject = leaf((written): Judgement<SubjectPolicy> => {
   return verdict.kind === 'subject' ? { kind: 'value', value: verdict.subject } : wrong(verdict.fault, verdict.mend);
 });
 
+/** More than any reader shows of a name. */
+const MAX_AUTHOR = 200;
+
+/** One mailbox with or without a name. It becomes a header field, so a line end in it would begin another (A9). */
+function readAuthor(written: unknown): Judgement<NamedMailbox> {
+  const mend = 'one mailbox: "Clinic forms <forms@clinic.example>"';
+  if (typeof written !== 'string') return wrong('wants a mailbox', mend);
+  if (written.length > MAX_AUTHOR || !written.isWellFormed() || /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(written))
+    return wrong(`holds a control character, or more than ${MAX_AUTHOR} characters`, mend);
+  if (/[{}]/.test(written)) return wrong('holds a brace, and nothing is filled in here', mend);
+  const { mailboxes, faults } = parseAddressList(written);
+  const [author] = mailboxes;
+  return author === undefined || mailboxes.length > 1 || faults > 0 ? wrong('is not one mailbox', mend) : { kind: 'value', value: author };
+}
+
+const from = leaf((written): Judgement<FromPolicy> => {
+  const mend = '{ replace: "Clinic forms <forms@clinic.example>", original: reply_to }';
+  if (typeof written !== 'object' || written === null) return wrong('is not a replacement', mend);
+  const { replace, original = 'reply_to', ...others } = Object.fromEntries(Object.entries(written));
+  if (Object.keys(others).length > 0 || replace === undefined) return wrong('wants the key replace, and may have original', mend);
+  const author = readAuthor(replace);
+  if (author.kind === 'wrong') return author;
+  if (original !== 'reply_to' && original !== 'inside') return wrong('does not know this original', 'original: reply_to or inside');
+  return { kind: 'value', value: { replace: author.value, original } };
+});
+
+const mailbox = leaf((written): Judgement<Mailbox> => {
+  const verdict = typeof written === 'string' ? parseMailbox(written) : undefined;
+  if (verdict?.kind === 'mailbox') return { kind: 'value', value: verdict.mailbox };
+  return wrong(`is not a mail address${verdict === undefined ? '' : `: ${verdict.fault}`}`, 'bounces@clinic.example, without a name');
+});
+
 /** It goes into an SMTP reply: one short line of ASCII (RFC 5321 §4.2). */
 const replyText = leaf((written): Judgement<string> =>
   typeof written === 'string' && /^[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?$/.test(written)
@@ -87,6 +121,22 @@ const written = z.strictObject({
     unit: 'subject',
     example: '{ replace: "New message [{queue_id}]" }',
   }),
+  from: key(from.optional(), {
+    meaning:
+      'Another From outside: `replace` is a mailbox. The original stands inside the seal and, with `original: reply_to`, in Reply-To where the message has none; `original: inside` does not show it.',
+    unit: 'from',
+    example: '{ replace: "Clinic forms <forms@clinic.example>", original: reply_to }',
+  }),
+  envelope_from: key(mailbox.optional(), {
+    meaning: 'The envelope sender (MAIL FROM) towards the upstream; the null sender stays null.',
+    unit: 'mailbox',
+    example: 'bounces@clinic.example',
+  }),
+  message_id: key(word('keep', 'per_recipient').optional(), {
+    meaning: '`keep` the original, the default, or one `per_recipient`.',
+    unit: 'word',
+    example: 'per_recipient',
+  }),
   text: key(replyText.optional(), {
     meaning: 'Your own words behind those of the refusal.',
     unit: 'text',
@@ -101,8 +151,8 @@ const rule = written.transform((rule, context): Rule => {
     return z.NEVER;
   };
   if (rule.then === 'refuse') {
-    if (rule.subject !== undefined) return tell('subject', 'means nothing beside then: refuse', 'take it out');
-    if (rule.missing !== undefined) return tell('missing', 'means nothing beside then: refuse', 'take it out');
+    for (const path of ['subject', 'missing', 'from', 'envelope_from', 'message_id'] as const)
+      if (rule[path] !== undefined) return tell(path, 'means nothing beside then: refuse', 'take it out');
   } else if (rule.subject === undefined) {
     return tell(
       'subject',
@@ -117,6 +167,9 @@ const rule = written.transform((rule, context): Rule => {
     then: rule.then,
     missing: rule.missing ?? 'refuse',
     subject: rule.subject ?? { kind: 'keep' },
+    ...(rule.from === undefined ? {} : { from: rule.from }),
+    ...(rule.envelope_from === undefined ? {} : { envelopeFrom: rule.envelope_from }),
+    ...(rule.message_id === 'per_recipient' ? { messageId: rule.message_id } : {}),
     ...(rule.text === undefined ? {} : { text: rule.text }),
   };
 });

@@ -135,6 +135,26 @@ ${tried}  decision     retry, by the rule inside
   );
 });
 
+test('explain tells what else the rule changes', async (t) => {
+  const folder = await temporaryFolder(t);
+  const keys = 'from: { replace: "F <f@clinic.example>" }, envelope_from: b@clinic.example, message_id: per_recipient';
+  await writeFile(path.join(folder, 'a.yaml'), `rules:\n  - { name: a, then: seal, subject: keep, ${keys} }\n`);
+  const rules = await loadRules(folder);
+  const account = await explain(rules, directory, { sender: mailbox('x@third.example'), recipient: mailbox('anna@clinic.example') });
+  const lines = showAccount(account).split('\n');
+  assert.ok(
+    lines.includes('  from         F <f@clinic.example>; the original stands inside the seal, and in Reply-To where the message has none'),
+  );
+  assert.ok(lines.includes('  envelope     MAIL FROM:<b@clinic.example> towards the upstream'));
+  assert.ok(lines.includes('  message-id   one of this recipient alone; the original stands inside the seal'));
+  const bounce = await explain(rules, directory, { sender: null, recipient: mailbox('anna@clinic.example') });
+  assert.deepEqual(bounce.changes, {
+    from: { replace: 'F <f@clinic.example>', original: 'reply_to' },
+    envelope_from: null,
+    message_id: 'per_recipient',
+  });
+});
+
 test('explain on the command line, for people and for programs', async (t) => {
   const folder = await temporaryFolder(t);
   assert.equal((await sealpost(folder, ['init'])).exit, 0);
@@ -157,6 +177,7 @@ test('explain on the command line, for people and for programs', async (t) => {
       rule: 'no-bounces',
       certificate: { state: 'not asked', chosen: [], rejected: [] },
       subject: null,
+      changes: null,
       reply: '550 5.7.1 a rule of this relay refuses that: no bounces here',
     },
   ]);

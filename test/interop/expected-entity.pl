@@ -2,7 +2,7 @@
 # What must be inside the seal, computed a second time by a program that shares nothing with the relay: a client stream
 # (after dot-unstuffing, any line ends) on stdin, the exact octets of the inner entity on stdout.
 #
-#   expected-entity.pl [--subject keep|replace] < stream > entity
+#   expected-entity.pl [--subject keep|replace] [--from keep|replace] [--message-id keep|replace] < stream > entity
 #
 # Exit 2 on a usage error, 1 on a stream on which the rules say nothing.
 use strict;
@@ -29,7 +29,8 @@ my $cut = qr/(?:[\xC2-\xF4]
     | \xE0[\xA0-\xBF] | [\xE1-\xEC\xEE\xEF]$tail | \xED[\x80-\x9F]
     | \xF0[\x90-\xBF]$tail? | [\xF1-\xF3]$tail{1,2} | \xF4[\x80-\x8F]$tail?)/x;
 
-my $replace = subject_is_replaced(@ARGV);
+# The fields whose place outside something else takes: the original goes inside.
+my %replaced = replaced_fields(@ARGV);
 binmode STDIN;
 binmode STDOUT;
 my $stream = do { local $/; <STDIN> } // '';
@@ -41,12 +42,21 @@ push @$kept, labels($body, $has);
 print @$kept, "\r\n", $body;
 close STDOUT or die "stdout: $!\n";
 
-sub subject_is_replaced {
+sub replaced_fields {
     my @words = @_;
-    return 0 unless @words;
-    if (@words == 2 && $words[0] eq '--subject' && $words[1] =~ /\A(?:keep|replace)\z/) { return $words[1] eq 'replace' }
-    print STDERR "usage: expected-entity.pl [--subject keep|replace] < stream > entity\n";
-    exit 2;
+    my %fields;
+    while (@words) {
+        my ($option, $choice) = splice @words, 0, 2;
+        my ($name) = $option =~ /\A--(subject|from|message-id)\z/;
+        if (!defined $name || !defined $choice || $choice !~ /\A(?:keep|replace)\z/) {
+            print STDERR "usage: expected-entity.pl [--subject|--from|--message-id keep|replace]... < stream > entity\n";
+            exit 2;
+        }
+        next if $choice eq 'keep';
+        $fields{$name} = 1;
+        $fields{sender} = 1 if $name eq 'from';
+    }
+    return %fields;
 }
 
 # The top header block ends at the first empty line; without one, everything is header and the body is empty.
@@ -71,7 +81,7 @@ sub inner_fields {
         my ($name) = $field =~ /\A([\x21-\x39\x3B-\x7E]+)[ \t]*:/ or fail("a header line without a name");
         $name = lc $name;
         next if $dropped{$name} || $name =~ /\Aarc-/;
-        next if ($outside{$name} || $name =~ /\Alist-/) && !($replace && $name eq 'subject');
+        next if ($outside{$name} || $name =~ /\Alist-/) && !$replaced{$name};
         next if $single{$name} && $has{$name};
         $has{$name} = 1;
         push @kept, $field;

@@ -5,6 +5,7 @@ import type { Envelope } from '../../src/message/envelope.ts';
 import { parseMailbox, plainRecipient } from '../../src/message/envelope.ts';
 import { assertNoLoop, innerHeader } from '../../src/message/entity.ts';
 import { readMessage } from '../../src/message/header.ts';
+import type { Look } from '../../src/message/look.ts';
 import { outerBlock } from '../../src/message/outer.ts';
 import { chunked } from './sources.ts';
 
@@ -22,11 +23,13 @@ const envelope: Envelope = {
   protocol: 'ESMTP',
 };
 
-async function split(text: Buffer | string, subject?: string) {
+async function split(text: Buffer | string, subject?: string, look: Look = {}) {
   const message = await readMessage(chunked(text));
   const outer = outerBlock(message.fields, { envelope, queueId: 'q1', hostname: 'relay.example', now: new Date(0) });
-  const inner = innerHeader(message, { subjectInside: subject !== undefined, alsoInside: outer.alsoInside });
-  return { ...outer, outer: outer.withSubject(subject).toString(), inner: inner.toString() };
+  const whole = { subject, ...look };
+  const inner = innerHeader(message, { alsoInside: outer.insideOf(whole) });
+  const { octets, needsSmtputf8 } = outer.withLook(whole);
+  return { mended: outer.mended, needsSmtputf8, outer: octets.toString(), inner: inner.toString() };
 }
 
 const trace =

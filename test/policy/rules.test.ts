@@ -93,6 +93,36 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
     'a.yaml:2:39: rules[0].subject: means nothing beside then: refuse\n  mend: take it out',
   ],
   [
+    'a From on a refusal',
+    'rules:\n  - { name: a, then: refuse, from: { replace: a@b.example } }\n',
+    'a.yaml:2:36: rules[0].from: means nothing beside then: refuse\n  mend: take it out',
+  ],
+  [
+    'A9: a From with a line end in it',
+    'rules:\n  - { name: a, then: seal, subject: keep, from: { replace: "x\\r\\nBcc: y@b.example" } }\n',
+    'a.yaml:2:49: rules[0].from: holds a control character, or more than 200 characters\n  mend: one mailbox: "Clinic forms <forms@clinic.example>"',
+  ],
+  [
+    'a From of two mailboxes',
+    'rules:\n  - { name: a, then: seal, subject: keep, from: { replace: "a@b.example, c@d.example" } }\n',
+    'a.yaml:2:49: rules[0].from: is not one mailbox\n  mend: one mailbox: "Clinic forms <forms@clinic.example>"',
+  ],
+  [
+    'a From that hopes for a template',
+    'rules:\n  - { name: a, then: seal, subject: keep, from: { replace: "{sender}@b.example" } }\n',
+    'a.yaml:2:49: rules[0].from: holds a brace, and nothing is filled in here\n  mend: one mailbox: "Clinic forms <forms@clinic.example>"',
+  ],
+  [
+    'an original that goes nowhere',
+    'rules:\n  - { name: a, then: seal, subject: keep, from: { replace: a@b.example, original: drop } }\n',
+    'a.yaml:2:49: rules[0].from: does not know this original\n  mend: original: reply_to or inside',
+  ],
+  [
+    'an envelope sender that is none',
+    'rules:\n  - { name: a, then: seal, subject: keep, envelope_from: bounces }\n',
+    'a.yaml:2:58: rules[0].envelope_from: is not a mail address: no @ in it\n  mend: bounces@clinic.example, without a name',
+  ],
+  [
     'a name that stands twice',
     'rules:\n  - { name: a, then: refuse }\n  - { name: a, then: refuse }\n',
     'a.yaml:3:13: name: "a" is the name of the rule at FOLDER/a.yaml:2:13\n  mend: give one of the two another name',
@@ -113,6 +143,18 @@ for (const [what, text, said] of broken) {
     await assert.rejects(loadRules(folder), { code: 'policy-invalid', message: expected });
   });
 }
+
+test('From, envelope sender and Message-ID are read, and their defaults leave no trace', async (t) => {
+  const folder = await folderWith(t, {
+    'a.yaml':
+      'rules:\n  - { name: a, then: seal, subject: keep, from: { replace: "F <f@b.example>" }, envelope_from: x@B.example, message_id: per_recipient }\n  - { name: b, then: seal, subject: keep, message_id: keep }\n',
+  });
+  const [first, second] = await loadRules(folder);
+  assert.equal(first?.from?.original, 'reply_to');
+  assert.deepEqual([first?.from?.replace.name, first?.from?.replace.mailbox.address], ['F', 'f@b.example']);
+  assert.deepEqual([first?.envelopeFrom?.address, first?.messageId], ['x@b.example', 'per_recipient']);
+  assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'subject']);
+});
 
 test('a folder without rules, and a file that would be passed over, are faults', async (t) => {
   await assert.rejects(loadRules(await folderWith(t, {})), /no rule in the whole folder/);

@@ -2,6 +2,8 @@ import { converse, type Replies, scriptedUpstream, type Transcript } from '../de
 import type { Owner } from './site.ts';
 
 export interface Delivery {
+  /** What MAIL said; '' is the null sender. */
+  readonly sender: string;
   readonly recipient: string;
   /** What followed DATA, without the dot that ends it. */
   readonly octets: Buffer;
@@ -22,7 +24,7 @@ export async function keepingUpstream(
   const transcripts: Transcript[] = [];
   const upstream = await scriptedUpstream(
     (peer) => {
-      const transcript: Transcript = { commands: [], messages: [], recipients: [] };
+      const transcript: Transcript = { commands: [], messages: [], envelopes: [] };
       transcripts.push(transcript);
       return converse(peer, typeof replies === 'function' ? replies(transcript) : replies, transcript);
     },
@@ -35,9 +37,13 @@ export async function keepingUpstream(
   };
 }
 
-function deliveriesOf({ recipients = [], messages }: Transcript): Delivery[] {
+function deliveriesOf({ envelopes = [], messages }: Transcript): Delivery[] {
   return messages.map((message, at) => ({
-    recipient: /<(.*?)>/.exec(recipients[at] ?? '')?.[1] ?? '',
+    sender: pathOf(envelopes[at]?.mail),
+    recipient: pathOf(envelopes[at]?.rcpt),
     octets: message.subarray(0, -'.\r\n'.length),
   }));
 }
+
+/** What stands between < and > of a command. */
+const pathOf = (command = ''): string => /<(.*?)>/.exec(command)?.[1] ?? '';
