@@ -21,9 +21,9 @@ interface Live {
   readonly files: CertificateFiles;
   readonly front: SecureFront;
   /** What a client of now is shown. */
-  shown(): Promise<string>;
-  certificate(text: string | Buffer): void;
-  key(text: string | Buffer): void;
+  readonly shown: () => Promise<string>;
+  readonly certificate: (text: string | Buffer) => void;
+  readonly key: (text: string | Buffer) => void;
 }
 
 const content = (file: string | undefined): Buffer => readFileSync(file ?? '');

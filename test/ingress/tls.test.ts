@@ -162,7 +162,8 @@ for (const tls of ['starttls', 'implicit'] as const) {
 
 test('stop: a session in its handshake is closed at once, and nothing stays open', { skip }, async (t) => {
   const front = await makeSecureFront(t, { tls: 'implicit' });
-  const socket = connect(front.port, LOOPBACK);
+  // It does not go by itself where the server ends its side.
+  const socket = connect({ port: front.port, host: LOOPBACK, allowHalfOpen: true });
   t.after(() => socket.destroy());
   socket.on('error', () => undefined);
   socket.resume();
@@ -173,7 +174,7 @@ test('stop: a session in its handshake is closed at once, and nothing stays open
   assert.ok(performance.now() - started < 2500);
   await idle.expect(/^421 4\.3\.2 /);
   await idle.closed();
-  await until('closed', () => socket.destroyed);
+  await until('closed', () => socket.readableEnded || socket.destroyed);
 });
 
 test('stop: after the grace an encrypted client in the middle of its message is closed', { skip }, async (t) => {
