@@ -65,6 +65,18 @@ export const errorTable = {
     'a parameter that this relay does not offer',
     'let the script use only what the reply to EHLO lists',
   ),
+  'client-rate-exceeded': row(
+    452,
+    '4.3.2',
+    'too many messages from your address, please try again later',
+    'raise limits.client_rate, or let the script send less at once',
+  ),
+  'user-rate-exceeded': row(
+    450,
+    '4.7.1',
+    'too many messages from this user, please try again later',
+    'raise the rate of the user in the users file, or let the script send less at once',
+  ),
 
   // TLS and login at the listeners.
   'starttls-required': row(

@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { listener } from './listener-keys.ts';
-import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, size, wholeNumber } from './values.ts';
+import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
@@ -50,6 +50,11 @@ const limits = () =>
       meaning: 'Clients at the same time, over all listeners.',
       unit: 'number',
       example: '200',
+    }),
+    client_rate: key(rate.optional(), {
+      meaning: 'Messages of one client address, those of this machine too; beyond it 452 4.3.2.',
+      unit: 'rate',
+      example: '600/h',
     }),
   });
 
@@ -165,6 +170,16 @@ export function declareKeys(folder: string) {
           meaning: 'The networks whose clients may hand in mail; everybody else is answered 550 5.7.1.',
           unit: 'list',
           example: '[127.0.0.0/8, "::1"]',
+        }),
+        proxy: key(z.array(network).prefault([]), {
+          meaning: 'The addresses of proxies that speak the PROXY protocol, version 1 or 2, on each connection; it is demanded of them.',
+          unit: 'list',
+          example: '[192.0.2.10]',
+        }),
+        xclient: key(z.array(network).prefault([]), {
+          meaning: 'The addresses that may name the client by XCLIENT.',
+          unit: 'list',
+          example: '[192.0.2.11]',
         }),
         users: key(path.optional(), {
           meaning: 'The file of those who may log in, see users.md.',

@@ -31,5 +31,11 @@ export function readRate(written: unknown): Judgement<Rate> {
   return { kind: 'value', value: { count, per } };
 }
 
+/** As readRate reads it. */
+export function showRate({ count, per }: Rate): string {
+  const period = ['s', 'min', 'h', 'd'].find((name) => periods[name] === per);
+  return period === undefined ? `${count} in ${per} ms` : `${count}/${period}`;
+}
+
 /** Not `in`: a period called `constructor` is none. */
 const own = (period: string): number | undefined => (Object.hasOwn(periods, period) ? periods[period] : undefined);

@@ -3,7 +3,7 @@
  * minutes are over. A script whose success is remembered goes on from such an address, so that whoever guesses from beside
  * it, on the same host or behind the same NAT, does not stop it.
  */
-import { isIPv6 } from 'node:net';
+import { clientKey } from './networks.ts';
 
 const MOST_FAILURES = 10;
 const WINDOW_MS = 10 * 60_000;
@@ -32,9 +32,9 @@ export function makeFailures(now: () => number): Failures {
     return undefined;
   };
   return {
-    slowed: (client) => (open(networkOf(client))?.failures ?? 0) >= MOST_FAILURES,
+    slowed: (client) => (open(clientKey(client))?.failures ?? 0) >= MOST_FAILURES,
     count(client) {
-      const key = networkOf(client);
+      const key = clientKey(client);
       const { since, failures } = open(key) ?? { since: now(), failures: 0 };
       windows.set(key, { since, failures: failures + 1 });
       const [oldest] = windows.keys();
@@ -42,16 +42,4 @@ export function makeFailures(now: () => number): Failures {
       return failures + 1 === MOST_FAILURES;
     },
   };
-}
-
-/** Whoever has one IPv6 address has its /64; the first four groups stand for it. */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined || !isIPv6(address)) return mapped ?? address;
-  const [head = '', tail] = address.split('%')[0]?.split('::') ?? [];
-  const groups = head === '' ? [] : head.split(':');
-  const behind = tail === undefined || tail === '' ? [] : tail.split(':');
-  const zeros = tail === undefined ? [] : Array.from({ length: Math.max(0, 8 - groups.length - behind.length) }, () => '0');
-  const first = [...groups, ...zeros, ...behind].slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16));
-  return `${first.join(':')}::/64`;
 }

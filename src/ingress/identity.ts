@@ -4,7 +4,7 @@
  */
 import type { TLSSocket } from 'node:tls';
 import { SealpostError } from '../errors.ts';
-import { isListed, parseNetworks } from './networks.ts';
+import { isLoopbackAddress } from './announced.ts';
 import { MAX_FAILURES, type Penalties } from './penalty.ts';
 import { peerFingerprint, type TlsTerms } from './tls.ts';
 import type { Login, User, Users } from './users.ts';
@@ -31,9 +31,6 @@ export interface Peer {
   /** In clients.networks. */
   readonly listed: boolean;
 }
-
-/** What is said on these never leaves the machine, so that it need not be encrypted. */
-const LOOPBACK = parseNetworks(['127.0.0.0/8', '::1']);
 
 export class Identity {
   readonly #options: IdentityOptions;
@@ -71,6 +68,13 @@ export class Identity {
     this.#authenticated = false;
     const fingerprint = peerFingerprint(socket, this.#options.now());
     if (fingerprint !== undefined) this.#certificate = this.#options.users?.byCertificate(fingerprint);
+  }
+
+  /** Another client is behind the connection now (XCLIENT): what the proxy showed of itself is not the client's. */
+  assumed(): void {
+    this.#user = undefined;
+    this.#authenticated = false;
+    this.#certificate = undefined;
   }
 
   /** Whether AUTH is a command here at all, allowed now or not. */
@@ -121,7 +125,8 @@ export class Identity {
     if (!peer.listed) throw new SealpostError('relay-denied');
   }
 
+  /** What is said on loopback never leaves the machine, so that it need not be encrypted. */
   #isPrivate({ address }: Peer): boolean {
-    return this.#tls !== null || isListed(LOOPBACK, address);
+    return this.#tls !== null || isLoopbackAddress(address);
   }
 }

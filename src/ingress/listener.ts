@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { SMTPServer } from 'smtp-server';
@@ -6,6 +7,8 @@ import { SealpostError } from '../errors.ts';
 import { MECHANISMS } from './auth.ts';
 import { MAX_COMMAND_LINE } from './command.ts';
 import type { Terms } from './identity.ts';
+import { isListed } from './networks.ts';
+import { clientOf, takeProxyHeader } from './proxy.ts';
 import { Session, type Shared } from './session.ts';
 
 export interface Address {
@@ -17,8 +20,8 @@ export interface Address {
 /** Sockets over the limit of sessions that may be open at once to be told 421; beyond them connections are dropped unsaid. */
 const LINGERING_SOCKETS = 64;
 
-/** Not offered: what trusts the client's word about itself, and smtp-server's jokes. AUTH and STARTTLS each session judges itself. */
-const DISABLED_COMMANDS = ['XCLIENT', 'XFORWARD', 'WIZ', 'SHELL', 'KILL'];
+/** Not offered: what trusts the client's word about itself, and smtp-server's jokes. AUTH, STARTTLS and XCLIENT each session judges itself. */
+const DISABLED_COMMANDS = ['XFORWARD', 'WIZ', 'SHELL', 'KILL'];
 
 /** One listener; all listeners of an ingress share their limits. */
 export class Listener extends SMTPServer {
@@ -51,6 +54,27 @@ export class Listener extends SMTPServer {
     // Without a listener of its own an 'error' event would end the process.
     this.on('error', (error) => {
       if (this.server.listening) shared.log.info({ err: error }, 'connection broke');
+    });
+  }
+
+  /** Before anything else on the connection, TLS among it. */
+  override _expectsProxyHeader(socket: Socket): boolean {
+    return isListed(this.#shared.proxies, socket.remoteAddress ?? '');
+  }
+
+  override _handleProxy(socket: Socket, callback: (error: Error | null, options?: SMTPConnectionOptions & { id: string }) => void): void {
+    if (!this._expectsProxyHeader(socket)) return super._handleProxy(socket, callback);
+    const { sockets, log } = this.#shared;
+    const proxy = socket.remoteAddress ?? '';
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    // A connection that breaks before its session has nobody else to hear of it.
+    socket.on('error', () => undefined);
+    takeProxyHeader(socket, (announced) => {
+      if (announced.kind !== 'fault') return callback(null, { id: randomUUID(), ...clientOf(announced, proxy) });
+      log.info({ proxy, fault: announced.fault }, 'connection without a PROXY header refused');
+      socket.destroy();
+      callback(new SealpostError('not-smtp', { detail: announced.fault }));
     });
   }
 

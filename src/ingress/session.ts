@@ -1,6 +1,6 @@
 /**
  * One SMTP session. smtp-server does the socket, the lines, the dots and the idle timer; what it is too kind or too slow at is
- * done here and, for TLS and AUTH, in connection.ts: the greeting, MAIL, RCPT, DATA and every refusal.
+ * done here and, for TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal.
  *
  * A session is idle until MAIL opens a transaction; RCPT adds to it, one at a time, since no command is read before the one
  * before it is answered. RSET, HELO and EHLO drop it. DATA ends it, whatever the verdict; between 354 and the reply the session
@@ -13,11 +13,11 @@ import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, plainRecipient, type Envelope, type Recipient } from '../message/envelope.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
-import { Connection } from './connection.ts';
-import type { Peer, Terms } from './identity.ts';
+import type { Terms } from './identity.ts';
 import { makeIncoming, type Incoming } from './incoming.ts';
-import { isListed } from './networks.ts';
+import { NamedConnection } from './named.ts';
 import type { Penalties } from './penalty.ts';
+import type { Rates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import { heloName, replyText } from './reply.ts';
 import type { Users } from './users.ts';
@@ -39,6 +39,10 @@ export interface IngressLimits {
 export interface Shared {
   readonly hostname: string;
   readonly networks: BlockList;
+  /** Who speaks for others, by the PROXY protocol and by XCLIENT. */
+  readonly proxies: BlockList;
+  readonly xclients: BlockList;
+  readonly rates: Rates;
   readonly limits: IngressLimits;
   readonly reception: Reception;
   readonly users: Users | undefined;
@@ -72,9 +76,8 @@ const HTTP = /^[A-Z]+ \S+ HTTP\/\d/i;
 const BARE_DOT = Buffer.from('\n.\n');
 const endsWithBareDot = (octets: Buffer | false): boolean => octets !== false && octets.subarray(-BARE_DOT.length).equals(BARE_DOT);
 
-export class Session extends Connection {
+export class Session extends NamedConnection {
   readonly #shared: Shared;
-  readonly #listed: boolean;
   #helo = '';
   #extended = false;
   #transaction: Transaction | undefined;
@@ -82,7 +85,6 @@ export class Session extends Connection {
   constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared, terms: Terms) {
     super(server, socket, options, shared, terms);
     this.#shared = shared;
-    this.#listed = isListed(shared.networks, this.remoteAddress);
   }
 
   /** True between 354 and the reply to the message. */
@@ -109,12 +111,8 @@ export class Session extends Connection {
     return this.#transaction !== undefined;
   }
 
-  override get peer(): Peer {
-    return { address: this.remoteAddress, listed: this.#listed };
-  }
-
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
-  override _createParser(): ReturnType<Connection['_createParser']> {
+  override _createParser(): ReturnType<NamedConnection['_createParser']> {
     const parser = super._createParser();
     parser.removeAllListeners('error');
     parser.on('error', (cause) => {
@@ -149,6 +147,11 @@ export class Session extends Connection {
     super._resetSession();
   }
 
+  override greetedAs(helo: string, extended: boolean): void {
+    this.#helo = helo;
+    this.#extended = extended;
+  }
+
   override handler_EHLO(command: Buffer, callback: () => void): void {
     super.handler_EHLO(command, () => {
       this.#greeted(command, true);
@@ -167,8 +170,7 @@ export class Session extends Connection {
   #greeted(command: Buffer, extended: boolean): void {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
-    this.#helo = heloName(name);
-    this.#extended = extended;
+    this.greetedAs(heloName(name), extended);
   }
 
   override handler_VRFY(_command: Buffer, callback: () => void): void {
@@ -194,6 +196,7 @@ export class Session extends Connection {
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
     const mail = readMail(command, { messageBytes: this.#shared.limits.messageBytes, auth: this.identity.knowsAuth });
     if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
+    this.#shared.rates.admit(this.remoteAddress, this.identity.user);
     this.#transaction = { ...mail, recipients: new Map() };
     this.send(250, '2.1.0 sender ok', false);
   }
@@ -300,6 +303,6 @@ export class Session extends Connection {
   }
 
   #attributes(command: string): Record<string, string> {
-    return { session: this.id, client: this.remoteAddress, network: this.#listed ? 'listed' : 'foreign', command };
+    return { session: this.id, client: this.remoteAddress, network: this.peer.listed ? 'listed' : 'foreign', command };
   }
 }

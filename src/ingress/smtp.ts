@@ -1,9 +1,11 @@
 /** SMTP in: sessions become an envelope and a stream of octets for Reception; what it throws becomes the reply. */
 import type { Logger } from 'pino';
+import type { Rate } from '../document/rate.ts';
 import type { Terms } from './identity.ts';
 import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
 import { makePenalties, type Penalties } from './penalty.ts';
+import { makeRates } from './rates.ts';
 import type { Reception } from './reception.ts';
 import type { IngressLimits, Shared } from './session.ts';
 import type { Users } from './users.ts';
@@ -17,6 +19,11 @@ export interface IngressOptions {
   readonly listen: readonly ListenerOptions[];
   /** Who may send without logging in: addresses and CIDR networks. Everybody else gets 550 5.7.1 at MAIL. */
   readonly networks: readonly string[];
+  /** Who speaks for others: by the PROXY protocol, and by XCLIENT. Nobody where it is left out. */
+  readonly proxies?: readonly string[];
+  readonly xclients?: readonly string[];
+  /** Messages of one client address; no bound where it is left out. */
+  readonly clientRate?: Rate | undefined;
   /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
   readonly users?: Users | undefined;
   readonly limits: IngressLimits;
@@ -48,6 +55,9 @@ export function makeIngress(options: IngressOptions): Ingress {
   const shared: Shared = {
     hostname,
     networks: parseNetworks(options.networks),
+    proxies: parseNetworks(options.proxies ?? [], 'clients.proxy'),
+    xclients: parseNetworks(options.xclients ?? [], 'clients.xclient'),
+    rates: makeRates(options.clientRate ?? null, now),
     limits,
     reception,
     users: options.users,

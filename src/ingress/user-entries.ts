@@ -18,11 +18,13 @@ export interface UserEntry {
   readonly password: PasswordHash | null;
   /** SHA-256 of the certificates, lower-case hex. */
   readonly certificates: readonly string[];
+  /** Patterns as they are written; null where any mailbox is meant. */
+  readonly senders: readonly string[] | null;
+  readonly recipients: readonly string[] | null;
   /** Changes with everything that is written of the user: what was remembered of an older entry fits it no more. */
   readonly digest: string;
 }
 
-const MAX_USERS = 10_000;
 const NAME = /^[A-Za-z0-9._@+-]{1,128}$/;
 
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
@@ -99,7 +101,6 @@ export function readUserEntries(file: string, text: string): Reading<readonly Us
     faults.push({ place: place(path, 'value'), key: showPath(path), wrong: what, mend });
   };
   const { users } = judged.value;
-  if (users.length > MAX_USERS) tell(['users'], `more than ${MAX_USERS} users`, 'users of one kind can share an entry');
   const names = new Set<string>();
   const certificates = new Set<string>();
   for (const [index, user] of users.entries()) {
@@ -132,11 +133,12 @@ function entryOf(written: z.output<typeof entry>): UserEntry {
     mayReach: (recipient) => mayBeTo?.matches(recipient) ?? true,
     rate: rate ?? null,
   });
-  const sources = (patterns: readonly AddressPattern[] | undefined) => patterns?.map(({ source }) => source);
+  const sources = (patterns: readonly AddressPattern[] | undefined) => patterns?.map(({ source }) => source) ?? null;
+  const patterns = { senders: sources(senders), recipients: sources(recipients) };
   const facts = [name, password?.cost, password?.salt.toString('hex'), password?.hash.toString('hex'), certificates];
-  const rights = [mailbox?.address, sources(senders), sources(recipients), rate];
+  const rights = [mailbox?.address, patterns, rate];
   const digest = createHash('sha256')
     .update(JSON.stringify([facts, rights]))
     .digest('hex');
-  return { user, password: password ?? null, certificates: certificates ?? [], digest };
+  return { user, password: password ?? null, certificates: certificates ?? [], ...patterns, digest };
 }

@@ -178,7 +178,7 @@ ${folder}/sealpost.yaml:10:1: lissen: no such key
       { place: `${folder}/sealpost.yaml:10:1`, key: 'lissen', wrong: 'no such key', mend: 'did you mean listen?' },
     ],
     notes: [],
-    counts: { listeners: 0, upstreams: 0, rules: 0, certificates: 0 },
+    counts: { listeners: 0, upstreams: 0, rules: 0, certificates: 0, users: 0 },
   });
 });
 

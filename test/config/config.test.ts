@@ -30,7 +30,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     hostname: 'relay.clinic.example',
     operator: 'postmaster@clinic.example',
     listen: [{ host: '127.0.0.1', port: 2525, tls: 'off', auth: 'optional', clientCertificates: 'off' }],
-    clients: { networks: ['127.0.0.0/8', '::1/128'] },
+    clients: { networks: ['127.0.0.0/8', '::1/128'], proxy: [], xclient: [] },
     limits: { messageBytes: 25 * 2 ** 20, recipients: 100, connections: 200 },
     upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', concurrency: 3 }],
     certificates: {
