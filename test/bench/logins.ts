@@ -19,7 +19,7 @@ const CLIENTS = 20;
 const OCTETS = 4096;
 /** Of one turn. Turns are short, so that what else the machine does meets both ways alike. */
 const MESSAGES = 100;
-const TURNS = 15;
+const TURNS = 10;
 /** Between two messages: a busy site, and far from all that the relay can do. */
 const PACE_MS = 10;
 /** Each logs in once, since a success is remembered. */
