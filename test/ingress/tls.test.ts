@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
@@ -257,4 +258,24 @@ test('openssl: TLS 1.2 and 1.3 stand, 1.1 does not, nor RSA key exchange, CBC wi
   for (const old of ['-tls1_1', '-tls1']) assert.ok(!(await shake(old, '-cipher', 'ALL:@SECLEVEL=0')), old);
   for (const cipher of ['AES128-GCM-SHA256', 'AES256-SHA', 'ECDHE-RSA-AES128-SHA', 'DES-CBC3-SHA', 'ECDHE-RSA-CHACHA20-POLY1305'])
     assert.ok(!(await shake('-tls1_2', '-cipher', `${cipher}:@SECLEVEL=0`)), cipher);
+});
+
+test('openssl: a client that renegotiates in TLS 1.2 is cut off', { skip }, async (t) => {
+  const front = await makeSecureFront(t, { tls: 'implicit' });
+  const child = spawn('openssl', ['s_client', '-connect', `${LOOPBACK}:${front.port}`, '-tls1_2', '-crlf'], {
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let heard = '';
+  child.stdout.on('data', (octets: Buffer) => (heard += octets.toString('latin1')));
+  child.stderr.on('data', (octets: Buffer) => (heard += octets.toString('latin1')));
+  child.stdin.on('error', () => undefined);
+  await until('the greeting', () => heard.includes('220 relay.example'));
+  child.stdin.write('EHLO c.example\n');
+  await until('the reply', () => heard.includes('250 '));
+  // To openssl a line that begins with R is the order to renegotiate.
+  child.stdin.write('R\n');
+  await until('the client is gone', () => child.exitCode !== null);
+  assert.match(heard, /RENEGOTIATING/);
+  await (await front.greet()).ask('NOOP', /^250/);
 });
