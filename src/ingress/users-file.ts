@@ -80,7 +80,8 @@ async function stampOf(file: string): Promise<string> {
   }
 }
 
-class LiveFile {
+/** The file as it was read last; exported for its tests. */
+export class LiveFile {
   readonly #file: string;
   readonly #log: Logger;
   #entries: ReadonlyMap<string, UserEntry>;
