@@ -20,6 +20,7 @@ test('pace: time counts only while the client is waited for, and a fast start bu
   assert.equal(pace.overdue(509_999), undefined);
   assert.equal(pace.overdue(510_000), 'pace');
   pace.came(500, 509_000);
+  assert.equal(pace.behind(509_000), 0, 'nobody who is not waited for is behind');
   pace.waits(509_000);
   assert.equal(pace.behind(509_000), 4_000, 'nine seconds late, five of them made good');
   assert.equal(pace.overdue(514_999), undefined);
