@@ -1,5 +1,5 @@
 /**
- * One SMTP session. smtp-server does the socket, the lines and the dots; what it is too kind or too slow at is done here: the
+ * One SMTP session. smtp-server does the socket and the command lines; what it is too kind or too slow at is done here: the
  * greeting, MAIL, RCPT, DATA and every refusal. Who is too slow, too many or too much is judged in deadlines.ts, caps.ts and
  * in-flight.ts; what is asked of them, and what follows, stands here.
  *
@@ -14,13 +14,14 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, plainRecipient, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
 import { addressKey, saysFull, takeSeat, type Seat } from './caps.ts';
-import { readMail, readRcpt, type MailCommand } from './command.ts';
+import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
 import { Deadlines, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
 import { endsWithBareDot } from './line-ends.ts';
 import { isListed } from './networks.ts';
 import { heloName, replyText } from './reply.ts';
 import type { Shared } from './shared.ts';
+import { SmtpParser } from './unstuffing.ts';
 
 interface Transaction extends MailCommand {
   /** By mailboxKey: a recipient named twice gets one message. */
@@ -121,8 +122,8 @@ export class Session extends SMTPConnection implements Seat {
 
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
   override _createParser(): ReturnType<SMTPConnection['_createParser']> {
-    const parser = super._createParser();
-    parser.removeAllListeners('error');
+    const parser = new SmtpParser({ maxCommandLength: MAX_COMMAND_LINE });
+    parser.oncommand = (command, callback) => this._onCommand(command, callback);
     parser.on('error', (cause) => {
       this.#refuse(new SealpostError('command-too-long', { cause }), 'line');
       this.close();

@@ -59,7 +59,6 @@ test('whatever comes in whatever order, what is held is what was reserved or cam
           if (entry === undefined) continue;
           if (one.kind === 'came') {
             const fits = attempt(() => entry.reservation.came(one.octets));
-            if (!fits) entry.reservation.release();
             entry.released ||= !fits;
             entry.came += one.octets;
             entry.reserved = Math.max(entry.reserved, entry.came);
@@ -127,6 +126,36 @@ test('A30: what nobody declared is counted as it comes, and refused after the do
   await second.ask('RCPT TO:<b@y.example>', /^250/);
   await second.ask('DATA', /^354/);
   await second.ask(`${'x'.repeat(89_998)}\r\n.`, /^250/);
+  await drained(front);
+});
+
+test('A30: where all are too much together, those that fit get in', async (t) => {
+  const front = await makeFront(t, {
+    limits: LIMITS,
+    reception: {
+      recipient: async () => undefined,
+      accept: async (_envelope, source) => {
+        try {
+          for await (const _chunk of source);
+        } catch (error) {
+          // As long as it takes to undo what was stored of it.
+          await pause(500);
+          throw error;
+        }
+        return 'Q1';
+      },
+    },
+  });
+  const clients = await Promise.all(Array.from({ length: 4 }, () => begin(front)));
+  for (const client of clients) await client.ask('DATA', /^354/);
+  // In turns, so that all of them stand in front of the limit together.
+  for (let turn = 0; turn < 90; turn++) {
+    for (const client of clients) client.send('x'.repeat(1000));
+    await new Promise(setImmediate);
+  }
+  const replies = await Promise.all(clients.map((client) => client.ask('\r\n.', /^250|^452 4\.3\.1 too much/)));
+  const taken = replies.filter(([reply = '']) => reply.startsWith('250')).length;
+  assert.equal(taken, 1, 'one of 90,000 octets fits into 150,000');
   await drained(front);
 });
 
