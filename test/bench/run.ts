@@ -9,6 +9,7 @@ import { sealFile, startOurRelay } from './ours.ts';
 import { runOwned, type Owner } from './owner.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
+import { benchSlow } from './slow.ts';
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
@@ -19,6 +20,7 @@ const benches: Readonly<Record<string, { readonly seconds: number; readonly run:
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
+  slow: { seconds: 150, run: (owner) => benchSlow(print, owner) },
 };
 
 const wanted = process.argv.slice(2);
