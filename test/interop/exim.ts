@@ -26,7 +26,10 @@ export interface EximOptions {
 }
 
 export interface Exim extends AsyncDisposable {
+  /** STARTTLS. */
   readonly port: number;
+  /** TLS from the first octet. */
+  readonly implicitPort: number;
   /** Every message it delivered. */
   messages(): Promise<Buffer[]>;
   /** What it logged so far. */
@@ -55,7 +58,7 @@ export function missingExim(): string | undefined {
 }
 
 /** TLS and a login for every recipient; what it takes is delivered into a Maildir. */
-const configuration = ({ dir, certificate, key, user, password }: EximOptions): string => `
+const configuration = ({ dir, certificate, key, user, password }: EximOptions, implicitPort: number): string => `
 exim_path = ${dir}/exim4
 exim_user = ${NOBODY}
 exim_group = ${NOBODY}
@@ -68,6 +71,7 @@ never_users =
 tls_certificate = ${certificate}
 tls_privatekey = ${key}
 tls_advertise_hosts = *
+tls_on_connect_ports = ${implicitPort}
 auth_advertise_hosts = \${if eq{$tls_in_cipher}{}{}{*}}
 acl_smtp_rcpt = rcpt
 begin acl
@@ -98,7 +102,7 @@ login:
 /** Starts it; resolves once it greets. It offers AUTH LOGIN alone, and only under TLS. */
 export async function startExim(options: EximOptions): Promise<Exim> {
   const { dir } = options;
-  const port = await freePort();
+  const [port, implicitPort] = [await freePort(), await freePort()];
   await chmod(dir, 0o755);
   for (const folder of ['spool', 'mail', 'log']) await mkdir(join(dir, folder));
   // It starts itself anew as its own user, who may not come near the checkout.
@@ -106,7 +110,7 @@ export async function startExim(options: EximOptions): Promise<Exim> {
   await chmod(join(dir, 'exim4'), 0o755);
   await writeFile(join(dir, 'passwd'), `root:x:0:0::/:/bin/sh\nDebian-exim:x:${NOBODY}:${NOBODY}::/:/bin/false\n`);
   await writeFile(join(dir, 'group'), `root:x:0:\nDebian-exim:x:${NOBODY}:\nmail:x:8:\n`);
-  await writeFile(join(dir, 'exim.conf'), configuration(options), { mode: 0o644 });
+  await writeFile(join(dir, 'exim.conf'), configuration(options, implicitPort), { mode: 0o644 });
   await succeed('chown', [`${NOBODY}:${NOBODY}`, ...['spool', 'mail', 'log'].map((folder) => join(dir, folder)), options.key]);
   const env = {
     ...process.env,
@@ -114,7 +118,11 @@ export async function startExim(options: EximOptions): Promise<Exim> {
     NSS_WRAPPER_PASSWD: join(dir, 'passwd'),
     NSS_WRAPPER_GROUP: join(dir, 'group'),
   };
-  const child = spawn(join(dir, 'exim4'), ['-C', join(dir, 'exim.conf'), '-bdf', '-oX', `${LOOPBACK}.${port}`], { env, stdio: 'ignore' });
+  const child = spawn(
+    join(dir, 'exim4'),
+    ['-C', join(dir, 'exim.conf'), '-bdf', '-oX', `<; ${LOOPBACK}.${port} ; ${LOOPBACK}.${implicitPort}`],
+    { env, stdio: 'ignore' },
+  );
   const exited = once(child, 'exit');
   const log = async (): Promise<string> => {
     const files = await readdir(join(dir, 'log'));
@@ -137,6 +145,7 @@ export async function startExim(options: EximOptions): Promise<Exim> {
   const maildir = join(dir, 'mail/new');
   return {
     port,
+    implicitPort,
     log,
     async messages() {
       const names = await readdir(maildir).catch(() => []);

@@ -21,7 +21,8 @@ export function missingSubmission(): string | undefined {
 
 /** Lines of main.cf: nothing without TLS and a login, which is offered as PLAIN and LOGIN and under TLS alone. */
 export async function submission({ dir, certificate, key, user, password }: SubmissionOptions): Promise<Record<string, string>> {
-  const folder = join(dir, 'sasl');
+  // Where Debian's Postfix looks, beside its main.cf.
+  const folder = join(dir, 'etc/sasl');
   await mkdir(folder, { recursive: true });
   const database = join(folder, 'sasldb2');
   const realm = 'postfix.example';
@@ -40,7 +41,6 @@ export async function submission({ dir, certificate, key, user, password }: Subm
     smtpd_sasl_auth_enable: 'yes',
     smtpd_sasl_local_domain: realm,
     smtpd_sasl_path: 'smtpd',
-    cyrus_sasl_config_path: folder,
     smtpd_sasl_authenticated_header: 'yes',
     smtpd_relay_restrictions: 'permit_sasl_authenticated,reject',
     smtpd_tls_loglevel: '1',

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { type Identities, makeIdentities } from '../delivery/tls-peer.ts';
@@ -116,47 +117,48 @@ test(
   },
 );
 
-test(
-  'Postfix by implicit TLS and a password from the environment; a wrong one waits, and goes out once it is mended',
-  { skip },
-  async (t) => {
-    const { identities, last, postfix } = await wired(t);
-    const site = await siteTo(t, identities.folder, postfix.port);
-    await writeFile(join(identities.folder, 'password'), 'not-the-password\n');
-    const relay = await site.serve();
-    const id = await send(relay.port, ['anna@clinic.example'], MAIL);
-    await until('it is deferred', async () => (await audited(site, 'deferred')).length > 0, 20_000);
-    const [event] = await audited(site, 'deferred');
-    assert.match(String(event?.['reason']), /: 4\.7\.8 the upstream refused the login: 535 5\.7\.8 \(upstream-auth-refused at auth\)$/);
-    await writeFile(join(identities.folder, 'password'), PASSWORD);
-    await site.sealpost('queue', 'retry', id);
-    await until('it goes out', () => last.deliveries().length === 1, 20_000);
-  },
-);
+test('a password that Postfix refuses: deferred, and out once the file holds the right one, without a restart', { skip }, async (t) => {
+  const { identities, last, postfix } = await wired(t);
+  const site = await siteTo(t, identities.folder, postfix.port);
+  await writeFile(join(identities.folder, 'password'), 'not-the-password\n');
+  const relay = await site.serve();
+  const id = await send(relay.port, ['anna@clinic.example'], MAIL);
+  await until('it is deferred', async () => (await audited(site, 'deferred')).length > 0, 20_000);
+  const [event] = await audited(site, 'deferred');
+  assert.match(String(event?.['reason']), /: 4\.7\.8 the upstream refused the login: 535 5\.7\.8 \(upstream-auth-refused at auth\)$/);
+  await writeFile(join(identities.folder, 'password'), PASSWORD);
+  await site.sealpost('queue', 'retry', id);
+  await until('it goes out', () => last.deliveries().length === 1, 20_000);
+});
 
-test(
-  'exim takes sealed mail by STARTTLS and AUTH LOGIN, and its reader opens it',
-  { skip: skip === false ? (missingExim() ?? false) : skip },
-  async (t) => {
-    const dir = await temporary(t);
-    const identities = makeIdentities(dir);
-    const certificate = join(dir, 'good.pem');
-    await using exim = await startExim({ dir, certificate, key: join(dir, 'good.key'), user: USER, password: PASSWORD });
-    await using tee = await startTee({ to: exim.port });
-    const site = await siteTo(t, identities.folder, tee.port);
-    const relay = await site.serve();
-    await send(relay.port, ['ben@clinic.example'], MAIL);
-    await until('exim has it', async () => (await exim.messages()).length === 1, 20_000).catch(async (error: unknown) => {
-      throw new Error(`${await exim.log()}\n${relay.log()}`, { cause: error });
-    });
-    const [message] = await exim.messages();
-    const inner = await (await openssl.start(site.readers)).open(message ?? Buffer.alloc(0), site.readers.people.ben);
-    assert.match(inner.toString(), new RegExp(`${CANARY} in the body`));
-    assert.match(await exim.log(), new RegExp(`X=TLS1\\.3:\\S+ CV=no A=login:${USER} `));
-    assertNothingInClear(tee);
-    assert.ok(!(await exim.log()).includes(PASSWORD));
-  },
-);
+const eximSkip = skip === false ? (missingExim() ?? false) : skip;
+
+for (const tls of ['starttls', 'implicit'] as const) {
+  test(
+    `exim takes sealed mail by ${tls} and AUTH LOGIN, the password from the environment, and its reader opens it`,
+    { skip: eximSkip },
+    async (t) => {
+      const undo: (() => Promise<unknown>)[] = [];
+      const dir = await temporary(t, undo);
+      const { folder } = makeIdentities(dir);
+      const exim = await startExim({ dir, certificate: join(dir, 'good.pem'), key: join(dir, 'good.key'), user: USER, password: PASSWORD });
+      undo.push(async () => exim[Symbol.asyncDispose]());
+      await using tee = await startTee({ to: tls === 'implicit' ? exim.implicitPort : exim.port });
+      process.env['RELAY_PASSWORD_OF_THE_TEST'] = PASSWORD;
+      const login = { auth: { user: USER, password: 'env:RELAY_PASSWORD_OF_THE_TEST' } };
+      const site = await siteTo(t, folder, tee.port, { host: '127.0.0.1', tls, ...login });
+      const relay = await site.serve();
+      await send(relay.port, ['ben@clinic.example'], MAIL);
+      await until('exim has it', async () => (await exim.messages()).length === 1, 20_000);
+      const [message] = await exim.messages();
+      const inner = await (await openssl.start(site.readers)).open(message ?? Buffer.alloc(0), site.readers.people.ben);
+      assert.match(inner.toString(), new RegExp(`${CANARY} in the body`));
+      assert.match(await exim.log(), new RegExp(`X=TLS1\\.3:\\S+ CV=no A=login:${USER} `));
+      assertNothingInClear(tee);
+      for (const text of [await exim.log(), relay.log()]) assert.ok(!text.includes(PASSWORD));
+    },
+  );
+}
 
 const withoutStartTls = (piece: Buffer): Buffer =>
   Buffer.from(piece.toString('latin1').replace(/250-STARTTLS\r\n/, '250-XXXXXXXA\r\n'), 'latin1');
