@@ -63,7 +63,7 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
   };
 }
 
-const beforeMail: readonly Phase[] = ['connect', 'tls', 'greeting', 'ehlo', 'auth'];
+const beforeMail: readonly Phase[] = ['connect', 'greeting', 'ehlo'];
 
 /** True where the next upstream may be asked: this one has nothing of the message and said nothing about it. */
 function passesOn(result: Result): boolean {
