@@ -13,6 +13,7 @@ import { succeed } from './programs.ts';
 
 const UNPACKED = resolve(import.meta.dirname, '../../.cache/exim/usr/sbin/exim4');
 const NOBODY = 65_534;
+const START_MS = 60_000;
 
 export interface EximOptions {
   /** A folder that exists and that the caller removes. */
@@ -133,10 +134,14 @@ export async function startExim(options: EximOptions): Promise<Exim> {
     await exited;
   };
   try {
-    await until('exim greets', () => {
-      if (child.exitCode !== null) throw new Error(`exim exited with ${child.exitCode}`);
-      return greets(port);
-    });
+    await until(
+      'exim greets',
+      () => {
+        if (child.exitCode !== null) throw new Error(`exim exited with ${child.exitCode}`);
+        return greets(port);
+      },
+      START_MS,
+    );
   } catch (error) {
     const text = await log();
     await stop();
