@@ -13,6 +13,8 @@ import type { Mailbox } from '../src/message/envelope.ts';
 import { parseMailbox, plainRecipient } from '../src/message/envelope.ts';
 import { makePath } from '../src/path.ts';
 import type { NewMessage } from '../src/queue/queue.ts';
+import { wireSize } from '../src/delivery/wire.ts';
+import { codeOf } from './ingress/front.ts';
 import { makeReaders } from './interop/fixtures.ts';
 import { missingPrograms } from './interop/programs.ts';
 import { chunked } from './message/sources.ts';
@@ -36,7 +38,11 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
   after(() => rm(dir, { recursive: true, force: true }));
 
   /** Sends one message to `recipients`, each a reader with three P-521 certificates; answers what reached the outbox. */
-  async function accept(recipients: readonly string[], hostname = 'relay.example'): Promise<NewMessage[]> {
+  async function accept(
+    recipients: readonly string[],
+    hostname = 'relay.example',
+    { largest, source = chunked('Subject: x\r\n\r\nbody\r\n') }: { largest?: number; source?: AsyncIterable<Buffer> } = {},
+  ): Promise<NewMessage[]> {
     const queued: NewMessage[] = [];
     const stored = { length: 0, sha256: Buffer.alloc(32), content: { kind: 'inline', bytes: Buffer.alloc(0) } } as const;
     const path = makePath({
@@ -48,7 +54,7 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
         newBody: () => ({ write: async () => {}, finish: async () => stored, discard: async () => {} }),
         enqueue: async (message) => void queued.push(message),
       },
-      largest: () => undefined,
+      largest: () => largest,
       onQueued: () => {},
       now: Date.now,
       randomBytes,
@@ -57,7 +63,7 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
     const client = { address: '127.0.0.1', helo: 'x', tls: null, user: null };
     const to = recipients.map((address) => plainRecipient(mailbox(address)));
     const envelope = { sender: null, recipients: to, envid: null, client, protocol: 'SMTP' };
-    await path.accept(envelope, chunked('Subject: x\r\n\r\nbody\r\n'));
+    await path.accept(envelope, source);
     return queued;
   }
 
@@ -71,6 +77,38 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
 
   test('P7 a header that could never be sent is refused before anything is queued', async () => {
     await assert.rejects(accept(['dora@clinic.example'], 'x'.repeat(1000)), { code: 'header-malformed' });
+  });
+
+  test('what the upstream takes to the octet is taken, and one octet more is refused', async () => {
+    const [message] = await accept(['dora@clinic.example']);
+    const [reader] = message?.recipients ?? [];
+    assert.ok(reader);
+    // `Subject: x`, an empty line and `body` inside: 20 octets with MIME-Version and all, sealed in whole blocks of 16.
+    const sizes = [1, 2, 3, 4, 5, 6].map((blocks) => wireSize(reader.header.length, reader.prefix.length + 16 * blocks));
+    const taken: number[] = [];
+    for (const largest of sizes) {
+      const one = await accept(['dora@clinic.example'], 'relay.example', { largest }).catch((error: unknown) => error);
+      if (Array.isArray(one)) taken.push(largest);
+      else assert.equal(codeOf(one), 'sealed-too-big');
+    }
+    const [exact = 0] = taken;
+    assert.ok(taken.length > 0 && taken.length < sizes.length);
+    await assert.rejects(accept(['dora@clinic.example'], 'relay.example', { largest: exact - 1 }), { code: 'sealed-too-big' });
+  });
+
+  test('a body that is too long by itself is not sealed to its end', async () => {
+    let read = 0;
+    async function* endless(): AsyncIterable<Buffer> {
+      yield Buffer.from('Subject: x\r\n\r\n');
+      for (;;) {
+        read += 65_536;
+        if (read > 100_000_000) throw new Error('it reads on');
+        yield Buffer.alloc(65_536, 'x');
+      }
+    }
+    const options = { largest: 1_000_000, source: endless() };
+    await assert.rejects(accept(['dora@clinic.example'], 'relay.example', options), { code: 'sealed-too-big' });
+    assert.ok(read < 1_000_000, `${read} octets were read`);
   });
 
   test('P6 many readers with costly keys leave the event loop to others', async () => {

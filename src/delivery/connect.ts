@@ -78,7 +78,7 @@ class Handshake {
   async run(): Promise<Opening> {
     const { host, port, hostname, timeouts, protection, connect } = this.#options;
     if (!HOSTNAME.test(hostname)) throw new SealpostError('config-invalid', { detail: 'hostname' });
-    const { context, login } = await protection.read();
+    const { context, login } = await this.#material();
     const plain = await dial({ host, port, timeout: timeouts.connect, connect }, this.#signal);
     // What is not encrypted and verified stays on this machine, whatever a name has come to mean (P3).
     if ((protection.tls === 'off' || !protection.verify) && !staysOnThisMachine(plain)) {
@@ -90,6 +90,23 @@ class Handshake {
     const greeting = await session.reply(timeouts.greeting);
     if (greeting.code !== READY) return refused(this.phase, greeting);
     return this.#introduce(session, context, login);
+  }
+
+  /** A file server that is gone must hold up neither the other upstreams nor a stop. */
+  async #material(): ReturnType<Protection['read']> {
+    const { protection, timeouts } = this.#options;
+    const { promise: over, reject } = Promise.withResolvers<never>();
+    const abort = (): void => reject(new SealpostError('shutting-down'));
+    const late = (): void => reject(new SealpostError('upstream-secret-unreadable', { detail: `not read in ${timeouts.connect} ms` }));
+    const timer = setTimeout(late, timeouts.connect);
+    this.#signal.addEventListener('abort', abort);
+    if (this.#signal.aborted) abort();
+    try {
+      return await Promise.race([protection.read(), over]);
+    } finally {
+      clearTimeout(timer);
+      this.#signal.removeEventListener('abort', abort);
+    }
   }
 
   async #introduce(first: Session, context: SecureContext, login: Login | undefined): Promise<Opening> {

@@ -163,10 +163,10 @@ class PooledUpstream implements Upstream {
   }
 
   async learn(): Promise<void> {
-    // Sessions that are being opened will tell.
-    if (this.#busy > 0 || !this.well() || !this.#announced.shouldAsk()) return;
+    // Sessions that are in use, or being opened, tell by themselves; where there are none, a place is free.
+    if (this.#closed || this.#busy > 0 || !this.well() || !this.#announced.shouldAsk()) return;
+    this.#busy++;
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(LEARN_MS)]);
-    if ((await this.#enter(signal)) !== 'entered') return;
     try {
       const opening = await this.#open(signal);
       if (opening.kind === 'open') this.#keep(opening.session);

@@ -195,6 +195,12 @@ test('a UTF-8 mailbox goes as SMTPUTF8, and not at all to an upstream without it
   const transcript = newTranscript();
   await attemptAt((peer) => converse(peer, { ehlo: '250-x\r\n250 SMTPUTF8\r\n' }, transcript), { message });
   assert.deepEqual(transcript.commands.slice(1, 3), ['MAIL FROM:<forms@clinic.example> SMTPUTF8', 'RCPT TO:<grüße@x.test>']);
+  const eight = newTranscript();
+  await attemptAt((peer) => converse(peer, { ehlo: '250-x\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n' }, eight), { message });
+  assert.equal(eight.commands[1], 'MAIL FROM:<forms@clinic.example> BODY=8BITMIME SMTPUTF8');
+  const seven = newTranscript();
+  await attemptAt((peer) => converse(peer, { ehlo: '250-x\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n' }, seven));
+  assert.equal(seven.commands[1], 'MAIL FROM:<forms@clinic.example>', 'sealed mail is 7-bit');
   assert.equal(inShort((await attemptAt((peer) => converse(peer), { message })).result), 'unsuited 5.6.7');
   const small = { ehlo: `250-x\r\n250 SIZE ${text.length - 1}\r\n` };
   assert.equal(inShort((await attemptAt((peer) => converse(peer, small))).result), 'unsuited 5.3.4');

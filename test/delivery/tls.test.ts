@@ -243,3 +243,19 @@ test('a handshake that never ends is given up, and a stop ends it at once', { sk
   abort.abort();
   assert.match(inShort(await attempt), /shutting-down/);
 });
+
+test(
+  'a secret that is never read, on a file server that is gone, holds up neither the next upstream nor a stop',
+  { timeout: 10_000 },
+  async () => {
+    const gone = { secrets: () => new Promise<never>(() => undefined) };
+    await using second = await scriptedUpstream((peer) => converse(peer));
+    const route = makeRoute([upstreamAt(1, { timeouts: timeouts({ connect: 50 }) }, gone), upstreamAt(second.port)], log);
+    assert.equal((await route.attempt(outgoing(), never)).result.kind, 'delivered');
+    await route.close();
+    const abort = new AbortController();
+    const attempt = upstreamAt(1, {}, gone).attempt(outgoing(), abort.signal);
+    abort.abort();
+    assert.match(inShort(await attempt), /shutting-down/);
+  },
+);

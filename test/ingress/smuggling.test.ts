@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { makeLineEndCheck } from '../../src/ingress/line-ends.ts';
 import { codeOf, makeFront, type Front } from './front.ts';
+import { makeUsers, plain } from './secure.ts';
 import { variants } from './smuggling.ts';
 import type { Dialogue } from './dialogue.ts';
 
@@ -11,7 +12,7 @@ const VARIANTS = variants('victim@y.example');
 /** As a client that is outside the networks, and logged in. */
 async function openDataOutside(front: Front): Promise<Dialogue> {
   const client = await front.open();
-  for (const session of front.ingress.sessions) session.user ??= 'form';
+  await client.ask(`AUTH PLAIN ${plain('form', 'secret')}`, /^235/);
   await client.ask('MAIL FROM:<a@x.example>', /^250 2\.1\.0/);
   await client.ask('RCPT TO:<b@y.example>', /^250 2\.1\.5/);
   await client.ask('DATA', /^354 /);
@@ -34,7 +35,7 @@ test('A1: of a trusted client every variant is one message, line ends as sent', 
 
 for (const segmented of [false, true]) {
   test(`A1: of an outsider a bare CR or LF, or a NUL, is 550 5.6.0${segmented ? ', an octet at a time too' : ''}`, async (t) => {
-    const front = await makeFront(t, { networks: ['192.0.2.1'] });
+    const front = await makeFront(t, { networks: ['192.0.2.1'], users: makeUsers([{ name: 'form', password: 'secret' }]) });
     let taken = 0;
     for (const { name, body, nul, proper } of VARIANTS) {
       const client = await openDataOutside(front);
@@ -65,7 +66,7 @@ for (const segmented of [false, true]) {
 }
 
 test('A1: true ends behind a bare CR or LF of an outsider: what is pipelined behind is not run', async (t) => {
-  const front = await makeFront(t, { networks: ['192.0.2.1'] });
+  const front = await makeFront(t, { networks: ['192.0.2.1'], users: makeUsers([{ name: 'form', password: 'secret' }]) });
   for (const bare of ['\r', '\n']) {
     const client = await openDataOutside(front);
     client.send(`x${bare}y\r\n.\r\nMAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@y.example>\r\nDATA\r\nx\r\n.\r\n`);
@@ -77,7 +78,7 @@ test('A1: true ends behind a bare CR or LF of an outsider: what is pipelined beh
 });
 
 test('A1: an outsider with proper line ends is taken as it is', async (t) => {
-  const front = await makeFront(t, { networks: ['192.0.2.1'] });
+  const front = await makeFront(t, { networks: ['192.0.2.1'], users: makeUsers([{ name: 'form', password: 'secret' }]) });
   const client = await openDataOutside(front);
   client.send('Subject: x\r\n\r\n..dot\r\n\r\n');
   await client.ask('.', /^250/);

@@ -32,6 +32,9 @@ export function missingPostfix(): string | undefined {
   return absent ?? (process.getuid?.() === 0 ? undefined : 'postfix starts only as root');
 }
 
+/** Two cores under the load of other tests: it starts in two seconds alone. */
+const START_MS = 60_000;
+
 const MASTER = (port: number): string => `
 ${LOOPBACK}:${port} inet n - n - - smtpd
 cleanup   unix n - n - 0 cleanup
@@ -89,14 +92,23 @@ export async function startPostfix({ relayTo, dir, settings = {} }: PostfixOptio
   const child = spawn(findProgram('postfix') ?? 'postfix', ['-c', config, 'start-fg'], { stdio: 'ignore' });
   const exited = once(child, 'exit');
   const stop = async (): Promise<void> => {
-    await run('postfix', ['-c', config, 'stop']);
+    // One that is still starting does not know how to stop, and would run for ever.
+    await until(
+      'postfix stops',
+      async () => child.exitCode !== null || (await run('postfix', ['-c', config, 'stop'])).code === 0,
+      START_MS,
+    );
     await exited;
   };
   try {
-    await until('postfix greets', () => {
-      if (child.exitCode !== null) throw new Error(`postfix exited with ${child.exitCode}`);
-      return greets(port);
-    });
+    await until(
+      'postfix greets',
+      () => {
+        if (child.exitCode !== null) throw new Error(`postfix exited with ${child.exitCode}`);
+        return greets(port);
+      },
+      START_MS,
+    );
   } catch (error) {
     const text = await read();
     await stop();
