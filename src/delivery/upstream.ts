@@ -10,6 +10,7 @@ import { SealpostError } from '../errors.ts';
 import { classOf, conductOf, isAboutConnections } from './classify.ts';
 import { openSession, type Opening } from './connect.ts';
 import { Health, usualPauses, type Pauses } from './health.ts';
+import { IdleSessions, QUIT_MS } from './idle.ts';
 import { SlidingRate, usedUp, type Rate } from './rate.ts';
 import type { RateKeeper } from './rate-record.ts';
 import { isUpstreamFault, rfcTimeouts, type Result, type Timeouts } from './result.ts';
@@ -68,12 +69,6 @@ export interface Upstream {
   close(): Promise<void>;
 }
 
-/** Short enough that no upstream closes first; long enough for a burst. */
-const IDLE_MS = 10_000;
-/** Postfix and others close long sessions, and a balancer in front wants connections to move. */
-const TRANSACTIONS_A_SESSION = 100;
-const QUIT_MS = 2_000;
-
 export function makeUpstream(options: UpstreamOptions, surroundings: UpstreamSurroundings): Upstream {
   return new PooledUpstream(options, surroundings);
 }
@@ -88,7 +83,7 @@ class PooledUpstream implements Upstream {
   readonly #pauses: Pauses;
   readonly #health: Health;
   readonly #rate: SlidingRate | undefined;
-  readonly #idle: { readonly session: Session; readonly timer: NodeJS.Timeout }[] = [];
+  readonly #idle: IdleSessions;
   readonly #waiting: ((entry: Entry) => void)[] = [];
   /** Attempts in a place; of them, those with an open session. */
   #busy = 0;
@@ -104,6 +99,7 @@ class PooledUpstream implements Upstream {
     this.#pauses = surroundings.pauses ?? usualPauses;
     this.name = `${options.host}:${options.port}`;
     this.concurrency = options.concurrency;
+    this.#idle = new IdleSessions(surroundings.idle);
     const { now, random, rates } = surroundings;
     this.#health = new Health(options.concurrency, this.#pauses, now, random);
     if (options.rate !== undefined) {
@@ -144,7 +140,7 @@ class PooledUpstream implements Upstream {
 
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.#idle.splice(0).map(({ session, timer }) => this.#quit(session, timer)));
+    await this.#idle.close();
   }
 
   /** Within the rate, which is written down before the message begins. */
@@ -163,7 +159,7 @@ class PooledUpstream implements Upstream {
   }
 
   async #try(message: Outgoing, signal: AbortSignal): Promise<Result> {
-    const reused = this.#takeIdle();
+    const reused = this.#idle.take();
     if (reused !== undefined && (await this.#reset(reused))) {
       const result = await this.#use(reused, message, signal);
       // The upstream may have closed the idle session just now; before MAIL was answered nothing of this message was taken up.
@@ -245,7 +241,7 @@ class PooledUpstream implements Upstream {
     signal.removeEventListener('abort', abort);
     // Where it was too much, connections are given back.
     if (classOf(result) === 'throttled' && session.usable) void session.quit(QUIT_MS);
-    else this.#keep(session);
+    else this.#idle.keep(session);
     return result;
   }
 
@@ -262,42 +258,6 @@ class PooledUpstream implements Upstream {
     }
     session.destroy(new SealpostError('upstream-lost', { detail: 'RSET was refused' }));
     return false;
-  }
-
-  #keep(session: Session): void {
-    if (!session.usable) {
-      session.destroy(new SealpostError('upstream-protocol', { detail: 'a reply that nobody asked for' }));
-      return;
-    }
-    if (this.#closed || session.transactions >= TRANSACTIONS_A_SESSION) {
-      void session.quit(QUIT_MS);
-      return;
-    }
-    const drop = (): void => {
-      const at = this.#idle.findIndex((entry) => entry.session === session);
-      const [entry] = at < 0 ? [] : this.#idle.splice(at, 1);
-      if (entry !== undefined) void this.#quit(session, entry.timer);
-    };
-    // An upstream that closes, or says 421, on an idle session.
-    session.onDisturbed = drop;
-    this.#idle.push({ session, timer: setTimeout(drop, this.#surroundings.idle ?? IDLE_MS) });
-  }
-
-  /** The session used last: the others may grow old and close. */
-  #takeIdle(): Session | undefined {
-    for (let entry = this.#idle.pop(); entry !== undefined; entry = this.#idle.pop()) {
-      clearTimeout(entry.timer);
-      entry.session.onDisturbed = undefined;
-      if (entry.session.usable) return entry.session;
-      entry.session.destroy(new SealpostError('upstream-lost'));
-    }
-    return undefined;
-  }
-
-  async #quit(session: Session, timer: NodeJS.Timeout): Promise<void> {
-    clearTimeout(timer);
-    session.onDisturbed = undefined;
-    await session.quit(QUIT_MS);
   }
 
   /** How many may be in a place: all that its health allows, and one where no session is open yet. */

@@ -17,16 +17,18 @@ interface Scene extends AsyncDisposable {
   send(messages: number): Promise<void>;
 }
 
-const PAUSES = { ...briefly, coolFirst: 200, coolLongest: 200, patience: 50 };
+const PAUSES = { ...briefly, coolFirst: 200, coolLongest: 200 };
 
 async function setScene({
   mood,
   concurrency = 3,
   greeting = 20_000,
+  patience = 20_000,
 }: {
   mood: Mood;
   concurrency?: number;
   greeting?: number;
+  patience?: number;
 }): Promise<Scene> {
   const open: ScriptedUpstream[] = [];
   const keeping = async (): Promise<[number, Transcript]> => {
@@ -41,7 +43,7 @@ async function setScene({
   proxy.mood = mood;
   const queue = new MemoryQueue();
   const relay = running(queue, [
-    upstreamAt(proxy.port, { concurrency, pauses: PAUSES, timeouts: timeouts({ greeting }), idle: 20 }),
+    upstreamAt(proxy.port, { concurrency, pauses: { ...PAUSES, patience }, timeouts: timeouts({ greeting }), idle: 20 }),
     upstreamAt(secondPort),
   ]);
   return {
@@ -74,7 +76,7 @@ for (const mood of ['shut', 'reset'] as const) {
 }
 
 test('a half-open upstream holds one message, and the others pass it after its patience', async () => {
-  await using scene = await setScene({ mood: 'mute' });
+  await using scene = await setScene({ mood: 'mute', patience: 50 });
   const held = scene.queue.add();
   scene.relay.scheduler.wake();
   while (scene.proxy.connections === 0) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -85,14 +87,14 @@ test('a half-open upstream holds one message, and the others pass it after its p
 });
 
 test('the message that a half-open upstream held goes out by the next one at the end of its time', async () => {
-  await using scene = await setScene({ mood: 'mute', greeting: 300 });
+  await using scene = await setScene({ mood: 'mute', greeting: 300, patience: 50 });
   await scene.send(10);
   assert.deepEqual([scene.first.messages.length, scene.second.messages.length], [0, 10]);
   assert.ok(scene.queue.rows.every((row) => row.attempts === 1));
 });
 
 test('a slow upstream is still the first one, and gets all of it once', async () => {
-  await using scene = await setScene({ mood: 'slow' });
+  await using scene = await setScene({ mood: 'slow', patience: 50 });
   await scene.send(3);
   assert.equal(scene.first.messages.length + scene.second.messages.length, 3);
   scene.proxy.mood = 'well';

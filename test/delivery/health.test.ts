@@ -50,11 +50,12 @@ test('places and pauses come back step by step with success, and at once after a
   for (let count = 0; count < 4; count++) throttle(health, clock);
   clock.now += health.pause;
   assert.equal(health.places, 1);
-  for (let count = 0; count < 20; count++) health.took();
+  for (let count = 0; count < 30; count++) health.took();
   assert.equal(health.places, 2);
-  for (let count = 0; count < 40; count++) health.took();
-  assert.equal(health.places, 4);
   assert.equal(throttle(health, clock), 10_000, 'four doublings less three');
+  clock.now += health.pause;
+  for (let count = 0; count < 60; count++) health.took();
+  assert.equal(health.places, 4);
   clock.now += 61 * MINUTE;
   health.took();
   assert.equal(health.places, 8);

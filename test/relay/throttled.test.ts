@@ -44,12 +44,10 @@ test('a restart, or a kill, allows no second stretch of a rate: what the first o
     await relay[end]();
   }
   assert.deepEqual([strict.taken, strict.refusedMessages], [3, 0]);
-  const waiting = JSON.parse(`[${(await site.sealpost('queue', 'list', '--json')).trim().split('\n').join(',')}]`) as {
-    attempts: number;
-  }[];
+  const waiting = await site.sealpost('queue', 'list');
   assert.deepEqual(
-    waiting.flat().map(({ attempts }) => attempts),
-    Array.from({ length: 9 }, () => 0),
+    [...waiting.matchAll(/attempts (\d+)/g)].map(([, attempts]) => attempts),
+    Array.from({ length: 9 }, () => '0'),
   );
 });
 
@@ -72,7 +70,7 @@ for (const [fault, state, reason] of seen) {
       assert.ok(line.includes(id) && line.includes([ANNA, OTTO][index] ?? '?') && line.includes(` ${state} `), line);
       assert.match(line, reason);
     }
-    const { totals } = JSON.parse(await site.sealpost('queue', 'stats', '--json')) as { totals: { ambiguous: number } };
-    assert.equal(totals.ambiguous > 0, fault[0] === '-q');
+    const [, ambiguous] = /"ambiguous":(\d+)/.exec(await site.sealpost('queue', 'stats', '--json')) ?? [];
+    assert.equal(Number(ambiguous) > 0, fault[0] === '-q');
   });
 }
