@@ -5,7 +5,7 @@
  *   well ── it says that this was too much ──▶ pause, doubled each time, and half of the places ──▶ probed
  *   probed: one message at a time, until one is taken or judged ──▶ well
  *
- * Places and pauses that throttling changed come back step by step, one for each RECOVERY messages taken: an upstream that
+ * Places and pauses that throttling changed come back step by step, as messages are taken: an upstream that
  * allows thirty a minute would else be overrun again every minute, as badly as the first time.
  */
 
@@ -30,8 +30,9 @@ export const usualPauses: Pauses = {
   patience: 10 * SECOND,
 };
 
-/** Messages taken that bring back a place, and halve the next pause. */
-const RECOVERY = 20;
+/** Messages taken that halve the next pause, and that bring back a place: a place more is a bolder step. */
+const RECOVERY = 10;
+const RECOVERY_OF_PLACE = 20;
 /** An upstream that has not complained for so long is met anew. */
 const FORGOTTEN_MS = 60 * MINUTE;
 /** 2^20 times any first pause is longer than any longest. */
@@ -100,11 +101,13 @@ export class Health {
 
   took(): void {
     this.judged();
-    const recovered = ++this.#taken >= RECOVERY;
-    if (!recovered && this.#now() - this.#slowedAt < FORGOTTEN_MS) return;
-    this.#taken = 0;
-    this.#throttles = recovered ? Math.max(0, this.#throttles - 1) : 0;
-    this.#places = recovered ? Math.min(this.#concurrency, this.#places + 1) : this.#concurrency;
+    if (this.#now() - this.#slowedAt >= FORGOTTEN_MS) {
+      this.#throttles = 0;
+      this.#places = this.#concurrency;
+    }
+    this.#taken++;
+    if (this.#taken % RECOVERY === 0) this.#throttles = Math.max(0, this.#throttles - 1);
+    if (this.#taken % RECOVERY_OF_PLACE === 0) this.#places = Math.min(this.#concurrency, this.#places + 1);
   }
 
   /** It spoke about a message, so it is not the host that is ill. */

@@ -45,7 +45,7 @@ export interface Route {
 }
 
 /** A row that was put back is not claimed again at once, whatever an upstream says of itself. */
-const SHORTEST_WAIT_MS = 1000;
+const SHORTEST_WAIT_MS = 250;
 /** Where nobody knows how long it will take. */
 const UNKNOWN_WAIT_MS = 10_000;
 
@@ -63,9 +63,9 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
     room: () => roomOf(upstreams),
     async attempt(message, signal) {
       let best: Omit<Attempt, 'again'> | undefined;
-      for (const upstream of upstreams) {
+      for (const [at, upstream] of upstreams.entries()) {
         const result = await upstream.attempt(message, signal);
-        if (!passesOn(result)) return { upstream: upstream.name, result, again: againAfter(upstreams) };
+        if (!passesOn(result)) return { upstream: upstream.name, result, again: againAfter(upstreams, upstreams.slice(at + 1)) };
         // One that is known to be down is not told of again by every message that passes it.
         if (!isPaused(result)) {
           log.warn({ upstream: upstream.name, ...outline(result) }, 'upstream not usable for this attempt');
@@ -75,7 +75,10 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
         if (best === undefined || weight(result) > weight(best.result)) best = { upstream: upstream.name, result };
       }
       const none = new SealpostError('internal');
-      return { ...(best ?? { upstream: null, result: { kind: 'failed', phase: 'connect', cause: none } }), again: againAfter(upstreams) };
+      return {
+        ...(best ?? { upstream: null, result: { kind: 'failed', phase: 'connect', cause: none } }),
+        again: againAfter(upstreams, []),
+      };
     },
     async close() {
       await Promise.all(upstreams.map((one) => one.close()));
@@ -97,18 +100,12 @@ function roomOf(upstreams: readonly Upstream[]): Room {
   return { places: 0, wait };
 }
 
-/** When the first of those that are paused may be asked. */
-function againAfter(upstreams: readonly Upstream[]): number {
-  let least = Infinity;
-  for (const upstream of upstreams) {
-    const readiness = upstream.readiness();
-    if (readiness.kind === 'paused') least = Math.min(least, readiness.wait);
-  }
-  return least === Infinity
-    ? upstreams.some((one) => one.readiness().kind === 'paused')
-      ? UNKNOWN_WAIT_MS
-      : SHORTEST_WAIT_MS
-    : Math.max(SHORTEST_WAIT_MS, least);
+/** When one of those that are paused may be asked; soon, where one that was not asked yet (`unasked`) may be at once. */
+function againAfter(upstreams: readonly Upstream[], unasked: readonly Upstream[]): number {
+  if (unasked.some((one) => one.readiness().kind !== 'paused')) return SHORTEST_WAIT_MS;
+  const waits = upstreams.map((one) => one.readiness()).flatMap((one) => (one.kind === 'paused' ? [one.wait] : []));
+  const least = Math.min(...waits, UNKNOWN_WAIT_MS);
+  return waits.length === 0 ? SHORTEST_WAIT_MS : Math.max(SHORTEST_WAIT_MS, waits.includes(Infinity) ? least : Math.min(...waits));
 }
 
 /**

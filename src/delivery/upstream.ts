@@ -11,6 +11,7 @@ import { Announced, type Largest } from './announced.ts';
 import { classOf, conductOf, isAboutConnections } from './classify.ts';
 import { openSession, type Opening, type Protection } from './connect.ts';
 import { Health, usualPauses, type Pauses } from './health.ts';
+import { IdleSessions, QUIT_MS } from './idle.ts';
 import { makeProtection, type ProtectionOptions } from './protection.ts';
 import { SlidingRate, usedUp, type Rate } from './rate.ts';
 import type { RateKeeper } from './rate-record.ts';
@@ -77,11 +78,6 @@ export interface Upstream {
   close(): Promise<void>;
 }
 
-/** Short enough that no upstream closes first; long enough for a burst. */
-const IDLE_MS = 10_000;
-/** Postfix and others close long sessions, and a balancer in front wants connections to move. */
-const TRANSACTIONS_A_SESSION = 100;
-const QUIT_MS = 2_000;
 /** Mail may be waiting for the place that learning takes. */
 const LEARN_MS = 10_000;
 
@@ -102,7 +98,7 @@ class PooledUpstream implements Upstream {
   readonly #pauses: Pauses;
   readonly #health: Health;
   readonly #rate: SlidingRate | undefined;
-  readonly #idle: { readonly session: Session; readonly timer: NodeJS.Timeout }[] = [];
+  readonly #idle: IdleSessions;
   readonly #waiting: ((entry: Entry) => void)[] = [];
   /** Attempts in a place; of them, those with an open session. */
   #busy = 0;
@@ -120,6 +116,7 @@ class PooledUpstream implements Upstream {
     this.#pauses = surroundings.pauses ?? usualPauses;
     this.name = `${options.host}:${options.port}`;
     this.concurrency = options.concurrency;
+    this.#idle = new IdleSessions(surroundings.idle);
     const { now, random, rates } = surroundings;
     this.#health = new Health(options.concurrency, this.#pauses, now, random);
     if (options.rate !== undefined) {
@@ -169,7 +166,7 @@ class PooledUpstream implements Upstream {
     const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(LEARN_MS)]);
     try {
       const opening = await this.#open(signal);
-      if (opening.kind === 'open') this.#keep(opening.session);
+      if (opening.kind === 'open') this.#idle.keep(opening.session);
     } finally {
       this.#leave();
       // No attempt ended here whose end would tell of the free place.
@@ -180,7 +177,7 @@ class PooledUpstream implements Upstream {
   async close(): Promise<void> {
     this.#closed = true;
     this.#closing.abort();
-    await Promise.all(this.#idle.splice(0).map(({ session, timer }) => this.#quit(session, timer)));
+    await this.#idle.close();
   }
 
   /** Within the rate, which is written down before the message begins. */
@@ -199,7 +196,7 @@ class PooledUpstream implements Upstream {
   }
 
   async #try(message: Outgoing, signal: AbortSignal): Promise<Result> {
-    const reused = this.#takeIdle();
+    const reused = this.#idle.take();
     if (reused !== undefined && (await this.#reset(reused))) {
       const result = await this.#use(reused, message, signal);
       // The upstream may have closed the idle session just now; before MAIL was answered nothing of this message was taken up.
@@ -283,7 +280,7 @@ class PooledUpstream implements Upstream {
     signal.removeEventListener('abort', abort);
     // Where it was too much, connections are given back.
     if (classOf(result) === 'throttled' && session.usable) void session.quit(QUIT_MS);
-    else this.#keep(session);
+    else this.#idle.keep(session);
     return result;
   }
 
@@ -300,42 +297,6 @@ class PooledUpstream implements Upstream {
     }
     session.destroy(new SealpostError('upstream-lost', { detail: 'RSET was refused' }));
     return false;
-  }
-
-  #keep(session: Session): void {
-    if (!session.usable) {
-      session.destroy(new SealpostError('upstream-protocol', { detail: 'a reply that nobody asked for' }));
-      return;
-    }
-    if (this.#closed || session.transactions >= TRANSACTIONS_A_SESSION) {
-      void session.quit(QUIT_MS);
-      return;
-    }
-    const drop = (): void => {
-      const at = this.#idle.findIndex((entry) => entry.session === session);
-      const [entry] = at < 0 ? [] : this.#idle.splice(at, 1);
-      if (entry !== undefined) void this.#quit(session, entry.timer);
-    };
-    // An upstream that closes, or says 421, on an idle session.
-    session.onDisturbed = drop;
-    this.#idle.push({ session, timer: setTimeout(drop, this.#surroundings.idle ?? IDLE_MS) });
-  }
-
-  /** The session used last: the others may grow old and close. */
-  #takeIdle(): Session | undefined {
-    for (let entry = this.#idle.pop(); entry !== undefined; entry = this.#idle.pop()) {
-      clearTimeout(entry.timer);
-      entry.session.onDisturbed = undefined;
-      if (entry.session.usable) return entry.session;
-      entry.session.destroy(new SealpostError('upstream-lost'));
-    }
-    return undefined;
-  }
-
-  async #quit(session: Session, timer: NodeJS.Timeout): Promise<void> {
-    clearTimeout(timer);
-    session.onDisturbed = undefined;
-    await session.quit(QUIT_MS);
   }
 
   /** How many may be in a place: all that its health allows, and one where no session is open yet. */

@@ -10,15 +10,25 @@ import { runOwned, type Owner } from './owner.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
 import { benchSlow } from './slow.ts';
+import { benchThrottled } from './throttled.ts';
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** `seconds`: what a bench may take on a slow machine; all of them together end within five minutes. */
-const benches: Readonly<Record<string, { readonly seconds: number; readonly run: (owner: Owner) => Promise<void> }>> = {
+interface Bench {
+  /** What it may take on a slow machine. */
+  readonly seconds: number;
+  /** Run only where it is asked for: it waits for minutes to pass. */
+  readonly named?: true;
+  readonly run: (owner: Owner) => Promise<void>;
+}
+
+/** Those that are not `named` end within five minutes together. */
+const benches: Readonly<Record<string, Bench>> = {
   sealing: { seconds: 60, run: (owner) => benchSealing(sealFile, print, owner) },
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
+  throttled: { seconds: 1600, named: true, run: (owner) => benchThrottled(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
   slow: { seconds: 150, run: (owner) => benchSlow(print, owner) },
 };
@@ -35,8 +45,8 @@ const stopped = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stopped.abort(new Error(`stopped by ${name}`)));
 
 let failed = false;
-for (const [name, { seconds, run }] of Object.entries(benches)) {
-  if (stopped.signal.aborted || (wanted.length > 0 && !wanted.includes(name))) continue;
+for (const [name, { seconds, named = false, run }] of Object.entries(benches)) {
+  if (stopped.signal.aborted || ((wanted.length > 0 || named) && !wanted.includes(name))) continue;
   await runOwned(seconds * 1000, stopped.signal, run).catch((error: unknown) => {
     failed = true;
     print(`${name}: failed: ${error instanceof Error ? error.message : String(error)}`);

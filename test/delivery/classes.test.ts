@@ -1,5 +1,6 @@
 /** The table of reply classes: each example is read as the class of its row, as a reply off the wire. */
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { classTable, replyClasses } from '../../src/delivery/classes.ts';
@@ -66,4 +67,14 @@ test('hostile text is classed in linear time', () => {
   const started = performance.now();
   for (let count = 0; count < 1000; count++) classify({ code: 450, status: undefined, text: 'too man'.repeat(10_000) });
   assert.ok(performance.now() - started < 20_000);
+});
+
+test('docs/delivery.md tells every class in order, with an example that is one', async () => {
+  const page = await readFile(new URL('../../docs/delivery.md', import.meta.url), 'utf8');
+  const rows = [...page.matchAll(/^\| `([a-z-]+)` \| `([^`]+)` \|/gm)];
+  assert.deepEqual(
+    rows.map(([, one]) => one),
+    [...replyClasses],
+  );
+  for (const [, one, example = ''] of rows) assert.equal(classify(read(example)), one, example);
 });

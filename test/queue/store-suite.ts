@@ -117,6 +117,21 @@ function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
     assert.deepEqual([stats.bodyBytes, stats.oldestAcceptedAt, stats.totals.delivered], [0, null, 2]);
   });
 
+  test('an attempt that does not count leaves the number of attempts as it was', async (t) => {
+    const { store } = await makeStore(t);
+    await put(store, { id: 'q1' });
+    for (const [counts, attempts] of [
+      [undefined, 1],
+      [false, 1],
+      [false, 1],
+      [undefined, 2],
+    ] as const) {
+      const lease = await claimOne(store);
+      await store.settle(lease, { kind: 'deferred', dueAt: START, reason: 'too much', ...(counts === undefined ? {} : { counts }) }, []);
+      assert.equal((await store.list({}, 10))[0]?.attempts, attempts);
+    }
+  });
+
   test('refuses to settle or mark a row that is not leased', async (t) => {
     const { store } = await makeStore(t);
     await put(store, { id: 'q1' });
