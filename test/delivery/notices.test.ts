@@ -374,6 +374,7 @@ test('P10 a notice whose row was damaged is set aside and not sent', async () =>
   queue.failing = { damaged: true };
   queue.add({ sender: '', body: [Buffer.alloc(0)], notice: writeFacts(facts) });
   await using _ = running(queue, [upstreamAt(server.port)], { notices: makeTeller() });
-  await queue.until(() => queue.rows[0]?.state === 'damaged');
+  await queue.until(() => (queue.rows[0]?.settled ?? 0) > 0);
+  assert.equal(queue.rows[0]?.state, 'damaged');
   assert.deepEqual(transcript.messages, []);
 });
