@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, Entry>> = {
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
   explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
   certs: { summary: 'recipient certificates', load: () => import('./commands/certs.ts') },
+  users: { summary: 'those who may log in', load: () => import('./commands/users.ts') },
   queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
   audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
 };

@@ -37,6 +37,31 @@ export const errorTable = {
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
+  'too-many-from-address': row(
+    421,
+    '4.7.0',
+    'too many connections from your address, please try again later',
+    'raise limits.connections_per_address, or let the scripts of that host close what they do not use',
+  ),
+  'made-room': row(
+    421,
+    '4.7.0',
+    'closed to make room for others, please try again later',
+    'all of limits.connections were taken, and this client had done nothing for longest',
+  ),
+  'too-many-refusals': row(421, '4.7.0', 'too much was refused in this session', 'look at what the client sends, or raise limits.refusals'),
+  'too-slow': row(
+    421,
+    '4.4.2',
+    'that took too long',
+    'the client, or the network to it, is slow or stuck; else raise timeouts or lower limits.data_rate',
+  ),
+  'too-busy': row(
+    452,
+    '4.3.1',
+    'too much is under way, please try again later',
+    'nothing to do if it passes; else raise limits.in_flight_bytes',
+  ),
 
   // The client and its envelope.
   'relay-denied': row(550, '5.7.1', 'this relay does not take mail from you', "add the client's network to clients.networks"),
@@ -65,9 +90,77 @@ export const errorTable = {
     'a parameter that this relay does not offer',
     'let the script use only what the reply to EHLO lists',
   ),
+  'client-rate-exceeded': row(
+    452,
+    '4.3.2',
+    'too many messages from your address, please try again later',
+    'raise limits.client_rate, or let the script send less at once',
+  ),
+  'user-rate-exceeded': row(
+    450,
+    '4.7.1',
+    'too many messages from this user, please try again later',
+    'raise the rate of the user in the users file, or let the script send less at once',
+  ),
+
+  // TLS and login at the listeners.
+  'starttls-required': row(
+    530,
+    '5.7.0',
+    'must issue STARTTLS first',
+    'let the script use STARTTLS; only clients on this machine go without',
+  ),
+  'encryption-required': row(
+    538,
+    '5.7.11',
+    'authentication needs TLS first',
+    'let the script use STARTTLS or the port with implicit TLS; a listener has TLS once tls, cert and key are set',
+  ),
+  'authentication-required': row(530, '5.7.0', 'authentication required', 'the listener says auth: required: let the script log in'),
+  'client-certificate-required': row(
+    530,
+    '5.7.0',
+    'a client certificate that is known here is required',
+    'put the SHA-256 fingerprint of the certificate beside its user in the users file; is it valid now?',
+  ),
+  'login-refused': row(535, '5.7.8', 'name or password is wrong', 'sealpost users list shows who there is'),
+  'login-unavailable': row(
+    454,
+    '4.7.0',
+    'logins cannot be checked now, please try again later',
+    'the users file cannot be read, or too many log in at once: the log says which',
+  ),
+  'too-many-failed-logins': row(
+    421,
+    '4.7.0',
+    'too many failed logins',
+    'a script has a wrong password, or somebody guesses: the log has the address',
+  ),
+  'auth-malformed': row(501, '5.5.2', 'that is not how to log in', 'AUTH PLAIN or AUTH LOGIN with base64 behind it (RFC 4954)'),
+  'auth-cancelled': row(501, '5.7.0', 'the login was cancelled', 'nothing to do: the client gave up'),
+  'auth-mechanism-unknown': row(504, '5.5.4', 'that way of logging in is not offered', 'let the script use PLAIN or LOGIN'),
+  'sender-not-allowed': row(550, '5.7.1', 'you may not send as that sender', "add the sender to the user's entry in the users file"),
+  'recipient-not-allowed': row(
+    550,
+    '5.7.1',
+    'you may not send to that recipient',
+    "add the recipient to the user's entry in the users file",
+  ),
+  'listener-certificate-unusable': row(
+    451,
+    '4.3.0',
+    'the certificate of a listener cannot be used',
+    'cert is a PEM chain, the own certificate first, and key its private key without a passphrase',
+  ),
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
+  'sealed-too-big': row(
+    552,
+    '5.3.4',
+    'the message is too big for the mail server behind this relay once it is sealed',
+    'raise the message size limit of the upstream: sealing makes a message about two fifths larger',
+  ),
   'header-too-big': row(
     552,
     '5.3.4',
@@ -79,6 +172,12 @@ export const errorTable = {
     '5.6.0',
     'the header of the message is malformed',
     'a line of the header that is neither a field nor a continuation',
+  ),
+  'bare-line-end': row(
+    550,
+    '5.6.0',
+    'the message holds line ends other than CRLF',
+    'let the program write CRLF; only clients in clients.networks have their line ends mended',
   ),
   'message-has-nul': row(550, '5.6.0', 'the message holds a NUL octet', 'binary content wants base64 (RFC 5321 §2.4)'),
   'mail-loop': row(
@@ -166,15 +265,59 @@ export const errorTable = {
     'the upstream did not answer in time',
     'it is overloaded, or something between drops packets; sealpost tries again',
   ),
+  'upstream-paused': row(
+    451,
+    '4.4.5',
+    'the upstream is not asked for now',
+    'it could not be talked to, had too much, or its rate is used up; sealpost goes on by itself, queue retry asks it now',
+  ),
   'upstream-protocol': row(
     451,
     '4.5.0',
     'the upstream does not speak SMTP as it should',
     'does the port under upstream belong to a mail server? sealpost tries again',
   ),
+  'upstream-tls-missing': row(
+    451,
+    '4.7.5',
+    'the upstream does not offer STARTTLS',
+    'nothing is sent in clear: does the port want tls: implicit, or does something on the way take STARTTLS out?',
+  ),
+  'upstream-tls-failed': row(
+    451,
+    '4.7.5',
+    'no TLS with the upstream',
+    'it must speak TLS 1.2 or 1.3; does tls under upstream (starttls or implicit) fit the port?',
+  ),
+  'upstream-unverified': row(
+    451,
+    '4.7.5',
+    "the upstream's certificate is not believed",
+    'nothing is sent to a host that cannot prove its name: mend its certificate, name it as its certificate does, or give its CA as ca under upstream',
+  ),
+  'upstream-auth-missing': row(
+    451,
+    '4.7.4',
+    'the upstream offers neither AUTH PLAIN nor AUTH LOGIN',
+    'is it the submission port, and is TLS on? many hosts offer AUTH under TLS only; or take auth out under upstream',
+  ),
+  'upstream-auth-refused': row(
+    451,
+    '4.7.8',
+    'the upstream refused the login',
+    'mend user or password in auth under upstream; the password is read anew for each connection',
+  ),
+  'upstream-secret-unreadable': row(
+    451,
+    '4.3.5',
+    'a certificate, key or password for the upstream cannot be used',
+    'sealpost check says which; the relay reads it anew for each connection',
+  ),
 
   // The operator's side.
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
+  'users-invalid': row(451, '4.3.0', 'the users file is not valid', 'each fault is listed with its place and its mend'),
+  'user-unknown': row(451, '4.3.0', 'no such user', 'sealpost users list shows who is there'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
   'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),
   'file-unwritable': row(451, '4.3.0', 'a file or folder cannot be written', 'look at its path, its permissions and the room on its disk'),

@@ -8,12 +8,13 @@ import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
 import type { Candidate, Directory, Lookup } from './certificates/directory.ts';
-import { assertHeader } from './delivery/wire.ts';
+import { assertFits, assertMayFit } from './delivery/admission.ts';
+import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, plainRecipient, type Recipient } from './message/envelope.ts';
-import { type Message, readMessage } from './message/header.ts';
+import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
@@ -33,6 +34,8 @@ export interface PathParts {
   /** Cipher and key transport for one reader's certificates. */
   readonly chooseForm: (certificates: readonly Candidate['certificate'][]) => Form;
   readonly outbox: Outbox;
+  /** The largest sealed message, in octets on the wire, that will be taken further on; undefined for every one. */
+  readonly largest: () => number | undefined;
   /** Called once a message is durable. */
   readonly onQueued: () => void;
   /** A queue id; a fresh one where it is not given. */
@@ -54,6 +57,9 @@ interface Reader {
 
 export function makePath(parts: PathParts): Reception {
   return {
+    assertFits(octets) {
+      assertMayFit(octets, MAX_HEADER, parts.largest());
+    },
     async recipient(sender, recipient) {
       await decideReader(parts, sender, plainRecipient(recipient));
     },
@@ -162,7 +168,11 @@ class Sealing {
       const subject = reader.subject.kind === 'keep' ? undefined : renderSubject(reader.subject.template, facts);
       plans.push({ reader, subject, body: await this.#open(reader.form, subject !== undefined) });
     }
+    let octets = 0;
     for await (const chunk of this.#message.body) {
+      octets += chunk.length;
+      // The rest need not be sealed: the ciphertext is never shorter.
+      assertFits(wireSize(0, octets), this.#parts.largest());
       await Promise.all(this.#bodies.map(({ sealer }) => sealer.write(chunk)));
     }
     const sealed: SealedBody[] = [];
@@ -184,6 +194,8 @@ class Sealing {
       if (!headers.has(look)) assertHeader(header);
       headers.set(look, header);
       const certificates = reader.candidates.map((candidate) => candidate.certificate);
+      const prefix = shared.prefixFor(certificates, reader.form.keyTransport);
+      assertFits(wireSize(header.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
       recipients.push({
         address: reader.recipient.address,
         sender: this.#envelope.sender?.address ?? '',
@@ -191,7 +203,7 @@ class Sealing {
         orcpt: reader.asked.orcpt,
         body,
         header,
-        prefix: shared.prefixFor(certificates, reader.form.keyTransport),
+        prefix,
         suffix: shared.suffix,
         needsSmtputf8: this.#outer.needsSmtputf8 || reader.recipient.needsSmtputf8 || this.#envelope.sender?.needsSmtputf8 === true,
       });

@@ -11,13 +11,19 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
+import type { Environment } from './config/environment.ts';
+import { readSecret } from './config/secret.ts';
+import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
 import { makeNotices } from './delivery/notices.ts';
+import { openRateFile } from './delivery/rate-record.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
-import type { SealpostError } from './errors.ts';
-import { makeIngress } from './ingress/smtp.ts';
+import { SealpostError } from './errors.ts';
+import { openLiveCertificate } from './ingress/certificate.ts';
+import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
+import { openUsers } from './ingress/users-file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
 import { loadRules } from './policy/rules.ts';
@@ -40,6 +46,8 @@ export interface Relay {
 export interface Surroundings {
   readonly log: Logger;
   readonly now: () => number;
+  /** Where secrets of the form env:NAME stand. */
+  readonly env: Environment;
   readonly version: string;
   /** The queue can store nothing any more: the caller stops the relay and lets it be started again. */
   readonly onFailure: (error: SealpostError) => void;
@@ -52,15 +60,29 @@ const STOP_INGRESS_MS = 10_000;
 const DAY_MS = 86_400_000;
 
 /** Throws the typed error of the part that could not start. */
-export async function startRelay(config: Config, { log, now, version, onFailure }: Surroundings): Promise<Relay> {
+export async function startRelay(config: Config, { log, now, env, version, onFailure }: Surroundings): Promise<Relay> {
   const undo: (() => unknown)[] = [];
   const unwind = async (): Promise<void> => {
     for (const step of undo.splice(0).toReversed()) await step();
+  };
+  /** A listener's keys with its certificate, which is looked after until the stop. */
+  const withCertificate = async (listener: Config['listen'][number]): Promise<ListenerOptions> => {
+    const { host, port, auth, tls: mode, cert, key, clientCertificates } = listener;
+    if (mode === 'off') return { host, port, auth };
+    if (cert === undefined || key === undefined)
+      throw new SealpostError('config-invalid', { detail: `no certificate for ${host}:${port}` });
+    const keyFile = key.from === 'file' ? key.path : undefined;
+    const live = await openLiveCertificate({ certificate: cert, keyFile, readKey: () => readSecret(key, env) }, { log, now });
+    undo.push(() => live.close());
+    return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };
   try {
     const rules = await loadRules(config.policies);
     const certificates = openSiteCertificates(config.certificates, { now, log });
     undo.push(() => certificates.close());
+
+    const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
+    undo.push(() => users?.close());
 
     const paths = queuePaths(config.queue.sqlite, config.audit);
     const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
@@ -69,7 +91,11 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
-    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const rates = await openRateFile(paths.rates, log);
+    const around = { hostname: config.hostname, now, random, rates };
+    const upstreams = config.upstream.map((upstream) =>
+      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, around),
+    );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
     const sealing = {
@@ -108,19 +134,29 @@ export async function startRelay(config: Config, { log, now, version, onFailure 
       ...sealing,
       rules,
       outbox: queue,
+      largest: () => route.largest(),
       onQueued: () => scheduler.wake(),
     });
+    const listen: ListenerOptions[] = [];
+    for (const entry of config.listen) listen.push(await withCertificate(entry));
     const ingress = makeIngress({
       hostname: config.hostname,
-      listen: config.listen,
+      listen,
       networks: config.clients.networks,
+      proxies: config.clients.proxy,
+      xclients: config.clients.xclient,
+      clientRate: config.limits.clientRate,
+      users,
       limits: config.limits,
+      timeouts: config.timeouts,
       reception: path,
       log,
       now,
     });
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
+    route.largest();
     return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
   } catch (error) {
     await unwind();

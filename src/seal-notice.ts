@@ -37,6 +37,8 @@ export function makeNoticeSealer({ directory, record, log, ...parts }: NoticeSea
           (events) => record(events.filter(({ event }) => event === 'sealed')),
         ),
         newId: () => queueId,
+        // A notice is smaller than anything that an upstream takes.
+        largest: () => undefined,
         onQueued: () => {},
         // Of a notice the queue and the audit log tell; it was accepted from nobody.
         log: log.child({}, { level: 'warn' }),

@@ -13,13 +13,21 @@ import { type CertificateSurvey, surveyCertificates } from './certificates/surve
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
+import { inspectUpstreams } from './upstreams.ts';
+import { surveyUsers } from './users/survey.ts';
 
 /** What `--json` prints. */
 export interface Report {
   readonly faults: readonly Fault[];
   /** Nothing is broken, yet it may not be what was meant. */
   readonly notes: readonly string[];
-  readonly counts: { readonly listeners: number; readonly upstreams: number; readonly rules: number; readonly certificates: number };
+  readonly counts: {
+    readonly listeners: number;
+    readonly upstreams: number;
+    readonly rules: number;
+    readonly certificates: number;
+    readonly users: number;
+  };
 }
 
 export interface Surroundings {
@@ -28,15 +36,28 @@ export interface Surroundings {
 }
 
 export async function check(from: ConfigPlace, { host, survey }: Surroundings): Promise<Report> {
-  const nothing = { listeners: 0, upstreams: 0, rules: 0, certificates: 0 };
+  const nothing = { listeners: 0, upstreams: 0, rules: 0, certificates: 0, users: 0 };
   const config = await orFault(() => readConfig(from));
   if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
-  const faults = [...(rules.kind === 'invalid' ? rules.faults : []), ...(await inspectSite(config.value, host)), ...certificates.faults];
+  const users = await surveyUsers(config.value.clients.users);
+  const faults = [
+    ...(rules.kind === 'invalid' ? rules.faults : []),
+    ...(await inspectSite(config.value, host)),
+    ...(await inspectUpstreams(config.value, from.env)),
+    ...users.faults,
+    ...certificates.faults,
+  ];
   const { listen, upstream } = config.value;
   const read = rules.kind === 'valid' ? rules.value : [];
-  const counts = { listeners: listen.length, upstreams: upstream.length, rules: read.length, certificates: certificates.usable };
+  const counts = {
+    listeners: listen.length,
+    upstreams: upstream.length,
+    rules: read.length,
+    certificates: certificates.usable,
+    users: users.count,
+  };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
@@ -61,6 +82,7 @@ export function showReport({ faults, notes, counts }: Report): string {
     count(counts.upstreams, 'upstream'),
     count(counts.rules, 'rule'),
     count(counts.certificates, 'usable certificate'),
+    ...(counts.users > 0 ? [count(counts.users, 'user')] : []),
   ];
   return [...lines, `all well: ${counted.join(', ')}`, ''].join('\n');
 }

@@ -57,6 +57,7 @@ async function run(keep: boolean, terminal: Terminal): Promise<void> {
     const relay = await startRelay(config, {
       log,
       now: Date.now,
+      env: {},
       version: readVersion(),
       onFailure: (error) => log.error({ err: error }, 'queue failed'),
     });

@@ -26,7 +26,7 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
-  const relay = await startRelay(config, { log, now: Date.now, version, onFailure: (error) => ended.reject(error) }).catch(
+  const relay = await startRelay(config, { log, now: Date.now, env, version, onFailure: (error) => ended.reject(error) }).catch(
     (error: unknown) => {
       leaveSoon(1);
       throw error;

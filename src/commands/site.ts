@@ -103,7 +103,8 @@ async function inspectWritable(folder: string, key: string, host: Host): Promise
   }
 }
 
-function inspectMode(folder: string, stats: Stats, forbidden: number, key: string, mend: string): Fault[] {
+/** `forbidden`: bits of the mode that must not be set; `mend` in octal. */
+export function inspectMode(folder: string, stats: Stats, forbidden: number, key: string, mend: string): Fault[] {
   const mode = (stats.mode & 0o7777).toString(8).padStart(4, '0');
   return (stats.mode & forbidden) === 0
     ? []

@@ -5,58 +5,15 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import {
-  bindAddress,
-  domain,
-  domainPattern,
-  duration,
-  listOf,
-  loopbackHost,
-  mailbox,
-  network,
-  oneOf,
-  pathFrom,
-  rate,
-  size,
-  wholeNumber,
-} from './values.ts';
+import { listener } from './listener-keys.ts';
+import { upstream } from './upstream-keys.ts';
+import { domain, domainPattern, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
 
-const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
 const USUAL_RECIPIENTS = 100;
 
 /** A group of keys; left out, it is all defaults. */
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
-
-const tls = () =>
-  key(oneOf('off').prefault('off'), {
-    meaning: 'TLS on this connection. Only `off` works for now.',
-    unit: 'word',
-    example: 'off',
-  });
-
-const listener = () =>
-  section({
-    host: key(bindAddress, {
-      meaning: 'The address that is listened on: an IP address of this machine, or `localhost`.',
-      unit: 'address',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(0, HIGHEST_PORT), { meaning: 'The TCP port; 0 takes any free one.', unit: 'number', example: '2525' }),
-    tls: tls(),
-  });
-
-const upstream = () =>
-  section({
-    host: key(loopbackHost, {
-      meaning: 'The mail server that sealed mail is handed to. Only this machine (127.0.0.0/8, `::1`, `localhost`) for now.',
-      unit: 'host',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
-    tls: tls(),
-    concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
-  });
 
 const limits = () =>
   section({
@@ -71,9 +28,53 @@ const limits = () =>
       example: '100',
     }),
     connections: key(wholeNumber(1, 100_000).prefault(200), {
-      meaning: 'Clients at the same time, over all listeners.',
+      meaning: 'Clients at the same time, over all listeners. Beyond it the one that has done nothing for longest makes room.',
       unit: 'number',
       example: '200',
+    }),
+    connections_per_address: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Of these, from one IPv4 address or IPv6 /64.',
+      unit: 'number',
+      example: '100',
+    }),
+    in_flight_bytes: key(size.prefault('512MiB'), {
+      meaning: 'All messages together between the start of their content and the verdict; not less than `limits.message_bytes`.',
+      unit: 'size',
+      example: '512MiB',
+    }),
+    data_rate: key(wholeNumber(1, 1_000_000).prefault(512), {
+      meaning: 'Octets a second that a message must come at; a client may lag behind by one minute.',
+      unit: 'number',
+      example: '512',
+    }),
+    refusals: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Refused commands and recipients in one session since its last message.',
+      unit: 'number',
+      example: '100',
+    }),
+    client_rate: key(rate.optional(), {
+      meaning: 'Messages of one client address, those of this machine too; beyond it 452 4.3.2.',
+      unit: 'rate',
+      example: '600/h',
+    }),
+  });
+
+const timeouts = () =>
+  section({
+    command: key(duration.prefault('5m'), {
+      meaning: 'How long a client may take to send one whole command line.',
+      unit: 'duration',
+      example: '5m',
+    }),
+    message: key(duration.prefault('10m'), {
+      meaning: 'How long it may take from the start of a message to its end; what the relay itself takes is not counted.',
+      unit: 'duration',
+      example: '10m',
+    }),
+    session: key(duration.prefault('30m'), {
+      meaning: 'How long a session may last. A message that is within its own time is let end.',
+      unit: 'duration',
+      example: '30m',
     }),
   });
 
@@ -198,7 +199,7 @@ export function declareKeys(folder: string) {
       unit: 'mailbox',
       example: 'postmaster@clinic.example',
     }),
-    listen: key(listOf(listener()), {
+    listen: key(listOf(section(listener(folder))), {
       meaning: 'Where scripts hand mail in.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 2525 }]',
@@ -210,11 +211,27 @@ export function declareKeys(folder: string) {
           unit: 'list',
           example: '[127.0.0.0/8, "::1"]',
         }),
+        proxy: key(z.array(network).prefault([]), {
+          meaning: 'The addresses of proxies that speak the PROXY protocol, version 1 or 2, on each connection; it is demanded of them.',
+          unit: 'list',
+          example: '[192.0.2.10]',
+        }),
+        xclient: key(z.array(network).prefault([]), {
+          meaning: 'The addresses that may name the client by XCLIENT.',
+          unit: 'list',
+          example: '[192.0.2.11]',
+        }),
+        users: key(path.optional(), {
+          meaning: 'The file of those who may log in, see users.md.',
+          unit: 'path',
+          example: 'users.yaml',
+        }),
       }).prefault({}),
       { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },
     ),
+    timeouts: key(timeouts().prefault({}), { meaning: 'How long clients are waited for.', unit: 'keys', example: '{ command: 5m }' }),
     limits: key(limits().prefault({}), { meaning: 'What is too much.', unit: 'keys', example: '{ message_bytes: 25MiB }' }),
-    upstream: key(listOf(upstream()), {
+    upstream: key(listOf(section(upstream(folder))), {
       meaning: 'The mail servers that sealed mail is handed to, tried in this order.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 25 }]',

@@ -8,8 +8,8 @@ import { declareKeys } from './keys.ts';
 interface Entry extends KeyFacts {
   /** `limits.message_bytes`, `listen[].port` */
   readonly path: string;
-  /** As YAML in one line; undefined where the key must be written. */
-  readonly standard: string | undefined;
+  /** As YAML in one line; null where the key may be left out and nothing takes its place; undefined where it must be written. */
+  readonly standard: string | null | undefined;
 }
 
 /** Any folder: only facts are read, and none of them depends on it. */
@@ -26,7 +26,8 @@ function entriesOf(schema: z.core.$ZodType, prefix: string): Entry[] {
   });
 }
 
-function standardOf(schema: z.core.$ZodType): string | undefined {
+function standardOf(schema: z.core.$ZodType): string | null | undefined {
+  if (schema instanceof z.ZodOptional) return null;
   if (!(schema instanceof z.ZodPrefault)) return undefined;
   const value: unknown = schema.def.defaultValue;
   return stringify(value, { collectionStyle: 'flow', flowCollectionPadding: false, lineWidth: 0 }).trim();
@@ -42,6 +43,7 @@ place and its mend. A key that is not listed here is an error, and so is a key t
 
 **Paths** are relative to the folder of the file. **Sizes** are whole octets, \`26214400\`, or carry a unit: \`kB\`, \`MB\`, \`GB\`
 (powers of 1000), \`KiB\`, \`MiB\`, \`GiB\` (powers of 1024). **Durations** carry \`s\`, \`m\`, \`h\` or \`d\`: \`90s\`, \`5d\`.
+**Rates** are a number, a slash and \`s\`, \`min\`, \`h\` or \`d\`: \`30/min\`.
 
 **The environment** overrides the file: \`limits.message_bytes\` is \`SEALPOST_LIMITS__MESSAGE_BYTES\`. Lists, and keys within
 their entries, have no names there. A name that begins with \`SEALPOST_\` and names no key is an error, since it was meant to
@@ -54,12 +56,16 @@ export function renderReference(): string {
   const entries = entriesOf(declared(), '');
   const required = entries.filter((entry) => entry.standard === undefined && !/[.[]/.test(entry.path)).map((entry) => `\`${entry.path}\``);
   const rows = entries.map(({ path, unit, standard, meaning, example }) => {
-    const given =
-      standard === undefined ? `must be written, for example \`${example}\`` : standard === '{}' ? 'see below' : `\`${standard}\``;
-    return `| \`${path}\` | ${unit} | ${given} | ${meaning} |`;
+    return `| \`${path}\` | ${unit} | ${showStandard(standard, example)} | ${meaning} |`;
   });
   const table = ['| key | written as | default | meaning |', '|---|---|---|---|', ...rows].join('\n');
   return `${INTRODUCTION}\nWithout a default, and so in every file: ${required.join(', ')}.\n\n${table}\n`;
+}
+
+function showStandard(standard: Entry['standard'], example: string): string {
+  if (standard === undefined) return `must be written, for example \`${example}\``;
+  if (standard === null) return `none, for example \`${example}\``;
+  return standard === '{}' ? 'see below' : `\`${standard}\``;
 }
 
 /** What a first sealpost.yaml says: the keys without default, each with its meaning above it. Answers YAML text. */

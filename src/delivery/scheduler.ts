@@ -12,6 +12,7 @@ import { asSealpostError, type SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
 import { conclude } from './conclude.ts';
 import type { Notices, Told } from './notices.ts';
+import { isPaused } from './result.ts';
 import type { Retry } from './retry.ts';
 import { outline, type Attempt, type Route } from './route.ts';
 import type { Outgoing } from './transaction.ts';
@@ -87,6 +88,7 @@ class QueueScheduler implements Scheduler {
   }
 
   start(): void {
+    this.#options.route.onChange = () => this.wake();
     if (!this.#stopping) this.#loop ??= this.#run();
   }
 
@@ -138,14 +140,15 @@ class QueueScheduler implements Scheduler {
   /** Starts what is due and free; answers how long to sleep where nothing stirs. */
   async #claim(): Promise<number> {
     const { queue, route, now } = this.#options;
-    const free = route.capacity() - this.#running.size;
-    if (free <= 0 || this.#counts.unsettled > 0) return LONGEST_SLEEP;
-    const leases = await queue.claim(now(), free);
+    if (this.#counts.unsettled > 0) return LONGEST_SLEEP;
+    const { places, wait } = route.room();
+    if (places <= 0) return bounded(wait);
+    const leases = await queue.claim(now(), places);
     for (const lease of leases) this.#begin(lease);
-    // All places are taken, so the end of an attempt is what to wait for.
-    if (leases.length >= free) return LONGEST_SLEEP;
+    // Those places are taken. Another upstream may have some; else the end of an attempt or of a pause is what to wait for.
+    if (leases.length >= places) return route.room().places > 0 ? 0 : bounded(route.room().wait);
     const due = await queue.nextDue();
-    return due === undefined ? LONGEST_SLEEP : Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, due - now()));
+    return due === undefined ? LONGEST_SLEEP : bounded(due - now());
   }
 
   /** `stirrable`: false after a failure of the queue, when only time helps. */
@@ -172,8 +175,8 @@ class QueueScheduler implements Scheduler {
   /** Never rejects. */
   async #attemptAndSettle(lease: Lease): Promise<void> {
     const { retry, notices, now, random, log } = this.#options;
-    this.#counts.attempts++;
     const attempt = await this.#attempt(lease);
+    if (!isPaused(attempt.result)) this.#counts.attempts++;
     const conclusion = notices.tell(lease, attempt.result, conclude(lease, attempt, { retry, now: now(), random }));
     const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
     switch (conclusion.outcome.kind) {
@@ -181,7 +184,8 @@ class QueueScheduler implements Scheduler {
         log.info(about, 'delivered');
         break;
       case 'deferred':
-        log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
+        if (isPaused(attempt.result)) log.debug(about, 'put back');
+        else log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
         break;
       case 'bounced':
       case 'damaged':
@@ -197,7 +201,7 @@ class QueueScheduler implements Scheduler {
       return await this.#options.route.attempt(await this.#outgoing(lease), this.#abort.signal);
     } catch (error) {
       // Nobody knows how far it got. Whatever throws here is a fault of ours; the row waits like any other (P5, P7).
-      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) } };
+      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) }, again: 0 };
     }
   }
 
@@ -248,6 +252,8 @@ function isOurFault(attempt: Attempt): attempt is Attempt & { result: { kind: 'f
   const { code } = attempt.result.cause;
   return !code.startsWith('upstream-') && !['shutting-down', 'queue-item-damaged', 'lookup-unavailable'].includes(code);
 }
+
+const bounded = (sleep: number): number => Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, sleep));
 
 function storageRetry(failures: number): number {
   return Math.min(STORAGE_RETRY_LONGEST, STORAGE_RETRY_FIRST * 2 ** Math.min(failures, 16));

@@ -25,14 +25,23 @@ export interface MailCommand {
   readonly smtputf8: boolean;
   /** As it was sent; null where it was not. */
   readonly envid: string | null;
+  /** Octets the client says it will send (RFC 1870); 0 where it does not say. */
+  readonly declared: number;
 }
 
 type AddressCode = 'sender-invalid' | 'address-invalid';
 
-/** Reads MAIL; `messageBytes` is the limit a declared SIZE is held to. Throws SealpostError with the reply. */
-export function readMail(line: Buffer, messageBytes: number): MailCommand {
+export interface Offered {
+  /** The limit that a declared SIZE is held to. */
+  readonly messageBytes: number;
+  /** Whether AUTH is known here: its parameter of MAIL is then read, and means nothing, since no client speaks for another. */
+  readonly auth: boolean;
+}
+
+/** Reads MAIL. Throws SealpostError with the reply. */
+export function readMail(line: Buffer, offered: Offered): MailCommand {
   const { path, parameters } = splitLine(line, 'MAIL', 'sender-invalid');
-  const asked = readMailParameters(parameters, messageBytes);
+  const asked = readMailParameters(parameters, offered);
   return { sender: path === '' ? null : readMailbox(path, 'sender-invalid', asked.smtputf8), ...asked };
 }
 
@@ -84,7 +93,7 @@ function splitParameters(tail: string): ReadonlyMap<string, string | null> {
 }
 
 /** Whatever EHLO does not offer is refused, never ignored (RFC 5321 §4.1.1.11). */
-function readMailParameters(parameters: ReadonlyMap<string, string | null>, messageBytes: number): Omit<MailCommand, 'sender'> {
+function readMailParameters(parameters: ReadonlyMap<string, string | null>, { messageBytes, auth }: Offered): Omit<MailCommand, 'sender'> {
   let envid: string | null = null;
   for (const [name, value] of parameters) {
     switch (name) {
@@ -105,11 +114,16 @@ function readMailParameters(parameters: ReadonlyMap<string, string | null>, mess
       case 'RET':
         assertRet(value);
         break;
+      case 'AUTH':
+        // RFC 4954 §5: clients that know AUTH, such as Postfix, say AUTH=<>.
+        if (!auth) throw new SealpostError('parameter-unknown', { detail: name });
+        if (value === null) throw new SealpostError('parameter-invalid', { detail: 'AUTH is a mailbox or <>' });
+        break;
       default:
         throw new SealpostError('parameter-unknown', { detail: name });
     }
   }
-  return { smtputf8: parameters.has('SMTPUTF8'), envid };
+  return { smtputf8: parameters.has('SMTPUTF8'), envid, declared: Number(parameters.get('SIZE') ?? 0) };
 }
 
 function readMailbox(path: string, code: AddressCode, smtputf8: boolean): Mailbox {

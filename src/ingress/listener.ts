@@ -1,10 +1,17 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { SMTPServer } from 'smtp-server';
 import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { SealpostError } from '../errors.ts';
+import { MECHANISMS } from './auth.ts';
+import { LINGERING_SOCKETS } from './caps.ts';
 import { MAX_COMMAND_LINE } from './command.ts';
-import { Session, type Shared } from './session.ts';
+import type { Terms } from './identity.ts';
+import { isListed } from './networks.ts';
+import { clientOf, takeProxyHeader } from './proxy.ts';
+import { Session } from './session.ts';
+import type { Shared } from './shared.ts';
 
 export interface Address {
   readonly host: string;
@@ -12,24 +19,34 @@ export interface Address {
   readonly port: number;
 }
 
-/** Sockets over the limit of sessions that may be open at once to be told 421; beyond them connections are dropped unsaid. */
-const LINGERING_SOCKETS = 64;
+/**
+ * The system's last word on sockets: sessions and those that linger stay far below it. Beyond it connections are dropped unsaid.
+ */
+const SPARE_SOCKETS = 4 * LINGERING_SOCKETS;
 
-/** Not offered: what later work adds (AUTH, STARTTLS), what trusts the client's word about itself, and smtp-server's jokes. */
-const DISABLED_COMMANDS = ['AUTH', 'STARTTLS', 'XCLIENT', 'XFORWARD', 'WIZ', 'SHELL', 'KILL'];
+/** Milliseconds for what comes before the greeting: a TLS handshake. */
+const HANDSHAKE_MS = 30_000;
 
-/** One plain listener; all listeners of an ingress share their limits. */
+/** Not offered: what trusts the client's word about itself, and smtp-server's jokes. AUTH, STARTTLS and XCLIENT each session judges itself. */
+const DISABLED_COMMANDS = ['XFORWARD', 'WIZ', 'SHELL', 'KILL'];
+
+/** One listener; all listeners of an ingress share their limits. */
 export class Listener extends SMTPServer {
   readonly #shared: Shared;
+  readonly #terms: Terms;
 
-  constructor(shared: Shared) {
+  constructor(shared: Shared, terms: Terms) {
     super({
       name: shared.hostname,
       heloResponse: '%s',
       size: shared.limits.messageBytes,
-      socketTimeout: shared.limits.idleMs,
+      // For what precedes a session; within one, deadlines.ts counts.
+      socketTimeout: Math.min(shared.timeouts.command, HANDSHAKE_MS),
       maxCommandLength: MAX_COMMAND_LINE,
       disabledCommands: DISABLED_COMMANDS,
+      // Whoever is in clients.networks need not log in; who must, is told at MAIL.
+      authOptional: true,
+      authMethods: [...MECHANISMS],
       hideENHANCEDSTATUSCODES: false,
       hideDSN: false,
       // A name from reverse DNS is worth nothing here, and the look-up would hold the greeting back.
@@ -37,12 +54,34 @@ export class Listener extends SMTPServer {
       logger: false,
     });
     this.#shared = shared;
+    this.#terms = terms;
     // The limit of connections counts over all listeners.
     this.connections = shared.sessions;
-    this.server.maxConnections = shared.limits.connections + LINGERING_SOCKETS;
+    this.server.maxConnections = shared.limits.connections + SPARE_SOCKETS;
     // Without a listener of its own an 'error' event would end the process.
     this.on('error', (error) => {
       if (this.server.listening) shared.log.info({ err: error }, 'connection broke');
+    });
+  }
+
+  /** Before anything else on the connection, TLS among it. */
+  override _expectsProxyHeader(socket: Socket): boolean {
+    return isListed(this.#shared.proxies, socket.remoteAddress ?? '');
+  }
+
+  override _handleProxy(socket: Socket, callback: (error: Error | null, options?: SMTPConnectionOptions & { id: string }) => void): void {
+    if (!this._expectsProxyHeader(socket)) return super._handleProxy(socket, callback);
+    const { sockets, log } = this.#shared;
+    const proxy = socket.remoteAddress ?? '';
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    // A connection that breaks before its session has nobody else to hear of it.
+    socket.on('error', () => undefined);
+    takeProxyHeader(socket, (announced) => {
+      if (announced.kind !== 'fault') return callback(null, { id: randomUUID(), ...clientOf(announced, proxy) });
+      log.info({ proxy, fault: announced.fault }, 'connection without a PROXY header refused');
+      socket.destroy();
+      callback(new SealpostError('not-smtp', { detail: announced.fault }));
     });
   }
 
@@ -50,7 +89,7 @@ export class Listener extends SMTPServer {
     const { sockets, sessions } = this.#shared;
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    const session = new Session(this, socket, options, this.#shared);
+    const session = new Session(this, socket, options, this.#shared, this.#terms);
     sessions.add(session);
     session.on('error', (error: Error) => this._onError(error));
     session.init();

@@ -29,10 +29,19 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     file: at('sealpost.yaml'),
     hostname: 'relay.clinic.example',
     operator: 'postmaster@clinic.example',
-    listen: [{ host: '127.0.0.1', port: 2525, tls: 'off' }],
-    clients: { networks: ['127.0.0.0/8', '::1/128'] },
-    limits: { messageBytes: 25 * 2 ** 20, recipients: 100, connections: 200 },
-    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', concurrency: 3 }],
+    listen: [{ host: '127.0.0.1', port: 2525, tls: 'off', auth: 'optional', clientCertificates: 'off' }],
+    clients: { networks: ['127.0.0.0/8', '::1/128'], proxy: [], xclient: [] },
+    timeouts: { command: 300_000, message: 600_000, session: 1_800_000 },
+    limits: {
+      messageBytes: 25 * 2 ** 20,
+      recipients: 100,
+      connections: 200,
+      connectionsPerAddress: 100,
+      inFlightBytes: 512 * 2 ** 20,
+      dataRate: 512,
+      refusals: 100,
+    },
+    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
       sources: [{ files: at('certs/recipients') }],
       trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), revocation: 'off' },
@@ -101,7 +110,8 @@ test('the environment overrides the file, key by key', async (t) => {
   const folder = await folderWith(t, `${minimal}limits: { recipients: 5, connections: 9 }\n`);
   const config = await loadConfig({ env, cwd: folder });
   assert.equal(config.hostname, 'other.example');
-  assert.deepEqual(config.limits, { messageBytes: 10_000_000, recipients: 7, connections: 9 });
+  const { messageBytes, recipients, connections } = config.limits;
+  assert.deepEqual({ messageBytes, recipients, connections }, { messageBytes: 10_000_000, recipients: 7, connections: 9 });
   assert.equal(config.certificates.trust.anchors, '/etc/anchors');
   assert.equal(config.queue.sqlite, path.join(folder, 'elsewhere/queue.sqlite'));
 });

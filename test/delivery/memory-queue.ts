@@ -119,7 +119,7 @@ export class MemoryQueue implements DeliveryQueue {
     const row = this.#row(lease);
     if (row.state !== 'leased') throw new Error(`settled twice: ${row.lease.queueId}`);
     row.state = outcome.kind;
-    row.attempts++;
+    if (outcome.kind !== 'deferred' || outcome.counts !== false) row.attempts++;
     row.settled++;
     row.dueAt = outcome.kind === 'deferred' ? outcome.dueAt : Infinity;
     row.reason = 'reason' in outcome ? outcome.reason : undefined;

@@ -32,7 +32,7 @@ const rejected = (code: number, text: string): Result => ({
 });
 const refused = rejected(550, `5.1.1 ${CANARY}`);
 const later = rejected(451, `4.2.0 ${CANARY}`);
-const taken: Result = { kind: 'delivered', reply: makeReply(250, ['2.0.0 ok']), dsn: false };
+const taken = { kind: 'delivered', reply: makeReply(250, ['2.0.0 ok']), tls: null, dsn: false } as const satisfies Result;
 
 function domain(text: string) {
   const verdict = parsePattern(`*@${text}`);
@@ -64,7 +64,7 @@ const leaseOf = (row: NewRow = {}): Lease => new MemoryQueue().add({ acceptedAt:
 function tell(result: Result, row: NewRow = {}, notices = makeTeller()) {
   const lease = leaseOf(row);
   const retry = { maxAge: 120 * HOUR, first: 60_000, longest: HOUR };
-  const told = notices.tell(lease, result, conclude(lease, { upstream: 'mx:25', result }, { retry, now: NOW, random: () => 0 }));
+  const told = notices.tell(lease, result, conclude(lease, { upstream: 'mx:25', result, again: 0 }, { retry, now: NOW, random: () => 0 }));
   const notice = told.telling?.notice;
   return {
     readers: notice?.recipients.map(({ address }) => address) ?? [],
@@ -173,7 +173,7 @@ test('what is given up for its age is 4.4.7, with the cause of the last attempt'
   const tired = { ...lease, attempts: 1000 };
   const conclusion = conclude(
     tired,
-    { upstream: 'mx', result: later },
+    { upstream: 'mx', result: later, again: 0 },
     { retry: { maxAge: HOUR, first: 1, longest: 1 }, now: NOW, random: () => 0 },
   );
   const facts = readFacts(makeTeller().tell(tired, later, conclusion).telling?.notice?.notice ?? '');

@@ -1,9 +1,11 @@
 import pino from 'pino';
+import { type Pauses } from '../../src/delivery/health.ts';
+import type { Rate } from '../../src/delivery/rate.ts';
 import type { Notices } from '../../src/delivery/notices.ts';
 import type { Timeouts } from '../../src/delivery/result.ts';
 import { makeRoute, type Route } from '../../src/delivery/route.ts';
 import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
-import { makeUpstream, type Upstream, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
+import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
@@ -15,10 +17,18 @@ export function timeouts(shorter: Partial<Timeouts> = {}): Timeouts {
   return { connect: ms, greeting: ms, ehlo: ms, mail: ms, rcpt: ms, data: ms, block: ms, dot: ms, ...shorter };
 }
 
-export function upstreamAt(port: number, more: Partial<UpstreamSurroundings> & { concurrency?: number } = {}): Upstream {
-  const { concurrency = 2, ...surroundings } = more;
+/** Pauses that a test can wait for. */
+export const briefly: Pauses = { coolFirst: 20, coolLongest: 200, slowFirst: 40, slowLongest: 400, patience: 10_000 };
+
+interface More extends Partial<UpstreamSurroundings> {
+  readonly concurrency?: number;
+  readonly rate?: Rate;
+}
+
+export function upstreamAt(port: number, more: More = {}, options: Partial<UpstreamOptions> = {}): Upstream {
+  const { concurrency = 2, rate, ...surroundings } = more;
   return makeUpstream(
-    { host: '127.0.0.1', port, concurrency },
+    { host: '127.0.0.1', port, concurrency, rate, ...options },
     { hostname: 'relay.test', now: Date.now, random: Math.random, timeouts: timeouts(), ...surroundings },
   );
 }

@@ -3,7 +3,8 @@
  * tests want to send. Every wait has its own end, and a failed one shows what came instead.
  */
 import assert from 'node:assert/strict';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 
 const WAIT_MS = 5000;
 
@@ -15,10 +16,16 @@ export interface Dialogue {
   expect(pattern: RegExp): Promise<string[]>;
   /** `line`, then `expect`. */
   ask(text: string, pattern: RegExp): Promise<string[]>;
+  /** Reads nothing any more. */
+  pause(): void;
+  /** STARTTLS, and the handshake behind its 220; rejects where TLS does not come to stand. */
+  startTls(options?: ConnectionOptions): Promise<TLSSocket>;
   /** Octets that left this process so far. */
   flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
   closed(ignoreReplies?: boolean): Promise<void>;
+  /** True once the connection is gone. */
+  over(): boolean;
   /** Goes away: at once with a reset, or politely. */
   reset(): void;
   close(): void;
@@ -28,23 +35,29 @@ export interface DialogueOptions {
   readonly host?: string;
   /** Where the socket comes from, to be another client than 127.0.0.1. */
   readonly localAddress?: string;
+  /** Leaves its own side open when the server has closed. */
+  readonly allowHalfOpen?: boolean;
+  /** TLS from the first octet. */
+  readonly tls?: ConnectionOptions;
 }
 
 /** Connects; the greeting is the first reply to expect. */
 export async function dialogue(port: number, options: DialogueOptions = {}): Promise<Dialogue> {
-  const socket = connect({
+  const below = connect({
     port,
     host: options.host ?? '127.0.0.1',
+    allowHalfOpen: options.allowHalfOpen ?? false,
     ...(options.localAddress ? { localAddress: options.localAddress } : {}),
   });
+  let socket: Socket = below;
   socket.setNoDelay(true);
   let received = '';
   let over = false;
   let wake = (): void => undefined;
-  socket.on('data', (octets: Buffer) => {
+  const take = (octets: Buffer): void => {
     received += octets.toString('latin1');
     wake();
-  });
+  };
   socket.on('error', () => undefined);
   socket.on('close', () => {
     over = true;
@@ -54,6 +67,22 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
     socket.once('connect', resolve);
     socket.once('error', reject);
   });
+  /** From here on what is said and heard is encrypted. No name is checked: tests that care look at the certificate. */
+  const encrypt = async (asked: ConnectionOptions = {}): Promise<TLSSocket> => {
+    socket.off('data', take);
+    const secure = connectTls({ socket, rejectUnauthorized: false, ...asked });
+    await new Promise<void>((resolve, reject) => {
+      secure.once('secureConnect', resolve);
+      secure.once('error', reject);
+      secure.once('close', () => reject(new Error('closed in the handshake')));
+    });
+    secure.on('error', () => undefined);
+    secure.on('data', take);
+    socket = secure;
+    return secure;
+  };
+  if (options.tls === undefined) socket.on('data', take);
+  else await encrypt(options.tls);
 
   const until = async (ready: () => boolean, what: string): Promise<void> => {
     const deadline = Date.now() + WAIT_MS;
@@ -79,21 +108,28 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
     return reply.trimEnd().split('\r\n');
   };
   const line = (text: string): void => void socket.write(`${text}\r\n`);
+  const ask = (text: string, pattern: RegExp): Promise<string[]> => {
+    line(text);
+    return expect(pattern);
+  };
 
   return {
     send: (text) => void socket.write(text),
     line,
     expect,
-    ask: (text, pattern) => {
-      line(text);
-      return expect(pattern);
+    ask,
+    startTls: async (asked) => {
+      await ask('STARTTLS', /^220 2\.0\.0 /);
+      return encrypt(asked);
     },
+    pause: () => void socket.pause(),
     flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
       await until(() => over || (!ignoreReplies && received !== ''), 'still open');
       if (!ignoreReplies) assert.equal(received, '');
     },
-    reset: () => void socket.resetAndDestroy(),
+    over: () => over,
+    reset: () => void below.resetAndDestroy(),
     close: () => void socket.destroy(),
   };
 }

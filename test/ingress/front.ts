@@ -61,6 +61,7 @@ export async function makeFront(context: TestContext, options: Partial<IngressOp
     hostname: 'relay.example',
     listen: [{ host: '127.0.0.1', port: 0 }],
     networks: ['127.0.0.1'],
+    users: undefined,
     limits: { messageBytes: 1_000_000, recipients: 5, connections: 20 },
     log: makeLog({ level: 'debug', format: 'json' }, sink),
     now: Date.now,

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { makeRates } from '../../src/ingress/rates.ts';
+import { codeOf, makeFront } from './front.ts';
+import { dialogue } from './dialogue.ts';
+
+const MINUTE = 60_000;
+
+const admitted = (admit: () => void): string | true => {
+  try {
+    admit();
+    return true;
+  } catch (error) {
+    return codeOf(error) ?? 'foreign';
+  }
+};
+
+test('in no stretch of time are there more messages than the rate says, and a little later there may be more again', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 300 }),
+      fc.array(
+        fc.oneof(
+          { weight: 8, arbitrary: fc.integer({ min: 0, max: 50 }) },
+          { weight: 1, arbitrary: fc.integer({ min: 0, max: 2 * MINUTE }) },
+        ),
+        {
+          maxLength: 800,
+        },
+      ),
+      (count, waits) => {
+        let at = 1_000_000;
+        const rates = makeRates({ count, per: MINUTE }, () => at);
+        const taken: number[] = [];
+        for (const wait of waits) {
+          at += wait;
+          if (admitted(() => rates.admit('192.0.2.1', null)) === true) taken.push(at);
+          else assert.ok(taken.filter((moment) => at - moment < MINUTE * (1 + 1 / 64)).length >= count, 'refused without need');
+        }
+        for (const [index, moment] of taken.entries()) {
+          const behind = taken[index + count];
+          assert.ok(behind === undefined || behind - moment >= MINUTE);
+        }
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
+
+test('clients and users are counted apart, an IPv6 client by its /64, and a refusal counts for neither', () => {
+  let at = 0;
+  const rates = makeRates({ count: 3, per: MINUTE }, () => at);
+  const user = { name: 'forms', rate: { count: 1, per: MINUTE } };
+  const outcomes = [
+    admitted(() => rates.admit('2001:db8::1', user)),
+    admitted(() => rates.admit('2001:db8::2', user)),
+    admitted(() => rates.admit('2001:db8::3', null)),
+    admitted(() => rates.admit('2001:db8::4', { name: 'web', rate: null })),
+    admitted(() => rates.admit('2001:db8::5', null)),
+    admitted(() => rates.admit('2001:db8:0:1::5', null)),
+  ];
+  assert.deepEqual(outcomes, [true, 'user-rate-exceeded', true, true, 'client-rate-exceeded', true]);
+  at += MINUTE;
+  assert.equal(
+    admitted(() => rates.admit('2001:db8::2', user)),
+    true,
+  );
+});
+
+test('a clock that was set back does not shut anybody out', () => {
+  let at = 10 * MINUTE;
+  const rates = makeRates({ count: 1, per: MINUTE }, () => at);
+  rates.admit('192.0.2.1', null);
+  at = 0;
+  assert.equal(
+    admitted(() => rates.admit('192.0.2.1', null)),
+    true,
+  );
+});
+
+test('no rate, no bound', () => {
+  const rates = makeRates(null, () => 0);
+  for (let message = 0; message < 10_000; message++) rates.admit('192.0.2.1', { name: 'forms', rate: null });
+});
+
+test('at MAIL: over the rate of the address 452, and later again; a MAIL that is refused for itself is not counted', async (t) => {
+  let ahead = 0;
+  const front = await makeFront(t, { clientRate: { count: 2, per: MINUTE }, now: () => Date.now() + ahead });
+  const client = await front.open();
+  for (let fault = 0; fault < 5; fault++) await client.ask('MAIL FROM:<broken', /^501/);
+  for (let message = 0; message < 2; message++) {
+    await client.ask('MAIL FROM:<a@x.example>', /^250/);
+    await client.ask('RSET', /^250/);
+  }
+  await client.ask('MAIL FROM:<a@x.example>', /^452 4\.3\.2 /);
+  const other = await dialogue(front.port);
+  t.after(() => other.close());
+  await other.expect(/^220/);
+  await other.ask('EHLO c.example', /^250-/);
+  await other.ask('MAIL FROM:<a@x.example>', /^452 4\.3\.2 /);
+  ahead = MINUTE + 1000;
+  await client.ask('MAIL FROM:<a@x.example>', /^250/);
+});
