@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
 import type { Lease } from '../queue/queue.ts';
-import { causes, classify, type Cause } from './cause.ts';
+import { causes, whyOf, type Cause } from './cause.ts';
 import type { Conclusion } from './conclude.ts';
 import type { Result } from './result.ts';
 
@@ -58,7 +58,7 @@ export function factsOf(
   { expired }: Conclusion,
   { hostname, now, maxAge }: { readonly hostname: string; readonly now: () => number; readonly maxAge: number },
 ): NoticeFacts {
-  const { cause, status } = classify(result);
+  const { cause, status } = whyOf(result);
   const at = now();
   return {
     kind,
