@@ -2,8 +2,10 @@
  * Why an attempt came to nothing, in our own words: what a notice may say (A18). The upstream's text is never among them, since it
  * may quote what it was sent. Pure.
  */
-import type { Result } from './result.ts';
-import { isUpstreamFault } from './result.ts';
+import type { SealpostError } from '../errors.ts';
+import type { ReplyClass } from './classes.ts';
+import { classOf } from './classify.ts';
+import { isUpstreamFault, type Result } from './result.ts';
 
 interface Words {
   /** Behind `Why: `. */
@@ -33,6 +35,7 @@ export const causes = {
   loop: { why: 'the message went in a circle', mend: askOperator },
   refused: { why: 'the receiving side refuses it', mend: askOperator },
   later: { why: 'the receiving side put it off', mend: askOperator },
+  barred: { why: 'the mail server behind the relay does not take mail from it, or cannot be trusted', mend: askOperator },
   unreachable: { why: 'the mail server behind the relay cannot be reached', mend: askOperator },
   relay: { why: 'the relay could not send it', mend: askOperator },
   none: { why: 'all is well', mend: '' },
@@ -55,28 +58,44 @@ const byStatus: readonly (readonly [RegExp, Cause])[] = [
   [/^7\./, 'policy'], // 554 5.7.1 relay access denied
 ];
 
-export interface Classified {
+export interface Why {
   readonly cause: Cause;
   /** RFC 3463. */
   readonly status: string;
 }
 
-export function classify(result: Result): Classified {
+export function whyOf(result: Result): Why {
   switch (result.kind) {
     case 'delivered':
       // RFC 3463 §3.2: relayed to a host that does not tell of delivery.
       return { cause: 'none', status: '2.1.9' };
     case 'unsuited':
-      return { cause: causeOf(result.status, 'refused'), status: result.status };
+      return { cause: statusCause(result.status) ?? 'refused', status: result.status };
     case 'failed':
-      return { cause: isUpstreamFault(result.cause) ? 'unreachable' : 'relay', status: result.cause.reply.status };
+      return { cause: failureCause(result.cause), status: result.cause.reply.status };
     case 'rejected': {
-      const { code, status } = result.reply;
-      const otherwise = code >= 500 ? 'refused' : 'later';
-      return { cause: status === undefined ? otherwise : causeOf(status, otherwise), status: status ?? `${code >= 500 ? 5 : 4}.0.0` };
+      const { code, status = `${code >= 500 ? 5 : 4}.0.0` } = result.reply;
+      return { cause: classCause[classOf(result) ?? 'temporary'] ?? statusCause(status) ?? (code >= 500 ? 'refused' : 'later'), status };
     }
   }
 }
 
-const causeOf = (status: string, otherwise: Cause): Cause =>
-  byStatus.find(([pattern]) => pattern.test(status.slice(status.indexOf('.') + 1)))?.[1] ?? otherwise;
+/** Where the class of a reply says more than its status; the status of a host that speaks of the relay is not about the recipient. */
+const classCause: Readonly<Partial<Record<ReplyClass, Cause>>> = {
+  greylisted: 'later',
+  throttled: 'later',
+  'host-trouble': 'later',
+  'session-over': 'later',
+  'wants-of-relay': 'barred',
+  'not-relayed': 'barred',
+  blocked: 'barred',
+};
+
+function failureCause(cause: SealpostError): Cause {
+  if (cause.code === 'upstream-paused') return 'later';
+  if (!isUpstreamFault(cause)) return 'relay';
+  return cause.reply.status.startsWith('4.7.') ? 'barred' : 'unreachable';
+}
+
+const statusCause = (status: string): Cause | undefined =>
+  byStatus.find(([pattern]) => pattern.test(status.slice(status.indexOf('.') + 1)))?.[1];

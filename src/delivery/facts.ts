@@ -5,7 +5,9 @@
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
 import type { Lease } from '../queue/queue.ts';
-import { causes, type Cause } from './cause.ts';
+import { causes, whyOf, type Cause } from './cause.ts';
+import type { Conclusion } from './conclude.ts';
+import type { Result } from './result.ts';
 
 const time = z.int().nonnegative();
 const isCause = (value: unknown): value is Cause => typeof value === 'string' && Object.hasOwn(causes, value);
@@ -46,6 +48,40 @@ export function readFacts(text: string): NoticeFacts {
   } catch (cause) {
     throw new SealpostError('queue-item-damaged', { detail: 'the facts of a notice cannot be read', cause });
   }
+}
+
+/** Of one attempt, at `now`, by the relay called `hostname`, which tries for `maxAge` ms. */
+export function factsOf(
+  kind: NoticeFacts['kind'],
+  lease: Lease,
+  result: Result,
+  { expired }: Conclusion,
+  { hostname, now, maxAge }: { readonly hostname: string; readonly now: () => number; readonly maxAge: number },
+): NoticeFacts {
+  const { cause, status } = whyOf(result);
+  const at = now();
+  return {
+    kind,
+    reporter: hostname,
+    writtenAt: at,
+    queueId: lease.queueId,
+    acceptedAt: lease.acceptedAt,
+    ...identityOf(lease),
+    envid: lease.envid,
+    orcpt: lease.orcpt,
+    recipient: lease.recipient,
+    status: statusOf(kind, expired, status),
+    cause,
+    expired,
+    attemptedAt: at,
+    retryUntil: kind === 'delayed' ? lease.acceptedAt + maxAge : null,
+  };
+}
+
+/** RFC 3463 §3.5: 4.4.7 is a delivery time that expired. What is only late has no status of the class 5. */
+function statusOf(kind: NoticeFacts['kind'], expired: boolean, status: string): string {
+  if (expired) return '4.4.7';
+  return kind === 'delayed' && !status.startsWith('4') ? '4.0.0' : status;
 }
 
 /** Longer ones are made to be in the way. */

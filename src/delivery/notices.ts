@@ -16,9 +16,8 @@ import { mailboxKey, parseMailbox, type Mailbox } from '../message/envelope.ts';
 import { wants } from '../message/notify.ts';
 import type { AddressPattern } from '../message/pattern.ts';
 import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
-import { classify } from './cause.ts';
 import type { Conclusion } from './conclude.ts';
-import { identityOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
+import { factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
 import type { Result } from './result.ts';
 import { makeWindow } from './window.ts';
@@ -139,39 +138,6 @@ function readersOf(lease: Lease, kind: NoticeFacts['kind'], { domains, operator 
   const readers = [wants(lease.notify, condition[kind]) ? known : undefined, kind === 'relayed' ? undefined : asMailbox(operator)];
   const byKey = readers.flatMap((reader) => (reader === undefined ? [] : [[mailboxKey(reader), reader] as const]));
   return [...new Map(byKey).values()];
-}
-
-function factsOf(
-  kind: NoticeFacts['kind'],
-  lease: Lease,
-  result: Result,
-  { expired }: Conclusion,
-  { hostname, now, maxAge }: Pick<NoticeOptions, 'hostname' | 'now' | 'maxAge'>,
-): NoticeFacts {
-  const { cause, status } = classify(result);
-  const at = now();
-  return {
-    kind,
-    reporter: hostname,
-    writtenAt: at,
-    queueId: lease.queueId,
-    acceptedAt: lease.acceptedAt,
-    ...identityOf(lease),
-    envid: lease.envid,
-    orcpt: lease.orcpt,
-    recipient: lease.recipient,
-    status: statusOf(kind, expired, status),
-    cause,
-    expired,
-    attemptedAt: at,
-    retryUntil: kind === 'delayed' ? lease.acceptedAt + maxAge : null,
-  };
-}
-
-/** RFC 3463 §3.5: 4.4.7 is a delivery time that expired. What is only late has no status of the class 5. */
-function statusOf(kind: NoticeFacts['kind'], expired: boolean, status: string): string {
-  if (expired) return '4.4.7';
-  return kind === 'delayed' && !status.startsWith('4') ? '4.0.0' : status;
 }
 
 /** From the null sender, so that nothing answers it; NEVER, as RFC 3461 §6.1 has it for notices. */

@@ -189,6 +189,18 @@ FILE:8:7: keys: stands in the data folder
   mend: a folder outside FOLDER/data`,
   ],
   [
+    'senders who may be anybody',
+    site({}, 'notices:\n  domains: [clinic.example, "*.clinic.example", "*", "*.example", a@b.example, "c d"]\n'),
+    `:8:49: notices.domains[2]: names other people's domains too
+  mend: your own domains: clinic.example
+FILE:8:54: notices.domains[3]: names other people's domains too
+  mend: your own domains: clinic.example
+FILE:8:67: notices.domains[4]: is not a domain
+  mend: clinic.example, or *.clinic.example for all below it
+FILE:8:80: notices.domains[5]: is not a domain
+  mend: clinic.example, or *.clinic.example for all below it`,
+  ],
+  [
     'an unclosed bracket',
     site({ upstream: 'upstream: [{ host: 127.0.0.1, port: 25 }\n' }),
     `:6:1: a [ or { above is not closed

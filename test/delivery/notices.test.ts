@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import { causes, classify, type Cause } from '../../src/delivery/cause.ts';
+import { causes, whyOf, type Cause } from '../../src/delivery/cause.ts';
 import { conclude } from '../../src/delivery/conclude.ts';
 import { identityOf, readFacts, writeFacts, type NoticeFacts } from '../../src/delivery/facts.ts';
 import { composeNotice } from '../../src/delivery/notice.ts';
@@ -215,7 +215,7 @@ test('P6 a window remembers no more than its bound, and forgets what a clock ahe
 });
 
 test('every class of reply has words of its own; unknown statuses fall back on the code', () => {
-  const of = (code: number, text: string): Cause => classify(rejected(code, text)).cause;
+  const of = (code: number, text: string): Cause => whyOf(rejected(code, text)).cause;
   assert.equal(of(550, '5.1.1 x'), 'address-unknown');
   assert.equal(of(550, '5.1.2 x'), 'domain-unknown');
   assert.equal(of(556, '5.1.10 x'), 'domain-unknown');
@@ -227,13 +227,19 @@ test('every class of reply has words of its own; unknown statuses fall back on t
   assert.equal(of(553, '5.6.7 x'), 'smtputf8');
   assert.equal(of(554, '5.6.0 x'), 'content');
   assert.equal(of(554, '5.7.26 x'), 'policy');
-  assert.deepEqual(classify(rejected(550, 'go away')), { cause: 'refused', status: '5.0.0' });
-  assert.deepEqual(classify(rejected(451, 'wait')), { cause: 'later', status: '4.0.0' });
-  assert.deepEqual(classify(rejected(451, '4.9.9 wait')), { cause: 'later', status: '4.9.9' });
-  assert.equal(classify({ kind: 'unsuited', status: '5.3.4', text: 'x' }).cause, 'too-big');
+  assert.deepEqual(whyOf(rejected(550, 'go away')), { cause: 'refused', status: '5.0.0' });
+  assert.deepEqual(whyOf(rejected(451, 'wait')), { cause: 'later', status: '4.0.0' });
+  assert.deepEqual(whyOf(rejected(451, '4.9.9 wait')), { cause: 'later', status: '4.9.9' });
+  const failed = (code: 'upstream-paused' | 'upstream-unverified'): Cause =>
+    whyOf({ kind: 'failed', phase: 'connect', cause: new SealpostError(code) }).cause;
+  assert.deepEqual([failed('upstream-paused'), failed('upstream-unverified')], ['later', 'barred']);
+  // What the upstream says of the relay is not put down to the recipient.
+  assert.equal(of(535, '5.7.8 authentication failed'), 'barred');
+  assert.equal(of(421, '4.7.0 too many connections'), 'later');
+  assert.equal(whyOf({ kind: 'unsuited', status: '5.3.4', text: 'x' }).cause, 'too-big');
   const unreachable: Result = { kind: 'failed', phase: 'connect', cause: new SealpostError('upstream-unreachable') };
-  assert.deepEqual(classify(unreachable), { cause: 'unreachable', status: '4.4.1' });
-  assert.equal(classify({ kind: 'failed', phase: 'connect', cause: new SealpostError('internal') }).cause, 'relay');
+  assert.deepEqual(whyOf(unreachable), { cause: 'unreachable', status: '4.4.1' });
+  assert.equal(whyOf({ kind: 'failed', phase: 'connect', cause: new SealpostError('internal') }).cause, 'relay');
 });
 
 const mailboxes = fc.constantFrom(
@@ -374,6 +380,7 @@ test('P10 a notice whose row was damaged is set aside and not sent', async () =>
   queue.failing = { damaged: true };
   queue.add({ sender: '', body: [Buffer.alloc(0)], notice: writeFacts(facts) });
   await using _ = running(queue, [upstreamAt(server.port)], { notices: makeTeller() });
-  await queue.until(() => queue.rows[0]?.state === 'damaged');
+  await queue.until(() => (queue.rows[0]?.settled ?? 0) > 0);
+  assert.equal(queue.rows[0]?.state, 'damaged');
   assert.deepEqual(transcript.messages, []);
 });

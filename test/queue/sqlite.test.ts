@@ -133,6 +133,29 @@ test('a queue of the first release is read as it stands, brought up to date at s
   assert.equal((await verifyAudit({ file: audit })).kind, 'whole');
 });
 
+test('what was asked goes with the last row that it belongs to', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1', asked, recipients: ['a@x.example', 'b@x.example'] });
+  const left = (): number[] => {
+    const db = openDatabaseReadOnly(site.paths.database);
+    const count = (table: string): number => Number(db.prepare(`SELECT count(*) AS rows FROM ${table}`).get()?.['rows']);
+    const counts = [count('message_asked'), count('recipient_asked')];
+    db.close();
+    return counts;
+  };
+  const seen = [left()];
+  for (const lease of await store.claim(START, 2)) {
+    await store.settle(lease, { kind: 'delivered' }, []);
+    seen.push(left());
+  }
+  assert.deepEqual(seen, [
+    [1, 2],
+    [1, 1],
+    [0, 0],
+  ]);
+});
+
 test('an older queue with a damaged row is brought up to date all the same (P10)', async (t) => {
   const site = await makeSite(t);
   const before = await site.open();

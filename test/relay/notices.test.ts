@@ -1,5 +1,7 @@
 /** Who is told what became of mail that was taken and not delivered (A17, A18), through the running relay. */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { goodReplies, type Replies, type Transcript } from '../delivery/peer.ts';
@@ -183,6 +185,23 @@ test('A17 A18 nothing goes to a forged sender, nor to the null sender, and nothi
   await site.sealpost('queue', 'retry', String(notice?.['queue_id']));
   await until('the notice is delivered', () => upstream.deliveries().length === 1);
   assert.equal((await readReport(upstream.deliveries()[0]?.octets ?? Buffer.alloc(0))).recipient['status'], '5.1.1');
+  await relay.stop();
+});
+
+test('A18 a user who logged in is told at their own mailbox, whatever stands in MAIL FROM', needs, async (t) => {
+  const verdicts: Verdicts = { 'ben@clinic.example': '550 5.1.1 no\r\n' };
+  const { site, upstream, to, opened } = await scene(t, verdicts, {
+    ...shortTimes,
+    clients: { networks: ['127.0.0.0/8'], users: 'users.yaml' },
+  });
+  await writeFile(join(site.dir, 'password'), 'correct horse battery\n', { mode: 0o600 });
+  await site.sealpost('users', 'add', 'web', '--mailbox', ANNA, '--password-file', join(site.dir, 'password'));
+  const relay = await site.serve();
+  const asked = { sender: 'visitor@gmail.example', login: ['web', 'correct horse battery'] } as const;
+  await send(relay.port, ['ben@clinic.example'], letter, asked);
+  await until('two notices', () => upstream.deliveries().length === 2);
+  assert.partialDeepStrictEqual((await opened(to(ANNA)[0] ?? assert.fail())).recipient, { action: 'failed', status: '5.1.1' });
+  assert.equal(to(OPERATOR).length, 1);
   await relay.stop();
 });
 

@@ -2,6 +2,8 @@ import { dialogue } from '../ingress/dialogue.ts';
 
 export interface Asked {
   readonly sender?: string;
+  /** Name and password, said by AUTH PLAIN. */
+  readonly login?: readonly [string, string];
   /** Parameters behind MAIL, and behind the RCPT of a recipient. */
   readonly mail?: string;
   readonly rcpt?: Readonly<Record<string, string>>;
@@ -12,12 +14,13 @@ export async function send(
   port: number,
   recipients: readonly string[],
   message: string | Buffer = 'Subject: x\r\n\r\nbody\r\n',
-  { sender = 'forms@clinic.example', mail = '', rcpt = {} }: Asked = {},
+  { sender = 'forms@clinic.example', login, mail = '', rcpt = {} }: Asked = {},
 ): Promise<string> {
   const client = await dialogue(port);
   try {
     await client.expect(/^220/);
     await client.ask('EHLO web.clinic.example', /^250/);
+    if (login !== undefined) await client.ask(`AUTH PLAIN ${Buffer.from(`\0${login.join('\0')}`).toString('base64')}`, /^235/);
     await client.ask(`MAIL FROM:<${sender}> ${mail}`, /^250/);
     for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}> ${rcpt[recipient] ?? ''}`, /^250/);
     await client.ask('DATA', /^354/);
