@@ -19,6 +19,7 @@ export const auditEventNames = [
   'delivered', // an upstream took it
   'deferred', // an attempt failed for now
   'bounced', // it failed for good
+  'notice', // a notice is in the queue: of what, about which message, to whom
   'ambiguous', // an upstream may have taken it, and it will be sent again
   'damaged', // a stored item does not fit its checksum; set aside
   'removed', // a named operator took it out

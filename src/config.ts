@@ -9,6 +9,7 @@ import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
+import { isLoopback } from './config/values.ts';
 import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
 import { judge } from './document/schema.ts';
@@ -106,9 +107,28 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   if (retry.first > retry.longest) tell(['retry', 'first'], 'is longer than retry.longest', 'the first wait is the shortest');
   if (retry.longest > retry.max_age)
     tell(['retry', 'longest'], 'is longer than retry.max_age', 'a wait that ends before the message is given up');
+  if (config.limits.in_flight_bytes < config.limits.message_bytes)
+    tell(['limits', 'in_flight_bytes'], 'is less than limits.message_bytes', 'room for one message at least, for twenty better');
   for (const [index, upstream] of config.upstream.entries()) {
-    const own = config.listen.some((listener) => listener.port === upstream.port && reaches(upstream.host, listener.host));
-    if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
+    const at = (name: string): Path => ['upstream', index, name];
+    const own = config.listen.some(({ host, port }) => port === upstream.port && reaches(upstream.host, host, config.hostname));
+    if (own) tell(at('port'), 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
+    // P3: what is neither encrypted nor verified stays on this machine.
+    const here = isLoopback(upstream.host);
+    if (!here && upstream.tls === 'off')
+      tell(at('tls'), `is off, and ${upstream.host} is another machine`, 'tls: starttls, or tls: implicit on port 465');
+    if (!here && !upstream.verify)
+      tell(
+        at('verify'),
+        `is false, and ${upstream.host} is another machine`,
+        'verify: true; for an in-house certificate name its CA: ca: PATH',
+      );
+    if (upstream.cert !== undefined && upstream.key === undefined) tell(at('cert'), 'has no key', 'key: file:PATH beside it');
+    if (upstream.key !== undefined && upstream.cert === undefined) tell(at('key'), 'has no certificate', 'cert: PATH beside it');
+    for (const name of ['ca', 'cert'] as const) {
+      if (upstream.tls === 'off' && upstream[name] !== undefined)
+        tell(at(name), 'does nothing while tls is off', 'tls: starttls or implicit, or take it out');
+    }
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {
@@ -126,9 +146,11 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   return inOrder(faults);
 }
 
-/** Both are on this machine: upstreams are loopback, and a listener on all addresses is there too. */
-const reaches = (upstream: string, listener: string): boolean =>
-  upstream === listener || ['localhost', '0.0.0.0', '::'].includes(listener) || upstream === 'localhost';
+/** As far as the text tells: the same address, this machine's own name, or both on loopback, where a listener on all addresses is too. */
+const reaches = (upstream: string, listener: string, hostname: string): boolean =>
+  upstream === listener ||
+  upstream === hostname ||
+  (isLoopback(upstream) && (['localhost', '0.0.0.0', '::'].includes(listener) || (upstream === 'localhost' && isLoopback(listener))));
 
 const isWithin = (inner: string, outer: string): boolean =>
   inner === outer || inner.startsWith(outer.endsWith(path.sep) ? outer : outer + path.sep);

@@ -37,6 +37,31 @@ export const errorTable = {
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
+  'too-many-from-address': row(
+    421,
+    '4.7.0',
+    'too many connections from your address, please try again later',
+    'raise limits.connections_per_address, or let the scripts of that host close what they do not use',
+  ),
+  'made-room': row(
+    421,
+    '4.7.0',
+    'closed to make room for others, please try again later',
+    'all of limits.connections were taken, and this client had done nothing for longest',
+  ),
+  'too-many-refusals': row(421, '4.7.0', 'too much was refused in this session', 'look at what the client sends, or raise limits.refusals'),
+  'too-slow': row(
+    421,
+    '4.4.2',
+    'that took too long',
+    'the client, or the network to it, is slow or stuck; else raise timeouts or lower limits.data_rate',
+  ),
+  'too-busy': row(
+    452,
+    '4.3.1',
+    'too much is under way, please try again later',
+    'nothing to do if it passes; else raise limits.in_flight_bytes',
+  ),
 
   // The client and its envelope.
   'relay-denied': row(550, '5.7.1', 'this relay does not take mail from you', "add the client's network to clients.networks"),
@@ -136,6 +161,12 @@ export const errorTable = {
 
   // The message.
   'message-too-big': row(552, '5.3.4', 'the message is too big', 'raise limits.message_bytes, and look at what the upstream takes'),
+  'sealed-too-big': row(
+    552,
+    '5.3.4',
+    'the message is too big for the mail server behind this relay once it is sealed',
+    'raise the message size limit of the upstream: sealing makes a message about two fifths larger',
+  ),
   'header-too-big': row(
     552,
     '5.3.4',
@@ -147,6 +178,12 @@ export const errorTable = {
     '5.6.0',
     'the header of the message is malformed',
     'a line of the header that is neither a field nor a continuation',
+  ),
+  'bare-line-end': row(
+    550,
+    '5.6.0',
+    'the message holds line ends other than CRLF',
+    'let the program write CRLF; only clients in clients.networks have their line ends mended',
   ),
   'message-has-nul': row(550, '5.6.0', 'the message holds a NUL octet', 'binary content wants base64 (RFC 5321 §2.4)'),
   'mail-loop': row(
@@ -235,11 +272,53 @@ export const errorTable = {
     'the upstream did not answer in time',
     'it is overloaded, or something between drops packets; sealpost tries again',
   ),
+  'upstream-paused': row(
+    451,
+    '4.4.5',
+    'the upstream is not asked for now',
+    'it could not be talked to, had too much, or its rate is used up; sealpost goes on by itself, queue retry asks it now',
+  ),
   'upstream-protocol': row(
     451,
     '4.5.0',
     'the upstream does not speak SMTP as it should',
     'does the port under upstream belong to a mail server? sealpost tries again',
+  ),
+  'upstream-tls-missing': row(
+    451,
+    '4.7.5',
+    'the upstream does not offer STARTTLS',
+    'nothing is sent in clear: does the port want tls: implicit, or does something on the way take STARTTLS out?',
+  ),
+  'upstream-tls-failed': row(
+    451,
+    '4.7.5',
+    'no TLS with the upstream',
+    'it must speak TLS 1.2 or 1.3; does tls under upstream (starttls or implicit) fit the port?',
+  ),
+  'upstream-unverified': row(
+    451,
+    '4.7.5',
+    "the upstream's certificate is not believed",
+    'nothing is sent to a host that cannot prove its name: mend its certificate, name it as its certificate does, or give its CA as ca under upstream',
+  ),
+  'upstream-auth-missing': row(
+    451,
+    '4.7.4',
+    'the upstream offers neither AUTH PLAIN nor AUTH LOGIN',
+    'is it the submission port, and is TLS on? many hosts offer AUTH under TLS only; or take auth out under upstream',
+  ),
+  'upstream-auth-refused': row(
+    451,
+    '4.7.8',
+    'the upstream refused the login',
+    'mend user or password in auth under upstream; the password is read anew for each connection',
+  ),
+  'upstream-secret-unreadable': row(
+    451,
+    '4.3.5',
+    'a certificate, key or password for the upstream cannot be used',
+    'sealpost check says which; the relay reads it anew for each connection',
   ),
 
   // The operator's side.

@@ -8,12 +8,13 @@ import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
 import type { Candidate, Directory, Lookup } from './certificates/directory.ts';
-import { assertHeader } from './delivery/wire.ts';
+import { assertFits, assertMayFit } from './delivery/admission.ts';
+import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import type { Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, plainRecipient, type Recipient } from './message/envelope.ts';
-import { type Message, readMessage } from './message/header.ts';
+import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
 import type { Look } from './message/look.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, type Dress, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
@@ -34,8 +35,12 @@ export interface PathParts {
   /** Cipher and key transport for one reader's certificates. */
   readonly chooseForm: (certificates: readonly Candidate['certificate'][]) => Form;
   readonly outbox: Outbox;
+  /** The largest sealed message, in octets on the wire, that will be taken further on; undefined for every one. */
+  readonly largest: () => number | undefined;
   /** Called once a message is durable. */
   readonly onQueued: () => void;
+  /** A queue id; a fresh one where it is not given. */
+  readonly newId?: () => string;
   readonly now: () => number;
   readonly randomBytes: (octets: number) => Buffer;
   readonly log: Logger;
@@ -53,11 +58,14 @@ interface Reader {
 
 export function makePath(parts: PathParts): Reception {
   return {
+    assertFits(octets) {
+      assertMayFit(octets, MAX_HEADER, parts.largest());
+    },
     async recipient(sender, recipient) {
       await decideReader(parts, sender, plainRecipient(recipient));
     },
     async accept(envelope, source) {
-      const id = newQueueId(parts.now(), parts.randomBytes);
+      const id = parts.newId?.() ?? newQueueId(parts.now(), parts.randomBytes);
       const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);
@@ -162,7 +170,11 @@ class Sealing {
       const look = this.#lookFor(reader);
       plans.push({ reader, look, body: await this.#open(reader.form, look) });
     }
+    let octets = 0;
     for await (const chunk of this.#message.body) {
+      octets += chunk.length;
+      // The rest need not be sealed: the ciphertext is never shorter.
+      assertFits(wireSize(0, octets), this.#parts.largest());
       await Promise.all(this.#bodies.map(({ sealer }) => sealer.write(chunk)));
     }
     const sealed: SealedBody[] = [];
@@ -195,6 +207,8 @@ class Sealing {
       headers.set(key, header);
       const sender = this.#envelope.sender === null ? null : (reader.dress.envelopeFrom ?? this.#envelope.sender);
       const certificates = reader.candidates.map((candidate) => candidate.certificate);
+      const prefix = shared.prefixFor(certificates, reader.form.keyTransport);
+      assertFits(wireSize(header.octets.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
       recipients.push({
         address: reader.recipient.address,
         sender: sender?.address ?? '',
@@ -202,7 +216,7 @@ class Sealing {
         orcpt: reader.asked.orcpt,
         body,
         header: header.octets,
-        prefix: shared.prefixFor(certificates, reader.form.keyTransport),
+        prefix,
         suffix: shared.suffix,
         needsSmtputf8: header.needsSmtputf8 || reader.recipient.needsSmtputf8 || sender?.needsSmtputf8 === true,
       });

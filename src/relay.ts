@@ -13,7 +13,10 @@ import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
+import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
+import { makeNotices } from './delivery/notices.ts';
+import { openRateFile } from './delivery/rate-record.ts';
 import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
@@ -21,12 +24,15 @@ import { SealpostError } from './errors.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users-file.ts';
+import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
 import { loadRules } from './policy/rules.ts';
+import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
-import { chooseForm } from './seal/algorithms.ts';
+import { makeNoticeSealer } from './seal-notice.ts';
+import { chooseForm, type Form } from './seal/algorithms.ts';
 
 export interface Relay {
   /** The real addresses of the listeners, in the order of the configuration. */
@@ -85,10 +91,33 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     const random = Math.random; // spreads retries; nothing secret comes from it
-    const upstreams = config.upstream.map((upstream) => makeUpstream(upstream, { hostname: config.hostname, now, random }));
+    const rates = await openRateFile(paths.rates, log);
+    const around = { hostname: config.hostname, now, random, rates };
+    const upstreams = config.upstream.map((upstream) =>
+      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, around),
+    );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
-    const scheduler = makeScheduler({ queue, route, retry: config.retry, now, random, log });
+    const sealing = {
+      hostname: config.hostname,
+      directory: certificates.directory,
+      chooseForm: (list: Parameters<typeof chooseForm>[0]): Form => chooseForm(list, config.profile),
+      now,
+      randomBytes,
+      log,
+    };
+    const notices = makeNotices({
+      hostname: config.hostname,
+      operator: config.operator,
+      ...config.notices,
+      domains: sendersOf(config.notices.domains),
+      maxAge: config.retry.maxAge,
+      sealer: makeNoticeSealer({ ...sealing, record: (events) => queue.record(events) }),
+      newId: () => newQueueId(now(), randomBytes),
+      now,
+      log,
+    });
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
@@ -102,15 +131,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => control.close());
 
     const path = makePath({
-      hostname: config.hostname,
+      ...sealing,
       rules,
-      directory: certificates.directory,
-      chooseForm: (list) => chooseForm(list, config.profile),
       outbox: queue,
+      largest: () => route.largest(),
       onQueued: () => scheduler.wake(),
-      now,
-      randomBytes,
-      log,
     });
     const listen: ListenerOptions[] = [];
     for (const entry of config.listen) listen.push(await withCertificate(entry));
@@ -123,17 +148,26 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       clientRate: config.limits.clientRate,
       users,
       limits: config.limits,
+      timeouts: config.timeouts,
       reception: path,
       log,
       now,
     });
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
+    route.largest();
     return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
   } catch (error) {
     await unwind();
     throw error;
   }
+}
+
+/** The senders of these domains; the configuration has taken only what makes a pattern. */
+function sendersOf(domains: readonly string[]): AddressPattern | undefined {
+  const patterns = domains.map((domain) => parsePattern(`*@${domain}`)).flatMap((one) => (one.kind === 'pattern' ? [one.pattern] : []));
+  return patterns.length === 0 ? undefined : anyOf(patterns);
 }
 
 /** Bounced rows stay visible for a while, then leave; answers how to end it. */

@@ -27,11 +27,13 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   delivery: ['message', 'queue', 'audit.ts'],
   'control.ts': ['message', 'queue'],
   'path.ts': ['*'],
-  'relay.ts': ['*', 'path.ts'],
-  commands: ['*', 'path.ts', 'relay.ts'],
+  'outbox.ts': ['*', 'path.ts'],
+  'seal-notice.ts': ['*', 'path.ts', 'outbox.ts'],
+  'relay.ts': ['*', 'path.ts', 'seal-notice.ts'],
+  commands: ['*', 'path.ts', 'outbox.ts', 'relay.ts'],
   'cli.ts': ['*', 'path.ts', 'relay.ts', 'commands'],
 };
-const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'relay.ts', 'commands', 'cli.ts']);
+const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'outbox.ts', 'seal-notice.ts', 'relay.ts', 'commands', 'cli.ts']);
 
 /** Only these may print, read the environment or exit. */
 const FACE: ReadonlySet<string> = new Set(['commands', 'cli.ts']);

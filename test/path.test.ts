@@ -48,6 +48,7 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
         newBody: () => ({ write: async () => {}, finish: async () => stored, discard: async () => {} }),
         enqueue: async (message) => void queued.push(message),
       },
+      largest: () => undefined,
       onQueued: () => {},
       now: Date.now,
       randomBytes,

@@ -13,6 +13,7 @@ import { type CertificateSurvey, surveyCertificates } from './certificates/surve
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
+import { inspectUpstreams } from './upstreams.ts';
 import { surveyUsers } from './users/survey.ts';
 
 /** What `--json` prints. */
@@ -41,8 +42,13 @@ export async function check(from: ConfigPlace, { host, survey }: Surroundings): 
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
   const users = await surveyUsers(config.value.clients.users);
-  const site = await inspectSite(config.value, host);
-  const faults = [...(rules.kind === 'invalid' ? rules.faults : []), ...site, ...users.faults, ...certificates.faults];
+  const faults = [
+    ...(rules.kind === 'invalid' ? rules.faults : []),
+    ...(await inspectSite(config.value, host)),
+    ...(await inspectUpstreams(config.value, from.env)),
+    ...users.faults,
+    ...certificates.faults,
+  ];
   const { listen, upstream } = config.value;
   const read = rules.kind === 'valid' ? rules.value : [];
   const counts = {

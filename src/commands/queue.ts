@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { pino } from 'pino';
 import { escapeUnprintable } from '../audit.ts';
 import { callControl, queueHandlers, type ControlRequest } from '../control.ts';
+import { readFacts, type NoticeFacts } from '../delivery/facts.ts';
 import { SealpostError } from '../errors.ts';
 import { listEntries, readStats } from '../queue/operator.ts';
 import type { QueuePaths } from '../queue/paths.ts';
@@ -138,15 +139,28 @@ const atTime = (ms: number): string => new Date(ms).toISOString();
 
 function printEntries(terminal: Terminal, entries: readonly QueueEntry[], json: boolean): void {
   for (const entry of entries) {
-    const line = json ? JSON.stringify(entry) : lineOf(entry);
+    const line = json ? JSON.stringify({ ...entry, notice: factsOf(entry) ?? null }) : lineOf(entry);
     terminal.stdout.write(`${escapeUnprintable(line)}\n`);
   }
 }
 
+/** Undefined for mail, and for a notice whose facts were damaged. */
+function factsOf({ notice }: QueueEntry): NoticeFacts | undefined {
+  try {
+    return notice === null ? undefined : readFacts(notice);
+  } catch {
+    return undefined;
+  }
+}
+
+const did = { failed: 'failed', delayed: 'is late', relayed: 'was handed on' } as const satisfies Record<NoticeFacts['kind'], string>;
+
 function lineOf(entry: QueueEntry): string {
+  const facts = factsOf(entry);
+  const notice = facts === undefined ? '' : `  notice that ${facts.queueId} ${did[facts.kind]}`;
   const due = entry.dueAt === null ? '' : `  due ${atTime(entry.dueAt)}`;
   const reason = entry.reason === null ? '' : `  ${entry.reason}`;
-  return `${entry.queueId}  ${entry.state.padEnd(8)}  ${entry.recipient}  attempts ${entry.attempts}${due}${reason}`;
+  return `${entry.queueId}  ${entry.state.padEnd(8)}  ${entry.recipient}  attempts ${entry.attempts}${due}${notice}${reason}`;
 }
 
 function showMessage(entries: readonly QueueEntry[]): string {
@@ -156,7 +170,7 @@ function showMessage(entries: readonly QueueEntry[]): string {
     `id        ${first.queueId}`,
     `sender    ${first.sender === '' ? '<>' : first.sender}`,
     `accepted  ${atTime(first.acceptedAt)}`,
-    `size      ${first.size} octets as they came in`,
+    ...(first.notice === null ? [`size      ${first.size} octets as they came in`] : [showNotice(factsOf(first))]),
   ];
   const rows = entries.flatMap((entry) => [
     `recipient ${entry.recipient}`,
@@ -165,6 +179,11 @@ function showMessage(entries: readonly QueueEntry[]): string {
   ]);
   return [...head, ...rows].map((line) => `${escapeUnprintable(line)}\n`).join('');
 }
+
+const showNotice = (facts: NoticeFacts | undefined): string =>
+  facts === undefined
+    ? 'notice    its facts cannot be read'
+    : `notice    that ${facts.recipient} of ${facts.queueId} ${did[facts.kind]}, ${facts.status}`;
 
 function showStats({ states, totals, bodyBytes, oldestAcceptedAt }: QueueStats): string {
   const now = recipientStates.map((state) => `${state} ${states[state]}`).join(', ');

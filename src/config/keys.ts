@@ -6,33 +6,14 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { listener } from './listener-keys.ts';
-import { domain, duration, listOf, loopbackHost, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
+import { upstream } from './upstream-keys.ts';
+import { domain, domainPattern, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
 
-const HIGHEST_PORT = 65_535;
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
 const USUAL_RECIPIENTS = 100;
 
 /** A group of keys; left out, it is all defaults. */
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
-
-const tls = () =>
-  key(oneOf('off').prefault('off'), {
-    meaning: 'TLS on this connection. Only `off` works for now.',
-    unit: 'word',
-    example: 'off',
-  });
-
-const upstream = () =>
-  section({
-    host: key(loopbackHost, {
-      meaning: 'The mail server that sealed mail is handed to. Only this machine (127.0.0.0/8, `::1`, `localhost`) for now.',
-      unit: 'host',
-      example: '127.0.0.1',
-    }),
-    port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
-    tls: tls(),
-    concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
-  });
 
 const limits = () =>
   section({
@@ -47,14 +28,53 @@ const limits = () =>
       example: '100',
     }),
     connections: key(wholeNumber(1, 100_000).prefault(200), {
-      meaning: 'Clients at the same time, over all listeners.',
+      meaning: 'Clients at the same time, over all listeners. Beyond it the one that has done nothing for longest makes room.',
       unit: 'number',
       example: '200',
+    }),
+    connections_per_address: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Of these, from one IPv4 address or IPv6 /64.',
+      unit: 'number',
+      example: '100',
+    }),
+    in_flight_bytes: key(size.prefault('512MiB'), {
+      meaning: 'All messages together between the start of their content and the verdict; not less than `limits.message_bytes`.',
+      unit: 'size',
+      example: '512MiB',
+    }),
+    data_rate: key(wholeNumber(1, 1_000_000).prefault(512), {
+      meaning: 'Octets a second that a message must come at; a client may lag behind by one minute.',
+      unit: 'number',
+      example: '512',
+    }),
+    refusals: key(wholeNumber(1, 100_000).prefault(100), {
+      meaning: 'Refused commands and recipients in one session since its last message.',
+      unit: 'number',
+      example: '100',
     }),
     client_rate: key(rate.optional(), {
       meaning: 'Messages of one client address, those of this machine too; beyond it 452 4.3.2.',
       unit: 'rate',
       example: '600/h',
+    }),
+  });
+
+const timeouts = () =>
+  section({
+    command: key(duration.prefault('5m'), {
+      meaning: 'How long a client may take to send one whole command line.',
+      unit: 'duration',
+      example: '5m',
+    }),
+    message: key(duration.prefault('10m'), {
+      meaning: 'How long it may take from the start of a message to its end; what the relay itself takes is not counted.',
+      unit: 'duration',
+      example: '10m',
+    }),
+    session: key(duration.prefault('30m'), {
+      meaning: 'How long a session may last. A message that is within its own time is let end.',
+      unit: 'duration',
+      example: '30m',
     }),
   });
 
@@ -117,6 +137,26 @@ const retry = () =>
     longest: key(duration.prefault('1h'), { meaning: 'No wait between attempts is longer.', unit: 'duration', example: '1h' }),
   });
 
+const notices = () =>
+  section({
+    domains: key(z.array(domainPattern).prefault([]), {
+      meaning:
+        'Senders who may be told what became of their mail, by domain. Anybody else may be a visitor, or forged: then the user who logged in is told.',
+      unit: 'list',
+      example: '[clinic.example]',
+    }),
+    delay: key(duration.prefault('4h'), {
+      meaning: 'How long a message may wait before its sender is told that it is late, once for each recipient.',
+      unit: 'duration',
+      example: '4h',
+    }),
+    rate: key(rate.prefault('60/h'), {
+      meaning: 'Notices to one address; in all ten times as many. What is over is withheld, counted and said in the audit log.',
+      unit: 'rate',
+      example: '60/h',
+    }),
+  });
+
 const queue = (path: z.ZodType<string>) =>
   section({
     sqlite: key(path.prefault('data/queue.sqlite'), {
@@ -155,7 +195,7 @@ export function declareKeys(folder: string) {
       example: 'relay.clinic.example',
     }),
     operator: key(mailbox, {
-      meaning: 'The mailbox of whoever looks after this relay.',
+      meaning: 'The mailbox of whoever looks after this relay. It gets a copy of every notice of mail that failed or is late.',
       unit: 'mailbox',
       example: 'postmaster@clinic.example',
     }),
@@ -189,8 +229,9 @@ export function declareKeys(folder: string) {
       }).prefault({}),
       { meaning: 'Who may hand in mail.', unit: 'keys', example: '{ networks: [127.0.0.0/8] }' },
     ),
+    timeouts: key(timeouts().prefault({}), { meaning: 'How long clients are waited for.', unit: 'keys', example: '{ command: 5m }' }),
     limits: key(limits().prefault({}), { meaning: 'What is too much.', unit: 'keys', example: '{ message_bytes: 25MiB }' }),
-    upstream: key(listOf(upstream()), {
+    upstream: key(listOf(section(upstream(folder))), {
       meaning: 'The mail servers that sealed mail is handed to, tried in this order.',
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 25 }]',
@@ -213,6 +254,11 @@ export function declareKeys(folder: string) {
       example: 'keys',
     }),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
+    notices: key(notices().prefault({}), {
+      meaning: 'Who is told what became of mail, see notices.md.',
+      unit: 'keys',
+      example: '{ domains: [clinic.example] }',
+    }),
     queue: key(queue(path).prefault({}), { meaning: 'Where sealed mail waits.', unit: 'keys', example: '{ sqlite: data/queue.sqlite }' }),
     audit: key(path.prefault('data/audit.jsonl'), {
       meaning: 'The audit log, one JSON line an event, hash-chained.',

@@ -43,6 +43,7 @@ place and its mend. A key that is not listed here is an error, and so is a key t
 
 **Paths** are relative to the folder of the file. **Sizes** are whole octets, \`26214400\`, or carry a unit: \`kB\`, \`MB\`, \`GB\`
 (powers of 1000), \`KiB\`, \`MiB\`, \`GiB\` (powers of 1024). **Durations** carry \`s\`, \`m\`, \`h\` or \`d\`: \`90s\`, \`5d\`.
+**Rates** are a number, a slash and \`s\`, \`min\`, \`h\` or \`d\`: \`30/min\`.
 
 **The environment** overrides the file: \`limits.message_bytes\` is \`SEALPOST_LIMITS__MESSAGE_BYTES\`. Lists, and keys within
 their entries, have no names there. A name that begins with \`SEALPOST_\` and names no key is an error, since it was meant to

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { leaf } from '../document/schema.ts';
 import type { Judgement } from '../document/schema.ts';
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
+import { parsePattern } from '../message/pattern.ts';
 import { nearest } from '../document/nearest.ts';
 import { readRate } from '../document/rate.ts';
 import { readDuration, readSize } from './units.ts';
@@ -55,6 +56,13 @@ export function oneOf<const Word extends string>(...words: readonly [Word, ...Wo
   });
 }
 
+/** Yes or no, as YAML and people write it. */
+export const yesOrNo: z.ZodType<boolean> = leaf((written) => {
+  if (written === true || written === 'true' || written === 'on' || written === 'yes') return value(true);
+  if (written === false || written === 'false' || written === 'off' || written === 'no') return value(false);
+  return wrong('wants true or false');
+});
+
 export const domain = text('a host name', (written) => {
   const folded = foldDomain(written);
   return folded === undefined || folded.startsWith('[') ? wrong('is not a host name') : value(folded);
@@ -63,6 +71,17 @@ export const domain = text('a host name', (written) => {
 export const mailbox = text('a mail address', (written) => {
   const verdict = parseMailbox(written);
   return verdict.kind === 'mailbox' ? value(verdict.mailbox.address) : wrong(`is not a mail address: ${verdict.fault}`);
+});
+
+/** `clinic.example`, or `*.clinic.example` for all below it. */
+export const domainPattern = text('a domain', (written) => {
+  const verdict = parsePattern(`*@${written}`);
+  if (written.includes('@') || verdict.kind === 'fault')
+    return wrong('is not a domain', 'clinic.example, or *.clinic.example for all below it');
+  // Whoever forges a sender would have notices sent to anybody.
+  if (written.includes('*') && !/\.[^.*]+\.[^.*]+$/.test(written))
+    return wrong("names other people's domains too", 'your own domains: clinic.example');
+  return value(written);
 });
 
 /** Made absolute from the folder of the file, so that it means the same wherever sealpost is started. */
@@ -92,15 +111,14 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
 
-/** P3: until connections can be encrypted and verified, mail may be handed to this machine alone. */
-export const loopbackHost = text('a host', (written) =>
-  isLoopback(written)
-    ? value(written)
-    : wrong(
-        'is another machine, and the connection to it would be neither encrypted nor verified',
-        'a mail server on this machine: 127.0.0.1, ::1 or localhost',
-      ),
-);
+/** A name or an IP address; what a certificate is held to, so it is kept as it is written but for its case. */
+export const host = text('a host', (written) => {
+  if (isIP(written) !== 0) return value(written);
+  const folded = foldDomain(written);
+  return folded === undefined || folded.startsWith('[') || /^[\d.]+$/.test(folded)
+    ? wrong('is neither a host name nor an IP address', 'for example smtp.clinic.example, 192.0.2.7 or ::1')
+    : value(folded);
+});
 
 /** `127.0.0.0/8`, `::1`: written back with its prefix length. */
 export const network = text('a network', (written) => {
@@ -119,3 +137,6 @@ export const network = text('a network', (written) => {
 
 /** A list with at least one entry. */
 export const listOf = <S extends z.ZodType>(entry: S): z.ZodArray<S> => z.array(entry).min(1);
+
+/** A name to log in with. */
+export const userName = text('a name', (written) => value(written));

@@ -1,17 +1,21 @@
 /** From what an attempt came to, to what the queue is told: the outcome of the row and its audit events. Pure. */
 import type { AuditEvent } from '../audit.ts';
 import type { Lease, Outcome } from '../queue/queue.ts';
+import { classOf, conductOf } from './classify.ts';
 import { replyText } from './reply.ts';
-import { backoff, isExpired, type Retry } from './retry.ts';
-import type { Result } from './result.ts';
+import { backoff, greylistWait, isExpired, type Retry } from './retry.ts';
+import { isPaused, type Result } from './result.ts';
 import type { Attempt } from './route.ts';
+import { tlsAttributes } from './tls.ts';
 
 export interface Conclusion {
   readonly outcome: Outcome;
-  /** What happened, the outcome last. */
+  /** What happened, the outcome last. None where no upstream was asked. */
   readonly events: readonly AuditEvent[];
   /** The upstream may have taken it, and there is no record of it. */
   readonly ambiguous: boolean;
+  /** Bounced for its age, not by a verdict on the message. */
+  readonly expired: boolean;
 }
 
 export interface Circumstances {
@@ -21,55 +25,63 @@ export interface Circumstances {
   readonly random: () => number;
 }
 
-export function conclude(lease: Lease, { upstream, result }: Attempt, circumstances: Circumstances): Conclusion {
-  const about = { queue_id: lease.queueId, recipient: lease.recipient, upstream, attempt: lease.attempts + 1 };
+export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumstances): Conclusion {
+  const { upstream, result } = attempt;
+  const said = classOf(result);
+  const about = { queue_id: lease.queueId, recipient: lease.recipient, upstream, attempt: lease.attempts + 1, class: said };
   if (result.kind === 'delivered') {
     return {
       outcome: { kind: 'delivered' },
-      events: [{ event: 'delivered', ...about, reply: replyText(result.reply) }],
+      events: [{ event: 'delivered', ...about, ...tlsAttributes(result.tls), reply: replyText(result.reply) }],
       ambiguous: false,
+      expired: false,
     };
   }
   const phase = 'phase' in result ? result.phase : null;
   const reason = reasonOf(result, upstream ?? 'no upstream');
   const ambiguous = result.kind === 'failed' && result.phase === 'dot';
-  const outcome = outcomeOf(result, reason, lease, circumstances);
-  const said = 'reason' in outcome ? outcome.reason : reason;
-  const due = outcome.kind === 'deferred' ? { due: new Date(outcome.dueAt).toISOString() } : {};
-  const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, reason: said, ...due }];
+  const outcome = outcomeOf(attempt, result, reason, lease, circumstances);
+  const last = 'reason' in outcome ? outcome.reason : reason;
+  const due = outcome.kind === 'deferred' ? { due: new Date(outcome.dueAt).toISOString(), counts: outcome.counts } : {};
+  const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, reason: last, ...due }];
   if (ambiguous) events.unshift({ event: 'ambiguous', ...about, phase, reason });
-  return { outcome, events, ambiguous };
+  const toldOf = isPaused(result) && outcome.kind === 'deferred' ? [] : events;
+  return { outcome, events: toldOf, ambiguous, expired: outcome.kind === 'bounced' && !isLost(result) };
 }
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
 
-function outcomeOf(result: NotDelivered, reason: string, lease: Lease, { retry, now, random }: Circumstances): Outcome {
+function outcomeOf({ again }: Attempt, result: NotDelivered, reason: string, lease: Lease, { retry, now, random }: Circumstances): Outcome {
   if (result.kind === 'failed' && result.cause.code === 'queue-item-damaged') return { kind: 'damaged', reason };
   // Not the message's fault: due as soon as a relay runs again.
-  if (result.kind === 'failed' && result.cause.code === 'shutting-down') return { kind: 'deferred', dueAt: now, reason };
-  if (result.kind === 'unsuited' || isFinal(result)) return { kind: 'bounced', reason };
+  if (result.kind === 'failed' && result.cause.code === 'shutting-down') {
+    return { kind: 'deferred', dueAt: now, reason, ...(result.phase === 'dot' ? {} : { counts: false }) };
+  }
+  if (isLost(result)) return { kind: 'bounced', reason };
+  const said = classOf(result);
+  // Nobody judged the message: it neither ages nor ends by it, however long the upstream wants it to wait.
+  if ((said !== undefined && !conductOf[said].counts) || isPaused(result))
+    return { kind: 'deferred', dueAt: now + again, reason, counts: false };
   const attempts = lease.attempts + 1;
   if (isExpired(retry, lease.acceptedAt, attempts, now)) {
     return { kind: 'bounced', reason: `4.4.7 expired after ${attempts} attempts, the last: ${reason}` };
   }
-  return { kind: 'deferred', dueAt: now + backoff(retry, attempts, random), reason };
+  const wait = said === 'greylisted' ? greylistWait : backoff;
+  return { kind: 'deferred', dueAt: now + wait(retry, attempts, random), reason };
 }
 
-/**
- * RFC 4954 §6, RFC 3207 §4: 530, 534, 535 and 538 say what the host wants of this relay, authentication or TLS. Any message
- * would get the same answer until the configuration of one of the two is mended, and then this one passes.
- */
-const wantedOfTheRelay: ReadonlySet<number> = new Set([530, 534, 535, 538]);
-
-const isFinal = (result: NotDelivered): boolean =>
-  result.kind === 'rejected' && result.permanent && !wantedOfTheRelay.has(result.reply.code);
+/** True where no other attempt can help. */
+function isLost(result: NotDelivered): boolean {
+  const said = classOf(result);
+  return result.kind === 'unsuited' || (said !== undefined && conductOf[said].outcome === 'bounced');
+}
 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */
 function reasonOf(result: NotDelivered, upstream: string): string {
   if (result.kind === 'rejected') return `${upstream} said ${replyText(result.reply)} (at ${result.phase})`;
   if (result.kind === 'failed') {
     const what = `${result.cause.message} (${result.cause.code} at ${result.phase})`;
-    return result.cause.code.startsWith('upstream-') ? `${upstream}: ${what}` : what;
+    return result.cause.code.startsWith('upstream-') ? `${upstream}: ${result.cause.reply.status} ${what}` : what;
   }
   return `${result.status} ${result.text} (${upstream})`;
 }

@@ -4,12 +4,14 @@
  */
 import type { SealpostError } from '../errors.ts';
 import type { UpstreamReply } from './reply.ts';
+import type { TlsFacts } from './tls.ts';
 
-/** Phases of RFC 5321 in their order. `body`: between 354 and the dot; `dot`: from the first octet of the dot to its reply. */
-export type Phase = 'connect' | 'greeting' | 'ehlo' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
+/** Phases in their order; `tls` and `auth` where the configuration asks for them. `body`: between 354 and the dot; `dot`: from the first octet of the dot to its reply. */
+export type Phase = 'connect' | 'tls' | 'greeting' | 'ehlo' | 'auth' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
 
 export type Result =
-  | { readonly kind: 'delivered'; readonly reply: UpstreamReply }
+  /** `dsn`: the upstream offers DSN, so that what the sender asked to be told is its duty from here on. */
+  | { readonly kind: 'delivered'; readonly reply: UpstreamReply; readonly tls: TlsFacts | null; readonly dsn: boolean }
   /** The upstream answered no. `permanent`: 5yz to this message; a host that refuses to talk at all is never permanent. */
   | { readonly kind: 'rejected'; readonly permanent: boolean; readonly phase: Phase; readonly reply: UpstreamReply }
   /** No usable answer. At `dot` the upstream may have taken the message: ambiguous. */
@@ -48,4 +50,9 @@ export const rfcTimeouts: Timeouts = {
 /** True where the upstream or the way to it failed; false where our own side did (queue, disk, shutdown, a fault in sealpost). */
 export function isUpstreamFault(cause: SealpostError): boolean {
   return cause.code.startsWith('upstream-');
+}
+
+/** True where the upstream was not asked, since it is left alone for now: nothing happened, to it or to the message. */
+export function isPaused(result: Result): boolean {
+  return result.kind === 'failed' && result.cause.code === 'upstream-paused';
 }

@@ -28,6 +28,16 @@ export function backoff(retry: Retry, attempts: number, random: () => number): n
   return Math.round(Math.min(Math.max(retry.longest, retry.first), least * (1 + random())));
 }
 
+/** Greylisting wants to see the message again within minutes; after some tries it is a temporary answer like any other. */
+const GREYLIST_TRIES = 6;
+const GREYLIST_WAIT = 5 * 60_000;
+
+/** As `backoff`, and soon again while an upstream may only be waiting for the message to come back. */
+export function greylistWait(retry: Retry, attempts: number, random: () => number): number {
+  const usual = backoff(retry, attempts, random);
+  return attempts > GREYLIST_TRIES ? usual : Math.min(usual, Math.round(GREYLIST_WAIT * (1 + random() / 2)));
+}
+
 /**
  * True where a message is given up (4.4.7). The clock alone does not decide: one that jumps a week ahead would bounce the
  * whole queue at once. So half of the attempts that belong to `maxAge` must have been made too; a message that waited while

@@ -6,18 +6,23 @@
  * A row that cannot be settled halts claiming: the upstream may have its message, and to claim on would send the queue into a
  * store that cannot remember it. The settle is tried until it holds; then claiming goes on.
  */
+import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { asSealpostError, type SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
-import { conclude, type Conclusion } from './conclude.ts';
+import { conclude } from './conclude.ts';
+import type { Notices, Told } from './notices.ts';
+import { isPaused } from './result.ts';
 import type { Retry } from './retry.ts';
 import { outline, type Attempt, type Route } from './route.ts';
+import type { Outgoing } from './transaction.ts';
 import { wireForm, wireSize } from './wire.ts';
 
 export interface SchedulerOptions {
   readonly queue: Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'passDot' | 'settle'>;
   readonly route: Route;
   readonly retry: Retry;
+  readonly notices: Notices;
   /** ms since the epoch. */
   readonly now: () => number;
   /** Uniform in [0, 1). */
@@ -36,6 +41,9 @@ export interface Counters {
   readonly ambiguous: number;
   /** Attempts whose end the queue could not be told yet; while it is not 0, nothing is claimed. */
   readonly unsettled: number;
+  /** Written, and withheld by their rate. */
+  readonly notices: number;
+  readonly noticesWithheld: number;
 }
 
 export interface Scheduler {
@@ -80,6 +88,7 @@ class QueueScheduler implements Scheduler {
   }
 
   start(): void {
+    this.#options.route.onChange = () => this.wake();
     if (!this.#stopping) this.#loop ??= this.#run();
   }
 
@@ -89,7 +98,7 @@ class QueueScheduler implements Scheduler {
   }
 
   counters(): Counters {
-    return { running: this.#running.size, ...this.#counts };
+    return { running: this.#running.size, ...this.#counts, ...this.#options.notices.counters() };
   }
 
   async stop(graceMs: number): Promise<void> {
@@ -131,14 +140,15 @@ class QueueScheduler implements Scheduler {
   /** Starts what is due and free; answers how long to sleep where nothing stirs. */
   async #claim(): Promise<number> {
     const { queue, route, now } = this.#options;
-    const free = route.capacity() - this.#running.size;
-    if (free <= 0 || this.#counts.unsettled > 0) return LONGEST_SLEEP;
-    const leases = await queue.claim(now(), free);
+    if (this.#counts.unsettled > 0) return LONGEST_SLEEP;
+    const { places, wait } = route.room();
+    if (places <= 0) return bounded(wait);
+    const leases = await queue.claim(now(), places);
     for (const lease of leases) this.#begin(lease);
-    // All places are taken, so the end of an attempt is what to wait for.
-    if (leases.length >= free) return LONGEST_SLEEP;
+    // Those places are taken. Another upstream may have some; else the end of an attempt or of a pause is what to wait for.
+    if (leases.length >= places) return route.room().places > 0 ? 0 : bounded(route.room().wait);
     const due = await queue.nextDue();
-    return due === undefined ? LONGEST_SLEEP : Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, due - now()));
+    return due === undefined ? LONGEST_SLEEP : bounded(due - now());
   }
 
   /** `stirrable`: false after a failure of the queue, when only time helps. */
@@ -164,17 +174,18 @@ class QueueScheduler implements Scheduler {
 
   /** Never rejects. */
   async #attemptAndSettle(lease: Lease): Promise<void> {
-    const { retry, now, random, log } = this.#options;
-    this.#counts.attempts++;
+    const { retry, notices, now, random, log } = this.#options;
     const attempt = await this.#attempt(lease);
-    const conclusion = conclude(lease, attempt, { retry, now: now(), random });
+    if (!isPaused(attempt.result)) this.#counts.attempts++;
+    const conclusion = notices.tell(lease, attempt.result, conclude(lease, attempt, { retry, now: now(), random }));
     const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
     switch (conclusion.outcome.kind) {
       case 'delivered':
         log.info(about, 'delivered');
         break;
       case 'deferred':
-        log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
+        if (isPaused(attempt.result)) log.debug(about, 'put back');
+        else log.warn({ ...about, ambiguous: conclusion.ambiguous }, 'deferred');
         break;
       case 'bounced':
       case 'damaged':
@@ -186,30 +197,31 @@ class QueueScheduler implements Scheduler {
   }
 
   async #attempt(lease: Lease): Promise<Attempt> {
-    const { queue, route } = this.#options;
     try {
-      return await route.attempt(
-        {
-          sender: lease.sender,
-          recipient: lease.recipient,
-          needsSmtputf8: lease.needsSmtputf8,
-          size: wireSize(lease.header.length, lease.prefix.length + lease.bodyLength + lease.suffix.length),
-          content: () => wireForm(lease, queue.read(lease)),
-          beforeDot: () => queue.passDot(lease),
-        },
-        this.#abort.signal,
-      );
+      return await this.#options.route.attempt(await this.#outgoing(lease), this.#abort.signal);
     } catch (error) {
       // Nobody knows how far it got. Whatever throws here is a fault of ours; the row waits like any other (P5, P7).
-      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) } };
+      return { upstream: null, result: { kind: 'failed', phase: 'connect', cause: asSealpostError(error) }, again: 0 };
     }
   }
 
-  async #settle(lease: Lease, { outcome, events, ambiguous }: Conclusion): Promise<void> {
+  async #outgoing(lease: Lease): Promise<Outgoing> {
+    const { queue, notices } = this.#options;
+    const { sender, recipient, needsSmtputf8, envid, notify, orcpt } = lease;
+    const about = { sender, recipient, needsSmtputf8, envid, notify, orcpt, beforeDot: () => queue.passDot(lease) };
+    if (lease.notice !== null) {
+      const octets = await notices.compose(lease, queue);
+      return { ...about, size: octets.length, content: () => Readable.from([octets]) };
+    }
+    const size = wireSize(lease.header.length, lease.prefix.length + lease.bodyLength + lease.suffix.length);
+    return { ...about, size, content: () => wireForm(lease, queue.read(lease)) };
+  }
+
+  async #settle(lease: Lease, { outcome, events, ambiguous, telling }: Told): Promise<void> {
     const { queue, log } = this.#options;
     for (let failures = 0; ; failures++) {
       try {
-        await queue.settle(lease, outcome, events);
+        await queue.settle(lease, outcome, events, telling);
         if (failures > 0) this.#counts.unsettled--;
         this.#counts[outcome.kind]++;
         if (ambiguous) this.#counts.ambiguous++;
@@ -238,8 +250,10 @@ class QueueScheduler implements Scheduler {
 function isOurFault(attempt: Attempt): attempt is Attempt & { result: { kind: 'failed'; cause: SealpostError } } {
   if (attempt.result.kind !== 'failed') return false;
   const { code } = attempt.result.cause;
-  return !code.startsWith('upstream-') && code !== 'shutting-down' && code !== 'queue-item-damaged';
+  return !code.startsWith('upstream-') && !['shutting-down', 'queue-item-damaged', 'lookup-unavailable'].includes(code);
 }
+
+const bounded = (sleep: number): number => Math.min(LONGEST_SLEEP, Math.max(SHORTEST_SLEEP, sleep));
 
 function storageRetry(failures: number): number {
   return Math.min(STORAGE_RETRY_LONGEST, STORAGE_RETRY_FIRST * 2 ** Math.min(failures, 16));

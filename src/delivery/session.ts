@@ -1,17 +1,20 @@
 /**
- * A connected SMTP session with one upstream, after EHLO: commands out, replies in. It says nothing by itself; transaction.ts
- * leads the conversation. A reply that nobody asked for, an end, an error: the session is broken and says why from then on.
+ * A connected SMTP session with one upstream: commands out, replies in. It says nothing by itself; connect.ts and transaction.ts
+ * lead the conversation. A reply that nobody asked for, an end, an error: the session is broken and says why from then on.
  */
 import type { Socket } from 'node:net';
 import { SealpostError } from '../errors.ts';
 import { ReplyReader, type UpstreamReply } from './reply.ts';
+import type { TlsFacts } from './tls.ts';
 
 /** Replies that may wait unread: a pipelined group has three. More is a flood. */
 const MAX_WAITING_REPLIES = 8;
 
 export class Session {
-  /** EHLO keywords in upper case with their parameters (RFC 5321 §4.1.1.1). */
-  readonly extensions: ReadonlyMap<string, string>;
+  /** EHLO keywords in upper case with their parameters (RFC 5321 §4.1.1.1), of the last EHLO on this very connection. */
+  extensions: ReadonlyMap<string, string> = new Map();
+  /** Null where the session is in clear. */
+  readonly tls: TlsFacts | null;
   /** Transactions begun. */
   transactions = 0;
   /** A transaction was refused half way: RSET before the next (RFC 5321 §4.1.1.5). */
@@ -25,16 +28,16 @@ export class Session {
   #failure: SealpostError | undefined;
   #wake: (() => void) | undefined;
 
-  /** `socket` is connected and has no listeners of others left. */
-  constructor(socket: Socket, extensions: ReadonlyMap<string, string>) {
+  /** `socket` is connected and has no listeners of others left that read. */
+  constructor(socket: Socket, tls: TlsFacts | null) {
     this.#socket = socket;
-    this.extensions = extensions;
-    socket.on('data', (chunk: Buffer) => this.#take(chunk));
-    socket.on('drain', () => this.#wake?.());
-    socket.on('end', () => this.#break(new SealpostError('upstream-lost', { detail: 'the upstream closed the connection' })));
-    socket.on('close', () => this.#break(new SealpostError('upstream-lost', { detail: 'the connection is closed' })));
-    socket.on('error', (cause) => this.#break(lost(cause)));
-    if (socket.destroyed || socket.readableEnded) this.#break(new SealpostError('upstream-lost', { detail: 'the connection is closed' }));
+    this.tls = tls;
+    socket.on('data', this.#take);
+    socket.on('drain', this.#drained);
+    socket.on('end', this.#ended);
+    socket.on('close', this.#closed);
+    socket.on('error', this.#failed);
+    if (socket.destroyed || socket.readableEnded) this.#closed();
   }
 
   /** True where a new command may be sent: nothing broke, nothing stands unread. */
@@ -47,10 +50,28 @@ export class Session {
     return this.#replies[0];
   }
 
-  /** Sends command lines, each without its CRLF, in one segment where they fit. Throws where the session is not usable. */
-  send(...commands: readonly string[]): void {
+  /** Throws what broke the session; breaks it where anything stands unread. */
+  assertUsable(): void {
     if (this.#failure !== undefined) throw this.#failure;
     if (!this.usable) throw this.#break(new SealpostError('upstream-protocol', { detail: 'a reply that nobody asked for' }));
+  }
+
+  /** Hands the socket on to TLS. This session is over, and so is all that was said in it (A5); throws where anything stands unread. */
+  release(): Socket {
+    this.assertUsable();
+    this.#failure = new SealpostError('upstream-lost', { detail: 'the session went on under TLS' });
+    this.#socket.pause();
+    this.#socket.off('data', this.#take);
+    this.#socket.off('drain', this.#drained);
+    this.#socket.off('end', this.#ended);
+    this.#socket.off('close', this.#closed);
+    this.#socket.off('error', this.#failed);
+    return this.#socket;
+  }
+
+  /** Sends command lines, each without its CRLF, in one segment where they fit. Throws where the session is not usable. */
+  send(...commands: readonly string[]): void {
+    this.assertUsable();
     this.#socket.write(commands.map((command) => `${command}\r\n`).join(''), 'utf8');
   }
 
@@ -99,7 +120,7 @@ export class Session {
     return this.#socket;
   }
 
-  #take(chunk: Buffer): void {
+  readonly #take = (chunk: Buffer): void => {
     if (this.#failure !== undefined) return;
     try {
       this.#replies.push(...this.#reader.push(chunk));
@@ -109,7 +130,12 @@ export class Session {
       this.destroy(error instanceof SealpostError ? error : new SealpostError('internal', { cause: error }));
     }
     this.#stir();
-  }
+  };
+
+  readonly #drained = (): void => this.#wake?.();
+  readonly #ended = (): void => void this.#break(new SealpostError('upstream-lost', { detail: 'the upstream closed the connection' }));
+  readonly #closed = (): void => void this.#break(new SealpostError('upstream-lost', { detail: 'the connection is closed' }));
+  readonly #failed = (cause: Error): void => void this.#break(lost(cause));
 
   #break(cause: SealpostError): SealpostError {
     this.#failure ??= cause;
@@ -142,6 +168,8 @@ export class Session {
 }
 
 /** The code of a system error says what happened; its text may name what no log should hold. */
-export function lost(cause: Error & { readonly code?: unknown }): SealpostError {
-  return new SealpostError('upstream-lost', { cause, ...(typeof cause.code === 'string' ? { detail: cause.code } : {}) });
+function lost(cause: Error & { readonly code?: unknown }): SealpostError {
+  const detail = typeof cause.code === 'string' ? { detail: cause.code } : {};
+  // TLS 1.3 refuses a client certificate only once the handshake is over.
+  return new SealpostError(detail.detail?.startsWith('ERR_SSL_') === true ? 'upstream-tls-failed' : 'upstream-lost', { cause, ...detail });
 }

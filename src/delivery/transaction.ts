@@ -7,13 +7,15 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { parseMailbox } from '../message/envelope.ts';
+import { sizeLimit } from './announced.ts';
+import { DSN, mailParameters, rcptParameters, type Asked } from './dsn.ts';
 import { makeStuffer } from './stuffing.ts';
 import type { UpstreamReply } from './reply.ts';
 import type { Phase, Result, Timeouts } from './result.ts';
 import type { Session } from './session.ts';
 
 /** One recipient's message and the calls of its owner. */
-export interface Outgoing {
+export interface Outgoing extends Asked {
   /** '' is the null reverse-path. */
   readonly sender: string;
   readonly recipient: string;
@@ -82,9 +84,8 @@ class Transaction {
     if (this.#needsSmtputf8() && !this.#session.extensions.has('SMTPUTF8')) {
       return { kind: 'unsuited', status: '5.6.7', text: 'an address outside ASCII needs SMTPUTF8, which the upstream does not offer' };
     }
-    // RFC 1870 §4: no number or 0 says nothing.
-    const limit = Number(this.#session.extensions.get('SIZE') ?? '');
-    if (Number.isSafeInteger(limit) && limit > 0 && size > limit) {
+    const limit = sizeLimit(this.#session.extensions);
+    if (limit !== undefined && size > limit) {
       return { kind: 'unsuited', status: '5.3.4', text: `the sealed message has ${size} octets, the upstream takes ${limit}` };
     }
     assertAddress(recipient);
@@ -101,10 +102,13 @@ class Transaction {
   async #envelope(): Promise<Result | undefined> {
     const { extensions } = this.#session;
     const { sender, recipient, size } = this.#message;
-    const parameters = (extensions.has('SIZE') ? ` SIZE=${size}` : '') + (this.#needsSmtputf8() ? ' SMTPUTF8' : '');
+    // Sealed mail is 7-bit but for a UTF-8 mailbox in its header (RFC 6531 §3.4, RFC 6152).
+    const utf8 = this.#needsSmtputf8() ? `${extensions.has('8BITMIME') ? ' BODY=8BITMIME' : ''} SMTPUTF8` : '';
+    const parameters = (extensions.has('SIZE') ? ` SIZE=${size}` : '') + utf8;
+    const [ofMail, ofRcpt] = extensions.has(DSN) ? [mailParameters(this.#message), rcptParameters(this.#message)] : ['', ''];
     const steps: readonly { readonly phase: 'mail' | 'rcpt' | 'data'; readonly command: string }[] = [
-      { phase: 'mail', command: `MAIL FROM:<${sender}>${parameters}` },
-      { phase: 'rcpt', command: `RCPT TO:<${recipient}>` },
+      { phase: 'mail', command: `MAIL FROM:<${sender}>${parameters}${ofMail}` },
+      { phase: 'rcpt', command: `RCPT TO:<${recipient}>${ofRcpt}` },
       { phase: 'data', command: 'DATA' },
     ];
     // RFC 2920 §3.1: DATA is the last of its group.
@@ -177,7 +181,7 @@ class Transaction {
     this.#session.send('.');
     this.phase = 'dot';
     const reply = await this.#session.reply(this.#timeouts.dot);
-    if (isSuccess(reply)) return { kind: 'delivered', reply };
+    if (isSuccess(reply)) return { kind: 'delivered', reply, tls: this.#session.tls, dsn: this.#session.extensions.has(DSN) };
     if (reply.code >= 400) return this.#rejected('dot', reply);
     throw new SealpostError('upstream-protocol', { detail: `${reply.code} to the end of the message` });
   }

@@ -1,23 +1,30 @@
 /**
- * One upstream: its sessions, kept open between messages, and whether it is well.
+ * One upstream: its sessions, kept open between messages, and how much may be asked of it. health.ts says how it is, rate.ts
+ * how many messages may begin.
  *
- *   well ── a session cannot be opened, or breaks before MAIL is answered ──▶ cooling ── the time is over ──▶ well
- *
- * While it cools, no session is opened; one that is still open goes on being used. Each failure in a row doubles the time,
- * and the first session that opens again ends the row.
+ * The first session is opened alone: where the host is dead or says nothing, one message waits for it and not all places. Where
+ * opening takes long, those who wait are sent on, and nobody else is taken until it is known.
  */
 import type { Socket } from 'node:net';
 import { SealpostError } from '../errors.ts';
-import { openSession, type Opening } from './connect.ts';
+import { Announced, type Largest } from './announced.ts';
+import { classOf, conductOf, isAboutConnections } from './classify.ts';
+import { openSession, type Opening, type Protection } from './connect.ts';
+import { Health, usualPauses, type Pauses } from './health.ts';
+import { makeProtection, type ProtectionOptions } from './protection.ts';
+import { SlidingRate, usedUp, type Rate } from './rate.ts';
+import type { RateKeeper } from './rate-record.ts';
 import { isUpstreamFault, rfcTimeouts, type Result, type Timeouts } from './result.ts';
 import type { Session } from './session.ts';
 import { transact, type Outgoing } from './transaction.ts';
 
-export interface UpstreamOptions {
+export interface UpstreamOptions extends ProtectionOptions {
   readonly host: string;
   readonly port: number;
   /** Sessions at the same time. */
   readonly concurrency: number;
+  /** Messages that may begin in any stretch of time. */
+  readonly rate?: Rate | undefined;
 }
 
 /** What all upstreams share. */
@@ -27,23 +34,45 @@ export interface UpstreamSurroundings {
   readonly now: () => number;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** Where rates are written down; where it is not set, a restart forgets them. */
+  readonly rates?: RateKeeper;
   /** RFC 5321 §4.5.3.2 where it is not set. */
   readonly timeouts?: Timeouts;
+  readonly pauses?: Pauses;
   /** An unused session is closed after this, in ms. */
   readonly idle?: number;
   readonly connect?: (host: string, port: number) => Socket;
 }
 
+/** `busy`: all its places are taken, and it will say when one comes free. `paused`: not to be asked for `wait` ms, Infinity where it will say. */
+export type Readiness =
+  | { readonly kind: 'ready'; readonly places: number }
+  | { readonly kind: 'busy' }
+  | { readonly kind: 'paused'; readonly wait: number };
+
 export interface Upstream {
   /** `host:port`, for logs and reasons. */
   readonly name: string;
   readonly concurrency: number;
-  /** False while no new session may be opened. */
+  /** Called when more may be asked of it than before, or when it is no longer to be waited for. */
+  onChange: (() => void) | undefined;
+  readiness(): Readiness;
+  /** False while it is left alone after a failure. */
   well(): boolean;
-  /** Ends the cooling: an operator says that it is well again. */
+  /** Ends its pause: an operator says that it is well again. */
   revive(): void;
-  /** Waits for one of the `concurrency` places, then tries once. Never rejects; abort breaks the session and gives `failed`. */
+  /**
+   * Waits for one of its places, then tries once. Never rejects; abort breaks the session and gives `failed`. Where it is not
+   * to be asked now, `failed` with `upstream-paused`, at once.
+   */
   attempt(message: Outgoing, signal: AbortSignal): Promise<Result>;
+  /** The largest message it takes, by its last EHLO. */
+  largest(): Largest;
+  /**
+   * Opens a session in the background where nothing is known of it, and keeps that for the mail to come. Never rejects; a failure
+   * counts for nothing.
+   */
+  learn(): Promise<void>;
   /** Says QUIT on idle sessions; running attempts are not waited for, and end their sessions themselves. */
   close(): Promise<void>;
 }
@@ -53,8 +82,8 @@ const IDLE_MS = 10_000;
 /** Postfix and others close long sessions, and a balancer in front wants connections to move. */
 const TRANSACTIONS_A_SESSION = 100;
 const QUIT_MS = 2_000;
-const COOLING_FIRST_MS = 5_000;
-const COOLING_LONGEST_MS = 5 * 60_000;
+/** Mail may be waiting for the place that learning takes. */
+const LEARN_MS = 10_000;
 
 export function makeUpstream(options: UpstreamOptions, surroundings: UpstreamSurroundings): Upstream {
   return new PooledUpstream(options, surroundings);
@@ -63,84 +92,198 @@ export function makeUpstream(options: UpstreamOptions, surroundings: UpstreamSur
 class PooledUpstream implements Upstream {
   readonly name: string;
   readonly concurrency: number;
+  onChange: (() => void) | undefined;
   readonly #options: UpstreamOptions;
   readonly #surroundings: UpstreamSurroundings;
   readonly #timeouts: Timeouts;
+  readonly #protection: Protection;
+  readonly #announced: Announced;
+  readonly #closing = new AbortController();
+  readonly #pauses: Pauses;
+  readonly #health: Health;
+  readonly #rate: SlidingRate | undefined;
   readonly #idle: { readonly session: Session; readonly timer: NodeJS.Timeout }[] = [];
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: ((entry: Entry) => void)[] = [];
+  /** Attempts in a place; of them, those with an open session. */
   #busy = 0;
+  #inUse = 0;
+  /** Sessions that take long to open. */
+  #overdue = 0;
   #closed = false;
-  #failures = 0;
-  #coolingSince = -Infinity;
-  #coolingFor = 0;
 
   constructor(options: UpstreamOptions, surroundings: UpstreamSurroundings) {
     this.#options = options;
     this.#surroundings = surroundings;
     this.#timeouts = surroundings.timeouts ?? rfcTimeouts;
+    this.#protection = makeProtection(options);
+    this.#announced = new Announced(surroundings.now);
+    this.#pauses = surroundings.pauses ?? usualPauses;
     this.name = `${options.host}:${options.port}`;
     this.concurrency = options.concurrency;
+    const { now, random, rates } = surroundings;
+    this.#health = new Health(options.concurrency, this.#pauses, now, random);
+    if (options.rate !== undefined) {
+      const kept = rates?.kept(this.name);
+      this.#rate = new SlidingRate(options.rate, now, kept === 'unreadable' ? usedUp(options.rate, now()) : kept);
+    }
+  }
+
+  readiness(): Readiness {
+    const { pause, probed } = this.#health;
+    if (pause > 0) return { kind: 'paused', wait: pause };
+    const wait = this.#rate?.wait ?? 0;
+    if (wait > 0) return { kind: 'paused', wait };
+    // What is known when the session opens, or when the message that probes has ended.
+    if (this.#overdue > 0 || (probed && this.#busy > 0)) return { kind: 'paused', wait: Infinity };
+    const places = Math.min(this.#places() - this.#busy - this.#waiting.length, this.#rate?.free ?? Infinity);
+    return places > 0 ? { kind: 'ready', places } : { kind: 'busy' };
   }
 
   well(): boolean {
-    const since = this.#surroundings.now() - this.#coolingSince;
-    // A clock that was set back must not cool for years.
-    return since >= this.#coolingFor || since < 0;
+    return this.#health.pause === 0;
   }
 
   revive(): void {
-    this.#failures = 0;
-    this.#coolingFor = 0;
+    this.#health.revive();
+    this.onChange?.();
   }
 
   async attempt(message: Outgoing, signal: AbortSignal): Promise<Result> {
-    if (!(await this.#enter(signal))) return stopped();
+    const entry = signal.aborted || this.#closed ? 'stopped' : await this.#enter(signal);
+    if (entry !== 'entered') return entry === 'stopped' ? failed('shutting-down') : failed('upstream-paused');
     try {
-      const reused = this.#takeIdle();
-      if (reused !== undefined && (await this.#reset(reused))) {
-        const result = await this.#use(reused, message, signal);
-        // The upstream may have closed the idle session just now; before MAIL was answered nothing of this message was taken up.
-        if (!isStale(result) || signal.aborted) return result;
-      }
-      return await this.#useNew(message, signal);
+      return await this.#counted(message, signal);
     } finally {
       this.#leave();
     }
   }
 
+  largest(): Largest {
+    return this.#announced.largest();
+  }
+
+  async learn(): Promise<void> {
+    // Sessions that are being opened will tell.
+    if (this.#busy > 0 || !this.well() || !this.#announced.shouldAsk()) return;
+    const signal = AbortSignal.any([this.#closing.signal, AbortSignal.timeout(LEARN_MS)]);
+    if ((await this.#enter(signal)) !== 'entered') return;
+    try {
+      const opening = await this.#open(signal);
+      if (opening.kind === 'open') this.#keep(opening.session);
+    } finally {
+      this.#leave();
+      // No attempt ended here whose end would tell of the free place.
+      this.onChange?.();
+    }
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     await Promise.all(this.#idle.splice(0).map(({ session, timer }) => this.#quit(session, timer)));
   }
 
-  async #useNew(message: Outgoing, signal: AbortSignal): Promise<Result> {
-    if (!this.well()) {
-      return { kind: 'failed', phase: 'connect', cause: new SealpostError('upstream-unreachable', { detail: 'it failed a moment ago' }) };
+  /** Within the rate, which is written down before the message begins. */
+  async #counted(message: Outgoing, signal: AbortSignal): Promise<Result> {
+    const rate = this.#rate;
+    if (rate === undefined) return this.#try(message, signal);
+    const place = rate.take();
+    if (place === undefined) return failed('upstream-paused');
+    const { rates } = this.#surroundings;
+    await rates?.keep(this.name, rate.record);
+    const result = await this.#try(message, signal);
+    if (hasBegun(result)) place.end();
+    else place.release();
+    void rates?.keep(this.name, rate.record);
+    return result;
+  }
+
+  async #try(message: Outgoing, signal: AbortSignal): Promise<Result> {
+    const reused = this.#takeIdle();
+    if (reused !== undefined && (await this.#reset(reused))) {
+      const result = await this.#use(reused, message, signal);
+      // The upstream may have closed the idle session just now; before MAIL was answered nothing of this message was taken up.
+      if (!isStale(result) || signal.aborted) return this.#heed(result, this.#surroundings.now());
     }
+    return this.#useNew(message, signal);
+  }
+
+  async #useNew(message: Outgoing, signal: AbortSignal): Promise<Result> {
+    // It may have failed for others while this one waited for its place.
+    if (!this.well()) return failed('upstream-paused');
     const begun = this.#surroundings.now();
-    const { host, port } = this.#options;
-    const { hostname, connect } = this.#surroundings;
-    const opening: Opening = await openSession(
-      { host, port, hostname, timeouts: this.#timeouts, ...(connect === undefined ? {} : { connect }) },
-      signal,
-    );
+    const opening = await this.#open(signal);
+    if (signal.aborted && opening.kind !== 'open') return opening;
     if (opening.kind !== 'open') {
-      if (!signal.aborted) this.#cool(begun);
+      const open = this.#inUse + this.#idle.length;
+      if (classOf(opening) === 'throttled') this.#slow(opening, begun);
+      else if (open > 0) this.#health.narrow(open);
+      else this.#health.cool(begun);
       return opening;
     }
     const result = await this.#use(opening.session, message, signal);
-    if (isStale(result) && !signal.aborted) this.#cool(begun);
-    else this.#failures = 0;
+    if (isStale(result) && !signal.aborted) {
+      this.#health.cool(begun);
+      return result;
+    }
+    return this.#heed(result, begun);
+  }
+
+  async #open(signal: AbortSignal): Promise<Opening> {
+    let overdue = false;
+    const timer = setTimeout(() => {
+      overdue = true;
+      this.#overdue++;
+      for (const proceed of this.#waiting.splice(0)) proceed('paused');
+      this.onChange?.();
+    }, this.#pauses.patience);
+    const { host, port } = this.#options;
+    const { hostname, connect } = this.#surroundings;
+    try {
+      const opening = await openSession({ host, port, hostname, timeouts: this.#timeouts, protection: this.#protection, connect }, signal);
+      if (opening.kind === 'open') this.#announced.heard(opening.session.extensions);
+      return opening;
+    } finally {
+      clearTimeout(timer);
+      if (overdue) this.#overdue--;
+    }
+  }
+
+  /** Takes from a result what it says about the host. */
+  #heed(result: Result, begun: number): Result {
+    const said = classOf(result);
+    if (said === undefined) return result;
+    const { host } = conductOf[said];
+    if (said === 'delivered') this.#health.took();
+    else if (host === 'slows') this.#slow(result, begun);
+    else if (host === 'cools') this.#health.cool(begun);
+    else this.#health.judged();
     return result;
+  }
+
+  /** Too many connections is mended by fewer, as long as others work; everything else by a pause. */
+  #slow(result: Result, begun: number): void {
+    const open = this.#inUse + this.#idle.length;
+    if (open > 0 && isAboutConnections(result)) this.#health.narrow(open);
+    else this.#health.slow(begun);
   }
 
   async #use(session: Session, message: Outgoing, signal: AbortSignal): Promise<Result> {
     const abort = (): void => session.destroy(new SealpostError('shutting-down'));
     signal.addEventListener('abort', abort);
     if (signal.aborted) abort();
+    this.#inUse++;
+    // Where this is the first session, the others may come now.
+    if (this.#inUse + this.#idle.length === 1) {
+      this.#admit();
+      this.onChange?.();
+    }
     const result = await transact(session, message, this.#timeouts);
+    this.#inUse--;
     signal.removeEventListener('abort', abort);
-    this.#keep(session);
+    // Where it was too much, connections are given back.
+    if (classOf(result) === 'throttled' && session.usable) void session.quit(QUIT_MS);
+    else this.#keep(session);
     return result;
   }
 
@@ -195,49 +338,70 @@ class PooledUpstream implements Upstream {
     await session.quit(QUIT_MS);
   }
 
-  /** Failures that began before the last was seen are part of it: three sessions that fail together count once. */
-  #cool(begun: number): void {
-    if (begun < this.#coolingSince) return;
-    const longest = Math.min(COOLING_LONGEST_MS, COOLING_FIRST_MS * 2 ** Math.min(this.#failures, 16));
-    this.#failures++;
-    this.#coolingFor = longest * (0.5 + this.#surroundings.random() / 2);
-    this.#coolingSince = this.#surroundings.now();
+  /** How many may be in a place: all that its health allows, and one where no session is open yet. */
+  #places(): number {
+    return this.#inUse + this.#idle.length === 0 ? 1 : this.#health.places;
   }
 
-  async #enter(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted || this.#closed) return false;
-    if (this.#busy < this.concurrency) {
+  async #enter(signal: AbortSignal): Promise<Entry> {
+    if (this.readiness().kind === 'paused') return 'paused';
+    if (this.#busy < this.#places() && this.#waiting.length === 0) {
       this.#busy++;
-      return true;
+      return 'entered';
     }
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const proceed = (): void => resolve(true);
+    const { promise, resolve } = Promise.withResolvers<Entry>();
     const abort = (): void => {
-      const at = this.#waiting.indexOf(proceed);
+      const at = this.#waiting.indexOf(resolve);
       if (at >= 0) this.#waiting.splice(at, 1);
-      if (at >= 0) resolve(false);
+      resolve('stopped');
     };
-    this.#waiting.push(proceed);
+    this.#waiting.push(resolve);
     signal.addEventListener('abort', abort);
-    const entered = await promise;
+    const entry = await promise;
     signal.removeEventListener('abort', abort);
-    return entered;
+    return entry;
   }
 
-  /** The place goes to the next who waits, without being free in between. */
   #leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#busy--;
-    else next();
+    this.#busy--;
+    this.#admit();
+  }
+
+  /** Those who wait for a place, as far as there are places; none of them where it is not to be asked any more. */
+  #admit(): void {
+    if (this.#waiting.length === 0) return;
+    if (!this.well()) {
+      for (const proceed of this.#waiting.splice(0)) proceed('paused');
+      return;
+    }
+    while (this.#busy < this.#places()) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#busy++;
+      next('entered');
+    }
   }
 }
 
-/** Broken, or closed with 421, before MAIL was answered otherwise. */
+/** What became of waiting for a place. */
+type Entry = 'entered' | 'paused' | 'stopped';
+
+/** Broken, or its session ended with 421 or its like, before MAIL was answered otherwise. */
 function isStale(result: Result): boolean {
   if (result.kind === 'failed') return result.phase === 'mail' && isUpstreamFault(result.cause);
-  return result.kind === 'rejected' && result.phase === 'mail' && result.reply.code === 421;
+  if (result.kind !== 'rejected' || result.phase !== 'mail') return false;
+  const said = classOf(result);
+  return said === 'session-over' || (result.reply.code === 421 && said === 'host-trouble');
 }
 
-function stopped(): Result {
-  return { kind: 'failed', phase: 'connect', cause: new SealpostError('shutting-down') };
+const transactionPhases: ReadonlySet<string> = new Set(['mail', 'rcpt', 'data', 'body', 'dot']);
+
+/** True where the upstream may have counted the message: anything but a session that was not opened. */
+function hasBegun(result: Result): boolean {
+  if (result.kind === 'unsuited') return false;
+  return result.kind === 'delivered' || transactionPhases.has(result.phase);
+}
+
+function failed(code: 'shutting-down' | 'upstream-paused'): Result {
+  return { kind: 'failed', phase: 'connect', cause: new SealpostError(code) };
 }

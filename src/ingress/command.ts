@@ -25,6 +25,8 @@ export interface MailCommand {
   readonly smtputf8: boolean;
   /** As it was sent; null where it was not. */
   readonly envid: string | null;
+  /** Octets the client says it will send (RFC 1870); 0 where it does not say. */
+  readonly declared: number;
 }
 
 type AddressCode = 'sender-invalid' | 'address-invalid';
@@ -121,7 +123,7 @@ function readMailParameters(parameters: ReadonlyMap<string, string | null>, { me
         throw new SealpostError('parameter-unknown', { detail: name });
     }
   }
-  return { smtputf8: parameters.has('SMTPUTF8'), envid };
+  return { smtputf8: parameters.has('SMTPUTF8'), envid, declared: Number(parameters.get('SIZE') ?? 0) };
 }
 
 function readMailbox(path: string, code: AddressCode, smtputf8: boolean): Mailbox {

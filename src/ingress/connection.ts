@@ -11,7 +11,7 @@ import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { beginAuth, type AuthStep } from './auth.ts';
 import { Identity, type Peer, type Terms } from './identity.ts';
-import type { Shared } from './session.ts';
+import type { Shared } from './shared.ts';
 import { HANDSHAKE_MS, startTls } from './tls.ts';
 
 export abstract class Connection extends SMTPConnection {

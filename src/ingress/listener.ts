@@ -5,11 +5,13 @@ import { SMTPServer } from 'smtp-server';
 import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { SealpostError } from '../errors.ts';
 import { MECHANISMS } from './auth.ts';
+import { LINGERING_SOCKETS } from './caps.ts';
 import { MAX_COMMAND_LINE } from './command.ts';
 import type { Terms } from './identity.ts';
 import { isListed } from './networks.ts';
 import { clientOf, takeProxyHeader } from './proxy.ts';
-import { Session, type Shared } from './session.ts';
+import { Session } from './session.ts';
+import type { Shared } from './shared.ts';
 
 export interface Address {
   readonly host: string;
@@ -17,8 +19,13 @@ export interface Address {
   readonly port: number;
 }
 
-/** Sockets over the limit of sessions that may be open at once to be told 421; beyond them connections are dropped unsaid. */
-const LINGERING_SOCKETS = 64;
+/**
+ * The system's last word on sockets: sessions and those that linger stay far below it. Beyond it connections are dropped unsaid.
+ */
+const SPARE_SOCKETS = 4 * LINGERING_SOCKETS;
+
+/** Milliseconds for what comes before the greeting: a TLS handshake. */
+const HANDSHAKE_MS = 30_000;
 
 /** Not offered: what trusts the client's word about itself, and smtp-server's jokes. AUTH, STARTTLS and XCLIENT each session judges itself. */
 const DISABLED_COMMANDS = ['XFORWARD', 'WIZ', 'SHELL', 'KILL'];
@@ -33,7 +40,8 @@ export class Listener extends SMTPServer {
       name: shared.hostname,
       heloResponse: '%s',
       size: shared.limits.messageBytes,
-      socketTimeout: shared.limits.idleMs,
+      // For what precedes a session; within one, deadlines.ts counts.
+      socketTimeout: Math.min(shared.timeouts.command, HANDSHAKE_MS),
       maxCommandLength: MAX_COMMAND_LINE,
       disabledCommands: DISABLED_COMMANDS,
       // Whoever is in clients.networks need not log in; who must, is told at MAIL.
@@ -49,7 +57,7 @@ export class Listener extends SMTPServer {
     this.#terms = terms;
     // The limit of connections counts over all listeners.
     this.connections = shared.sessions;
-    this.server.maxConnections = shared.limits.connections + LINGERING_SOCKETS;
+    this.server.maxConnections = shared.limits.connections + SPARE_SOCKETS;
     // Without a listener of its own an 'error' event would end the process.
     this.on('error', (error) => {
       if (this.server.listening) shared.log.info({ err: error }, 'connection broke');

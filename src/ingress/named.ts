@@ -10,7 +10,7 @@ import { believe } from './announced.ts';
 import { Connection } from './connection.ts';
 import type { Peer, Terms } from './identity.ts';
 import { isListed } from './networks.ts';
-import type { Shared } from './session.ts';
+import type { Shared } from './shared.ts';
 import { type Assumed, readXclient, XCLIENT_OFFER } from './xclient.ts';
 
 export abstract class NamedConnection extends Connection {

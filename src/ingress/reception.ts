@@ -2,6 +2,8 @@ import type { Envelope, Mailbox } from '../message/envelope.ts';
 
 /** What the SMTP front asks of the path behind it; relay.ts implements it. Both throw SealpostError, which carries the reply. */
 export interface Reception {
+  /** At MAIL, where the client declares a size in octets: throws where no message of that size can be handed on. Absent: all can. */
+  assertFits?(octets: number): void;
   /** At RCPT TO: resolves where the recipient is taken, with every answer that does not need the header. */
   recipient(sender: Mailbox | null, recipient: Mailbox): Promise<void>;
   /**

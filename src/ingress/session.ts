@@ -1,83 +1,42 @@
 /**
- * One SMTP session. smtp-server does the socket, the lines, the dots and the idle timer; what it is too kind or too slow at is
- * done here and, for TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal.
+ * One SMTP session. smtp-server does the socket, the lines and the dots; what it is too kind or too slow at is done here and, for
+ * TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal. Who is too slow, too
+ * many or too much is judged in deadlines.ts, caps.ts and in-flight.ts; what is asked of them, and what follows, stands here.
  *
  * A session is idle until MAIL opens a transaction; RCPT adds to it, one at a time, since no command is read before the one
  * before it is answered. RSET, HELO and EHLO drop it. DATA ends it, whatever the verdict; between 354 and the reply the session
  * is `receiving`, and a stop of the relay waits for it. TLS begins the session anew; who the client is, identity.ts knows.
  */
-import type { BlockList, Socket } from 'node:net';
-import type { Logger } from 'pino';
+import type { Socket } from 'node:net';
 import type { SMTPServer } from 'smtp-server';
 import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
+import { Arrival } from './arrival.ts';
+import { saysFull, takeSeat, type Seat } from './caps.ts';
 import { readMail, readRcpt, type MailCommand } from './command.ts';
+import { Deadlines, tooSlow } from './deadlines.ts';
+import { isForeignLine, isForeignStart } from './foreign.ts';
 import type { Terms } from './identity.ts';
-import { makeIncoming, type Incoming } from './incoming.ts';
+import { endsWithBareDot } from './line-ends.ts';
 import { NamedConnection } from './named.ts';
-import type { Penalties } from './penalty.ts';
-import type { Rates } from './rates.ts';
-import type { Reception } from './reception.ts';
+import { clientKey } from './networks.ts';
 import { heloName, replyText } from './reply.ts';
-import type { Users } from './users.ts';
-
-export interface IngressLimits {
-  /** Octets of one message as it is sent, dots unstuffed. */
-  readonly messageBytes: number;
-  /** Accepted recipients of one transaction. */
-  readonly recipients: number;
-  /** Sessions at once, over all listeners. */
-  readonly connections: number;
-  /** Milliseconds of silence after which a session is closed; smtp-server's minute where it is not given. */
-  readonly idleMs?: number;
-  /** Milliseconds for a TLS handshake; a quarter of a minute where it is not given. */
-  readonly handshakeMs?: number;
-}
-
-/** What the sessions of one ingress share. */
-export interface Shared {
-  readonly hostname: string;
-  readonly networks: BlockList;
-  /** Who speaks for others, by the PROXY protocol and by XCLIENT. */
-  readonly proxies: BlockList;
-  readonly xclients: BlockList;
-  readonly rates: Rates;
-  readonly limits: IngressLimits;
-  readonly reception: Reception;
-  readonly users: Users | undefined;
-  readonly penalties: Penalties;
-  readonly log: Logger;
-  readonly now: () => number;
-  /** Open sockets, those that are only waiting for their client to close among them. */
-  readonly sockets: Set<Socket>;
-  /** Sessions that may still say something. */
-  readonly sessions: Set<Session>;
-  /** Messages between 354 and their reply. */
-  readonly receptions: Set<Promise<void>>;
-  stopping: boolean;
-}
+import type { Shared } from './shared.ts';
 
 interface Transaction extends MailCommand {
   /** By mailboxKey: a recipient named twice gets one message. */
   readonly recipients: Map<string, Recipient>;
 }
 
-type Verdict = { readonly kind: 'queued'; readonly id: string } | { readonly kind: 'refused'; readonly error: SealpostError };
+type Parser = Exclude<NamedConnection['_parser'], false>;
 
-/**
- * A refused message is read on to its final dot, since clients look for a reply only there; beyond this many times the
- * message limit the reply comes at once and the session ends.
- */
-const DRAIN_FACTOR = 4;
-/** `GET / HTTP/1.1` and kin: a web page can make a browser send whole SMTP dialogues in the body behind it (A7). */
-const HTTP = /^[A-Z]+ \S+ HTTP\/\d/i;
-
-const BARE_DOT = Buffer.from('\n.\n');
-const endsWithBareDot = (octets: Buffer | false): boolean => octets !== false && octets.subarray(-BARE_DOT.length).equals(BARE_DOT);
-
-export class Session extends NamedConnection {
+export class Session extends NamedConnection implements Seat {
   readonly #shared: Shared;
+  readonly #deadlines: Deadlines;
+  /** Between 354 and the reply to the message. */
+  #arrival: Arrival | undefined;
+  #refusals = 0;
   #helo = '';
   #extended = false;
   #transaction: Transaction | undefined;
@@ -85,6 +44,17 @@ export class Session extends NamedConnection {
   constructor(server: SMTPServer, socket: Socket, options: SMTPConnectionOptions | null | undefined, shared: Shared, terms: Terms) {
     super(server, socket, options, shared, terms);
     this.#shared = shared;
+    this.#deadlines = new Deadlines(shared.timeouts, shared.elapsed());
+  }
+
+  /** Its client's address, for the cap. */
+  get from(): string {
+    return clientKey(this.remoteAddress);
+  }
+
+  /** True where the client may send mail. Only a listed one is trusted as well, and has its line ends mended. */
+  get admitted(): boolean {
+    return this.peer.listed || this.identity.user !== null;
   }
 
   /** True between 354 and the reply to the message. */
@@ -97,18 +67,61 @@ export class Session extends NamedConnection {
     this.#refuse(new SealpostError('shutting-down'), 'stop');
   }
 
+  stalled(elapsed: number): number {
+    return this.#deadlines.stalled(elapsed);
+  }
+
+  /** Looks at the clock, and closes a session whose client took too long. */
+  hurry(elapsed: number): void {
+    this.#arrival?.hurry(elapsed);
+    const overdue = this.#deadlines.overdue(elapsed, this.admitted);
+    if (overdue === undefined) return;
+    if (this._parser !== false && this._parser._dataMode && endsWithBareDot(this._parser._lastBytes))
+      this.#shared.log.warn(this.#attributes('DATA'), 'client ended its message with LF.LF, which is no end: its script must write CRLF');
+    this.#cut(tooSlow(overdue));
+  }
+
+  /** Closes, and lets nobody wait for the rest of a message. */
+  #cut(error: SealpostError): void {
+    this.#refuse(error, 'session');
+    this.#arrival?.abandon();
+  }
+
   /** As smtp-server's, without its 100 ms wait for early talkers, which would cap every form script that mails once per connection. */
   override init(): void {
+    const { sessions, limits, elapsed, crowded } = this.#shared;
+    const full = takeSeat(sessions, this, limits, elapsed(), crowded);
     this._setListeners(() => {
+      // In front of the parser: another protocol's first octets need not be a line (A7).
+      this._socket.prependOnceListener('data', (chunk: Buffer) => {
+        if (!this._closing && isForeignStart(chunk)) this.#refuse(new SealpostError('not-smtp'), 'connect');
+      });
       if (this.#shared.stopping) this.dismiss();
-      else if (this._server.connections.size > this.#shared.limits.connections)
-        this.#refuse(new SealpostError('too-many-connections'), 'connect');
+      else if (full !== undefined) this.#refuse(full, 'connect');
       else this.connectionReady();
     });
   }
 
+  makeRoom(): void {
+    this.#cut(new SealpostError('made-room'));
+  }
+
   override get inTransaction(): boolean {
     return this.#transaction !== undefined;
+  }
+
+  /** Every refusal passes here, smtp-server's own among them. */
+  override send(code: number, text?: string | string[] | null, context?: string | false): void {
+    // A handshake is no place for words: a client would take them for TLS.
+    if (this._upgrading) return this.close();
+    super.send(code, text, context);
+    if (code < 400 || this._closing || ++this.#refusals <= (this.#shared.limits.refusals ?? Infinity)) return;
+    this.#refuse(new SealpostError('too-many-refusals'), 'session');
+  }
+
+  override close(): void {
+    super.close();
+    this.#shared.lingering.add(this._socket);
   }
 
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
@@ -123,19 +136,20 @@ export class Session extends NamedConnection {
   }
 
   override _onCommand(command: Buffer, callback?: () => void): void {
+    this.#deadlines.working();
     if (this.#shared.stopping) this.dismiss();
-    else if (HTTP.test(command.toString('latin1'))) this.#refuse(new SealpostError('not-smtp'), 'HTTP');
+    else if (isForeignLine(command)) this.#refuse(new SealpostError('not-smtp'), 'connect');
     else super._onCommand(command, callback);
   }
 
-  /** The idle timer rang. A client that waits for us is not idle; one that fell silent at LF.LF believes it is done. */
-  override _onTimeout(): void {
-    const stream = this._dataStream;
-    if (!this._closing && stream !== false && stream !== null && stream.writableNeedDrain) return this._armTimeout();
-    if (this._parser !== false && this._parser._dataMode && endsWithBareDot(this._parser._lastBytes))
-      this.#shared.log.warn(this.#attributes('DATA'), 'client ended its message with LF.LF, which is no end: its script must write CRLF');
-    super._onTimeout();
+  /** A command is answered. */
+  override _whenWritable(next: () => void): void {
+    this.#deadlines.waiting(this.#shared.elapsed());
+    super._whenWritable(next);
   }
+
+  /** No idle timer: deadlines.ts counts what a client cannot keep from ringing with an octet a second. */
+  override _armTimeout(): void {}
 
   override _onClose(): void {
     this.#shared.sessions.delete(this);
@@ -170,6 +184,7 @@ export class Session extends NamedConnection {
   #greeted(command: Buffer, extended: boolean): void {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
+    if (this.#helo === '') this.#deadlines.progressed(this.#shared.elapsed());
     this.greetedAs(heloName(name), extended);
   }
 
@@ -196,8 +211,11 @@ export class Session extends NamedConnection {
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
     const mail = readMail(command, { messageBytes: this.#shared.limits.messageBytes, auth: this.identity.knowsAuth });
     if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
+    this.#shared.reception.assertFits?.(mail.declared);
+    this.#shared.inFlight.assertRoom(mail.declared);
     this.#shared.rates.admit(this.remoteAddress, this.identity.user);
     this.#transaction = { ...mail, recipients: new Map() };
+    this.#deadlines.progressed(this.#shared.elapsed());
     this.send(250, '2.1.0 sender ok', false);
   }
 
@@ -218,6 +236,7 @@ export class Session extends NamedConnection {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
       await this.#shared.reception.recipient(transaction.sender, recipient.mailbox);
       transaction.recipients.set(key, recipient);
+      this.#deadlines.progressed(this.#shared.elapsed());
     }
     this.send(250, '2.1.5 recipient ok', false);
   }
@@ -230,28 +249,53 @@ export class Session extends NamedConnection {
     } else if (command.toString('latin1').trim().length !== 'DATA'.length) {
       this.#refuse(new SealpostError('parameter-unknown', { detail: 'DATA takes none' }), 'DATA');
     } else if (parser !== false) {
-      const stream = parser.startDataMode();
-      this._dataStream = stream;
-      const reception = this.#receive(transaction, makeIncoming(stream, this.#shared.limits.messageBytes))
-        .catch((thrown: unknown) => {
-          this.#refuse(thrown, 'DATA');
-          this.close();
-        })
-        .finally(() => this.#shared.receptions.delete(reception));
-      this.#shared.receptions.add(reception);
-      this.send(354, 'end the message with <CRLF>.<CRLF>', false);
+      try {
+        this.#data(transaction, parser);
+      } catch (thrown) {
+        this.#refuse(thrown, 'DATA');
+      }
     }
     callback();
   }
 
+  #data(transaction: Transaction, parser: Parser): void {
+    const { inFlight, limits, timeouts, elapsed, receptions } = this.#shared;
+    const floor = { rate: limits.dataRate ?? 0, ...timeouts };
+    const options = {
+      messageBytes: limits.messageBytes,
+      declared: transaction.declared,
+      floor,
+      inFlight,
+      trusted: this.peer.listed,
+      elapsed,
+    };
+    const arrival = new Arrival(options, () => (this._dataStream = parser.startDataMode()));
+    this.#arrival = arrival;
+    this.#deadlines.receiving(arrival.pace);
+    const reception = this.#receive(transaction, arrival)
+      .catch((thrown: unknown) => {
+        this.#refuse(thrown, 'DATA');
+        this.close();
+      })
+      .finally(() => {
+        arrival.release();
+        receptions.delete(reception);
+      });
+    receptions.add(reception);
+    this.send(354, 'end the message with <CRLF>.<CRLF>', false);
+  }
+
   /** From 354 to the reply. The reply comes after the final dot, and after it the transaction is over whatever it said. */
-  async #receive(transaction: Transaction, incoming: Incoming): Promise<void> {
+  async #receive(transaction: Transaction, arrival: Arrival): Promise<void> {
     const started = this.#shared.now();
-    const verdict = await this.#offer(this.#envelope(transaction), incoming);
-    const drained = await incoming.drain(DRAIN_FACTOR * this.#shared.limits.messageBytes);
+    const verdict = await arrival.offer(this.#shared.reception, this.#envelope(transaction));
+    const drained = await arrival.drain();
     this._dataStream = false;
+    this.#arrival = undefined;
+    this.#deadlines.received(this.#shared.elapsed());
     if (verdict.kind === 'queued') {
-      const about = { queue_id: verdict.id, octets: incoming.octets(), recipients: transaction.recipients.size };
+      this.#refusals = 0;
+      const about = { queue_id: verdict.id, octets: arrival.octets(), recipients: transaction.recipients.size };
       this.#shared.log.debug({ ...this.#attributes('DATA'), ...about, ms: this.#shared.now() - started }, 'message queued');
       this.send(250, `2.0.0 queued as ${verdict.id}`, false);
     } else {
@@ -261,20 +305,8 @@ export class Session extends NamedConnection {
     this._unrecognizedCommands = 0;
     this._resetSession();
     if (this.#shared.stopping) this.dismiss();
-    else if (drained === 'bound-passed') this.close();
+    else if (drained === 'bound-passed' || (verdict.kind === 'refused' && verdict.error.code === 'bare-line-end')) this.close();
     if (this._parser !== false) this._parser.continue();
-  }
-
-  /** What came of handing the message on. A message that was not read whole is refused, even where its taker says otherwise. */
-  async #offer(envelope: Envelope, incoming: Incoming): Promise<Verdict> {
-    try {
-      const id = await this.#shared.reception.accept(envelope, incoming.source);
-      const fault =
-        incoming.fault() ?? (incoming.ended() ? undefined : new SealpostError('internal', { detail: 'the message was not read' }));
-      return fault === undefined ? { kind: 'queued', id } : { kind: 'refused', error: fault };
-    } catch (thrown) {
-      return { kind: 'refused', error: incoming.fault() ?? asSealpostError(thrown) };
-    }
   }
 
   #envelope(transaction: Transaction): Envelope {
@@ -296,7 +328,9 @@ export class Session extends NamedConnection {
     const error = asSealpostError(thrown);
     const about = { ...this.#attributes(command), code: error.code };
     if (error.code === 'internal') this.#shared.log.error({ ...about, err: error }, 'command failed');
-    else if (error.code === 'message-incomplete') this.#shared.log.info(about, 'client left in the middle of its message');
+    else if (error.code === 'message-incomplete') {
+      if (!this._closing) this.#shared.log.info(about, 'client left in the middle of its message');
+    } else if (saysFull(error)) this.#shared.log.debug(about, 'no room for a client');
     else if (error.temporary && error.cause !== undefined) this.#shared.log.warn({ ...about, err: error }, 'command failed for now');
     else this.#shared.log.info(about, 'command refused');
     this.send(error.reply.code, replyText(error.reply), false);

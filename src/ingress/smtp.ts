@@ -1,13 +1,18 @@
 /** SMTP in: sessions become an envelope and a stream of octets for Reception; what it throws becomes the reply. */
+import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
+import { Lingering } from './caps.ts';
+import type { Timeouts } from './deadlines.ts';
 import type { Rate } from '../document/rate.ts';
 import type { Terms } from './identity.ts';
+import { InFlight } from './in-flight.ts';
 import { Listener, type Address } from './listener.ts';
 import { parseNetworks } from './networks.ts';
 import { makePenalties, type Penalties } from './penalty.ts';
 import { makeRates } from './rates.ts';
 import type { Reception } from './reception.ts';
-import type { IngressLimits, Shared } from './session.ts';
+import type { Session } from './session.ts';
+import type { IngressLimits, Shared } from './shared.ts';
 import type { Users } from './users.ts';
 
 /** Where to listen, and how; plain, with AUTH for those who may, where nothing else is said. */
@@ -27,6 +32,8 @@ export interface IngressOptions {
   /** Who may log in; nobody where it is left out. Closed by whoever opened it. */
   readonly users?: Users | undefined;
   readonly limits: IngressLimits;
+  /** None where they are not given. */
+  readonly timeouts?: Timeouts;
   readonly reception: Reception;
   /** How failed logins are slowed; the usual way where it is not given. */
   readonly penalties?: Penalties;
@@ -37,6 +44,10 @@ export interface IngressOptions {
 
 /** For one start and one stop. */
 export interface Ingress {
+  /** Those that are open now. */
+  readonly sessions: ReadonlySet<Session>;
+  /** Of messages between 354 and their verdict, now. */
+  octetsInFlight(): number;
   /** Opens every listener, or none: throws `listen-failed` with the address. Resolves with the real ports, in order. */
   start(): Promise<readonly Address[]>;
   /**
@@ -49,9 +60,13 @@ export interface Ingress {
 /** After the grace: how long stop() waits for receptions to notice that their client is gone. */
 const SETTLE_MS = 1000;
 
+const NO_TIMEOUTS: Timeouts = { command: Infinity, message: Infinity, session: Infinity };
+/** How exactly deadlines are held, in milliseconds, where the shortest is not shorter than four of it. */
+const TICK_MS = 1000;
+
 /** Throws `config-invalid` for a bad network. */
 export function makeIngress(options: IngressOptions): Ingress {
-  const { hostname, limits, reception, log, now } = options;
+  const { hostname, limits, timeouts = NO_TIMEOUTS, reception, log, now } = options;
   const shared: Shared = {
     hostname,
     networks: parseNetworks(options.networks),
@@ -59,20 +74,33 @@ export function makeIngress(options: IngressOptions): Ingress {
     xclients: parseNetworks(options.xclients ?? [], 'clients.xclient'),
     rates: makeRates(options.clientRate ?? null, now),
     limits,
+    timeouts,
+    inFlight: new InFlight(limits.inFlightBytes ?? Infinity),
     reception,
     users: options.users,
     penalties: options.penalties ?? makePenalties(),
     log,
     now,
+    elapsed: () => performance.now(),
     sockets: new Set(),
+    lingering: new Lingering(),
+    crowded: seldom(() =>
+      log.warn({ sessions: shared.sessions.size }, 'all seats are taken: clients are turned away, or closed for others'),
+    ),
     sessions: new Set(),
     receptions: new Set(),
     stopping: false,
   };
   const listeners: Listener[] = [];
+  let ticker: NodeJS.Timeout | undefined;
+  const tick = (): void => {
+    const elapsed = shared.elapsed();
+    for (const session of shared.sessions) session.hurry(elapsed);
+  };
 
   const start = async (): Promise<readonly Address[]> => {
     const bound: Address[] = [];
+    ticker = setInterval(tick, Math.min(TICK_MS, Math.ceil(Math.min(...Object.values(timeouts)) / 4)));
     try {
       for (const { host, port, tls, auth = 'optional' } of options.listen) {
         const listener = new Listener(shared, { tls, auth });
@@ -92,12 +120,23 @@ export function makeIngress(options: IngressOptions): Ingress {
     const shut = Promise.all(listeners.map((listener) => listener.shut()));
     for (const session of shared.sessions) if (!session.receiving) session.dismiss();
     await within(shut, graceMs);
+    clearInterval(ticker);
     for (const socket of shared.sockets) socket.destroy();
     await shut;
     await within(Promise.all(shared.receptions), SETTLE_MS);
   };
 
-  return { start, stop };
+  return { sessions: shared.sessions, octetsInFlight: () => shared.inFlight.held, start, stop };
+}
+
+/** `tell`, at most once a minute. */
+function seldom(tell: () => void): () => void {
+  let next = -Infinity;
+  return () => {
+    if (performance.now() < next) return;
+    next = performance.now() + 60_000;
+    tell();
+  };
 }
 
 /** Waits for `work`, but no longer than `ms`. */

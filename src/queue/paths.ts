@@ -7,6 +7,8 @@ export interface QueuePaths {
   readonly bodies: string;
   readonly lock: string;
   readonly socket: string;
+  /** What each upstream's rate has counted. */
+  readonly rates: string;
   readonly audit: string;
 }
 
@@ -19,6 +21,7 @@ export function queuePaths(database: string, audit: string): QueuePaths {
     bodies: join(folder, 'bodies'),
     lock: join(folder, 'lock.sqlite'),
     socket: join(folder, 'control.sock'),
+    rates: join(folder, 'rates.json'),
     audit,
   };
 }

@@ -94,7 +94,7 @@ export interface Lease {
   /** A notice of its delay was written. */
   readonly delayNoticed: boolean;
   readonly needsSmtputf8: boolean;
-  /** Attempts settled before this one. */
+  /** Attempts settled before this one, those that do not count left out. */
   readonly attempts: number;
   readonly header: Buffer;
   readonly prefix: Buffer;
@@ -105,8 +105,8 @@ export interface Lease {
 
 export type Outcome =
   | { readonly kind: 'delivered' }
-  /** `dueAt`: ms since the epoch of the next attempt. */
-  | { readonly kind: 'deferred'; readonly dueAt: number; readonly reason: string }
+  /** `dueAt`: ms since the epoch of the next attempt. `counts` false: nobody judged the message, `attempts` stays as it is. */
+  | { readonly kind: 'deferred'; readonly dueAt: number; readonly reason: string; readonly counts?: false }
   | { readonly kind: 'bounced'; readonly reason: string }
   | { readonly kind: 'damaged'; readonly reason: string };
 

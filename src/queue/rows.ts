@@ -159,7 +159,7 @@ const notLeased = (): SealpostError => new SealpostError('internal', { detail: '
 function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow, enqueue: Enqueue) {
   const leased = db.prepare(`SELECT 1 FROM recipients WHERE id = ? AND state = 'leased'`);
   const end = db.prepare(`
-    UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + 1, past_dot = 0 WHERE id = ?`);
+    UPDATE recipients SET state = ?, due_at = ?, changed_at = ?, reason = ?, attempts = attempts + ?, past_dot = 0 WHERE id = ?`);
   const delayed = db.prepare(`
     INSERT INTO recipient_asked (row, delay_noticed) VALUES (?, 1) ON CONFLICT (row) DO UPDATE SET delay_noticed = 1`);
   return (row: number, outcome: Outcome, events: readonly AuditEvent[], telling: StoredTelling | null, at: number): Done<null> => {
@@ -173,7 +173,8 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow, 
     }
     if (outcome.kind === 'bounced') total('bounced', 1);
     const dueAt = outcome.kind === 'deferred' ? Math.ceil(outcome.dueAt) : null;
-    end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), row);
+    const counted = outcome.kind === 'deferred' && outcome.counts === false ? 0 : 1;
+    end.run(outcome.kind, dueAt, at, outcome.reason.slice(0, MAX_REASON), counted, row);
     return { answer: null, events };
   };
 }

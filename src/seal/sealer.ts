@@ -25,6 +25,8 @@ export interface BodySealer {
 
 export interface SealedBody {
   readonly cipher: Cipher;
+  /** Octets of ciphertext. */
+  readonly length: number;
   readonly suffix: Buffer;
   /** The DER in front of the ciphertext for the one reader who holds these certificates. */
   prefixFor(certificates: readonly Certificate[], keyTransport: KeyTransport): Buffer;
@@ -51,6 +53,7 @@ export function sealBody(cipher: Cipher, sink: CiphertextSink, randomBytes: (oct
       const content: Content = { cipher, iv, length, suffix };
       return {
         cipher,
+        length,
         suffix,
         prefixFor: (certificates, keyTransport) =>
           messagePrefix(

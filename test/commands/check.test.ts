@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { check, showReport } from '../../src/commands/check.ts';
 import { makeSite } from '../../src/commands/init.ts';
+import { noOpenssl } from '../certificates/openssl.ts';
+import { makeIdentities } from '../delivery/tls-peer.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
@@ -137,4 +139,42 @@ test('no configuration at all, and policies that are not there, are faults with 
   const { exit, stdout } = await sealpost(folder, ['-c', 'nope.yaml', 'check']);
   assert.equal(exit, 1);
   assert.equal(stdout, `${folder}/nope.yaml (ENOENT): cannot be read\n  mend: sealpost init makes one; or name yours: sealpost -c FILE\n`);
+});
+
+test('an upstream whose certificate, key, CA or password cannot be used', { skip: noOpenssl }, async (t) => {
+  const folder = await newSite(t);
+  const { folder: made } = makeIdentities(folder);
+  await writeFile(path.join(folder, 'garbage.pem'), 'not a certificate\n');
+  await writeFile(path.join(folder, 'empty'), '\n');
+  const upstream = (keys: string): string => `  - { host: smtp.clinic.example, port: 587, tls: starttls, ${keys} }`;
+  await edit(
+    path.join(folder, 'sealpost.yaml'),
+    '  - { host: 127.0.0.1, port: 25 }',
+    [
+      upstream('ca: missing.pem, cert: good.pem, key: file:client.key'),
+      upstream('ca: garbage.pem, cert: good.pem, key: file:empty, auth: { user: u, password: env:NOT_SET }'),
+      upstream('ca: ca.pem, cert: garbage.pem, key: file:good.key'),
+      upstream('cert: good.pem, key: file:garbage.pem'),
+      upstream('ca: ca.pem, cert: good.pem, key: file:good.key'),
+    ].join('\n'),
+  );
+  assert.equal(made, folder);
+  assert.equal(
+    await said(folder),
+    `${folder}/missing.pem: upstream[0].ca: cannot be read (ENOENT)
+  mend: look at its path and permissions; the relay reads it as its own user
+${folder}/good.pem: upstream[0].cert: does not belong to the key
+  mend: name the certificate that was issued for this key
+${folder}/empty: upstream[1].key: is empty or not set
+  mend: write the secret there
+environment NOT_SET: upstream[1].auth.password: is empty or not set
+  mend: write the secret there
+${folder}/garbage.pem: upstream[1].ca: holds no certificate in PEM
+  mend: openssl x509 -inform DER -in FILE makes PEM of DER
+${folder}/garbage.pem: upstream[2].cert: is not usable PEM
+  mend: PEM without a passphrase: openssl pkey -in FILE takes it off a key
+${folder}/good.pem: upstream[3].key: is not usable PEM
+  mend: PEM without a passphrase: openssl pkey -in FILE takes it off a key
+`,
+  );
 });

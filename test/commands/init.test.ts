@@ -25,7 +25,7 @@ test('init, then check: all well, without a word edited', async (t) => {
     ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem'],
   );
   const report = await check({ file: path.join(folder, 'sealpost.yaml'), env: {}, cwd: '/' }, { host, survey });
-  assert.deepEqual(report, { faults: [], notes: [], counts: { listeners: 1, upstreams: 1, rules: 1, certificates: 1 } });
+  assert.deepEqual(report, { faults: [], notes: [], counts: { listeners: 1, upstreams: 1, rules: 1, certificates: 1, users: 0 } });
 });
 
 test('init by the command line: what is written, with which modes, and what comes next', async (t) => {

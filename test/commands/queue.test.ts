@@ -9,6 +9,7 @@ import { env, execPath } from 'node:process';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
+import { writeFacts, type NoticeFacts } from '../../src/delivery/facts.ts';
 import { queueHandlers, serveControl } from '../../src/control.ts';
 import { claimOne, makeSite, put, START, type Site } from '../queue/site.ts';
 
@@ -77,7 +78,7 @@ q3  ready     b@x.example  attempts 0  due 2026-01-01T00:00:00.000Z
   assert.deepEqual(
     await sealpost(site, 'queue', 'list', '--state', 'bounced', '--json'),
     done(
-      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"attempts":1,"size":2000,"reason":"550 5.1.1 no such user"}\n`,
+      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"attempts":1,"size":2000,"reason":"550 5.1.1 no such user","notice":null}\n`,
     ),
   );
   assert.deepEqual(
@@ -99,6 +100,41 @@ sealed content   2200 octets
 oldest message   2026-01-01T00:00:00.000Z
 `),
   );
+});
+
+test('queue list and show tell a notice from mail, and which message it is about', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  const facts: NoticeFacts = {
+    kind: 'delayed',
+    reporter: 'relay.example',
+    writtenAt: START,
+    queueId: 'q1',
+    acceptedAt: START,
+    date: null,
+    messageId: null,
+    envid: null,
+    orcpt: null,
+    recipient: 'ben@partner.example',
+    status: '4.2.2',
+    cause: 'mailbox-full',
+    expired: false,
+    attemptedAt: START,
+    retryUntil: START,
+  };
+  await put(store, { id: 'n1', asked: { notice: writeFacts(facts) } });
+  await put(store, { id: 'n2', asked: { notice: '{"of":"a later release"}' } });
+  await store.close();
+  assert.deepEqual(
+    await sealpost(site, 'queue', 'list'),
+    done(`n1  ready     anna@clinic.example  attempts 0  due 2026-01-01T00:00:00.000Z  notice that q1 is late
+n2  ready     anna@clinic.example  attempts 0  due 2026-01-01T00:00:00.000Z
+`),
+  );
+  const [line = '{}'] = (await sealpost(site, 'queue', 'list', '--json')).out.split('\n');
+  assert.deepEqual(JSON.parse(line).notice, facts);
+  assert.match((await sealpost(site, 'queue', 'show', 'n1')).out, /^notice {4}that ben@partner\.example of q1 is late, 4\.2\.2$/m);
+  assert.match((await sealpost(site, 'queue', 'show', 'n2')).out, /^notice {4}its facts cannot be read$/m);
 });
 
 test('queue retry and remove work without a relay, and the audit log names who asked', async (t) => {

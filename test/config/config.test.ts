@@ -31,8 +31,17 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     operator: 'postmaster@clinic.example',
     listen: [{ host: '127.0.0.1', port: 2525, tls: 'off', auth: 'optional', clientCertificates: 'off' }],
     clients: { networks: ['127.0.0.0/8', '::1/128'], proxy: [], xclient: [] },
-    limits: { messageBytes: 25 * 2 ** 20, recipients: 100, connections: 200 },
-    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', concurrency: 3 }],
+    timeouts: { command: 300_000, message: 600_000, session: 1_800_000 },
+    limits: {
+      messageBytes: 25 * 2 ** 20,
+      recipients: 100,
+      connections: 200,
+      connectionsPerAddress: 100,
+      inFlightBytes: 512 * 2 ** 20,
+      dataRate: 512,
+      refusals: 100,
+    },
+    upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
       sources: [{ files: at('certs/recipients') }],
       trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), revocation: 'off' },
@@ -41,6 +50,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     policies: at('policies'),
     keys: at('keys'),
     retry: { maxAge: 5 * 86_400_000, first: 60_000, longest: 3_600_000 },
+    notices: { domains: [], delay: 4 * 3_600_000, rate: { count: 60, per: 3_600_000 } },
     queue: { sqlite: at('data/queue.sqlite'), keptBounced: 30 * 86_400_000 },
     audit: at('data/audit.jsonl'),
     log: { level: 'info', format: 'json' },
@@ -100,7 +110,8 @@ test('the environment overrides the file, key by key', async (t) => {
   const folder = await folderWith(t, `${minimal}limits: { recipients: 5, connections: 9 }\n`);
   const config = await loadConfig({ env, cwd: folder });
   assert.equal(config.hostname, 'other.example');
-  assert.deepEqual(config.limits, { messageBytes: 10_000_000, recipients: 7, connections: 9 });
+  const { messageBytes, recipients, connections } = config.limits;
+  assert.deepEqual({ messageBytes, recipients, connections }, { messageBytes: 10_000_000, recipients: 7, connections: 9 });
   assert.equal(config.certificates.trust.anchors, '/etc/anchors');
   assert.equal(config.queue.sqlite, path.join(folder, 'elsewhere/queue.sqlite'));
 });

@@ -27,7 +27,7 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
     'a key that is planned and does nothing yet',
     site({}, 'admin: { host: 127.0.0.1 }\n'),
     `:7:1: admin: no such key
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, notices, queue, audit, log`,
   ],
   [
     'keys that are missing',
@@ -42,8 +42,48 @@ FILE:3:5: listen[0].port: is missing
   [
     'an upstream on another machine',
     site({ upstream: 'upstream:\n  - { host: smtp.office365.com, port: 587 }\n' }),
-    `:6:13: upstream[0].host: is another machine, and the connection to it would be neither encrypted nor verified
-  mend: a mail server on this machine: 127.0.0.1, ::1 or localhost`,
+    `:6:5: upstream[0].tls: is off, and smtp.office365.com is another machine
+  mend: tls: starttls, or tls: implicit on port 465`,
+  ],
+  [
+    'an upstream on another machine that need not prove its name',
+    site({ upstream: 'upstream:\n  - { host: 192.0.2.7, port: 25, tls: starttls, verify: off }\n' }),
+    `:6:57: upstream[0].verify: is false, and 192.0.2.7 is another machine
+  mend: verify: true; for an in-house certificate name its CA: ca: PATH`,
+  ],
+  [
+    'half a client certificate, and TLS keys without TLS',
+    site({
+      upstream: 'upstream:\n  - { host: localhost, port: 25, cert: a.pem }\n  - { host: "::1", port: 25, tls: implicit, key: "env:K" }\n',
+    }),
+    `:6:40: upstream[0].cert: has no key
+  mend: key: file:PATH beside it
+FILE:6:40: upstream[0].cert: does nothing while tls is off
+  mend: tls: starttls or implicit, or take it out
+FILE:7:50: upstream[1].key: has no certificate
+  mend: cert: PATH beside it`,
+  ],
+  [
+    'a password that stands in the file, and a login without one',
+    site({ upstream: 'upstream:\n  - { host: a.example, port: 465, tls: implicit, auth: { user: u, password: secret } }\n' }),
+    `:6:77: upstream[0].auth.password: is not a place of a secret
+  mend: file:PATH or env:NAME: secrets do not stand in this file`,
+  ],
+  [
+    'upstreams that are no hosts',
+    site({
+      upstream: 'upstream:\n  - { host: 10.1.1, port: 25 }\n  - { host: "mail.x.test:25", port: 25 }\n',
+    }),
+    `:6:13: upstream[0].host: is neither a host name nor an IP address
+  mend: for example smtp.clinic.example, 192.0.2.7 or ::1
+FILE:7:13: upstream[1].host: is neither a host name nor an IP address
+  mend: for example smtp.clinic.example, 192.0.2.7 or ::1`,
+  ],
+  [
+    'an upstream that is this relay by its own name',
+    site({ upstream: 'upstream:\n  - { host: relay.clinic.example, port: 2525, tls: starttls }\n' }),
+    `:6:41: upstream[0].port: is a listener of this relay
+  mend: the port of your mail server: mail would go in a circle`,
   ],
   [
     'TLS without a certificate, and a certificate without TLS',
@@ -97,6 +137,12 @@ FILE:8:17: retry.first: is not a duration
   mend: a wait that ends before the message is given up
 FILE:7:17: retry.first: is longer than retry.longest
   mend: the first wait is the shortest`,
+  ],
+  [
+    'less room for all messages than for one',
+    site({}, 'limits: { in_flight_bytes: 1MiB }\n'),
+    `:7:28: limits.in_flight_bytes: is less than limits.message_bytes
+  mend: room for one message at least, for twenty better`,
   ],
   [
     'a key that stands twice',
@@ -164,13 +210,13 @@ FILE:1:1: upstream: is missing: a list
     'a file that is no configuration',
     'just a line of text\n',
     `:1:1: wants keys below it
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, notices, queue, audit, log`,
   ],
   [
     'a key with control characters in it',
     site({}, '"a\\e[2Jb": 1\n'),
     `:7:1: a?[2Jb: no such key
-  mend: here stand: hostname, operator, listen, clients, limits, upstream, certificates, profile, policies, keys, retry, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, keys, retry, notices, queue, audit, log`,
   ],
   [
     'an empty section',

@@ -18,6 +18,9 @@ function outgoing(more: Partial<Outgoing> & { text?: string } = {}): Outgoing & 
     sender: 'forms@clinic.example',
     recipient: 'anna@clinic.example',
     needsSmtputf8: false,
+    envid: null,
+    notify: null,
+    orcpt: null,
     size: content.length,
     async *content() {
       yield content;
@@ -71,6 +74,23 @@ test('a pipelining upstream gets MAIL with the exact size, RCPT and DATA in one 
   ]);
   assert.equal(transcript.messages.map(String).join(), `${text}.\r\n`);
   assert.equal(message.dots, 1);
+});
+
+test('what the sender asked to be told goes to an upstream that offers DSN, as it was sent, and to no other', async () => {
+  const asked = { envid: 'QQ+2B1', notify: new Set(['failure', 'delay'] as const), orcpt: 'rfc822;Old+2Bone@y.example' };
+  const cases: [boolean, Partial<Outgoing>, string, string][] = [
+    [true, asked, ' RET=HDRS ENVID=QQ+2B1', ' NOTIFY=FAILURE,DELAY ORCPT=rfc822;Old+2Bone@y.example'],
+    [true, { notify: new Set() }, ' RET=HDRS', ' NOTIFY=NEVER'],
+    [true, {}, '', ''],
+    [false, asked, '', ''],
+  ];
+  for (const [offered, message, mail, rcpt] of cases) {
+    const transcript = newTranscript();
+    const ehlo = `250-x\r\n${offered ? '250-dsn\r\n' : ''}250 PIPELINING\r\n`;
+    const { result } = await attemptAt((peer) => converse(peer, { ehlo }, transcript), { message: outgoing(message) });
+    assert.equal(result.kind === 'delivered' ? result.dsn : undefined, offered);
+    assert.deepEqual(transcript.commands.slice(1, 3), [`MAIL FROM:<forms@clinic.example>${mail}`, `RCPT TO:<anna@clinic.example>${rcpt}`]);
+  }
 });
 
 test('without PIPELINING no command goes before the reply to the one before; HELO serves where EHLO is not known', async () => {

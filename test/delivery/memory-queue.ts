@@ -1,7 +1,7 @@
 /** A queue in memory that keeps the contract of queue.ts, and fails on demand where a test says so. */
 import type { AuditEvent } from '../../src/audit.ts';
 import { SealpostError } from '../../src/errors.ts';
-import type { Lease, Outcome, QueueStore } from '../../src/queue/queue.ts';
+import type { Lease, Outcome, QueueStore, Telling } from '../../src/queue/queue.ts';
 
 export interface Row {
   readonly lease: Lease;
@@ -21,6 +21,8 @@ export interface NewRow {
   readonly header?: Buffer;
   readonly needsSmtputf8?: boolean;
   readonly acceptedAt?: number;
+  readonly notice?: string | null;
+  readonly asked?: Partial<Pick<Lease, 'originalSender' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'delayNoticed'>>;
 }
 
 export type DeliveryQueue = Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'passDot' | 'settle'>;
@@ -28,6 +30,8 @@ export type DeliveryQueue = Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'pas
 export class MemoryQueue implements DeliveryQueue {
   readonly rows: Row[] = [];
   readonly events: AuditEvent[] = [];
+  /** What was written beside a settle; the notices are no rows of this queue. */
+  readonly told: Telling[] = [];
   readonly calls = { claim: 0, nextDue: 0 };
   /** Set to have the next calls fail; `read` fails behind the first chunk. */
   failing: { settle?: number; claim?: number; passDot?: number; damaged?: boolean } = {};
@@ -38,7 +42,16 @@ export class MemoryQueue implements DeliveryQueue {
     this.#now = now;
   }
 
-  add({ recipient, sender, body = [Buffer.from('ciphertext')], header, needsSmtputf8 = false, acceptedAt }: NewRow = {}): Row {
+  add({
+    recipient,
+    sender,
+    body = [Buffer.from('ciphertext')],
+    header,
+    needsSmtputf8 = false,
+    acceptedAt,
+    notice = null,
+    asked = {},
+  }: NewRow = {}): Row {
     const number = this.rows.length + 1;
     const row: Row = {
       lease: {
@@ -51,8 +64,9 @@ export class MemoryQueue implements DeliveryQueue {
         orcpt: null,
         envid: null,
         submitter: null,
-        notice: null,
+        notice,
         delayNoticed: false,
+        ...asked,
         recipient: recipient ?? `r${number}@clinic.example`,
         needsSmtputf8,
         attempts: 0,
@@ -100,16 +114,17 @@ export class MemoryQueue implements DeliveryQueue {
     this.#row(lease).pastDot++;
   }
 
-  async settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[]): Promise<void> {
+  async settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void> {
     if (this.#takeFailure('settle')) throw new SealpostError('storage-failed');
     const row = this.#row(lease);
     if (row.state !== 'leased') throw new Error(`settled twice: ${row.lease.queueId}`);
     row.state = outcome.kind;
-    row.attempts++;
+    if (outcome.kind !== 'deferred' || outcome.counts !== false) row.attempts++;
     row.settled++;
     row.dueAt = outcome.kind === 'deferred' ? outcome.dueAt : Infinity;
     row.reason = 'reason' in outcome ? outcome.reason : undefined;
     this.events.push(...events);
+    if (telling !== undefined) this.told.push(telling);
     for (const tell of this.#changed.splice(0)) tell();
   }
 

@@ -5,6 +5,7 @@ import process from 'node:process';
 import { test } from 'node:test';
 import { transact } from '../../src/delivery/transaction.ts';
 import { openSession } from '../../src/delivery/connect.ts';
+import { makeProtection } from '../../src/delivery/protection.ts';
 import { wireForm, wireSize } from '../../src/delivery/wire.ts';
 import { converse, scriptedUpstream } from './peer.ts';
 import { timeouts } from './surroundings.ts';
@@ -30,7 +31,7 @@ async function peakOf(length: number, pauseAfter?: number): Promise<number> {
     { discard: true },
   );
   const opening = await openSession(
-    { host: '127.0.0.1', port: server.port, hostname: 'relay.test', timeouts: timeouts() },
+    { host: '127.0.0.1', port: server.port, hostname: 'relay.test', timeouts: timeouts(), protection: makeProtection({}) },
     new AbortController().signal,
   );
   assert.ok(opening.kind === 'open');
@@ -49,6 +50,9 @@ async function peakOf(length: number, pauseAfter?: number): Promise<number> {
       sender: '',
       recipient: 'anna@clinic.example',
       needsSmtputf8: false,
+      envid: null,
+      notify: null,
+      orcpt: null,
       size: wireSize(header.length, length),
       content: () => wireForm({ header, prefix: none, suffix: none }, ciphertext()),
       beforeDot: async () => {},

@@ -138,6 +138,8 @@ export const goodReplies = {
 export interface Transcript {
   readonly commands: string[];
   readonly messages: Buffer[];
+  /** The last MAIL and RCPT in front of each message; kept where it is asked for. */
+  readonly envelopes?: { readonly mail: string; readonly rcpt: string }[];
 }
 
 /** An upstream that speaks properly but for the replies that are replaced. */
@@ -165,6 +167,8 @@ export async function converse(peer: Peer, replaced: Replies = {}, transcript: T
       const message = await peer.message();
       if (message === undefined) return;
       transcript.messages.push(message);
+      const last = (verb: RegExp): string => transcript.commands.findLast((command) => verb.test(command)) ?? '';
+      transcript.envelopes?.push({ mail: last(/^MAIL/i), rcpt: last(/^RCPT/i) });
       say('dot');
     } else peer.say('500 what?\r\n');
   }

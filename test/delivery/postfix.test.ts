@@ -10,12 +10,12 @@ import { missingPostfix, startPostfix } from '../interop/postfix.ts';
 import { running, upstreamAt } from './surroundings.ts';
 
 test(
-  'A2: what smuggles stays one message behind Postfix, and UTF-8 mailboxes pass by SMTPUTF8',
+  'A2: what smuggles stays one message behind Postfix, UTF-8 mailboxes pass by SMTPUTF8, and what was asked of DSN arrives whole',
   { skip: missingPostfix() ?? false },
   async (t) => {
     const transcript: Transcript = { commands: [], messages: [] };
     await using last = await scriptedUpstream((peer) =>
-      converse(peer, { ehlo: '250-last.test\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n' }, transcript),
+      converse(peer, { ehlo: '250-last.test\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n' }, transcript),
     );
     const dir = await mkdtemp(join(tmpdir(), 'sealpost-postfix-'));
     t.after(() => rm(dir, { recursive: true, force: true }));
@@ -24,19 +24,23 @@ test(
     const smuggled = '.\r\nMAIL FROM:<e@evil.test>\r\nRCPT TO:<e@evil.test>\r\nDATA\r\nFrom: e@evil.test\r\n..\r\n.\r\n';
     queue.add({ header: Buffer.from(`From: forms@clinic.example\r\n${smuggled}\r\n`), body: [Buffer.alloc(1000, 7)] });
     queue.add({ recipient: 'grüße@clinic.example', needsSmtputf8: true, body: [Buffer.alloc(300_000, 9)] });
+    const asked = { envid: 'QQ+2B17+3D', notify: new Set(['failure', 'delay'] as const), orcpt: 'rfc822;Old+2Bone@y.example' };
+    queue.add({ recipient: 'asked@clinic.example', asked });
     await using _ = running(queue, [upstreamAt(postfix.port, { concurrency: 1 })]);
     await queue.until(() => queue.rows.every((row) => row.settled > 0));
     assert.deepEqual(
       queue.rows.map((row) => row.state),
-      ['delivered', 'delivered'],
+      ['delivered', 'delivered', 'delivered'],
       await postfix.log(),
     );
-    while (transcript.messages.length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
+    while (transcript.messages.length < 3) await new Promise((resolve) => setTimeout(resolve, 20));
     const recipients = transcript.commands.filter((command) => command.startsWith('RCPT')).sort();
     assert.deepEqual(
       recipients.map((command) => command.replace(/>.*/, '>')),
-      ['RCPT TO:<grüße@clinic.example>', 'RCPT TO:<r1@clinic.example>'],
+      ['RCPT TO:<asked@clinic.example>', 'RCPT TO:<grüße@clinic.example>', 'RCPT TO:<r1@clinic.example>'],
     );
+    assert.match(recipients[0] ?? '', / ORCPT=rfc822;Old\+2Bone@y\.example NOTIFY=FAILURE,DELAY$/i);
+    assert.ok(transcript.commands.some((command) => command.includes(' RET=HDRS') && command.includes(' ENVID=QQ+2B17+3D')));
     const bodies = transcript.messages.map(String);
     const inner = Buffer.concat([Buffer.from('prefix'), Buffer.alloc(300_000, 9)]).toString('base64');
     assert.ok(bodies.some((body) => body.replaceAll('\r\n', '').endsWith(`${inner}.`)));

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { MemoryQueue } from './memory-queue.ts';
 import { startSink, withoutSink } from '../interop/sink.ts';
-import { running, timeouts, upstreamAt } from './surroundings.ts';
+import { briefly, running, timeouts, upstreamAt } from './surroundings.ts';
 
 /** After two attempts, or an end: the events that the audit log has. */
 const faults: readonly (readonly [string, string])[] = [
@@ -45,7 +45,7 @@ for (const [fault, expected] of faults) {
     await using sink = await startSink(fault === '' ? [] : fault.replace(' ', '\0').split('\0'));
     const queue = new MemoryQueue();
     const row = queue.add({ body: [Buffer.alloc(5_000, 1)] });
-    await using _ = running(queue, [upstreamAt(sink.port)]);
+    await using _ = running(queue, [upstreamAt(sink.port, { pauses: briefly })]);
     await queue.until(() => row.settled === 2 || (row.settled === 1 && row.state !== 'deferred'));
     const names = queue.events.map((event) => event.event).join(' ');
     assert.equal(names, expected, row.reason);

@@ -1,8 +1,11 @@
 import pino from 'pino';
+import { type Pauses } from '../../src/delivery/health.ts';
+import type { Rate } from '../../src/delivery/rate.ts';
+import type { Notices } from '../../src/delivery/notices.ts';
 import type { Timeouts } from '../../src/delivery/result.ts';
 import { makeRoute, type Route } from '../../src/delivery/route.ts';
 import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
-import { makeUpstream, type Upstream, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
+import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
@@ -14,13 +17,28 @@ export function timeouts(shorter: Partial<Timeouts> = {}): Timeouts {
   return { connect: ms, greeting: ms, ehlo: ms, mail: ms, rcpt: ms, data: ms, block: ms, dot: ms, ...shorter };
 }
 
-export function upstreamAt(port: number, more: Partial<UpstreamSurroundings> & { concurrency?: number } = {}): Upstream {
-  const { concurrency = 2, ...surroundings } = more;
+/** Pauses that a test can wait for. */
+export const briefly: Pauses = { coolFirst: 20, coolLongest: 200, slowFirst: 40, slowLongest: 400, patience: 10_000 };
+
+interface More extends Partial<UpstreamSurroundings> {
+  readonly concurrency?: number;
+  readonly rate?: Rate;
+}
+
+export function upstreamAt(port: number, more: More = {}, options: Partial<UpstreamOptions> = {}): Upstream {
+  const { concurrency = 2, rate, ...surroundings } = more;
   return makeUpstream(
-    { host: '127.0.0.1', port, concurrency },
+    { host: '127.0.0.1', port, concurrency, rate, ...options },
     { hostname: 'relay.test', now: Date.now, random: Math.random, timeouts: timeouts(), ...surroundings },
   );
 }
+
+/** Nobody is told anything. */
+export const silent: Notices = {
+  tell: (_lease, _result, conclusion) => conclusion,
+  compose: async () => Buffer.alloc(0),
+  counters: () => ({ notices: 0, noticesWithheld: 0 }),
+};
 
 /** Retries within milliseconds. */
 export const soon: Retry = { maxAge: 3_600_000, first: 10, longest: 40 };
@@ -30,9 +48,13 @@ export interface Running extends AsyncDisposable {
   readonly route: Route;
 }
 
-export function running(queue: DeliveryQueue, upstreams: readonly Upstream[], more: { retry?: Retry; now?: () => number } = {}): Running {
+export function running(
+  queue: DeliveryQueue,
+  upstreams: readonly Upstream[],
+  more: { retry?: Retry; now?: () => number; notices?: Notices } = {},
+): Running {
   const route = makeRoute(upstreams, log);
-  const scheduler = makeScheduler({ queue, route, retry: soon, now: Date.now, random: Math.random, log, ...more });
+  const scheduler = makeScheduler({ queue, route, retry: soon, notices: silent, now: Date.now, random: Math.random, log, ...more });
   scheduler.start();
   return {
     scheduler,

@@ -15,6 +15,9 @@ function outgoing(more: Partial<Outgoing> = {}): Outgoing {
     sender: 'forms@clinic.example',
     recipient: 'anna@clinic.example',
     needsSmtputf8: false,
+    envid: null,
+    notify: null,
+    orcpt: null,
     size: content.length,
     async *content() {
       yield content;

@@ -190,7 +190,7 @@ test('a refusal before the end is said after the dot, once, and what was pipelin
 });
 
 test('a script that ends its message with LF.LF is told in the log what it does wrong', async (t) => {
-  const front = await makeFront(t, { limits: { messageBytes: 1000, recipients: 5, connections: 5, idleMs: 200 } });
+  const front = await makeFront(t, { timeouts: { command: 5000, message: 200, session: 5000 } });
   const client = await front.openData();
   client.send('Subject: x\n\nbody\n.\n');
   await client.expect(/^421 4\.4\.2/);

@@ -16,12 +16,16 @@ export interface Dialogue {
   expect(pattern: RegExp): Promise<string[]>;
   /** `line`, then `expect`. */
   ask(text: string, pattern: RegExp): Promise<string[]>;
+  /** Reads nothing any more. */
+  pause(): void;
   /** STARTTLS, and the handshake behind its 220; rejects where TLS does not come to stand. */
   startTls(options?: ConnectionOptions): Promise<TLSSocket>;
   /** Octets that left this process so far. */
   flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
   closed(ignoreReplies?: boolean): Promise<void>;
+  /** True once the connection is gone. */
+  over(): boolean;
   /** Goes away: at once with a reset, or politely. */
   reset(): void;
   close(): void;
@@ -31,6 +35,8 @@ export interface DialogueOptions {
   readonly host?: string;
   /** Where the socket comes from, to be another client than 127.0.0.1. */
   readonly localAddress?: string;
+  /** Leaves its own side open when the server has closed. */
+  readonly allowHalfOpen?: boolean;
   /** TLS from the first octet. */
   readonly tls?: ConnectionOptions;
 }
@@ -40,6 +46,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
   const below = connect({
     port,
     host: options.host ?? '127.0.0.1',
+    allowHalfOpen: options.allowHalfOpen ?? false,
     ...(options.localAddress ? { localAddress: options.localAddress } : {}),
   });
   let socket: Socket = below;
@@ -115,11 +122,13 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       await ask('STARTTLS', /^220 2\.0\.0 /);
       return encrypt(asked);
     },
+    pause: () => void socket.pause(),
     flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
       await until(() => over || (!ignoreReplies && received !== ''), 'still open');
       if (!ignoreReplies) assert.equal(received, '');
     },
+    over: () => over,
     reset: () => void below.resetAndDestroy(),
     close: () => void socket.destroy(),
   };

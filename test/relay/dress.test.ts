@@ -59,7 +59,7 @@ test('the null sender stays null', needsOpenssl, async (t) => {
   const rule = { name: 'all', then: 'seal', subject: 'keep', envelope_from: 'bounces@clinic.example' };
   const site = await makeSite(t, { upstreamPort: upstream.port, rules: [rule] });
   const relay = await site.serve();
-  await send(relay.port, ['anna@clinic.example'], undefined, '');
+  await send(relay.port, ['anna@clinic.example'], undefined, { sender: '' });
   await until('a delivery', () => upstream.deliveries().length === 1);
   assert.equal(upstream.deliveries()[0]?.sender, '');
 });

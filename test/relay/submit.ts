@@ -1,18 +1,25 @@
 import { dialogue } from '../ingress/dialogue.ts';
 
+export interface Asked {
+  readonly sender?: string;
+  /** Parameters behind MAIL, and behind the RCPT of a recipient. */
+  readonly mail?: string;
+  readonly rcpt?: Readonly<Record<string, string>>;
+}
+
 /** One message by a raw dialogue; answers its queue id, or throws the refusal. */
 export async function send(
   port: number,
   recipients: readonly string[],
   message: string | Buffer = 'Subject: x\r\n\r\nbody\r\n',
-  sender = 'forms@clinic.example',
+  { sender = 'forms@clinic.example', mail = '', rcpt = {} }: Asked = {},
 ): Promise<string> {
   const client = await dialogue(port);
   try {
     await client.expect(/^220/);
     await client.ask('EHLO web.clinic.example', /^250/);
-    await client.ask(`MAIL FROM:<${sender}>`, /^250/);
-    for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}>`, /^250/);
+    await client.ask(`MAIL FROM:<${sender}> ${mail}`, /^250/);
+    for (const recipient of recipients) await client.ask(`RCPT TO:<${recipient}> ${rcpt[recipient] ?? ''}`, /^250/);
     await client.ask('DATA', /^354/);
     client.send(stuffed(message));
     const [reply = ''] = await client.ask('.', /^250/);

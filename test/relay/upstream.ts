@@ -15,14 +15,18 @@ export interface KeepingUpstream {
   deliveries(): Delivery[];
 }
 
-/** An upstream that keeps what it is given; `replies` may be replaced, also while it runs. */
-export async function keepingUpstream(owner: Owner, replies: Replies = {}, port = 0): Promise<KeepingUpstream> {
+/** An upstream that keeps what it is given; `replies` may be replaced, also while it runs, or follow from what was said so far. */
+export async function keepingUpstream(
+  owner: Owner,
+  replies: Replies | ((said: Transcript) => Replies) = {},
+  port = 0,
+): Promise<KeepingUpstream> {
   const transcripts: Transcript[] = [];
   const upstream = await scriptedUpstream(
     (peer) => {
-      const transcript: Transcript = { commands: [], messages: [] };
+      const transcript: Transcript = { commands: [], messages: [], envelopes: [] };
       transcripts.push(transcript);
-      return converse(peer, replies, transcript);
+      return converse(peer, typeof replies === 'function' ? replies(transcript) : replies, transcript);
     },
     { port },
   );
@@ -33,18 +37,13 @@ export async function keepingUpstream(owner: Owner, replies: Replies = {}, port 
   };
 }
 
-/** One transaction a message: the n-th message of a session belongs to the last RCPT in front of its n-th DATA. */
-function deliveriesOf({ commands, messages }: Transcript): Delivery[] {
-  const envelopes: { readonly sender: string; readonly recipient: string }[] = [];
-  let sender = '';
-  let recipient = '';
-  for (const command of commands) {
-    if (command.startsWith('MAIL')) sender = /<(.*)>/.exec(command)?.[1] ?? '';
-    if (command.startsWith('RCPT')) recipient = /<(.*)>/.exec(command)?.[1] ?? '';
-    if (command === 'DATA') envelopes.push({ sender, recipient });
-  }
+function deliveriesOf({ envelopes = [], messages }: Transcript): Delivery[] {
   return messages.map((message, at) => ({
-    ...(envelopes[at] ?? { sender: '', recipient: '' }),
+    sender: pathOf(envelopes[at]?.mail),
+    recipient: pathOf(envelopes[at]?.rcpt),
     octets: message.subarray(0, -'.\r\n'.length),
   }));
 }
+
+/** What stands between < and > of a command. */
+const pathOf = (command = ''): string => /<(.*?)>/.exec(command)?.[1] ?? '';

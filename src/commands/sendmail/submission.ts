@@ -69,7 +69,7 @@ function away({ host, port }: Place, cause: Error & { readonly code?: unknown })
 }
 
 async function openSession(place: Place, ehlo: string): Promise<{ readonly session: Session; readonly extensions: ReadonlySet<string> }> {
-  const session = new Session(await dial(place), new Map());
+  const session = new Session(await dial(place), null);
   try {
     assertSuccess(await session.reply(COMMAND_MS));
     session.send(`EHLO ${ehlo}`);

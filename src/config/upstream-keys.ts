@@ -1,0 +1,65 @@
+/** The keys of one entry of `upstream`. */
+import { z } from 'zod';
+import { key } from '../document/schema.ts';
+import { host, oneOf, pathFrom, rate, secretFrom, userName, wholeNumber, yesOrNo } from './values.ts';
+
+const HIGHEST_PORT = 65_535;
+
+/** `folder`: where the configuration file stands, absolute. */
+export const upstream = (folder: string) => ({
+  host: key(host, {
+    meaning:
+      'The mail server that sealed mail is handed to, by name or IP address. Its certificate must be for what stands here. Without TLS only this machine: 127.0.0.0/8, `::1`, `localhost`.',
+    unit: 'host',
+    example: '127.0.0.1',
+  }),
+  port: key(wholeNumber(1, HIGHEST_PORT), { meaning: 'Its TCP port.', unit: 'number', example: '25' }),
+  tls: key(oneOf('off', 'starttls', 'implicit').prefault('off'), {
+    meaning: '`starttls` on ports 25 and 587, `implicit` on 465: TLS 1.2 or 1.3, or no mail at all. `off` only to this machine.',
+    unit: 'word',
+    example: 'starttls',
+  }),
+  verify: key(yesOrNo.prefault(true), {
+    meaning: 'Whether its certificate must be valid, for `host`, and from a CA that is trusted. `false` only to this machine.',
+    unit: 'true or false',
+    example: 'true',
+  }),
+  ca: key(pathFrom(folder).optional(), {
+    meaning: 'A PEM file of CAs that are trusted for this upstream beside those of Node, for one with an in-house certificate.',
+    unit: 'path',
+    example: 'certs/upstream-ca.pem',
+  }),
+  cert: key(pathFrom(folder).optional(), {
+    meaning: 'A PEM file with the certificate that the relay shows, its intermediates behind it; `key` belongs to it.',
+    unit: 'path',
+    example: 'certs/upstream-client.pem',
+  }),
+  key: key(secretFrom(folder).optional(), {
+    meaning: 'The private key of `cert`, PEM without a passphrase.',
+    unit: 'secret',
+    example: 'file:keys/upstream-client.key',
+  }),
+  auth: key(
+    z
+      .strictObject({
+        user: key(userName, { meaning: 'The name the relay logs in with.', unit: 'text', example: 'relay@clinic.example' }),
+        password: key(secretFrom(folder), {
+          meaning: 'Where the password stands. It is read for each connection, so a new one counts without a restart.',
+          unit: 'secret',
+          example: 'file:keys/upstream-password',
+        }),
+      })
+      .optional(),
+    {
+      meaning: 'Login, by AUTH PLAIN or LOGIN; under TLS, or to this machine.',
+      unit: 'keys',
+      example: '{ user: relay@clinic.example, password: file:keys/upstream-password }',
+    },
+  ),
+  concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
+  rate: key(rate.optional(), {
+    meaning: 'Messages that may begin in any stretch of that length, over restarts too. Left out: as many as it takes. See delivery.md.',
+    unit: 'rate',
+    example: '30/min',
+  }),
+});

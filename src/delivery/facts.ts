@@ -1,0 +1,67 @@
+/**
+ * What a notice is made of, as the queue keeps it: facts, never content (A18). Of the original message these are its queue id,
+ * Date and Message-ID alone.
+ */
+import { z } from 'zod';
+import { SealpostError } from '../errors.ts';
+import type { Lease } from '../queue/queue.ts';
+import { causes, type Cause } from './cause.ts';
+
+const time = z.int().nonnegative();
+const isCause = (value: unknown): value is Cause => typeof value === 'string' && Object.hasOwn(causes, value);
+
+const schema = z.strictObject({
+  kind: z.enum(['failed', 'delayed', 'relayed']),
+  /** The relay's name when the notice was written. */
+  reporter: z.string(),
+  /** Times are ms since the epoch. */
+  writtenAt: time,
+  queueId: z.string(),
+  acceptedAt: time,
+  /** Of the original message, as its outer header has them; null where they cannot be shown. */
+  date: z.string().nullable(),
+  messageId: z.string().nullable(),
+  /** As they were sent, xtext left in them. */
+  envid: z.string().nullable(),
+  orcpt: z.string().nullable(),
+  recipient: z.string(),
+  /** RFC 3463. */
+  status: z.string(),
+  cause: z.custom<Cause>(isCause),
+  /** Given up for its age; the cause is what the last attempt met. */
+  expired: z.boolean(),
+  attemptedAt: time,
+  /** Of a delay. */
+  retryUntil: time.nullable(),
+});
+
+export type NoticeFacts = z.output<typeof schema>;
+
+export const writeFacts = (facts: NoticeFacts): string => JSON.stringify(facts);
+
+/** Throws `queue-item-damaged` where they are none. */
+export function readFacts(text: string): NoticeFacts {
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new SealpostError('queue-item-damaged', { detail: 'the facts of a notice cannot be read', cause });
+  }
+}
+
+/** Longer ones are made to be in the way. */
+const MAX_SHOWN = 500;
+
+/** Date and Message-ID of the stored outer header. */
+export function identityOf({ header }: Pick<Lease, 'header'>): Pick<NoticeFacts, 'date' | 'messageId'> {
+  const fields = header.toString('latin1').split(/\r\n(?![ \t])/);
+  const read = (name: string): string | null => {
+    const field = fields.find((line) => line.slice(0, name.length + 1).toLowerCase() === `${name}:`);
+    const value =
+      field
+        ?.slice(name.length + 1)
+        .replace(/\r\n/g, '')
+        .trim() ?? '';
+    return /^[\x20-\x7e]+$/.test(value) && value.length <= MAX_SHOWN ? value : null;
+  };
+  return { date: read('date'), messageId: read('message-id') };
+}

@@ -1,0 +1,204 @@
+/**
+ * Who is told what became of a row (RFC 3461, RFC 3464), and the notice as a row of its own, for the settle that makes it so.
+ *
+ *   failed    bounced for good                      to the sender, unless NOTIFY is without FAILURE; a copy to the operator
+ *   delayed   deferred, older than `delay`, once    to the sender, unless NOTIFY is without DELAY; a copy to the operator
+ *   relayed   taken by an upstream without DSN      to the sender, where NOTIFY has SUCCESS
+ *
+ * The sender is told where its domain is one of `domains`, since anybody else's may be forged; else the user who authenticated.
+ * Nobody is told of mail from the null sender, and so of no notice either: loops cannot be (A17, A18).
+ */
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { AuditEvent } from '../audit.ts';
+import { SealpostError } from '../errors.ts';
+import { mailboxKey, parseMailbox, type Mailbox } from '../message/envelope.ts';
+import { wants } from '../message/notify.ts';
+import type { AddressPattern } from '../message/pattern.ts';
+import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
+import { classify } from './cause.ts';
+import type { Conclusion } from './conclude.ts';
+import { identityOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
+import { composeNotice } from './notice.ts';
+import type { Result } from './result.ts';
+import { makeWindow } from './window.ts';
+
+/**
+ * Seals a notice for its reader: the answer is what goes out, as it is where the reader has no usable certificate, since it holds
+ * no content (P3). Throws `lookup-unavailable` while nobody knows whether there is one.
+ */
+export interface NoticeSealer {
+  seal(notice: Buffer, reader: { readonly queueId: string; readonly recipient: Mailbox }): Promise<Buffer>;
+}
+
+export interface NoticeOptions {
+  readonly hostname: string;
+  /** Gets a copy of what fails and of what is late. */
+  readonly operator: string;
+  /** Senders who may be told; undefined where none may. */
+  readonly domains: AddressPattern | undefined;
+  /** Milliseconds after which a message that waits is told of. */
+  readonly delay: number;
+  /** Notices to one address; ALL_FACTOR times as many in all. */
+  readonly rate: { readonly count: number; readonly per: number };
+  /** Milliseconds for which a message is tried. */
+  readonly maxAge: number;
+  readonly sealer: NoticeSealer;
+  readonly newId: () => string;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+export interface Told extends Conclusion {
+  readonly telling?: Telling;
+}
+
+export interface Notices {
+  /** The conclusion of an attempt, and what is told of it. */
+  tell(lease: Lease, result: Result, conclusion: Conclusion): Told;
+  /** The octets of a leased notice. Throws `queue-item-damaged`, `lookup-unavailable`. */
+  compose(lease: Lease, queue: Pick<QueueStore, 'read'>): Promise<Buffer>;
+  /** Since start: written, and withheld by the rate. */
+  counters(): { readonly notices: number; readonly noticesWithheld: number };
+}
+
+const ALL_FACTOR = 10;
+
+const nothing = Buffer.alloc(0);
+const emptyBody: StoredBody = { length: 0, sha256: createHash('sha256').digest(), content: { kind: 'inline', bytes: nothing } };
+
+export function makeNotices(options: NoticeOptions): Notices {
+  const { now, log, rate, newId } = options;
+  const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
+  const counts = { notices: 0, noticesWithheld: 0 };
+  return {
+    tell(lease, result, conclusion) {
+      const kind = kindOf(lease, result, conclusion, options);
+      if (kind === undefined) return conclusion;
+      const ofDelay = kind === 'delayed';
+      if (lease.notice !== null || lease.originalSender === '') {
+        if (kind !== 'failed') return conclusion;
+        log.error({ queue_id: lease.queueId }, 'bounced without a notice, the sender is null');
+        return withNote(conclusion, 'none, the sender is null', []);
+      }
+      const readers = readersOf(lease, kind, options);
+      const told = readers.filter((reader) => window.take(mailboxKey(reader)));
+      const withheld = readers.length - told.length;
+      if (withheld > 0) log.warn({ queue_id: lease.queueId, kind, withheld }, 'notices were withheld, there are too many');
+      counts.notices += told.length;
+      counts.noticesWithheld += withheld;
+      const [first] = told;
+      if (first === undefined) {
+        const note = withheld > 0 ? 'none, there are too many' : 'none, nobody wants it';
+        return { ...withNote(conclusion, note, []), ...(ofDelay ? { telling: { notice: null, ofDelay } } : {}) };
+      }
+      const notice = noticeRow(newId(), factsOf(kind, lease, result, conclusion, options), told);
+      const events = told.map((reader) => written(notice.id, kind, lease, reader));
+      const note = withheld > 0 ? `${notice.id}, and others withheld` : notice.id;
+      return { ...withNote(conclusion, note, events), telling: { notice, ofDelay } };
+    },
+    async compose(lease, queue) {
+      // Its body is empty; to read it is to hold the row to its checksum.
+      for await (const octets of queue.read(lease)) void octets;
+      const recipient = asMailbox(lease.recipient);
+      if (recipient === undefined) throw new SealpostError('queue-item-damaged', { detail: 'a notice to no mailbox' });
+      return options.sealer.seal(composeNotice(readFacts(lease.notice ?? ''), lease), { queueId: lease.queueId, recipient });
+    },
+    counters: () => counts,
+  };
+}
+
+function kindOf(
+  lease: Lease,
+  result: Result,
+  { outcome }: Conclusion,
+  { now, delay }: Pick<NoticeOptions, 'now' | 'delay'>,
+): NoticeFacts['kind'] | undefined {
+  switch (outcome.kind) {
+    case 'bounced':
+      return 'failed';
+    case 'deferred': {
+      // Broken off by a stop of the relay: the next attempt knows better what there is to tell.
+      const stopped = result.kind === 'failed' && result.cause.code === 'shutting-down';
+      return lease.delayNoticed || stopped || now() - lease.acceptedAt <= delay ? undefined : 'delayed';
+    }
+    case 'delivered':
+      // An upstream with DSN tells by itself.
+      return result.kind === 'delivered' && !result.dsn && wants(lease.notify, 'success') ? 'relayed' : undefined;
+    case 'damaged':
+      return undefined;
+  }
+}
+
+const condition = { failed: 'failure', delayed: 'delay', relayed: 'success' } as const;
+
+/** Each mailbox once. */
+function readersOf(lease: Lease, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
+  const sender = asMailbox(lease.originalSender);
+  const known = sender !== undefined && domains?.matches(sender) === true ? sender : asMailbox(lease.submitter ?? '');
+  const readers = [wants(lease.notify, condition[kind]) ? known : undefined, kind === 'relayed' ? undefined : asMailbox(operator)];
+  const byKey = readers.flatMap((reader) => (reader === undefined ? [] : [[mailboxKey(reader), reader] as const]));
+  return [...new Map(byKey).values()];
+}
+
+function factsOf(
+  kind: NoticeFacts['kind'],
+  lease: Lease,
+  result: Result,
+  { expired }: Conclusion,
+  { hostname, now, maxAge }: Pick<NoticeOptions, 'hostname' | 'now' | 'maxAge'>,
+): NoticeFacts {
+  const { cause, status } = classify(result);
+  const at = now();
+  return {
+    kind,
+    reporter: hostname,
+    writtenAt: at,
+    queueId: lease.queueId,
+    acceptedAt: lease.acceptedAt,
+    ...identityOf(lease),
+    envid: lease.envid,
+    orcpt: lease.orcpt,
+    recipient: lease.recipient,
+    status: statusOf(kind, expired, status),
+    cause,
+    expired,
+    attemptedAt: at,
+    retryUntil: kind === 'delayed' ? lease.acceptedAt + maxAge : null,
+  };
+}
+
+/** RFC 3463 §3.5: 4.4.7 is a delivery time that expired. What is only late has no status of the class 5. */
+function statusOf(kind: NoticeFacts['kind'], expired: boolean, status: string): string {
+  if (expired) return '4.4.7';
+  return kind === 'delayed' && !status.startsWith('4') ? '4.0.0' : status;
+}
+
+/** From the null sender, so that nothing answers it; NEVER, as RFC 3461 §6.1 has it for notices. */
+function noticeRow(id: string, facts: NoticeFacts, readers: readonly Mailbox[]): NewMessage {
+  const parts = { body: 0, header: nothing, prefix: nothing, suffix: nothing, sender: '', notify: new Set<never>(), orcpt: null };
+  const recipients = readers.map(({ address, needsSmtputf8 }) => ({ address, needsSmtputf8, ...parts }));
+  const asked = { envid: null, submitter: null };
+  return { id, acceptedAt: facts.writtenAt, sender: '', size: 0, ...asked, notice: writeFacts(facts), bodies: [emptyBody], recipients };
+}
+
+const written = (id: string, kind: NoticeFacts['kind'], lease: Lease, reader: Mailbox): AuditEvent => ({
+  event: 'notice',
+  queue_id: id,
+  recipient: reader.address,
+  kind,
+  about: lease.queueId,
+  about_recipient: lease.recipient,
+});
+
+/** The outcome says which notice tells of it, or why none does; what was written stands behind it. */
+function withNote(conclusion: Conclusion, note: string, events: readonly AuditEvent[]): Conclusion {
+  const outcome = conclusion.events.map((event) => (event.event === conclusion.outcome.kind ? { ...event, notice: note } : event));
+  return { ...conclusion, events: [...outcome, ...events] };
+}
+
+/** Addresses were parsed when they came in; what is none any more was damaged on the disk, and nobody is told there. */
+function asMailbox(address: string): Mailbox | undefined {
+  const verdict = parseMailbox(address);
+  return verdict.kind === 'mailbox' ? verdict.mailbox : undefined;
+}
