@@ -287,6 +287,8 @@ function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
     recipients: recipients.length,
     size,
     client: client.address,
+    tls: client.tls,
+    user: client.user?.name ?? null,
     protocol,
   };
 }

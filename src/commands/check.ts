@@ -10,6 +10,7 @@ import { SealpostError } from '../errors.ts';
 import { readRules } from '../policy/rules.ts';
 import { unreachable } from '../policy/decide.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
+import { inspectCertificates } from './listeners.ts';
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
@@ -33,18 +34,22 @@ export interface Report {
 export interface Surroundings {
   readonly host: Host;
   readonly survey: (config: Config) => Promise<CertificateSurvey>;
+  /** Milliseconds. */
+  readonly now: () => number;
 }
 
-export async function check(from: ConfigPlace, { host, survey }: Surroundings): Promise<Report> {
+export async function check(from: ConfigPlace, { host, survey, now }: Surroundings): Promise<Report> {
   const nothing = { listeners: 0, upstreams: 0, rules: 0, certificates: 0, users: 0 };
   const config = await orFault(() => readConfig(from));
   if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
   const users = await surveyUsers(config.value.clients.users);
+  const shown = await inspectCertificates(config.value, from.env, now());
   const faults = [
     ...(rules.kind === 'invalid' ? rules.faults : []),
     ...(await inspectSite(config.value, host)),
+    ...shown.faults,
     ...(await inspectUpstreams(config.value, from.env)),
     ...users.faults,
     ...certificates.faults,
@@ -59,6 +64,7 @@ export async function check(from: ConfigPlace, { host, survey }: Surroundings): 
     users: users.count,
   };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
+  notes.push(...shown.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
   return { faults, notes, counts };
@@ -97,7 +103,10 @@ export const build: BuildCommand = (terminal) =>
       const { config } = command.optsWithGlobals<{ config?: string }>();
       const addresses = Object.values(networkInterfaces()).flatMap((found) => (found ?? []).map(({ address }) => address));
       const host = { addresses, uid: process.getuid?.() };
-      const report = await check({ file: config, env: terminal.env, cwd: terminal.cwd }, { host, survey: surveyCertificates });
+      const report = await check(
+        { file: config, env: terminal.env, cwd: terminal.cwd },
+        { host, survey: surveyCertificates, now: Date.now },
+      );
       terminal.stdout.write(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : showReport(report));
       if (report.faults.length > 0) throw new SealpostError('check-failed', { detail: count(report.faults.length, 'fault') });
     });

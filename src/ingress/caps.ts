@@ -31,8 +31,8 @@ type Room<S extends Seat> =
   | { readonly kind: 'full' }
   | { readonly kind: 'address-full' };
 
-/** A turn of the event loop, a round trip: who has been still for less is not idle. */
-const STILL_MS = 250;
+/** A few turns of the event loop, a round trip: who has been still for less is not idle. */
+const STILL_MS = 100;
 
 /**
  * Lets `newcomer`, which is among `seats` already, stay, or answers why it cannot. `crowded` is called where no seat was free.

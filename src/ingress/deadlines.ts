@@ -83,7 +83,7 @@ export class Deadlines {
 
   /** Milliseconds without progress by the client's fault; 0 while we work, or while a message comes at its pace. */
   stalled(now: number): number {
-    if (this.#state.kind === 'receiving') return this.#state.pace.behind(now);
+    if (this.#state.kind === 'receiving') return this.#state.pace.stalled(now);
     return this.#state.kind === 'working' ? 0 : now - this.#progress;
   }
 

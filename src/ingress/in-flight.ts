@@ -6,7 +6,10 @@
 import { SealpostError } from '../errors.ts';
 
 export interface Reservation {
-  /** So many octets more came. Throws `too-busy` where they have no room. */
+  /**
+   * So many octets more came. Throws `too-busy` where they have no room, and gives back what it held at once: were it held until
+   * what is stored of the message is gone, every other message that comes meanwhile would find no room either, and none get in.
+   */
   came(octets: number): void;
   /** From now on only what came counts, whatever was declared. */
   lapse(): void;
@@ -43,21 +46,27 @@ export class InFlight {
       this.#held += octets - reserved;
       reserved = octets;
     };
+    const release = (): void => {
+      if (!released) set(0);
+      released = true;
+    };
     return {
       came: (octets) => {
         if (released) return;
         arrived += octets;
         if (arrived <= reserved) return;
-        this.assertRoom(arrived - reserved);
+        try {
+          this.assertRoom(arrived - reserved);
+        } catch (error) {
+          release();
+          throw error;
+        }
         set(arrived);
       },
       lapse: () => {
         if (!released && arrived < reserved) set(arrived);
       },
-      release: () => {
-        if (!released) set(0);
-        released = true;
-      },
+      release,
     };
   }
 }

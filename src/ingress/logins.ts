@@ -3,8 +3,7 @@
  *
  *   remembered?  → accepted, without a hash       a success of some minutes ago, by this very name, password and entry
  *   slowed?      → refused, without a hash        too many failures from this address
- *   line full?   → unavailable                    hashes are made one at a time, so that they take one thread of the pool and
- *                                                 one core at most: files are read and written by the same threads
+ *   line full?   → unavailable                    hashes are made one at a time: one core at most, and 19 MiB once
  *   hash         → accepted or refused
  *
  * An unknown name takes the same way to its end, with a hash that nothing fits, at the cost of some entry of the file (A34).

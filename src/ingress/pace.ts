@@ -6,6 +6,8 @@
 
 /** Milliseconds behind the floor that are borne: a script that thinks, a link that stalls. */
 const GRACE_MS = 60_000;
+/** Of these, what a message that comes at its pace on the whole may pause before its seat can be given away. */
+const PAUSE_MS = 5_000;
 
 export interface Floor {
   /** Octets a second; 0 is no floor. */
@@ -21,6 +23,7 @@ export class Pace {
   #waitsSince: number | undefined;
   #waited = 0;
   #behind = 0;
+  #octets = 0;
 
   constructor(floor: Floor) {
     this.#floor = floor;
@@ -34,6 +37,7 @@ export class Pace {
   /** So many octets came; 0 at the end of the message. */
   came(octets: number, now: number): void {
     if (this.#floor.rate > 0) this.#behind = Math.max(0, this.behind(now) - (octets * 1000) / this.#floor.rate);
+    this.#octets += octets;
     this.#waited = this.waited(now);
     this.#waitsSince = undefined;
   }
@@ -46,6 +50,12 @@ export class Pace {
   /** Milliseconds that it lags behind the floor; 0 while it is we who are waited for. */
   behind(now: number): number {
     return this.#waitsSince === undefined || this.#floor.rate === 0 ? 0 : this.#behind + this.#open(now);
+  }
+
+  /** Milliseconds for which its seat counts as idle, where others want it. */
+  stalled(now: number): number {
+    const keepsPace = this.#octets * 1000 >= this.#floor.rate * this.waited(now);
+    return keepsPace ? Math.max(0, this.behind(now) - PAUSE_MS) : this.behind(now);
   }
 
   overdue(now: number): 'message' | 'pace' | undefined {

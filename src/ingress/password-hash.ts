@@ -2,7 +2,8 @@
  * Password hashes as the users file holds them: argon2id (RFC 9106) in a PHC string, `$argon2id$v=19$m=19456,t=2,p=1$salt$hash`.
  * What a file asks for is bounded on both sides: a foolish one must not take 4 GiB at each login, nor be cheap to try through.
  */
-import { argon2, randomBytes, timingSafeEqual } from 'node:crypto';
+import { argon2, argon2Sync, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Argon2Parameters } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Judgement } from '../document/schema.ts';
 
@@ -39,16 +40,21 @@ const MEND = 'sealpost users add NAME makes one';
 
 const deriveBits = promisify(argon2);
 
-/** By the thread pool. RFC 8265 §4.2: two ways of writing one letter are one password. */
-export const derive: Derive = (password, salt, { memory, passes, lanes }, octets) =>
-  deriveBits('argon2id', {
-    message: Buffer.from(password.normalize('NFC')),
-    nonce: salt,
-    memory,
-    passes,
-    parallelism: lanes,
-    tagLength: octets,
-  });
+/** RFC 8265 §4.2: two ways of writing one letter are one password. */
+const parametersOf = (password: string, salt: Buffer, { memory, passes, lanes }: Cost, octets: number): Argon2Parameters => ({
+  message: Buffer.from(password.normalize('NFC')),
+  nonce: salt,
+  memory,
+  passes,
+  parallelism: lanes,
+  tagLength: octets,
+});
+
+/** By the thread pool. */
+export const derive: Derive = (...asked) => deriveBits('argon2id', parametersOf(...asked));
+
+/** On this very thread, which does nothing else meanwhile. */
+export const deriveNow = (...asked: Parameters<Derive>): Buffer => argon2Sync('argon2id', parametersOf(...asked));
 
 export async function hashPassword(password: string): Promise<PasswordHash> {
   const salt = randomBytes(SALT_OCTETS);

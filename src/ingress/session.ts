@@ -1,5 +1,5 @@
 /**
- * One SMTP session. smtp-server does the socket, the lines and the dots; what it is too kind or too slow at is done here and, for
+ * One SMTP session. smtp-server does the socket and the command lines; what it is too kind or too slow at is done here and, for
  * TLS and AUTH, in connection.ts, for XCLIENT in named.ts: the greeting, MAIL, RCPT, DATA and every refusal. Who is too slow, too
  * many or too much is judged in deadlines.ts, caps.ts and in-flight.ts; what is asked of them, and what follows, stands here.
  *
@@ -14,7 +14,7 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
 import { saysFull, takeSeat, type Seat } from './caps.ts';
-import { readMail, readRcpt, type MailCommand } from './command.ts';
+import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
 import { Deadlines, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
 import type { Terms } from './identity.ts';
@@ -23,6 +23,7 @@ import { NamedConnection } from './named.ts';
 import { clientKey } from './networks.ts';
 import { heloName, replyText } from './reply.ts';
 import type { Shared } from './shared.ts';
+import { SmtpParser } from './unstuffing.ts';
 
 interface Transaction extends MailCommand {
   /** By mailboxKey: a recipient named twice gets one message. */
@@ -126,8 +127,8 @@ export class Session extends NamedConnection implements Seat {
 
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
   override _createParser(): ReturnType<NamedConnection['_createParser']> {
-    const parser = super._createParser();
-    parser.removeAllListeners('error');
+    const parser = new SmtpParser({ maxCommandLength: MAX_COMMAND_LINE });
+    parser.oncommand = (command, callback) => this._onCommand(command, callback);
     parser.on('error', (cause) => {
       this.#refuse(new SealpostError('command-too-long', { cause }), 'line');
       this.close();

@@ -51,11 +51,9 @@ export function startTls(below: Socket, { terms, withinMs, sockets, onSecure, on
     sockets.delete(socket);
     if (!secure && socket.errored === null) onError(new Error('the client left during the TLS handshake'));
   });
-  // Once: renegotiation in TLS 1.2 would come here again; it is refused, since it only costs (SP 800-52r2 §3.5).
   socket.once('secure', () => {
     secure = true;
     clearTimeout(timer);
-    socket.disableRenegotiation();
     onSecure();
   });
   return socket;

@@ -25,7 +25,6 @@ export interface UserEntry {
   readonly digest: string;
 }
 
-const MAX_USERS = 10_000;
 const NAME = /^[A-Za-z0-9._@+-]{1,128}$/;
 
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
@@ -102,7 +101,6 @@ export function readUserEntries(file: string, text: string): Reading<readonly Us
     faults.push({ place: place(path, 'value'), key: showPath(path), wrong: what, mend });
   };
   const { users } = judged.value;
-  if (users.length > MAX_USERS) tell(['users'], `more than ${MAX_USERS} users`, 'users of one kind can share an entry');
   const names = new Set<string>();
   const certificates = new Set<string>();
   for (const [index, user] of users.entries()) {

@@ -10,8 +10,9 @@ import type { Logger } from 'pino';
 import { showFaults } from '../document/fault.ts';
 import { readText, systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
+import { makeHashThread } from './hash-thread.ts';
 import { makeLogins } from './logins.ts';
-import { derive as usual, type Derive } from './password-hash.ts';
+import type { Derive } from './password-hash.ts';
 import { readUserEntries, type UserEntry } from './user-entries.ts';
 import type { Users } from './users.ts';
 
@@ -23,6 +24,7 @@ export interface UsersOptions {
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
+  /** A thread of its own where it is left out. */
   readonly derive?: Derive;
   /** Milliseconds between two looks. */
   readonly restMs?: number;
@@ -35,7 +37,7 @@ const STUCK_MS = 10_000;
 export const IF_MISSING = 'sealpost users add NAME makes it';
 
 /** Throws `users-invalid` with every fault, or `file-unreadable`: a relay does not start without the users it was told of. */
-export async function openUsers({ file, log, now, derive = usual, restMs = REST_MS }: UsersOptions): Promise<Users> {
+export async function openUsers({ file, log, now, derive, restMs = REST_MS }: UsersOptions): Promise<Users> {
   const live = new LiveFile(file, await stampOf(file), await readEntries(file), log);
   let begun: number | undefined;
   const look = async (): Promise<void> => {
@@ -47,8 +49,13 @@ export async function openUsers({ file, log, now, derive = usual, restMs = REST_
   const timer = setInterval(() => void look(), restMs);
   timer.unref();
   const entries: Entries = () => (begun !== undefined && performance.now() - begun > STUCK_MS ? undefined : live.entries);
-  const { login, byCertificate } = makeLogins({ entries, now, derive, log });
-  return { login, byCertificate, close: () => clearInterval(timer) };
+  const thread = makeHashThread();
+  const { login, byCertificate } = makeLogins({ entries, now, derive: derive ?? thread.derive, log });
+  const close = (): void => {
+    clearInterval(timer);
+    thread.close();
+  };
+  return { login, byCertificate, close };
 }
 
 /** Every fault of the file, for `check` and the commands that change it. Throws `file-unreadable`. */
@@ -73,7 +80,8 @@ async function stampOf(file: string): Promise<string> {
   }
 }
 
-class LiveFile {
+/** The file as it was read last; exported for its tests. */
+export class LiveFile {
   readonly #file: string;
   readonly #log: Logger;
   #entries: ReadonlyMap<string, UserEntry>;

@@ -46,7 +46,7 @@ export function mailOf(octets: number, { from, to, id }: { from: string; to: str
 }
 
 /** Resolves with the next whole reply; rejects where it is not of the class wanted or the connection ends first. */
-function makeReplies(socket: Socket): (wanted: string) => Promise<void> {
+export function makeReplies(socket: Socket): (wanted: string) => Promise<void> {
   let text = '';
   let waiting: { wanted: string; resolve: () => void; reject: (error: Error) => void } | undefined;
   const settle = (): void => {

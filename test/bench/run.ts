@@ -4,19 +4,23 @@
 import { cpus } from 'node:os';
 import process from 'node:process';
 import { benchMemory, benchStored } from './footprint.ts';
+import { benchLogins } from './logins.ts';
 import { sealFile, startOurRelay } from './ours.ts';
 import { runOwned, type Owner } from './owner.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
+import { benchSlow } from './slow.ts';
 
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
-/** `seconds`: what a bench may take on a slow machine; the four of them together end within four minutes. */
+/** `seconds`: what a bench may take on a slow machine; all of them together end within five minutes. */
 const benches: Readonly<Record<string, { readonly seconds: number; readonly run: (owner: Owner) => Promise<void> }>> = {
   sealing: { seconds: 60, run: (owner) => benchSealing(sealFile, print, owner) },
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
+  logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
+  slow: { seconds: 150, run: (owner) => benchSlow(print, owner) },
 };
 
 const wanted = process.argv.slice(2);

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { check, showReport } from '../../src/commands/check.ts';
 import { makeSite } from '../../src/commands/init.ts';
-import { noOpenssl } from '../certificates/openssl.ts';
+import { make, noOpenssl } from '../certificates/openssl.ts';
 import { makeIdentities } from '../delivery/tls-peer.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
@@ -27,7 +27,7 @@ async function edit(file: string, from: string | RegExp, to: string): Promise<vo
 /** What check prints of a site whose certificates are all well. */
 async function said(folder: string, usable = 2): Promise<string> {
   const survey = async () => ({ usable, unusable: 0, faults: [] });
-  return showReport(await check({ env: {}, cwd: folder }, { host, survey }));
+  return showReport(await check({ env: {}, cwd: folder }, { host, survey, now: Date.now }));
 }
 
 test('a site without a fault: all well, and how much of it', async (t) => {
@@ -75,12 +75,71 @@ test('a listener on an address that this machine does not have', async (t) => {
   );
 });
 
+test('the certificate of a listener: unreadable, of another key, expired, about to, for another name', { skip: noOpenssl }, async (t) => {
+  const folder = await newSite(t);
+  const file = path.join(folder, 'sealpost.yaml');
+  const at = (name: string): string => path.join(folder, 'keys', name);
+  const listener = '  - { host: 127.0.0.1, port: 2525 }';
+  const secure = '  - { host: 127.0.0.1, port: 2525, tls: starttls, cert: keys/relay.pem, key: file:keys/relay.key }';
+  await edit(file, listener, secure);
+  assert.equal(
+    await said(folder),
+    `${at('relay.pem')}: listen[0].cert: a file cannot be read: ${at('relay.pem')} (ENOENT)\n  mend: look at its path and permissions\n`,
+  );
+  const day = 86_400_000;
+  const utc = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19).replace(/[-:T]/g, '')}Z`;
+  const issue = (to: number, name = 'relay.clinic.example'): void =>
+    void make(path.join(folder, 'keys'), { name: 'relay', extensions: [`subjectAltName=DNS:${name}`], to: utc(to) });
+  const well = 'all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n';
+  issue(Date.now() + 90 * day);
+  await chmod(at('relay.key'), 0o640);
+  assert.equal(await said(folder), well);
+  const soon = Date.now() + 13 * day;
+  issue(soon, 'other.example');
+  await chmod(at('relay.key'), 0o600);
+  const cert = `${at('relay.pem')}: listen[0].cert:`;
+  assert.equal(
+    await said(folder),
+    `note: ${cert} expires on ${new Date(soon).toISOString().slice(0, 10)}
+note: ${cert} is not for relay.clinic.example: scripts that verify it must know the relay by another name
+${well}`,
+  );
+  issue(Date.parse('2021-01-01T12:00:00Z'));
+  await chmod(at('relay.key'), 0o644);
+  assert.equal(
+    await said(folder),
+    `${at('relay.key')}: listen[0].key: its mode is 0644: open to all users
+  mend: chmod 0600 ${at('relay.key')}
+${cert} expired on 2021-01-01
+  mend: put a new one in its place; a running relay takes it by itself
+`,
+  );
+  make(path.join(folder, 'keys'), { name: 'other' });
+  await edit(file, 'file:keys/relay.key', 'file:keys/other.key');
+  await chmod(at('other.key'), 0o600);
+  assert.equal(
+    await said(folder),
+    `${cert} the certificate of a listener cannot be used: ${at('relay.pem')}: it does not fit its key
+  mend: cert is a PEM chain, the own certificate first, and key its private key without a passphrase
+`,
+  );
+  await edit(file, 'file:keys/other.key', 'env:RELAY_KEY');
+  assert.match(await said(folder), /environment RELAY_KEY: the secret is not set/);
+});
+
 test('faults of policies, folders and certificates are told together', async (t) => {
   const folder = await newSite(t);
   await edit(path.join(folder, 'policies/90-default.yaml'), /^ {4}then: seal$/m, '    then: pass');
   await chmod(path.join(folder, 'keys'), 0o755);
   const fault = { place: `${folder}/certs/anchors`, key: '', wrong: 'no anchor', mend: 'put your CA there' };
-  const report = await check({ env: {}, cwd: folder }, { host, survey: async () => ({ usable: 0, unusable: 0, faults: [fault] }) });
+  const report = await check(
+    { env: {}, cwd: folder },
+    {
+      host,
+      now: Date.now,
+      survey: async () => ({ usable: 0, unusable: 0, faults: [fault] }),
+    },
+  );
   assert.deepEqual(
     report.faults.map(({ wrong }) => wrong),
     ['is not known', 'its mode is 0755: open to other users', 'no anchor'],

@@ -24,7 +24,7 @@ test('init, then check: all well, without a word edited', async (t) => {
     written.map((file) => path.relative(folder, file)),
     ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem'],
   );
-  const report = await check({ file: path.join(folder, 'sealpost.yaml'), env: {}, cwd: '/' }, { host, survey });
+  const report = await check({ file: path.join(folder, 'sealpost.yaml'), env: {}, cwd: '/' }, { host, now: Date.now, survey });
   assert.deepEqual(report, { faults: [], notes: [], counts: { listeners: 1, upstreams: 1, rules: 1, certificates: 1, users: 0 } });
 });
 

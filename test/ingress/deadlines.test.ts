@@ -20,10 +20,27 @@ test('pace: time counts only while the client is waited for, and a fast start bu
   assert.equal(pace.overdue(509_999), undefined);
   assert.equal(pace.overdue(510_000), 'pace');
   pace.came(500, 509_000);
+  assert.equal(pace.behind(509_000), 0, 'nobody who is not waited for is behind');
   pace.waits(509_000);
   assert.equal(pace.behind(509_000), 4_000, 'nine seconds late, five of them made good');
   assert.equal(pace.overdue(514_999), undefined);
   assert.equal(pace.overdue(515_000), 'pace');
+});
+
+test('pace: the seat of a message that comes as it should is not idle for a pause; that of one that never did is', () => {
+  const good = new Pace({ rate: 100, message: 600_000 });
+  good.waits(0);
+  good.came(10_000, 100);
+  good.waits(100);
+  assert.equal(good.stalled(5_000), 0);
+  assert.equal(good.stalled(6_100), 1_000);
+  const slow = new Pace({ rate: 100, message: 600_000 });
+  slow.waits(0);
+  assert.equal(slow.stalled(200), 200);
+  slow.came(1, 1_000);
+  assert.equal(slow.stalled(1_000), 0, 'it is ours to read on');
+  slow.waits(1_000);
+  assert.equal(slow.stalled(1_200), 1_190);
 });
 
 test('pace: who keeps the floor for ever still has to end its message in time', () => {

@@ -52,12 +52,42 @@ test('networks: addresses and CIDR of both families, and a fault that names itse
     );
 });
 
-test('A7: HTTP on the port is closed with 421', async (t) => {
+/** What other protocols begin with, cut off where they would wait for an answer. */
+const FOREIGN: Readonly<Record<string, string | Buffer>> = {
+  'HTTP POST': 'POST / HTTP/1.1\r\nHost: relay.example\r\n\r\n',
+  'HTTP GET of a long page': `GET /${'x'.repeat(1500)} HTTP/1.1\r\n\r\n`,
+  'HTTP without a version': 'GET /\r\n',
+  'HTTP with a blank in its path': 'put /a b HTTP/1.0\r\n\r\n',
+  'HTTP/2': 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+  RTSP: 'DESCRIBE rtsp://relay.example/ RTSP/1.0\r\n\r\n',
+  SIP: 'REGISTER sip:relay.example SIP/2.0\r\n\r\n',
+  SSH: 'SSH-2.0-OpenSSH_9.9\r\n',
+  'a TLS ClientHello': Buffer.from('16030100c8010000c40303', 'hex'),
+  'one octet of a ClientHello': Buffer.from('16', 'hex'),
+  RDP: Buffer.from('030000130ee000000000000100080003000000', 'hex'),
+  noughts: Buffer.alloc(100),
+  'octets above ASCII': Buffer.from('fffefdfc', 'hex'),
+};
+for (const [name, octets] of Object.entries(FOREIGN)) {
+  test(`A7: ${name} is told 421 and closed at once; nothing behind it is run`, async (t) => {
+    const front = await makeFront(t);
+    const client = await knock(t, front.port);
+    await client.expect(/^220/);
+    client.send(octets);
+    if (typeof octets === 'string') client.send('EHLO x\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\nx\r\n.\r\n');
+    await client.expect(/^421 4\.7\.0 this is not SMTP$/);
+    await client.closed();
+    assert.deepEqual(front.asked, []);
+  });
+}
+
+test('A7: HTTP within a session is closed as well; an empty line in front of EHLO is borne', async (t) => {
   const front = await makeFront(t);
   const client = await knock(t, front.port);
   await client.expect(/^220/);
-  client.send('POST / HTTP/1.1\r\nHost: relay.example\r\n\r\nEHLO x\r\nMAIL FROM:<a@x.example>\r\n');
-  await client.expect(/^421 4\.7\.0 /);
+  await client.ask('', /^500/);
+  await client.ask('EHLO x', /^250/);
+  await client.ask('POST / HTTP/1.1', /^421 4\.7\.0 /);
   await client.closed();
 });
 

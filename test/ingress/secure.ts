@@ -1,10 +1,12 @@
 /** A front with TLS and users: a certificate by openssl, and users in memory, for the tests beside it. */
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { openLiveCertificate, type CertificateFiles } from '../../src/ingress/certificate.ts';
+import type { SecureContext } from 'node:tls';
+import { openLiveCertificate, type CertificateFiles, type LiveCertificate } from '../../src/ingress/certificate.ts';
 import type { Terms } from '../../src/ingress/identity.ts';
 import { makePenalties } from '../../src/ingress/penalty.ts';
 import type { IngressOptions } from '../../src/ingress/smtp.ts';
@@ -93,16 +95,21 @@ export interface SecureFront extends Front {
 export async function makeSecureFront(t: TestContext, options: SecureOptions = {}): Promise<SecureFront> {
   const { tls: mode = 'starttls', auth = 'optional', clientCertificates = 'off', files = server, pollMs = 20, ...rest } = options;
   const users = 'users' in options ? options.users : makeUsers([{ name: 'form', password: 'secret' }]);
-  const logless = await makeFront(t);
-  const live = await openLiveCertificate(files, { log: logless.options.log, now: Date.now, pollMs });
-  t.after(() => live.close());
-  const tls: TlsTerms | undefined = mode === 'off' ? undefined : { mode, clientCertificates, context: () => live.context() };
+  let live: LiveCertificate | undefined;
+  const context = (): SecureContext => {
+    assert.ok(live !== undefined);
+    return live.context();
+  };
+  const tls: TlsTerms | undefined = mode === 'off' ? undefined : { mode, clientCertificates, context };
   const front = await makeFront(t, {
     listen: [{ host: '0.0.0.0', port: 0, tls, auth }],
     penalties: makePenalties(5),
     ...rest,
     users,
   });
+  const certificate = await openLiveCertificate(files, { log: front.options.log, now: Date.now, pollMs });
+  live = certificate;
+  t.after(() => certificate.close());
   const greet = async (at: DialogueOptions = {}): Promise<Dialogue> => {
     const client = await dialogue(front.port, { ...(mode === 'implicit' ? { tls: {} } : {}), ...at });
     t.after(() => client.close());

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { test } from 'node:test';
 import { parseMailbox, type Mailbox } from '../../src/message/envelope.ts';
-import { openUsers } from '../../src/ingress/users-file.ts';
+import { LiveFile, openUsers } from '../../src/ingress/users-file.ts';
 import { makeLog } from '../../src/log.ts';
 import { codeOf } from './front.ts';
 import { makeUserSite, quickHash } from './user-site.ts';
@@ -122,6 +122,18 @@ test('A34: guesses that wait in the line when their address has failed too often
   assert.equal(site.hashes.length, 10);
 });
 
+test('A34: an address that is slowed takes no place in the line from others', async (t) => {
+  const site = await makeUserSite(t, [forms]);
+  for (let guess = 0; guess < 10; guess++) await site.users.login('forms', `guess ${guess}`, '192.0.2.1');
+  const gate = Promise.withResolvers<void>();
+  site.gate = gate.promise;
+  const honest = site.users.login('forms', 'right horse', '192.0.2.2');
+  // Answered while the line stands still.
+  assert.deepEqual(await site.users.login('forms', 'guess', '192.0.2.1'), refused);
+  gate.resolve();
+  assert.equal((await honest).kind, 'accepted');
+});
+
 test('an IPv6 client is its /64: another address of it does not start over', async (t) => {
   const site = await makeUserSite(t, [forms]);
   for (let guess = 0; guess < 20; guess++) await site.users.login('forms', `guess ${guess}`, `2001:db8:0:7::${guess.toString(16)}`);
@@ -166,6 +178,15 @@ test('a change of the file counts without a restart; what was remembered of the 
   await site.write([{ name: 'web', password: quickHash('left') }]);
   await site.said('users file read', 2);
   assert.deepEqual(await site.users.login('forms', 'new horse', '192.0.2.1'), refused);
+});
+
+test('a file that has not rested for one look may be half-written, and is not taken', async (t) => {
+  const site = await makeUserSite(t, [forms]);
+  const live = new LiveFile(site.file, 'as it was before', new Map(), makeLog({ level: 'error', format: 'json' }, process.stderr));
+  await live.look();
+  assert.equal(live.entries?.size, 0);
+  await live.look();
+  assert.equal(live.entries.size, 1);
 });
 
 test('a change of rights counts for a success that is remembered', async (t) => {
