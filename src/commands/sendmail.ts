@@ -12,6 +12,7 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import { writeMailbox } from '../message/addresses.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import { type Message, readMessage } from '../message/header.ts';
+import { keepNewSpaceSmall } from './new-space.ts';
 import { type Invocation, readArguments } from './sendmail/arguments.ts';
 import { untilLoneDot } from './sendmail/dot.ts';
 import { EX_DATAERR, EX_NOPERM, EX_NOUSER, EX_OK, EX_UNAVAILABLE, exitOf } from './sendmail/exits.ts';
@@ -72,6 +73,8 @@ async function deliver(invocation: Invocation, config: Config, terminal: Termina
   const domain = config.hostname;
   const sender = readSender(invocation.sender ?? userName(), domain);
   const named = namedRecipients(invocation.recipients, domain);
+  // Before the octets come, and not before the code: the many small messages should not wait for what spares memory to a large one.
+  keepNewSpaceSmall();
   const input = octetsOf(terminal.stdin);
   const message = await readMessage(invocation.dotEnds ? untilLoneDot(input) : input);
   const recipients = distinct([...named, ...(invocation.fromHeader ? headerRecipients(message.fields, domain) : [])]);

@@ -149,3 +149,12 @@ test('inside is what a program that shares nothing with the relay says', { skip:
     assert.ok(entity.equals(await expectedEntity(octets(), 'replace', 'replace')), name);
   }
 });
+
+test('P6 as much header as may stay readable, in a look for each of a hundred readers', { timeout: 20_000 }, async () => {
+  const lists = Array.from({ length: 1_500 }, (_, index) => `List-Id: <${index}.clinic.example>\r\n`).join('');
+  const message = await readMessage(chunked(`${lists}References: ${'<1@web> '.repeat(100)}\r\n${visitor}\r\n`));
+  const block = outerBlock(message.fields, { envelope, queueId: 'q1', hostname: 'relay.example', now: new Date(0) });
+  const started = performance.now();
+  for (let reader = 0; reader < 100; reader++) block.withLook({ ...replyTo, messageId: `<q1.${reader}@relay.example>`, subject: 'x' });
+  assert.ok(performance.now() - started < 2_000, `${performance.now() - started} ms`);
+});
