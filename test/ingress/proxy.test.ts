@@ -1,9 +1,11 @@
 /** The PROXY protocol at the port, and its reader alone. */
 import assert from 'node:assert/strict';
+import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import * as fc from 'fast-check';
-import { readProxyHeader } from '../../src/ingress/proxy.ts';
+import { clientOf, readProxyHeader, takeProxyHeader, type Taken } from '../../src/ingress/proxy.ts';
+import { LOOPBACK } from '../interop/ports.ts';
 import { missingPrograms, run } from '../interop/programs.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { makeFront, type Front } from './front.ts';
@@ -143,12 +145,26 @@ test('A15: PROXY from an address that is not listed is a command that does not e
 });
 
 test('A15: another machine does not speak for a client on this one', () => {
-  const header = (text: string) => readProxyHeader(Buffer.from(text));
-  assert.deepEqual(header('PROXY TCP4 127.0.0.1 10.0.0.1 1 2\r\n'), {
-    kind: 'header',
-    announced: { kind: 'client', address: '127.0.0.1', port: 1 },
-    octets: 35,
+  const local = { kind: 'client', address: '127.0.0.1', port: 1 } as const;
+  assert.deepEqual(clientOf(local, '10.0.0.1'), { remoteAddress: '::', remotePort: 1 });
+  assert.deepEqual(clientOf(local, '127.0.0.2'), { remoteAddress: '127.0.0.1', remotePort: 1 });
+});
+
+test('A29: a header must be whole in time, however its octets come', async (t) => {
+  const taken = Promise.withResolvers<Taken>();
+  const server = createServer((socket) => takeProxyHeader(socket, taken.resolve, 100));
+  await new Promise<void>((resolve) => void server.listen(0, LOOPBACK, resolve));
+  const bound = server.address();
+  const client = connect(bound !== null && typeof bound === 'object' ? bound.port : 0, LOOPBACK);
+  client.on('error', () => undefined);
+  t.after(() => {
+    client.destroy();
+    server.close();
   });
+  client.write('PROXY ');
+  const trickle = setInterval(() => client.write('x'), 20);
+  t.after(() => clearInterval(trickle));
+  assert.deepEqual(await taken.promise, { kind: 'fault', fault: 'no header in time' });
 });
 
 test('whatever comes, the reader answers, never throws, and takes no more than was there', () => {

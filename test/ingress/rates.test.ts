@@ -48,6 +48,16 @@ test('in no stretch of time are there more messages than the rate says, and a li
   );
 });
 
+test('messages that count as one moment leave the window with the last of them', () => {
+  let at = 0;
+  const rates = makeRates({ count: 2, per: MINUTE }, () => at);
+  const outcomes = [0, 900, MINUTE, MINUTE + 899, MINUTE + 900, MINUTE + 901].map((moment) => {
+    at = moment;
+    return admitted(() => rates.admit('192.0.2.1', null)) === true;
+  });
+  assert.deepEqual(outcomes, [true, true, false, false, true, true]);
+});
+
 test('clients and users are counted apart, an IPv6 client by its /64, and a refusal counts for neither', () => {
   let at = 0;
   const rates = makeRates({ count: 3, per: MINUTE }, () => at);

@@ -8,6 +8,7 @@ import { readXclient } from '../../src/ingress/xclient.ts';
 import { missingPrograms, run } from '../interop/programs.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { codeOf, makeFront, type Front } from './front.ts';
+import { elsewhere, noElsewhere } from './secure.ts';
 
 const trusting = (t: TestContext): Promise<Front> => makeFront(t, { xclients: ['127.0.0.2'], networks: ['10.0.0.0/8', '127.0.0.2'] });
 
@@ -104,6 +105,18 @@ test('A15: another machine does not speak for loopback, which may do what others
   assert.equal(believe('::1', '2001:db8::1'), '::');
   assert.equal(believe('127.0.0.1', '127.0.0.2'), '127.0.0.1');
   assert.equal(believe('10.1.2.3', '10.0.0.1'), '10.1.2.3');
+});
+
+test('A15: XCLIENT from another machine makes nobody loopback', { skip: noElsewhere }, async (t) => {
+  const host = elsewhere ?? '';
+  const front = await makeFront(t, { xclients: [host], networks: ['127.0.0.0/8'], listen: [{ host, port: 0 }] });
+  const client = await dialogue(front.port, { host, localAddress: host });
+  t.after(() => client.close());
+  await client.expect(/^220 /);
+  await client.ask('EHLO proxy.example', /XCLIENT/);
+  await client.ask('XCLIENT ADDR=127.0.0.1', /^220 /);
+  await client.ask('EHLO web.example', /^250-/);
+  await client.ask('MAIL FROM:<a@x.example>', /^550 5\.7\.1/);
 });
 
 test('LOGIN is not believed; what is malformed is refused as a whole and counts for nothing', async (t) => {
