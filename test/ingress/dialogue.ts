@@ -34,6 +34,8 @@ export interface DialogueOptions {
   readonly localAddress?: string;
   /** Leaves its own side open when the server has closed. */
   readonly allowHalfOpen?: boolean;
+  /** For how long a reply is waited for; five seconds where it is not given. */
+  readonly waitMs?: number;
 }
 
 /** Connects; the greeting is the first reply to expect. */
@@ -63,7 +65,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
   });
 
   const until = async (ready: () => boolean, what: string): Promise<void> => {
-    const deadline = Date.now() + WAIT_MS;
+    const deadline = Date.now() + (options.waitMs ?? WAIT_MS);
     while (!ready()) {
       const left = deadline - Date.now();
       assert.ok(left > 0 && !over, `${what}; ${over ? 'closed' : 'open'}, received ${JSON.stringify(received)}`);
