@@ -18,7 +18,7 @@ const benches: Readonly<Record<string, { readonly seconds: number; readonly run:
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
-  slow: { seconds: 150, run: (owner) => benchSlow(print, owner) },
+  slow: { seconds: 240, run: (owner) => benchSlow(print, owner) },
 };
 
 const wanted = process.argv.slice(2);
