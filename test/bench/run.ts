@@ -30,7 +30,7 @@ const benches: Readonly<Record<string, Bench>> = {
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
   throttled: { seconds: 1600, named: true, run: (owner) => benchThrottled(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
-  slow: { seconds: 150, run: (owner) => benchSlow(print, owner) },
+  slow: { seconds: 240, run: (owner) => benchSlow(print, owner) },
 };
 
 const wanted = process.argv.slice(2);

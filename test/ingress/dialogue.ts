@@ -39,6 +39,8 @@ export interface DialogueOptions {
   readonly allowHalfOpen?: boolean;
   /** TLS from the first octet. */
   readonly tls?: ConnectionOptions;
+  /** For how long a reply is waited for; five seconds where it is not given. */
+  readonly waitMs?: number;
 }
 
 /** Connects; the greeting is the first reply to expect. */
@@ -85,7 +87,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
   else await encrypt(options.tls);
 
   const until = async (ready: () => boolean, what: string): Promise<void> => {
-    const deadline = Date.now() + WAIT_MS;
+    const deadline = Date.now() + (options.waitMs ?? WAIT_MS);
     while (!ready()) {
       const left = deadline - Date.now();
       assert.ok(left > 0 && !over, `${what}; ${over ? 'closed' : 'open'}, received ${JSON.stringify(received)}`);
