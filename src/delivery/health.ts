@@ -85,7 +85,7 @@ export class Health {
 
   /** It said that this was too much, at a message that began at `begun`. */
   slow(begun: number): void {
-    if (begun < this.#slowedAt) return;
+    if (begun <= this.#slowedAt) return;
     this.#slowedAt = this.#now();
     this.#taken = 0;
     this.#places = Math.max(1, Math.floor(this.#places / 2));

@@ -196,11 +196,12 @@ class PooledUpstream implements Upstream {
   }
 
   async #try(message: Outgoing, signal: AbortSignal): Promise<Result> {
+    const begun = this.#surroundings.now();
     const reused = this.#idle.take();
     if (reused !== undefined && (await this.#reset(reused))) {
       const result = await this.#use(reused, message, signal);
       // The upstream may have closed the idle session just now; before MAIL was answered nothing of this message was taken up.
-      if (!isStale(result) || signal.aborted) return this.#heed(result, this.#surroundings.now());
+      if (!isStale(result) || signal.aborted) return this.#heed(result, begun);
     }
     return this.#useNew(message, signal);
   }

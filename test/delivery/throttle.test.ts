@@ -179,3 +179,35 @@ test('an operator who asks ends a pause, and what waits goes out', async () => {
   relay.scheduler.wake();
   await queue.until(allDelivered(queue));
 });
+
+test('fewer connections are allowed than are configured: few are refused, and nothing ages', async () => {
+  await using strict = await strictUpstream({ connections: 2, messages: 1000, per: 1000 });
+  const queue = new MemoryQueue();
+  for (let count = 0; count < 60; count++) queue.add();
+  await using _ = running(queue, [upstreamAt(strict.port, { concurrency: 5, pauses: briefly })]);
+  await queue.until(allDelivered(queue));
+  assert.ok(strict.refusedConnections > 0 && strict.refusedConnections <= 30, `${strict.refusedConnections} refused`);
+  assert.deepEqual(attemptsOf(queue), [1]);
+});
+
+test('a session that has had enough is followed by a new one, and its upstream is not left alone', async () => {
+  let sessions = 0;
+  await using server = await scriptedUpstream((peer) => {
+    sessions++;
+    return converse(peer, {
+      ehlo: '250 x\r\n',
+      get mail() {
+        return peer.received.toString('latin1').split('\r\nMAIL ').length <= 4
+          ? '250 ok\r\n'
+          : '421 4.7.0 too many messages in this session\r\n';
+      },
+    });
+  });
+  const queue = new MemoryQueue();
+  for (let count = 0; count < 10; count++) queue.add();
+  const pauses = { ...briefly, coolFirst: 3_600_000, coolLongest: 3_600_000, slowFirst: 3_600_000, slowLongest: 3_600_000 };
+  await using _ = running(queue, [upstreamAt(server.port, { concurrency: 1, pauses })]);
+  await queue.until(allDelivered(queue));
+  assert.equal(sessions, 4);
+  assert.deepEqual(attemptsOf(queue), [1]);
+});
