@@ -39,10 +39,15 @@ export abstract class Connection extends SMTPConnection {
   /** Whether MAIL was said. */
   abstract get inTransaction(): boolean;
 
+  /** Whether the listener wants TLS from the first octet. */
+  get encryptedFirst(): boolean {
+    return this.#terms.tls?.mode === 'implicit';
+  }
+
   /** As smtp-server's; on a listener with implicit TLS nothing else happens before the handshake. */
   override _setListeners(callback: () => void): void {
     super._setListeners(() => {
-      if (this.#terms.tls?.mode === 'implicit') this.upgrade(NOTHING, callback);
+      if (this.encryptedFirst) this.upgrade(NOTHING, callback);
       else callback();
     });
   }

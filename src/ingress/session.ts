@@ -92,6 +92,12 @@ export class Session extends NamedConnection implements Seat {
   override init(): void {
     const { sessions, limits, elapsed, crowded } = this.#shared;
     const full = takeSeat(sessions, this, limits, elapsed(), crowded);
+    if (full !== undefined && this.encryptedFirst) {
+      // A handshake is work that a full house does not do, and nothing can be said without it.
+      sessions.delete(this);
+      this._socket.destroy();
+      return;
+    }
     this._setListeners(() => {
       // In front of the parser: another protocol's first octets need not be a line (A7).
       this._socket.prependOnceListener('data', (chunk: Buffer) => {

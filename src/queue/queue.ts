@@ -163,12 +163,13 @@ export interface QueueStore {
   enqueue(message: NewMessage, events: readonly AuditEvent[]): Promise<void>;
   /**
    * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
-   * than `now`, by a clock that has been set back since, are due too.
+   * than `now`, by a clock that has been set back since, are due too. A row that does not fit its checksum becomes `damaged`
+   * instead, with an event.
    */
   claim(now: number, limit: number): Promise<Lease[]>;
   /** When the next row falls due (ms); undefined where none waits. */
   nextDue(): Promise<number | undefined>;
-  /** The ciphertext of a lease, in order. Throws `queue-item-damaged` before its end where length or SHA-256 of body, header, prefix or suffix do not fit. */
+  /** The ciphertext of a lease, in order. Throws `queue-item-damaged` before its end where length or SHA-256 of the body do not fit. */
   read(lease: Lease): AsyncIterable<Buffer>;
   /** Durable mark: from here on the upstream may have it. */
   passDot(lease: Lease): Promise<void>;

@@ -5,6 +5,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
+import { sealedHash } from './checksum.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import type { Outcome } from './queue.ts';
 import type { LeasedRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
@@ -112,6 +113,9 @@ function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
         const row = read.get(id);
         if (row === undefined) throw new SealpostError('queue-item-damaged', { detail: 'its message or its body is gone' });
         const readable = asLeasedRow(row);
+        // Before anybody is told its recipient: an upstream that refuses a changed address would make a bounce of the damage.
+        if (!sealedHash(readable).equals(readable.sha256))
+          throw new SealpostError('queue-item-damaged', { detail: 'its envelope, header or recipient part does not fit its checksum' });
         lease.run(at, id);
         return readable;
       });

@@ -212,9 +212,13 @@ for (const [damage, inflict] of Object.entries(bodyDamages)) {
   });
 }
 
-const rowDamages: Record<string, string> = {
+const inlineDamages: Record<string, string> = {
   'a changed body': `UPDATE bodies SET bytes = CAST(zeroblob(100) AS BLOB)`,
   'a cut body': `UPDATE bodies SET bytes = substr(bytes, 1, 99)`,
+  'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
+};
+
+const rowDamages: Record<string, string> = {
   'a changed header': `UPDATE recipients SET header = CAST('To: x' AS BLOB)`,
   'a changed prefix': `UPDATE recipients SET prefix = zeroblob(300)`,
   'a changed suffix': `UPDATE recipients SET suffix = zeroblob(18)`,
@@ -227,7 +231,6 @@ const rowDamages: Record<string, string> = {
     UPDATE recipients SET body = 2`,
   'an octet moved from header to prefix': `
     UPDATE recipients SET prefix = CAST(substr(header, -1) || prefix AS BLOB), header = substr(header, 1, length(header) - 1)`,
-  'a body file elsewhere': `UPDATE bodies SET bytes = NULL, file = '../queue.sqlite'`,
 };
 
 /** The row says something in each column that a flipped bit could change. */
@@ -251,11 +254,11 @@ const asked: Asked = {
   orcpt: 'rfc822;a@x',
 };
 
-for (const [damage, sql] of [...Object.entries(rowDamages), ...Object.entries(askedDamages)]) {
-  test(`a row with ${damage} is noticed before its first octet (P10)`, async (t) => {
+for (const [damage, sql] of Object.entries(inlineDamages)) {
+  test(`${damage} is noticed before its first octet (P10)`, async (t) => {
     const site = await makeSite(t);
     const before = await site.open();
-    await put(before, { id: 'q1', ...(damage in askedDamages ? { asked } : {}) });
+    await put(before, { id: 'q1' });
     await before.close();
     tamper(site, sql);
     const store = await site.open();
@@ -265,6 +268,22 @@ for (const [damage, sql] of [...Object.entries(rowDamages), ...Object.entries(as
       for await (const bytes of store.read(lease)) octets += bytes.length;
     }, hasCode('queue-item-damaged'));
     assert.equal(octets, 0);
+  });
+}
+
+for (const [damage, sql] of [...Object.entries(rowDamages), ...Object.entries(askedDamages)]) {
+  test(`a row with ${damage} is set aside before anybody is told of it (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    await put(before, { id: 'q1', ...(damage in askedDamages ? { asked } : {}) });
+    await before.close();
+    tamper(site, sql);
+    const store = await site.open();
+    assert.deepEqual(await store.claim(Date.now(), 10), []);
+    assert.deepEqual(
+      (await store.list({}, 10)).map(({ state, reason }) => ({ state, reason })),
+      [{ state: 'damaged', reason: 'its envelope, header or recipient part does not fit its checksum' }],
+    );
   });
 }
 
