@@ -9,6 +9,7 @@ import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
+import { upstreamFaults } from './config/upstream-keys.ts';
 import { isLoopback } from './config/values.ts';
 import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
@@ -110,25 +111,9 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   if (config.limits.in_flight_bytes < config.limits.message_bytes)
     tell(['limits', 'in_flight_bytes'], 'is less than limits.message_bytes', 'room for one message at least, for twenty better');
   for (const [index, upstream] of config.upstream.entries()) {
-    const at = (name: string): Path => ['upstream', index, name];
     const own = config.listen.some(({ host, port }) => port === upstream.port && reaches(upstream.host, host, config.hostname));
-    if (own) tell(at('port'), 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
-    // P3: what is neither encrypted nor verified stays on this machine.
-    const here = isLoopback(upstream.host);
-    if (!here && upstream.tls === 'off')
-      tell(at('tls'), `is off, and ${upstream.host} is another machine`, 'tls: starttls, or tls: implicit on port 465');
-    if (!here && !upstream.verify)
-      tell(
-        at('verify'),
-        `is false, and ${upstream.host} is another machine`,
-        'verify: true; for an in-house certificate name its CA: ca: PATH',
-      );
-    if (upstream.cert !== undefined && upstream.key === undefined) tell(at('cert'), 'has no key', 'key: file:PATH beside it');
-    if (upstream.key !== undefined && upstream.cert === undefined) tell(at('key'), 'has no certificate', 'cert: PATH beside it');
-    for (const name of ['ca', 'cert'] as const) {
-      if (upstream.tls === 'off' && upstream[name] !== undefined)
-        tell(at(name), 'does nothing while tls is off', 'tls: starttls or implicit, or take it out');
-    }
+    if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
+    for (const { key, wrong, mend } of upstreamFaults(upstream)) tell(['upstream', index, key], wrong, mend);
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {

@@ -1,7 +1,7 @@
 /** The keys of one entry of `upstream`. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { host, oneOf, pathFrom, rate, secretFrom, userName, wholeNumber, yesOrNo } from './values.ts';
+import { host, isLoopback, oneOf, pathFrom, rate, secretFrom, userName, wholeNumber, yesOrNo } from './values.ts';
 
 const HIGHEST_PORT = 65_535;
 
@@ -63,3 +63,29 @@ export const upstream = (folder: string) => ({
     example: '30/min',
   }),
 });
+
+type Upstream = z.output<z.ZodObject<ReturnType<typeof upstream>>>;
+
+/** What the keys of one upstream say together: each fault by its key. */
+export function upstreamFaults({
+  host,
+  tls,
+  verify,
+  cert,
+  key,
+  ...entry
+}: Upstream): readonly { key: keyof Upstream; wrong: string; mend: string }[] {
+  const faults: { key: keyof Upstream; wrong: string; mend: string }[] = [];
+  const tell = (key: keyof Upstream, wrong: string, mend: string): void => void faults.push({ key, wrong, mend });
+  // P3: what is neither encrypted nor verified stays on this machine.
+  const here = isLoopback(host);
+  if (!here && tls === 'off') tell('tls', `is off, and ${host} is another machine`, 'tls: starttls, or tls: implicit on port 465');
+  if (!here && !verify)
+    tell('verify', `is false, and ${host} is another machine`, 'verify: true; for an in-house certificate name its CA: ca: PATH');
+  if (cert !== undefined && key === undefined) tell('cert', 'has no key', 'key: file:PATH beside it');
+  if (key !== undefined && cert === undefined) tell('key', 'has no certificate', 'cert: PATH beside it');
+  const idle = 'does nothing while tls is off';
+  if (tls === 'off' && entry.ca !== undefined) tell('ca', idle, 'tls: starttls or implicit, or take it out');
+  if (tls === 'off' && cert !== undefined) tell('cert', idle, 'tls: starttls or implicit, or take it out');
+  return faults;
+}
