@@ -7,7 +7,7 @@ import { usuallyFits } from '../../src/delivery/admission.ts';
 import { wireSize } from '../../src/delivery/wire.ts';
 import { freePort } from '../interop/ports.ts';
 import { converse, scriptedUpstream } from './peer.ts';
-import { upstreamAt } from './surroundings.ts';
+import { outgoing, upstreamAt } from './surroundings.ts';
 
 const MINUTE = 60_000;
 
@@ -49,21 +49,7 @@ test('learning opens one session, keeps it for the mail, and a failure of it cou
   await Promise.all([upstream.learn(), upstream.learn()]);
   await upstream.learn();
   assert.equal(upstream.largest(), 12_345);
-  const content = Buffer.from('Subject: s\r\n\r\nA\r\n');
-  const message = {
-    sender: '',
-    recipient: 'anna@clinic.example',
-    needsSmtputf8: false,
-    envid: null,
-    notify: null,
-    orcpt: null,
-    size: content.length,
-    async *content() {
-      yield content;
-    },
-    beforeDot: async () => {},
-  };
-  assert.equal((await upstream.attempt(message, new AbortController().signal)).kind, 'delivered');
+  assert.equal((await upstream.attempt(outgoing(), new AbortController().signal)).kind, 'delivered');
   assert.equal(server.peers.length, 1);
   await upstream.close();
 });

@@ -4,29 +4,15 @@ import { test } from 'node:test';
 import { conclude } from '../../src/delivery/conclude.ts';
 import type { Result } from '../../src/delivery/result.ts';
 import { makeRoute, outline } from '../../src/delivery/route.ts';
-import type { Outgoing } from '../../src/delivery/transaction.ts';
 import { MemoryQueue } from './memory-queue.ts';
 import { goodReplies, type Peer, scriptedUpstream } from './peer.ts';
-import { log, running, soon, upstreamAt } from './surroundings.ts';
+import { log, outgoing, running, soon, upstreamAt } from './surroundings.ts';
 
 const never = new AbortController().signal;
-const content = Buffer.from('Subject: s\r\n\r\nAAAA\r\n');
 const PASSWORD = 'päss word\t"x"';
 const login = { user: 'relay@clinic.example', password: PASSWORD };
 
-const message: Outgoing = {
-  sender: 'forms@clinic.example',
-  recipient: 'anna@clinic.example',
-  needsSmtputf8: false,
-  envid: null,
-  notify: null,
-  orcpt: null,
-  size: content.length,
-  async *content() {
-    yield content;
-  },
-  beforeDot: async () => {},
-};
+const message = outgoing();
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 const plain = base64(`\0${login.user}\0${PASSWORD}`);

@@ -7,6 +7,7 @@ import { makeRoute, type Route } from '../../src/delivery/route.ts';
 import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
 import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
+import type { Outgoing } from '../../src/delivery/transaction.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
 export const log = pino({ level: 'silent' });
@@ -15,6 +16,25 @@ export const log = pino({ level: 'silent' });
 export function timeouts(shorter: Partial<Timeouts> = {}): Timeouts {
   const ms = 20_000;
   return { connect: ms, greeting: ms, ehlo: ms, mail: ms, rcpt: ms, data: ms, block: ms, dot: ms, ...shorter };
+}
+
+/** A small message to Anna. */
+export function outgoing(more: Partial<Outgoing> = {}): Outgoing {
+  const content = Buffer.from('Subject: s\r\n\r\nAAAA\r\n');
+  return {
+    sender: 'forms@clinic.example',
+    recipient: 'anna@clinic.example',
+    needsSmtputf8: false,
+    envid: null,
+    notify: null,
+    orcpt: null,
+    size: content.length,
+    async *content() {
+      yield content;
+    },
+    beforeDot: async () => {},
+    ...more,
+  };
 }
 
 /** Pauses that a test can wait for. */

@@ -4,11 +4,10 @@ import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import type { Result } from '../../src/delivery/result.ts';
 import { makeRoute } from '../../src/delivery/route.ts';
-import type { Outgoing } from '../../src/delivery/transaction.ts';
 import type { UpstreamOptions } from '../../src/delivery/upstream.ts';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { converse, type Peer, scriptedUpstream, type Transcript } from './peer.ts';
-import { log, timeouts, upstreamAt } from './surroundings.ts';
+import { log, outgoing, timeouts, upstreamAt } from './surroundings.ts';
 import { converseStartTls, type Identities, makeIdentities, newStartTlsTranscript, type TlsPeerOptions, underTls } from './tls-peer.ts';
 
 const skip = noOpenssl;
@@ -18,24 +17,6 @@ const never = new AbortController().signal;
 function all(): Identities {
   assert.ok(identities !== undefined);
   return identities;
-}
-
-function outgoing(more: Partial<Outgoing> = {}): Outgoing {
-  const content = Buffer.from('Subject: s\r\n\r\nAAAA\r\n');
-  return {
-    sender: 'forms@clinic.example',
-    recipient: 'anna@clinic.example',
-    needsSmtputf8: false,
-    envid: null,
-    notify: null,
-    orcpt: null,
-    size: content.length,
-    async *content() {
-      yield content;
-    },
-    beforeDot: async () => {},
-    ...more,
-  };
 }
 
 const trusting = (more: Partial<UpstreamOptions> = {}): Partial<UpstreamOptions> => ({

@@ -2,30 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeRoute } from '../../src/delivery/route.ts';
-import type { Outgoing } from '../../src/delivery/transaction.ts';
 import { converse, scriptedUpstream, type Transcript } from './peer.ts';
 import { freePort } from '../interop/ports.ts';
-import { log, timeouts, upstreamAt } from './surroundings.ts';
+import { log, outgoing, timeouts, upstreamAt } from './surroundings.ts';
 
-const content = Buffer.from('Subject: s\r\n\r\nAAAA\r\n');
 const never = new AbortController().signal;
-
-function outgoing(more: Partial<Outgoing> = {}): Outgoing {
-  return {
-    sender: 'forms@clinic.example',
-    recipient: 'anna@clinic.example',
-    needsSmtputf8: false,
-    envid: null,
-    notify: null,
-    orcpt: null,
-    size: content.length,
-    async *content() {
-      yield content;
-    },
-    beforeDot: async () => {},
-    ...more,
-  };
-}
 
 function newTranscript(): Transcript {
   return { commands: [], messages: [] };
