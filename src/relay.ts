@@ -23,7 +23,7 @@ import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
-import { openUsers } from './ingress/users-file.ts';
+import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
 import { loadRules } from './policy/rules.ts';

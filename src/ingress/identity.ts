@@ -7,7 +7,7 @@ import { SealpostError } from '../errors.ts';
 import { isLoopbackAddress } from './announced.ts';
 import { MAX_FAILURES, type Penalties } from './penalty.ts';
 import { peerFingerprint, type TlsTerms } from './tls.ts';
-import type { Login, User, Users } from './users.ts';
+import type { Login, User, Users } from './users/users.ts';
 
 /** What one listener asks of its clients. */
 export interface Terms {

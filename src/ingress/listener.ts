@@ -55,8 +55,6 @@ export class Listener extends SMTPServer {
     });
     this.#shared = shared;
     this.#terms = terms;
-    // The limit of connections counts over all listeners.
-    this.connections = shared.sessions;
     this.server.maxConnections = shared.limits.connections + SPARE_SOCKETS;
     // Without a listener of its own an 'error' event would end the process.
     this.on('error', (error) => {

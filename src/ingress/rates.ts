@@ -6,7 +6,7 @@
 import type { Rate } from '../document/rate.ts';
 import { SealpostError } from '../errors.ts';
 import { clientKey } from './networks.ts';
-import type { User } from './users.ts';
+import type { User } from './users/users.ts';
 
 export interface Rates {
   /** Counts one message, or throws `client-rate-exceeded` or `user-rate-exceeded` and counts nothing. */

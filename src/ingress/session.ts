@@ -13,7 +13,7 @@ import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
-import { saysFull, takeSeat, type Seat } from './caps.ts';
+import { saysFull, takeSeat } from './caps.ts';
 import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
 import { Deadlines, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
@@ -22,7 +22,7 @@ import { endsWithBareDot } from './line-ends.ts';
 import { NamedConnection } from './named.ts';
 import { clientKey } from './networks.ts';
 import { heloName, replyText } from './reply.ts';
-import type { Shared } from './shared.ts';
+import type { OpenSession, Shared } from './shared.ts';
 import { SmtpParser } from './unstuffing.ts';
 
 interface Transaction extends MailCommand {
@@ -32,7 +32,7 @@ interface Transaction extends MailCommand {
 
 type Parser = Exclude<NamedConnection['_parser'], false>;
 
-export class Session extends NamedConnection implements Seat {
+export class Session extends NamedConnection implements OpenSession {
   readonly #shared: Shared;
   readonly #deadlines: Deadlines;
   /** Between 354 and the reply to the message. */
@@ -128,6 +128,7 @@ export class Session extends NamedConnection implements Seat {
 
   override close(): void {
     super.close();
+    this.#shared.sessions.delete(this);
     this.#shared.lingering.add(this._socket);
   }
 

@@ -1,14 +1,13 @@
 /** What the sessions of one ingress share, and the bounds that they keep. */
 import type { BlockList, Socket } from 'node:net';
 import type { Logger } from 'pino';
-import type { Lingering } from './caps.ts';
+import type { Lingering, Seat } from './caps.ts';
 import type { Timeouts } from './deadlines.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Penalties } from './penalty.ts';
 import type { Rates } from './rates.ts';
 import type { Reception } from './reception.ts';
-import type { Session } from './session.ts';
-import type { Users } from './users.ts';
+import type { Users } from './users/users.ts';
 
 export interface IngressLimits {
   /** Octets of one message as it is sent, dots unstuffed. */
@@ -27,6 +26,16 @@ export interface IngressLimits {
   readonly refusals?: number;
   /** Milliseconds for a TLS handshake; a quarter of a minute where it is not given. */
   readonly handshakeMs?: number;
+}
+
+/** A session as those see it who look after all of them. */
+export interface OpenSession extends Seat {
+  /** True between 354 and the reply to the message. */
+  readonly receiving: boolean;
+  /** Looks at the clock, and closes where the client took too long. */
+  hurry(elapsed: number): void;
+  /** Says that the relay is stopping, and closes. */
+  dismiss(): void;
 }
 
 export interface Shared {
@@ -53,7 +62,7 @@ export interface Shared {
   /** Called whenever a newcomer finds no free seat. */
   readonly crowded: () => void;
   /** Sessions that may still say something. */
-  readonly sessions: Set<Session>;
+  readonly sessions: Set<OpenSession>;
   /** Messages between 354 and their reply. */
   readonly receptions: Set<Promise<void>>;
   stopping: boolean;

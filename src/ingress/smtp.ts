@@ -11,9 +11,8 @@ import { parseNetworks } from './networks.ts';
 import { makePenalties, type Penalties } from './penalty.ts';
 import { makeRates } from './rates.ts';
 import type { Reception } from './reception.ts';
-import type { Session } from './session.ts';
-import type { IngressLimits, Shared } from './shared.ts';
-import type { Users } from './users.ts';
+import type { IngressLimits, OpenSession, Shared } from './shared.ts';
+import type { Users } from './users/users.ts';
 
 /** Where to listen, and how; plain, with AUTH for those who may, where nothing else is said. */
 export type ListenerOptions = Address & Partial<Terms>;
@@ -45,7 +44,7 @@ export interface IngressOptions {
 /** For one start and one stop. */
 export interface Ingress {
   /** Those that are open now. */
-  readonly sessions: ReadonlySet<Session>;
+  readonly sessions: ReadonlySet<OpenSession>;
   /** Of messages between 354 and their verdict, now. */
   octetsInFlight(): number;
   /** Opens every listener, or none: throws `listen-failed` with the address. Resolves with the real ports, in order. */

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { setTimeout as after } from 'node:timers/promises';
-import { hashPassword, showHash } from '../../src/ingress/password-hash.ts';
+import { hashPassword, showHash } from '../../src/ingress/users/password-hash.ts';
 import { LOOPBACK } from '../interop/ports.ts';
 import { missingPrograms } from '../interop/programs.ts';
 import { makeSite } from '../relay/site.ts';

@@ -10,7 +10,7 @@ import { LOOPBACK } from '../interop/ports.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { makeFront } from './front.ts';
 import { handIn, makeClientCertificate, makeSecureFront, makeUsers, plain } from './secure.ts';
-import { makeUserSite, quickHash } from './user-site.ts';
+import { makeUserSite, quickHash } from './users/site.ts';
 
 const MINUTE = 60_000;
 

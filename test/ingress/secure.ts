@@ -11,7 +11,7 @@ import type { Terms } from '../../src/ingress/identity.ts';
 import { makePenalties } from '../../src/ingress/penalty.ts';
 import type { IngressOptions } from '../../src/ingress/smtp.ts';
 import type { TlsTerms } from '../../src/ingress/tls.ts';
-import type { Login, User, Users } from '../../src/ingress/users.ts';
+import type { Login, User, Users } from '../../src/ingress/users/users.ts';
 import { mailboxKey } from '../../src/message/envelope.ts';
 import { mailboxOf, make, temporaryFolder, type Wish } from '../certificates/openssl.ts';
 import { dialogue, type Dialogue, type DialogueOptions } from './dialogue.ts';

@@ -23,8 +23,8 @@ import type { Document, YAMLMap, YAMLSeq } from 'yaml';
 import { showFaults } from '../../document/fault.ts';
 import { readText, systemCode } from '../../document/yaml.ts';
 import { SealpostError } from '../../errors.ts';
-import { readUserEntries } from '../../ingress/user-entries.ts';
-import { IF_MISSING } from '../../ingress/users-file.ts';
+import { readUserEntries } from '../../ingress/users/entries.ts';
+import { IF_MISSING } from '../../ingress/users/file.ts';
 
 /** The keys of one entry, as the file has them. */
 export interface WrittenUser {

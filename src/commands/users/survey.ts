@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import type { Fault } from '../../document/fault.ts';
 import { SealpostError } from '../../errors.ts';
-import { readUsersFile } from '../../ingress/users-file.ts';
+import { readUsersFile } from '../../ingress/users/file.ts';
 import { inspectMode } from '../site.ts';
 
 export interface UserSurvey {

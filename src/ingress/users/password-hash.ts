@@ -5,7 +5,7 @@
 import { argon2, argon2Sync, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Argon2Parameters } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { Judgement } from '../document/schema.ts';
+import type { Judgement } from '../../document/schema.ts';
 
 /** What one computation costs. */
 export interface Cost {

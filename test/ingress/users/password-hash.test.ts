@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { derive, fits, hashPassword, readHash, showHash } from '../../src/ingress/password-hash.ts';
+import { derive, fits, hashPassword, readHash, showHash } from '../../../src/ingress/users/password-hash.ts';
 
 /** Of the reference implementation: echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1 has t=2, m=65536. */
 const REFERENCE = '$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc';

@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { test } from 'node:test';
-import { parseMailbox, type Mailbox } from '../../src/message/envelope.ts';
-import { LiveFile, openUsers } from '../../src/ingress/users-file.ts';
-import { makeLog } from '../../src/log.ts';
-import { codeOf } from './front.ts';
-import { makeUserSite, quickHash } from './user-site.ts';
+import { parseMailbox, type Mailbox } from '../../../src/message/envelope.ts';
+import { LiveFile, openUsers } from '../../../src/ingress/users/file.ts';
+import { makeLog } from '../../../src/log.ts';
+import { codeOf } from '../front.ts';
+import { makeUserSite, quickHash } from './site.ts';
 
 const REST_ONCE = 10;
 const MINUTE = 60_000;

@@ -11,14 +11,13 @@
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
-import { asSealpostError } from '../errors.ts';
+import { asSealpostError } from '../../errors.ts';
 import { makeFailures } from './failures.ts';
 import { makeLine } from './line.ts';
 import { type Derive, dummyHash, fits, type PasswordHash, USUAL_COST } from './password-hash.ts';
 import { makeRemembered } from './remembered.ts';
-import type { UserEntry } from './user-entries.ts';
+import type { Entries, UserEntry } from './entries.ts';
 import type { Login, Users } from './users.ts';
-import type { Entries } from './users-file.ts';
 
 export interface LoginParts {
   readonly entries: Entries;

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import process from 'node:process';
 import { test } from 'node:test';
-import { makeHashThread } from '../../src/ingress/hash-thread.ts';
-import { derive, USUAL_COST } from '../../src/ingress/password-hash.ts';
+import { makeHashThread } from '../../../src/ingress/users/hash-thread.ts';
+import { derive, USUAL_COST } from '../../../src/ingress/users/password-hash.ts';
 
 const salt = Buffer.alloc(16, 1);
 /** nice(2) of every thread of this process: field 19 of /proc/…/stat, counted behind the name. */

@@ -7,17 +7,14 @@
  */
 import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
-import { showFaults } from '../document/fault.ts';
-import { readText, systemCode } from '../document/yaml.ts';
-import { SealpostError } from '../errors.ts';
+import { showFaults } from '../../document/fault.ts';
+import { readText, systemCode } from '../../document/yaml.ts';
+import { SealpostError } from '../../errors.ts';
 import { makeHashThread } from './hash-thread.ts';
 import { makeLogins } from './logins.ts';
 import type { Derive } from './password-hash.ts';
-import { readUserEntries, type UserEntry } from './user-entries.ts';
+import { type Entries, readUserEntries, type UserEntry } from './entries.ts';
 import type { Users } from './users.ts';
-
-/** The entries as of the last look; undefined while the file cannot be read. */
-export type Entries = () => ReadonlyMap<string, UserEntry> | undefined;
 
 export interface UsersOptions {
   readonly file: string;

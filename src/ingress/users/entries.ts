@@ -1,13 +1,13 @@
 /** The users file as it is written: its keys, what is wrong in it, and what each entry lets its user do. */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import type { Fault, Reading } from '../document/fault.ts';
-import { inOrder, showPath } from '../document/fault.ts';
-import { readRate, type Rate } from '../document/rate.ts';
-import { judge, key, leaf, type Judgement } from '../document/schema.ts';
-import { readYaml } from '../document/yaml.ts';
-import { parseMailbox, type Mailbox } from '../message/envelope.ts';
-import { anyOf, parsePattern, type AddressPattern } from '../message/pattern.ts';
+import type { Fault, Reading } from '../../document/fault.ts';
+import { inOrder, showPath } from '../../document/fault.ts';
+import { readRate, type Rate } from '../../document/rate.ts';
+import { judge, key, leaf, type Judgement } from '../../document/schema.ts';
+import { readYaml } from '../../document/yaml.ts';
+import { parseMailbox, type Mailbox } from '../../message/envelope.ts';
+import { anyOf, parsePattern, type AddressPattern } from '../../message/pattern.ts';
 import { readHash, type PasswordHash } from './password-hash.ts';
 import type { User } from './users.ts';
 
@@ -24,6 +24,9 @@ export interface UserEntry {
   /** Changes with everything that is written of the user: what was remembered of an older entry fits it no more. */
   readonly digest: string;
 }
+
+/** The entries as of the last look; undefined while the file cannot be read. */
+export type Entries = () => ReadonlyMap<string, UserEntry> | undefined;
 
 const NAME = /^[A-Za-z0-9._@+-]{1,128}$/;
 

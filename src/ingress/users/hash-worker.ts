@@ -6,7 +6,7 @@
 import { setPriority } from 'node:os';
 import process from 'node:process';
 import { parentPort } from 'node:worker_threads';
-import { SealpostError } from '../errors.ts';
+import { SealpostError } from '../../errors.ts';
 import type { HashAnswer, HashRequest } from './hash-thread.ts';
 import { deriveNow } from './password-hash.ts';
 

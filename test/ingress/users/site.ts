@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
-import { type Derive, showHash, USUAL_COST } from '../../src/ingress/password-hash.ts';
-import type { Users } from '../../src/ingress/users.ts';
-import { openUsers } from '../../src/ingress/users-file.ts';
-import { makeLog } from '../../src/log.ts';
-import { until } from '../interop/ports.ts';
+import { type Derive, showHash, USUAL_COST } from '../../../src/ingress/users/password-hash.ts';
+import type { Users } from '../../../src/ingress/users/users.ts';
+import { openUsers } from '../../../src/ingress/users/file.ts';
+import { makeLog } from '../../../src/log.ts';
+import { until } from '../../interop/ports.ts';
 
 const SALT = Buffer.alloc(16, 7);
 const HASH_OCTETS = 32;

@@ -1,4 +1,4 @@
-import type { Mailbox, Submitter } from '../message/envelope.ts';
+import type { Mailbox, Submitter } from '../../message/envelope.ts';
 
 /** Who may authenticate, and what each may do. */
 export interface User extends Submitter {
