@@ -24,12 +24,42 @@ export interface ClassRow {
   readonly code: string;
   /** Enhanced status (RFC 3463); `x` is any number. Left out: any, or none. */
   readonly status?: string;
-  /** One of these stands in the text, whatever its case. Only where code and status do not tell. Plain search, so linear. */
+  /**
+   * One of these stands in the host's own words (spoken.ts), whatever its case. They count only where there is no status, or one
+   * of `openStatuses` or `besides`; where the row has a status, with that. Plain search, so linear.
+   */
   readonly words?: readonly string[];
+  readonly besides?: readonly string[];
   readonly class: ReplyClass;
   /** As upstreams say it, with addresses that belong to nobody. */
   readonly examples: readonly string[];
 }
+
+/** Statuses that tell too little: undefined, policy, and those that upstreams use for load. All others tell more than words do. */
+export const openStatuses: readonly string[] = ['x.0.0', 'x.7.x', 'x.3.2', 'x.4.5', 'x.5.3'];
+
+/** A size, a length, a way, a mailbox, an address: words of limits that are none of ours. */
+const aboutOneMessage = [
+  'too many hops',
+  'too many received',
+  'message size',
+  'size limit',
+  'line length',
+  'line too long',
+  'too large',
+  'too big',
+  'mailbox quota',
+  'mailbox daily',
+  'mailbox full',
+  'mailbox is full',
+  'over quota',
+  'unverified address',
+  'address verification',
+  'has a virus',
+  'contains a virus',
+  'virus found',
+  'virus detected',
+];
 
 /** Text that an upstream wrote for people counts only where nothing else tells; so rows with words stand in front of those without. */
 export const classTable: readonly ClassRow[] = [
@@ -41,6 +71,7 @@ export const classTable: readonly ClassRow[] = [
   {
     code: '4xx',
     words: ['greylist', 'graylist', 'grey list', 'gray list', 'grey-list', 'postgrey'],
+    besides: ['4.2.0', '4.3.x'],
     class: 'greylisted',
     examples: [
       '450 4.2.0 <anna@clinic.example>: Recipient address rejected: Greylisted, see http://postgrey.example/help',
@@ -66,7 +97,37 @@ export const classTable: readonly ClassRow[] = [
     class: 'session-over',
     examples: ['503 5.5.1 Bad sequence of commands', '503 5.5.1 Error: need RCPT command', '503 Sender already specified'],
   },
-  // One mailbox and its limits: "at a rate" is no rate of ours.
+  // Limits of the relay with statuses that usually tell of one mailbox or one address.
+  {
+    code: '421',
+    status: '4.4.2',
+    words: ['submission rate'],
+    class: 'throttled',
+    examples: ['421 4.4.2 Message submission rate for this client has exceeded the configured limit'],
+  },
+  {
+    code: '550',
+    status: '5.1.90',
+    class: 'throttled',
+    examples: ["550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients"],
+  },
+  {
+    code: '554',
+    status: '5.2.0',
+    words: ['submissionquotaexceeded'],
+    class: 'throttled',
+    examples: ['554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message'],
+  },
+  // One address, one mailbox, one message, and their limits: "at a rate" is no rate of ours.
+  {
+    code: '45x',
+    status: '4.1.x',
+    class: 'temporary',
+    examples: [
+      '450 4.1.8 <ratelimit@nowhere.example>: Sender address rejected: Domain not found',
+      '450 4.1.1 <anna@clinic.example>: Recipient address rejected: unverified address: host mx.example said: 450 too many connections',
+    ],
+  },
   {
     code: '45x',
     status: '4.2.x',
@@ -75,6 +136,61 @@ export const classTable: readonly ClassRow[] = [
       '450 4.2.1 The user you are trying to contact is receiving mail at a rate that prevents additional messages',
       '452 4.2.2 The email account that you tried to reach is over quota',
       '451 4.2.0 mailbox is busy, too many deliveries to it',
+    ],
+  },
+  { code: '45x', status: '4.3.4', class: 'temporary', examples: ['452 4.3.4 Message size limit exceeded'] },
+  { code: '45x', status: '4.4.6', class: 'temporary', examples: ['451 4.4.6 Too many hops'] },
+  { code: '45x', status: '4.6.x', class: 'temporary', examples: ['451 4.6.0 too many parts in this message'] },
+  {
+    code: '45x',
+    words: aboutOneMessage,
+    class: 'temporary',
+    examples: [
+      '450 Too many hops',
+      '451 message line length limit exceeded',
+      '452 mailbox quota exceeded',
+      '452 Message size limit exceeded',
+      '450 unverified address: host mx.example said: 450 too many connections',
+      '451 4.7.1 this message contains a virus, too many of them',
+    ],
+  },
+  {
+    code: '5xx',
+    status: '5.1.x',
+    class: 'refused',
+    examples: [
+      '550 5.1.1 <nobody@clinic.example>: Recipient address rejected: User unknown',
+      '530 5.1.1 unknown',
+      '550 5.1.8 <"daily limit"@nowhere.example>: Sender address rejected: Domain not found',
+    ],
+  },
+  {
+    code: '5xx',
+    status: '5.2.x',
+    class: 'refused',
+    examples: [
+      '552 5.2.2 The email account that you tried to reach is over quota',
+      '552 5.2.2 mailbox daily limit',
+      '521 5.2.1 mailbox disabled for good',
+      '554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process message',
+    ],
+  },
+  {
+    code: '5xx',
+    status: '5.3.4',
+    class: 'refused',
+    examples: ['552 5.3.4 Message size exceeds fixed maximum message size', '534 5.3.4 Message too big for system'],
+  },
+  { code: '5xx', status: '5.4.6', class: 'refused', examples: ['554 5.4.6 Too many hops'] },
+  { code: '5xx', status: '5.6.x', class: 'refused', examples: ['554 5.6.0 Message contains invalid header'] },
+  {
+    code: '5xx',
+    words: aboutOneMessage,
+    class: 'refused',
+    examples: [
+      '550 5.7.1 too large: limit for sending is 10MB',
+      '554 5.7.1 The message from this IP has a virus',
+      '552 mailbox daily limit',
     ],
   },
 
@@ -118,7 +234,7 @@ export const classTable: readonly ClassRow[] = [
       'slow down',
       'server busy',
       'limit exceeded',
-      'quota exceeded',
+      'message quota exceeded',
       'exceeded the rate',
       'concurrent connections',
     ],
@@ -128,7 +244,6 @@ export const classTable: readonly ClassRow[] = [
       '450 4.7.1 Error: too much mail from 192.0.2.1',
       '451 4.7.500 Server busy. Please try again later from [192.0.2.1]',
       '451 4.7.650 The mail server [192.0.2.1] has been temporarily rate limited due to IP reputation',
-      '421 4.4.2 Message submission rate for this client has exceeded the configured limit',
       '421 RP-001 The mail server IP has exceeded the rate limit allowed',
       '421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume or user complaints',
       '450 4.7.1 You have exceeded your sending limit for now',
@@ -141,13 +256,11 @@ export const classTable: readonly ClassRow[] = [
   // 5yz by their first digit, and still only for today.
   {
     code: '5xx',
-    words: ['daily user sending', 'daily sending quota', 'daily limit', 'submissionquotaexceeded', 'smtp relay quota', 'limit for sending'],
+    words: ['daily user sending', 'daily sending quota', 'daily limit', 'smtp relay quota', 'limit for sending'],
     class: 'throttled',
     examples: [
       '550 5.4.5 Daily user sending limit exceeded. For more information on sending limits see support',
       '550 5.7.0 Daily SMTP relay quota exceeded for customer',
-      "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients",
-      '554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; Failed to process message',
     ],
   },
 
@@ -210,6 +323,7 @@ export const classTable: readonly ClassRow[] = [
       'reputation of the sending ip',
       'ptr record',
     ],
+    besides: ['5.5.2'],
     class: 'blocked',
     examples: [
       '550 5.7.1 Service unavailable, Client host [192.0.2.1] blocked using Spamhaus',
@@ -271,7 +385,6 @@ export const classTable: readonly ClassRow[] = [
     code: '4xx',
     class: 'temporary',
     examples: [
-      '450 4.1.8 <forms@clinic.example>: Sender address rejected: Domain not found',
       '451 4.4.0 DNS query failed',
       '451 4.7.1 Service unavailable - try again later',
       '451 Temporary local problem - please try later',
@@ -283,18 +396,12 @@ export const classTable: readonly ClassRow[] = [
     code: '5xx',
     class: 'refused',
     examples: [
-      '550 5.1.1 <nobody@clinic.example>: Recipient address rejected: User unknown',
       '550 5.4.1 Recipient address rejected: Access denied',
       '550 5.7.1 Message rejected as spam by content filtering',
       '554 5.7.1 Service unavailable; Sender address [forms@clinic.example] blocked using dbl.spamhaus.org',
       '550 5.7.60 SMTP; Client does not have permissions to send as this sender',
-      '554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process message',
       '554 Message rejected: Email address is not verified.',
-      '552 5.3.4 Message size exceeds fixed maximum message size',
-      '552 5.2.2 The email account that you tried to reach is over quota',
       '550 Administrative prohibition',
-      '554 5.6.0 Message contains invalid header',
-      '521 5.2.1 mailbox disabled for good',
     ],
   },
 ];

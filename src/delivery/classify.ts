@@ -1,5 +1,5 @@
 /** From a reply to its class, and from a class to what follows. Pure, and linear in the length of the reply. */
-import { classTable, type ClassRow, type ReplyClass } from './classes.ts';
+import { classTable, openStatuses, type ClassRow, type ReplyClass } from './classes.ts';
 import type { UpstreamReply } from './reply.ts';
 import type { Phase, Result } from './result.ts';
 
@@ -27,11 +27,10 @@ export const conductOf: Readonly<Record<ReplyClass, Conduct>> = {
   blocked: { outcome: 'deferred', counts: true, host: 'cools', next: true },
 };
 
-type Said = Pick<UpstreamReply, 'code' | 'status' | 'text'>;
+type Said = Pick<UpstreamReply, 'code' | 'status' | 'words'>;
 
 export function classify(reply: Said): ReplyClass {
-  const text = reply.text.toLowerCase();
-  return classTable.find((row) => fits(row, reply, text))?.class ?? 'temporary';
+  return classTable.find((row) => fits(row, reply))?.class ?? 'temporary';
 }
 
 /** Phases whose replies can be about a message; in all others the host speaks of itself. */
@@ -48,23 +47,27 @@ export function classOf(result: Result): ReplyClass | undefined {
   return conductOf[found].host === 'unmoved' ? 'host-trouble' : found;
 }
 
-function fits(row: ClassRow, { code, status }: Said, text: string): boolean {
+function fits(row: ClassRow, { code, status, words }: Said): boolean {
   return (
-    fitsCode(row.code, String(code)) &&
-    (row.status === undefined || (status !== undefined && fitsStatus(row.status, status))) &&
-    (row.words === undefined || row.words.some((words) => text.includes(words)))
+    fitsCode(row.code, String(code)) && fitsStatus(row, status) && (row.words === undefined || row.words.some((one) => words.includes(one)))
   );
 }
 
 const fitsCode = (pattern: string, code: string): boolean =>
   pattern.length === code.length && pattern.split('').every((one, at) => one === 'x' || one === code[at]);
 
-function fitsStatus(pattern: string, status: string): boolean {
+function fitsStatus({ status: pattern, words, besides = [] }: ClassRow, status: string | undefined): boolean {
+  if (pattern !== undefined) return status !== undefined && matches(pattern, status);
+  // A status that tells leaves no room for words.
+  return words === undefined || status === undefined || [...openStatuses, ...besides].some((open) => matches(open, status));
+}
+
+function matches(pattern: string, status: string): boolean {
   const parts = status.split('.');
   return pattern.split('.').every((part, at) => part === 'x' || part === parts[at]);
 }
 
 /** Of a throttled answer: whether it is the number of connections, and not of messages, that was too much. */
 export function isAboutConnections(result: Result): boolean {
-  return result.kind === 'rejected' && result.reply.text.toLowerCase().includes('connection');
+  return result.kind === 'rejected' && result.reply.words.includes('connection');
 }

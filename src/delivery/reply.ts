@@ -2,6 +2,7 @@
  * Replies of an upstream (RFC 5321 §4.2): hostile text, read with limits, kept short and printable (A33).
  */
 import { SealpostError } from '../errors.ts';
+import { spoken } from './spoken.ts';
 
 export interface UpstreamReply {
   readonly code: number;
@@ -9,6 +10,8 @@ export interface UpstreamReply {
   readonly status: string | undefined;
   /** Printable ASCII, all lines in one, at most 200 characters. */
   readonly text: string;
+  /** What the host says in its own words, in lower case and without the addresses it quotes: what a class may be read from. */
+  readonly words: string;
   /** The text of each line behind its code, as sent: what EHLO keywords are read from. At most MAX_REPLY octets in all. */
   readonly lines: readonly string[];
 }
@@ -39,7 +42,7 @@ export function makeReply(code: number, lines: readonly string[]): UpstreamReply
   const found = STATUS.exec(lines[0] ?? '');
   const status = found !== null && found[1] === String(code)[0] ? found[0] : undefined;
   const bare = status === undefined ? lines : lines.map((line) => (line.startsWith(status) ? line.slice(status.length).trimStart() : line));
-  return { code, status, text: printable(bare.join(' ').trim()), lines };
+  return { code, status, text: printable(bare.join(' ').trim()), words: spoken(lines), lines };
 }
 
 /**

@@ -13,6 +13,7 @@ import { makeStuffer } from './stuffing.ts';
 import type { UpstreamReply } from './reply.ts';
 import type { Phase, Result, Timeouts } from './result.ts';
 import type { Session } from './session.ts';
+import { spoken } from './spoken.ts';
 
 /** One recipient's message and the calls of its owner. */
 export interface Outgoing extends Asked {
@@ -192,7 +193,9 @@ class Transaction {
     if (reply.code < 400 || reply.code === CLOSING || reply.code === BAD_SEQUENCE) {
       this.#session.destroy(new SealpostError('upstream-protocol', { detail: `${reply.code} at ${phase}` }));
     }
-    return { kind: 'rejected', permanent: reply.code >= 500 && reply.code !== BAD_SEQUENCE, phase, reply };
+    const { sender, recipient } = this.#message;
+    const permanent = reply.code >= 500 && reply.code !== BAD_SEQUENCE;
+    return { kind: 'rejected', permanent, phase, reply: { ...reply, words: spoken(reply.lines, [sender, recipient]) } };
   }
 }
 
