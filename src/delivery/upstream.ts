@@ -3,7 +3,8 @@
  * how many messages may begin.
  *
  * The first session is opened alone: where the host is dead or says nothing, one message waits for it and not all places. Where
- * opening takes long, those who wait are sent on, and nobody else is taken until it is known.
+ * opening takes long, those who wait are sent on, and nobody else is taken until it is known. So it is where every place waits long
+ * for an answer to MAIL, RCPT or DATA.
  */
 import type { Socket } from 'node:net';
 import { SealpostError } from '../errors.ts';
@@ -12,6 +13,7 @@ import { classOf, conductOf, isAboutConnections } from './classify.ts';
 import { openSession, type Opening, type Protection } from './connect.ts';
 import { Health, usualPauses, type Pauses } from './health.ts';
 import { IdleSessions, QUIT_MS } from './idle.ts';
+import { Overdue } from './overdue.ts';
 import { makeProtection, type ProtectionOptions } from './protection.ts';
 import { SlidingRate, usedUp, type Rate } from './rate.ts';
 import type { RateKeeper } from './rate-record.ts';
@@ -95,16 +97,16 @@ class PooledUpstream implements Upstream {
   readonly #protection: Protection;
   readonly #announced: Announced;
   readonly #closing = new AbortController();
-  readonly #pauses: Pauses;
   readonly #health: Health;
   readonly #rate: SlidingRate | undefined;
   readonly #idle: IdleSessions;
+  /** Sessions that take long to open; MAIL, RCPT and DATA that take long to be answered. */
+  readonly #opening: Overdue;
+  readonly #envelopes: Overdue;
   readonly #waiting: ((entry: Entry) => void)[] = [];
   /** Attempts in a place; of them, those with an open session. */
   #busy = 0;
   #inUse = 0;
-  /** Sessions that take long to open. */
-  #overdue = 0;
   #closed = false;
 
   constructor(options: UpstreamOptions, surroundings: UpstreamSurroundings) {
@@ -113,12 +115,14 @@ class PooledUpstream implements Upstream {
     this.#timeouts = surroundings.timeouts ?? rfcTimeouts;
     this.#protection = makeProtection(options);
     this.#announced = new Announced(surroundings.now);
-    this.#pauses = surroundings.pauses ?? usualPauses;
+    const pauses = surroundings.pauses ?? usualPauses;
+    this.#opening = new Overdue(pauses.patience, () => this.#sendOn());
+    this.#envelopes = new Overdue(pauses.patience, () => this.#sendOn());
     this.name = `${options.host}:${options.port}`;
     this.concurrency = options.concurrency;
     this.#idle = new IdleSessions(surroundings.idle);
     const { now, random, rates } = surroundings;
-    this.#health = new Health(options.concurrency, this.#pauses, now, random);
+    this.#health = new Health(options.concurrency, pauses, now, random);
     if (options.rate !== undefined) {
       const kept = rates?.kept(this.name);
       this.#rate = new SlidingRate(options.rate, now, kept === 'unreadable' ? usedUp(options.rate, now()) : kept);
@@ -131,9 +135,10 @@ class PooledUpstream implements Upstream {
     const wait = this.#rate?.wait ?? 0;
     if (wait > 0) return { kind: 'paused', wait };
     // What is known when the session opens, or when the message that probes has ended.
-    if (this.#overdue > 0 || (probed && this.#busy > 0)) return { kind: 'paused', wait: Infinity };
+    if (this.#opening.count > 0 || (probed && this.#busy > 0)) return { kind: 'paused', wait: Infinity };
     const places = Math.min(this.#places() - this.#busy - this.#waiting.length, this.#rate?.free ?? Infinity);
-    return places > 0 ? { kind: 'ready', places } : { kind: 'busy' };
+    if (places > 0) return { kind: 'ready', places };
+    return this.#isStuck() ? { kind: 'paused', wait: Infinity } : { kind: 'busy' };
   }
 
   well(): boolean {
@@ -228,13 +233,7 @@ class PooledUpstream implements Upstream {
   }
 
   async #open(signal: AbortSignal): Promise<Opening> {
-    let overdue = false;
-    const timer = setTimeout(() => {
-      overdue = true;
-      this.#overdue++;
-      for (const proceed of this.#waiting.splice(0)) proceed('paused');
-      this.onChange?.();
-    }, this.#pauses.patience);
+    const opened = this.#opening.begin();
     const { host, port } = this.#options;
     const { hostname, connect } = this.#surroundings;
     try {
@@ -242,14 +241,38 @@ class PooledUpstream implements Upstream {
       if (opening.kind === 'open') this.#announced.heard(opening.session.extensions);
       return opening;
     } finally {
-      clearTimeout(timer);
-      if (overdue) this.#overdue--;
+      opened();
     }
+  }
+
+  async #transact(session: Session, message: Outgoing): Promise<Result> {
+    const answered = this.#envelopes.begin();
+    // The message is asked for once DATA is answered; until then it may be the upstream that hangs.
+    const content = (): ReturnType<Outgoing['content']> => {
+      answered();
+      return message.content();
+    };
+    const result = await transact(session, { ...message, content }, this.#timeouts);
+    answered();
+    return result;
+  }
+
+  /** Every place waits for an answer that does not come. */
+  #isStuck(): boolean {
+    return this.#envelopes.count > 0 && this.#envelopes.count >= this.#busy;
+  }
+
+  /** Where this upstream takes long, those who wait for a place need not wait for it. */
+  #sendOn(): void {
+    if (this.#opening.count > 0 || this.#isStuck()) for (const proceed of this.#waiting.splice(0)) proceed('paused');
+    this.onChange?.();
   }
 
   /** Takes from a result what it says about the host. */
   #heed(result: Result, begun: number): Result {
     const said = classOf(result);
+    // Where one message is the cause, and not the host, the next that is taken ends this.
+    if (result.kind === 'failed' && isUpstreamFault(result.cause)) this.#health.cool(begun);
     if (said === undefined) return result;
     const { host } = conductOf[said];
     if (said === 'delivered') this.#health.took();
@@ -276,7 +299,7 @@ class PooledUpstream implements Upstream {
       this.#admit();
       this.onChange?.();
     }
-    const result = await transact(session, message, this.#timeouts);
+    const result = await this.#transact(session, message);
     this.#inUse--;
     signal.removeEventListener('abort', abort);
     // Where it was too much, connections are given back.

@@ -103,6 +103,60 @@ test('a slow upstream is still the first one, and gets all of it once', async ()
   assert.ok(scene.first.messages.length >= 5);
 });
 
+test(
+  'an upstream that takes MAIL and never answers RCPT: the next one carries the others after its patience',
+  { timeout: 60_000 },
+  async () => {
+    const taken: Transcript = { commands: [], messages: [] };
+    await using first = await scriptedUpstream((peer) => converse(peer, { ehlo: '250 x\r\n', rcpt: '' }));
+    await using second = await scriptedUpstream((peer) => converse(peer, {}, taken));
+    const queue = new MemoryQueue();
+    for (let count = 0; count < 30; count++) queue.add();
+    const pauses = { ...PAUSES, patience: 100 };
+    await using _ = running(queue, [upstreamAt(first.port, { concurrency: 3, pauses }), upstreamAt(second.port)]);
+    await queue.until(() => queue.rows.filter((row) => row.state === 'delivered').length === 27);
+    assert.equal(queue.rows.filter((row) => row.state === 'leased').length, 3, 'one for each of its places');
+    assert.deepEqual([first.peers.length, taken.messages.length], [3, 27]);
+  },
+);
+
+test('an upstream that hangs up behind MAIL is left alone, and asked by one message after each pause', async () => {
+  const taken: Transcript = { commands: [], messages: [] };
+  await using first = await scriptedUpstream((peer) => converse(peer, { ehlo: '250 x\r\n', rcpt: undefined }));
+  await using second = await scriptedUpstream((peer) => converse(peer, {}, taken));
+  const queue = new MemoryQueue();
+  for (let count = 0; count < 30; count++) queue.add();
+  const pauses = { ...PAUSES, coolFirst: 60_000, coolLongest: 60_000 };
+  await using _ = running(queue, [upstreamAt(first.port, { concurrency: 3, pauses }), upstreamAt(second.port)]);
+  await queue.until(() => queue.rows.every((row) => row.state === 'delivered'));
+  assert.equal(taken.messages.length, 30);
+  assert.ok(first.peers.length <= 3, `${first.peers.length} connections`);
+});
+
+test('P7: a message at whose dot the upstream hangs up does not shut out the others', async () => {
+  await using server = await scriptedUpstream(async (peer) => {
+    peer.say('220 hello\r\n');
+    let poison = false;
+    for (let line = await peer.line(); line !== undefined; line = await peer.line()) {
+      if (line.startsWith('RCPT')) poison = line.includes('poison');
+      if (line !== 'DATA') peer.say('250 ok\r\n');
+      else {
+        peer.say('354 go\r\n');
+        await peer.message();
+        if (poison) peer.socket.destroy();
+        else peer.say('250 ok\r\n');
+      }
+    }
+  });
+  const queue = new MemoryQueue();
+  queue.add({ recipient: 'poison@clinic.example' });
+  const pauses = { ...PAUSES, coolFirst: 20, coolLongest: 100 };
+  await using _ = running(queue, [upstreamAt(server.port, { concurrency: 2, pauses })]);
+  for (let count = 0; count < 20; count++) queue.add();
+  await queue.until(() => queue.rows.slice(1).every((row) => row.state === 'delivered'));
+  assert.deepEqual([...new Set(queue.rows.slice(1).map((row) => row.attempts))], [1]);
+});
+
 test('back to the first when it is well again: one message probes, then all of them', async () => {
   await using scene = await setScene({ mood: 'shut', concurrency: 8 });
   await scene.send(10);
