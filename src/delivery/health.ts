@@ -79,13 +79,13 @@ export class Health {
 
   /** Failures that began before the last was seen are part of it: three sessions that fail together count once. */
   cool(begun: number): void {
-    if (begun < this.#pausedSince) return;
+    if (begun < this.#pausedSince && this.#isPast(this.#pausedSince)) return;
     this.#rest(this.#pauses.coolFirst * 2 ** Math.min(this.#failures++, MOST_DOUBLINGS), this.#pauses.coolLongest);
   }
 
   /** It said that this was too much, at a message that began at `begun`. */
   slow(begun: number): void {
-    if (begun <= this.#slowedAt) return;
+    if (begun <= this.#slowedAt && this.#isPast(this.#slowedAt)) return;
     this.#slowedAt = this.#now();
     this.#taken = 0;
     this.#places = Math.max(1, Math.floor(this.#places / 2));
@@ -122,6 +122,11 @@ export class Health {
     this.#throttles = 0;
     this.#places = this.#concurrency;
     this.#pausedFor = 0;
+  }
+
+  /** False where the clock was set back since: then nothing began before that. */
+  #isPast(at: number): boolean {
+    return at <= this.#now();
   }
 
   #rest(pause: number, longest: number): void {

@@ -105,3 +105,14 @@ test('an operator ends all of it; a clock that was set back ends a pause', () =>
   clock.now -= 3_600_000;
   assert.equal(health.pause, 0);
 });
+
+test('after the clock was set back an upstream is left alone and slowed as before', () => {
+  for (const fail of ['cool', 'slow'] as const) {
+    const { health, clock } = makeHealth();
+    health[fail](clock.now);
+    clock.now -= 3_600_000;
+    health.judged();
+    health[fail](clock.now);
+    assert.ok(health.pause > 0, fail);
+  }
+});
