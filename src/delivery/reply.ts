@@ -22,8 +22,8 @@ const MAX_REPLY = 64 * 1024;
 const MAX_TEXT = 200;
 const LF = 0x0a;
 
-/** §4.2: the first digit 2 to 5, the second 0 to 5; `-` says another line follows. */
-const LINE = /^([2-5][0-5]\d)(?:([ -])(.*))?$/s;
+/** §4.2: the first digit 2 to 5 is what a client must act on, so one like 571 is a refusal; `-` says another line follows. */
+const LINE = /^([2-5]\d\d)(?:([ -])(.*))?$/s;
 const STATUS = /^([245])\.\d{1,3}\.\d{1,3}(?=\s|$)/;
 
 /** `250 2.0.0 queued`, for reasons and the audit log. */
@@ -46,8 +46,8 @@ export function makeReply(code: number, lines: readonly string[]): UpstreamReply
 }
 
 /**
- * Reads octets as they come, however they were cut. `push` answers the replies that became whole; it throws
- * `upstream-protocol` where what comes is no reply or passes a limit, and the connection is of no use any more.
+ * Reads octets as they come, however they were cut. `push` gives the replies that became whole, to be taken to the end; behind
+ * them it throws `upstream-protocol` where what comes is no reply or passes a limit, and the connection is of no use any more.
  */
 export class ReplyReader {
   #tail: Buffer[] = [];
@@ -61,18 +61,16 @@ export class ReplyReader {
     return this.#tailLength > 0 || this.#code !== undefined;
   }
 
-  push(chunk: Buffer): UpstreamReply[] {
-    const replies: UpstreamReply[] = [];
+  *push(chunk: Buffer): Generator<UpstreamReply, void, undefined> {
     let start = 0;
     for (let end = chunk.indexOf(LF); end >= 0; end = chunk.indexOf(LF, start)) {
       this.#keep(chunk.subarray(start, end));
       start = end + 1;
       const reply = this.#line(this.#takeTail());
-      if (reply !== undefined) replies.push(reply);
+      if (reply !== undefined) yield reply;
     }
     // Copied: the rest of the socket's buffer must not be kept alive for half a line.
     if (start < chunk.length) this.#keep(Buffer.from(chunk.subarray(start)));
-    return replies;
   }
 
   #keep(piece: Buffer): void {

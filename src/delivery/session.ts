@@ -13,6 +13,8 @@ const MAX_WAITING_REPLIES = 8;
 export class Session {
   /** EHLO keywords in upper case with their parameters (RFC 5321 §4.1.1.1), of the last EHLO on this very connection. */
   extensions: ReadonlyMap<string, string> = new Map();
+  /** It was greeted by HELO, so that nobody knows what it can. */
+  plainly = false;
   /** Null where the session is in clear. */
   readonly tls: TlsFacts | null;
   /** Transactions begun. */
@@ -123,9 +125,12 @@ export class Session {
   readonly #take = (chunk: Buffer): void => {
     if (this.#failure !== undefined) return;
     try {
-      this.#replies.push(...this.#reader.push(chunk));
-      if (this.#replies.length > MAX_WAITING_REPLIES)
-        throw new SealpostError('upstream-protocol', { detail: 'replies that nobody asked for' });
+      // One by one: those that were whole before the fault have been answered, and count.
+      for (const reply of this.#reader.push(chunk)) {
+        this.#replies.push(reply);
+        if (this.#replies.length > MAX_WAITING_REPLIES)
+          throw new SealpostError('upstream-protocol', { detail: 'replies that nobody asked for' });
+      }
     } catch (error) {
       this.destroy(error instanceof SealpostError ? error : new SealpostError('internal', { cause: error }));
     }
