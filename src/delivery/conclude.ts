@@ -4,7 +4,7 @@ import type { Lease, Outcome } from '../queue/queue.ts';
 import { classOf, conductOf } from './classify.ts';
 import { replyText } from './reply.ts';
 import { backoff, greylistWait, isExpired, type Retry } from './retry.ts';
-import { isPaused, type Result } from './result.ts';
+import { isPaused, isUnsuitedForGood, type Result } from './result.ts';
 import type { Attempt } from './route.ts';
 import { tlsAttributes } from './tls.ts';
 
@@ -73,7 +73,7 @@ function outcomeOf({ again }: Attempt, result: NotDelivered, reason: string, lea
 /** True where no other attempt can help. */
 function isLost(result: NotDelivered): boolean {
   const said = classOf(result);
-  return result.kind === 'unsuited' || (said !== undefined && conductOf[said].outcome === 'bounced');
+  return isUnsuitedForGood(result) || (said !== undefined && conductOf[said].outcome === 'bounced');
 }
 
 /** For the operator: who, what, where. The upstream's words are cut and printable by now (A33). */

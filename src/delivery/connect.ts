@@ -40,7 +40,6 @@ export type Opening = { readonly kind: 'open'; readonly session: Session } | Ext
 /** RFC 5321 §4.1.3: what stands behind EHLO is a domain or an address literal, and nothing that ends the line. */
 const HOSTNAME = /^[A-Za-z0-9[][A-Za-z0-9.:\]-]{0,254}$/;
 const READY = 220;
-const CLOSING = 421;
 
 /** Never rejects. An aborted `signal` gives `failed` with `shutting-down`. */
 export async function openSession(options: ConnectOptions, signal: AbortSignal): Promise<Opening> {
@@ -115,7 +114,7 @@ class Handshake {
     let answer = await this.#greet(session);
     if (protection.tls === 'starttls') {
       // An upstream that refuses EHLO, or offers nothing, may have been made to by somebody on the way.
-      if (answer.code === CLOSING) return refused(this.phase, answer);
+      if (isForNow(answer)) return refused(this.phase, answer);
       session = await this.#startTls(session, context);
       answer = await this.#greet(session);
     }
@@ -128,14 +127,15 @@ class Handshake {
     return { kind: 'open', session };
   }
 
-  /** EHLO, or HELO where the host knows no other (RFC 5321 §3.2); the extensions are those of this answer. */
+  /** EHLO, or HELO where the host says for good that it knows no other (RFC 5321 §3.2); the extensions are those of this answer. */
   async #greet(session: Session): Promise<UpstreamReply> {
     this.phase = 'ehlo';
     const { hostname, timeouts, protection } = this.#options;
     session.send(`EHLO ${hostname}`);
     const answer = await session.reply(timeouts.ehlo);
     if (isSuccess(answer)) session.extensions = readExtensions(answer);
-    if (answer.code < 400 || answer.code === CLOSING || (protection.tls === 'starttls' && session.tls === null)) return answer;
+    if (answer.code < 400 || isForNow(answer) || (protection.tls === 'starttls' && session.tls === null)) return answer;
+    session.plainly = true;
     session.send(`HELO ${hostname}`);
     return session.reply(timeouts.ehlo);
   }
@@ -164,6 +164,8 @@ class Handshake {
 }
 
 const isSuccess = ({ code }: UpstreamReply): boolean => code >= 200 && code < 300;
+
+const isForNow = ({ code }: UpstreamReply): boolean => code >= 400 && code < 500;
 
 /** A host that says no to us says it to every message: never permanent. */
 function refused(phase: Phase, reply: UpstreamReply): Opening {

@@ -16,7 +16,7 @@ export type Result =
   | { readonly kind: 'rejected'; readonly permanent: boolean; readonly phase: Phase; readonly reply: UpstreamReply }
   /** No usable answer. At `dot` the upstream may have taken the message: ambiguous. */
   | { readonly kind: 'failed'; readonly phase: Phase; readonly cause: SealpostError }
-  /** This upstream cannot carry the message and was not asked; another may. */
+  /** This upstream cannot carry the message and was not asked; another may. `status` 4.y.z: it may be able to later. */
   | { readonly kind: 'unsuited'; readonly status: string; readonly text: string };
 
 /** Timeouts in milliseconds. */
@@ -55,4 +55,9 @@ export function isUpstreamFault(cause: SealpostError): boolean {
 /** True where the upstream was not asked, since it is left alone for now: nothing happened, to it or to the message. */
 export function isPaused(result: Result): boolean {
   return result.kind === 'failed' && result.cause.code === 'upstream-paused';
+}
+
+/** True where this upstream will never carry the message. */
+export function isUnsuitedForGood(result: Result): boolean {
+  return result.kind === 'unsuited' && result.status.startsWith('5.');
 }

@@ -7,7 +7,7 @@
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
 import { classOf, conductOf } from './classify.ts';
-import { isPaused, isUpstreamFault, type Result } from './result.ts';
+import { isPaused, isUnsuitedForGood, isUpstreamFault, type Result } from './result.ts';
 import { tlsAttributes } from './tls.ts';
 import type { Outgoing } from './transaction.ts';
 import type { Upstream } from './upstream.ts';
@@ -110,10 +110,10 @@ function againAfter(upstreams: readonly Upstream[], unasked: readonly Upstream[]
 
 /**
  * Whose answer tells most where nobody took it: too much, since the message does not age by it; then any that was asked; then
- * one that is paused. `unsuited` is the verdict only where every upstream was asked and is: one that is down might have carried it.
+ * one that is paused. `unsuited` for good is the verdict only where every upstream was asked and is: one that is down might have carried it.
  */
 function weight(result: Result): number {
-  if (result.kind === 'unsuited') return 0;
+  if (isUnsuitedForGood(result)) return 0;
   if (isPaused(result)) return 1;
   return classOf(result) === 'throttled' ? 3 : 2;
 }

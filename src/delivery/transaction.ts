@@ -83,6 +83,8 @@ class Transaction {
   #unsuited(): Result | undefined {
     const { sender, recipient, size } = this.#message;
     if (this.#needsSmtputf8() && !this.#session.extensions.has('SMTPUTF8')) {
+      // HELO tells of no extension. That may be a fault of today, and is no reason to bounce.
+      if (this.#session.plainly) return { kind: 'unsuited', status: '4.6.7', text: 'SMTPUTF8 is needed, and the upstream refused EHLO' };
       return { kind: 'unsuited', status: '5.6.7', text: 'an address outside ASCII needs SMTPUTF8, which the upstream does not offer' };
     }
     const limit = sizeLimit(this.#session.extensions);

@@ -8,7 +8,8 @@ import type { Outgoing } from '../../src/delivery/transaction.ts';
 import type { Upstream } from '../../src/delivery/upstream.ts';
 import { SealpostError } from '../../src/errors.ts';
 import { converse, scriptedUpstream, type Peer, type Replies, type Transcript } from './peer.ts';
-import { timeouts, upstreamAt } from './surroundings.ts';
+import { MemoryQueue } from './memory-queue.ts';
+import { running, timeouts, upstreamAt } from './surroundings.ts';
 
 const text = 'Subject: s\r\n\r\nAAAA\r\n';
 
@@ -115,6 +116,54 @@ test('without PIPELINING no command goes before the reply to the one before; HEL
     'RCPT TO:<anna@clinic.example>',
     'DATA',
   ]);
+});
+
+test('571 at RCPT is a verdict on the message', async () => {
+  const { result } = await attemptAt((peer) => converse(peer, { rcpt: '571 5.7.1 Delivery not authorized\r\n' }));
+  assert.equal(inShort(result), 'rejected permanent at rcpt 571');
+});
+
+test('a good reply counts, though what comes with it is none: the phase told is the right one', async () => {
+  const { result } = await attemptAt(async (peer) => {
+    peer.say('220 x\r\n');
+    await peer.line();
+    peer.say('250-x\r\n250 PIPELINING\r\n');
+    await peer.line();
+    peer.say('250 ok\r\nwhat is this\r\n');
+    await peer.closed();
+  });
+  assert.equal(inShort(result), 'failed at rcpt upstream-protocol');
+});
+
+test('P5: 4yz to EHLO is trouble for now: HELO is not tried, and UTF-8 mail is not bounced', async () => {
+  const transcript = newTranscript();
+  let asked = 0;
+  const replies = {
+    get ehlo() {
+      return ++asked === 1 ? '450 4.3.0 not now\r\n' : '250 x\r\n';
+    },
+  };
+  const message = outgoing({ recipient: 'grüße@x.test', needsSmtputf8: true });
+  const { result } = await attemptAt((peer) => converse(peer, replies, transcript), { message });
+  assert.equal(inShort(result), 'rejected temporary at ehlo 450');
+  assert.deepEqual(transcript.commands, ['EHLO relay.test']);
+});
+
+test('P5: where EHLO is refused nobody knows of SMTPUTF8: the mail waits for an upstream that tells', async () => {
+  let asked = 0;
+  const replies = {
+    get ehlo() {
+      return ++asked === 1 ? '500 what?\r\n' : '250 x\r\n';
+    },
+  };
+  await using server = await scriptedUpstream((peer) => converse(peer, replies));
+  const queue = new MemoryQueue();
+  const row = queue.add({ recipient: 'grüße@x.test', needsSmtputf8: true });
+  const retry = { maxAge: 1e9, first: 1e6, longest: 1e6 };
+  await using _ = running(queue, [upstreamAt(server.port)], { retry });
+  await queue.until(() => row.settled > 0);
+  assert.equal(row.state, 'deferred');
+  assert.match(row.reason ?? '', /^4\.6\.7 /);
 });
 
 test('replies that come octet by octet are the same replies', async () => {

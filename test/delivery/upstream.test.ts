@@ -178,10 +178,20 @@ test('a UTF-8 mailbox goes to the upstream that has SMTPUTF8; where one that may
   const message = outgoing({ recipient: 'grüße@x.test', needsSmtputf8: true });
   await using plain = await scriptedUpstream((peer) => converse(peer));
   await using utf8 = await scriptedUpstream((peer) => converse(peer, { ehlo: '250-x\r\n250 SMTPUTF8\r\n' }));
+  let greeted = 0;
+  const old = {
+    get ehlo() {
+      return ++greeted % 2 === 1 ? '502 what?\r\n' : '250 x\r\n';
+    },
+  };
+  await using helo = await scriptedUpstream((peer) => converse(peer, old));
   const down = await freePort();
   const kinds: (readonly [readonly number[], string])[] = [
     [[plain.port, utf8.port], 'delivered'],
-    [[plain.port], 'unsuited'],
+    [[plain.port], 'unsuited 5.6.7'],
+    [[helo.port, utf8.port], 'delivered'],
+    [[plain.port, helo.port], 'unsuited 4.6.7'],
+    [[helo.port, plain.port], 'unsuited 4.6.7'],
     [[plain.port, down], 'failed'],
     [[down, plain.port], 'failed'],
   ];
@@ -190,7 +200,8 @@ test('a UTF-8 mailbox goes to the upstream that has SMTPUTF8; where one that may
       ports.map((port) => upstreamAt(port)),
       log,
     );
-    assert.equal((await route.attempt(message, never)).result.kind, kind);
+    const { result } = await route.attempt(message, never);
+    assert.equal(result.kind === 'unsuited' ? `unsuited ${result.status}` : result.kind, kind);
     await route.close();
   }
 });
