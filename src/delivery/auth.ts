@@ -1,6 +1,6 @@
 /**
  * AUTH to an upstream (RFC 4954): PLAIN, else LOGIN. What an upstream answers here is told by its code alone: it may quote what
- * it was sent, and that is the password.
+ * it was sent, and that is the password. From what it says later in the session the login is struck.
  */
 import { SealpostError } from '../errors.ts';
 import type { UpstreamReply } from './reply.ts';
@@ -17,9 +17,10 @@ const SUCCEEDED = 235;
 
 /** `timeout`: milliseconds for each reply. Throws `upstream-auth-missing`, `upstream-auth-refused`, or what broke the session. */
 export async function logIn(session: Session, { user, password }: Login, timeout: number): Promise<void> {
+  const response = base64(`\0${user}\0${password}`);
+  session.conceal([password, base64(password), response]);
   const offered = (session.extensions.get('AUTH') ?? '').toUpperCase().split(/\s+/);
   if (offered.includes('PLAIN')) {
-    const response = base64(`\0${user}\0${password}`);
     expect(await ask(session, `AUTH PLAIN ${response}`, timeout), SUCCEEDED);
   } else if (offered.includes('LOGIN')) {
     expect(await ask(session, 'AUTH LOGIN', timeout), CONTINUE);

@@ -37,12 +37,33 @@ export function printable(text: string): string {
   return clean.length > MAX_TEXT ? `${clean.slice(0, MAX_TEXT - 3)}...` : clean;
 }
 
-/** Makes a reply of its lines; `code` is the one all of them bear. */
-export function makeReply(code: number, lines: readonly string[]): UpstreamReply {
+/** As much of a secret as gives it away: an upstream may quote half a line. */
+const TELLING = 6;
+
+/** What of `text` is a secret, or the beginning of one, struck out. */
+function strike(text: string, secrets: readonly string[]): string {
+  let clean = text;
+  for (const secret of secrets) {
+    const parts: string[] = [];
+    const head = secret.slice(0, TELLING);
+    let start = 0;
+    for (let at = head === '' ? -1 : clean.indexOf(head); at >= 0; at = clean.indexOf(head, start)) {
+      let length = head.length;
+      while (length < secret.length && secret[length] === clean[at + length]) length++;
+      parts.push(clean.slice(start, at), '***');
+      start = at + length;
+    }
+    clean = parts.join('') + clean.slice(start);
+  }
+  return clean;
+}
+
+/** Makes a reply of its lines; `code` is the one all of them bear. `secrets`, octets as latin1, do not stand in its text. */
+export function makeReply(code: number, lines: readonly string[], secrets: readonly string[] = []): UpstreamReply {
   const found = STATUS.exec(lines[0] ?? '');
   const status = found !== null && found[1] === String(code)[0] ? found[0] : undefined;
   const bare = status === undefined ? lines : lines.map((line) => (line.startsWith(status) ? line.slice(status.length).trimStart() : line));
-  return { code, status, text: printable(bare.join(' ').trim()), words: spoken(lines), lines };
+  return { code, status, text: printable(strike(bare.join(' ').trim(), secrets)), words: spoken(lines), lines };
 }
 
 /**
@@ -50,6 +71,8 @@ export function makeReply(code: number, lines: readonly string[]): UpstreamReply
  * them it throws `upstream-protocol` where what comes is no reply or passes a limit, and the connection is of no use any more.
  */
 export class ReplyReader {
+  /** Struck from the text of replies; octets as latin1. */
+  secrets: readonly string[] = [];
   #tail: Buffer[] = [];
   #tailLength = 0;
   #lines: string[] = [];
@@ -99,7 +122,7 @@ export class ReplyReader {
     this.#lines.push(text);
     this.#code = code;
     if (separator === '-') return undefined;
-    const reply = makeReply(Number(code), this.#lines);
+    const reply = makeReply(Number(code), this.#lines, this.secrets);
     this.#code = undefined;
     this.#lines = [];
     this.#size = 0;

@@ -71,6 +71,13 @@ export class Session {
     return this.#socket;
   }
 
+  /** From now on no text of a reply holds one of these: an upstream may quote what it was sent, and much later. */
+  conceal(secrets: readonly string[]): void {
+    // The longest first: a shorter one may be part of it.
+    const octets = secrets.map((secret) => Buffer.from(secret, 'utf8').toString('latin1'));
+    this.#reader.secrets = octets.toSorted((a, b) => b.length - a.length);
+  }
+
   /** Sends command lines, each without its CRLF, in one segment where they fit. Throws where the session is not usable. */
   send(...commands: readonly string[]): void {
     this.assertUsable();

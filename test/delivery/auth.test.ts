@@ -97,6 +97,33 @@ for (const [what, mechanisms, answers, said] of refusals) {
   });
 }
 
+test('a login that is quoted later in the session stands in no reason, audit event or log line', async () => {
+  const script = (mechanism: string) => async (peer: Peer) => {
+    peer.say(goodReplies.greeting);
+    for (let line = await peer.line(); line !== undefined; line = await peer.line()) {
+      const verb = line.slice(0, 4);
+      if (verb === 'EHLO') peer.say(`250-x\r\n250 AUTH ${mechanism}\r\n`);
+      else if (line === 'AUTH LOGIN' || line === base64(login.user)) peer.say('334 x\r\n');
+      else if (verb === 'AUTH' || line === base64(PASSWORD)) peer.say('235 2.7.0 ok\r\n');
+      else if (verb === 'RCPT') {
+        const quotes = [PASSWORD, plain, base64(PASSWORD), plain.slice(0, 24), `[${PASSWORD}]`].join(' ');
+        peer.say(`550-5.1.1 unknown ${quotes}\r\n550 5.1.1 ${'x'.repeat(20)} ${PASSWORD}\r\n`);
+      } else peer.say('250 ok\r\n');
+    }
+  };
+  for (const mechanism of ['PLAIN', 'LOGIN']) {
+    const result = await attemptAt(script(mechanism));
+    assert.ok(result.kind === 'rejected' && result.phase === 'rcpt');
+    const { lease } = new MemoryQueue().add();
+    const circumstances = { retry: soon, now: Date.now(), random: Math.random };
+    const { outcome, events } = conclude(lease, { upstream: 'u:25', result, again: 1000 }, circumstances);
+    assert.equal(outcome.kind, 'bounced');
+    const written = JSON.stringify([outcome, events, outline(result)]);
+    assert.match(written, /550 5\.1\.1 unknown \*\*\*/);
+    for (const secret of ['word', base64(PASSWORD).slice(0, 12), plain.slice(0, 24)]) assert.ok(!written.includes(secret), written);
+  }
+});
+
 test('a rotated password counts with the next connection, and the mail that waited goes out', async () => {
   let password = 'old';
   const script = (peer: Peer): Promise<void> => asking('PLAIN', [password === 'new' ? '235 ok' : '535 no'])(peer);
