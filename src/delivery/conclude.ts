@@ -23,6 +23,8 @@ export interface Circumstances {
   /** ms since the epoch. */
   readonly now: number;
   readonly random: () => number;
+  /** It alone is throttled (lone.ts): that is about the message then. */
+  readonly alone?: boolean;
 }
 
 export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumstances): Conclusion {
@@ -51,7 +53,13 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
 
-function outcomeOf({ again }: Attempt, result: NotDelivered, reason: string, lease: Lease, { retry, now, random }: Circumstances): Outcome {
+function outcomeOf(
+  { again }: Attempt,
+  result: NotDelivered,
+  reason: string,
+  lease: Lease,
+  { retry, now, random, alone = false }: Circumstances,
+): Outcome {
   if (result.kind === 'failed' && result.cause.code === 'queue-item-damaged') return { kind: 'damaged', reason };
   // Not the message's fault: due as soon as a relay runs again.
   if (result.kind === 'failed' && result.cause.code === 'shutting-down') {
@@ -60,7 +68,7 @@ function outcomeOf({ again }: Attempt, result: NotDelivered, reason: string, lea
   if (isLost(result)) return { kind: 'bounced', reason };
   const said = classOf(result);
   // Nobody judged the message: it neither ages nor ends by it, however long the upstream wants it to wait.
-  if ((said !== undefined && !conductOf[said].counts) || isPaused(result))
+  if ((said !== undefined && !conductOf[said].counts && !alone) || isPaused(result))
     return { kind: 'deferred', dueAt: now + again, reason, counts: false };
   const attempts = lease.attempts + 1;
   if (isExpired(retry, lease.acceptedAt, attempts, now)) {

@@ -10,7 +10,9 @@ import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
 import { asSealpostError, type SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
+import { classOf } from './classify.ts';
 import { conclude } from './conclude.ts';
+import { Lone } from './lone.ts';
 import type { Notices, Told } from './notices.ts';
 import { isPaused } from './result.ts';
 import type { Retry } from './retry.ts';
@@ -74,6 +76,7 @@ export function makeScheduler(options: SchedulerOptions): Scheduler {
 
 class QueueScheduler implements Scheduler {
   readonly #options: SchedulerOptions;
+  readonly #lone = new Lone();
   readonly #running = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   readonly #over = new AbortController();
@@ -177,7 +180,8 @@ class QueueScheduler implements Scheduler {
     const { retry, notices, now, random, log } = this.#options;
     const attempt = await this.#attempt(lease);
     if (!isPaused(attempt.result)) this.#counts.attempts++;
-    const conclusion = notices.tell(lease, attempt.result, conclude(lease, attempt, { retry, now: now(), random }));
+    const alone = this.#lone.hears(lease.row, classOf(attempt.result), this.#counts.delivered);
+    const conclusion = notices.tell(lease, attempt.result, conclude(lease, attempt, { retry, now: now(), random, alone }));
     const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
     switch (conclusion.outcome.kind) {
       case 'delivered':

@@ -211,3 +211,26 @@ test('a session that has had enough is followed by a new one, and its upstream i
   assert.equal(sessions, 4);
   assert.deepEqual(attemptsOf(queue), [1]);
 });
+
+test('P7: a message that alone is told "too much" while others are taken is given up in the end', { timeout: 60_000 }, async () => {
+  await using server = await scriptedUpstream(async (peer) => {
+    peer.say('220 hello\r\n');
+    for (let line = await peer.line(); line !== undefined; line = await peer.line()) {
+      if (line === 'DATA') {
+        peer.say('354 go\r\n');
+        await peer.message();
+      }
+      peer.say(line.includes('odd@') ? '450 4.7.1 the limit exceeded\r\n' : '250 ok\r\n');
+    }
+  });
+  const queue = new MemoryQueue();
+  const odd = queue.add({ recipient: 'odd@clinic.example', acceptedAt: Date.now() - 1000 * WEEK_MS });
+  const pauses = { ...briefly, slowFirst: 5, slowLongest: 5 };
+  await using relay = running(queue, [upstreamAt(server.port, { pauses })], { retry: { maxAge: 1, first: 1, longest: 1 } });
+  for (let settled = 0; odd.state !== 'bounced'; settled = odd.settled) {
+    const other = queue.add();
+    relay.scheduler.wake();
+    await queue.until(() => other.state === 'delivered' && (odd.settled > settled || odd.state === 'bounced'));
+  }
+  assert.match(odd.reason ?? '', /^4\.4\.7 expired/);
+});
