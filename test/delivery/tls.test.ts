@@ -81,6 +81,15 @@ const badIdentities: readonly (readonly [what: string, peer: () => TlsPeerOption
     '127.0.0.1',
     'upstream-unverified 4.7.5: it is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
   ],
+  ...(['no names', 'a mailbox', 'an address', 'a URI'] as const).map(
+    (what) =>
+      [
+        `for the name in its CN alone, beside ${what}`,
+        () => all().nameless[what],
+        'localhost',
+        'upstream-unverified 4.7.5: it is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
+      ] as const,
+  ),
   ['self-signed', () => all().selfSigned, 'localhost', 'upstream-unverified 4.7.5: it is self-signed (DEPTH_ZERO_SELF_SIGNED_CERT)'],
   [
     'of an unknown CA',
