@@ -7,7 +7,7 @@ import { makeRoute } from '../../src/delivery/route.ts';
 import type { UpstreamOptions } from '../../src/delivery/upstream.ts';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { converse, type Peer, scriptedUpstream, type Transcript } from './peer.ts';
-import { log, outgoing, timeouts, upstreamAt } from './surroundings.ts';
+import { log, outgoing, outgoingOf, timeouts, upstreamAt } from './surroundings.ts';
 import { converseStartTls, type Identities, makeIdentities, newStartTlsTranscript, type TlsPeerOptions, underTls } from './tls-peer.ts';
 
 const skip = noOpenssl;
@@ -167,10 +167,10 @@ test('A5: what an upstream says behind its answer to STARTTLS ends the session',
 });
 
 test('A5: what EHLO offered in clear is forgotten; what counts was said under TLS', { skip }, async () => {
-  const replies = { ehlo: '250-x\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 SIZE 10\r\n', then: { ehlo: '250 x\r\n' } };
+  const replies = { ehlo: '250-x\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 SIZE 70000\r\n', then: { ehlo: '250 x\r\n' } };
   const utf8 = outgoing({ recipient: 'grüße@x.test', needsSmtputf8: true });
   assert.equal((await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting(), utf8)).result.kind, 'unsuited');
-  const plain = await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting());
+  const plain = await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting(), outgoingOf(70_001));
   assert.equal(inShort(plain.result), 'delivered TLSv1.3 verified');
 });
 
