@@ -26,6 +26,8 @@ export interface UpstreamOptions extends ProtectionOptions {
   readonly concurrency: number;
   /** Messages that may begin in any stretch of time. */
   readonly rate?: Rate | undefined;
+  /** The user it logs in as: at one host each account has a rate of its own. */
+  readonly account?: string | undefined;
 }
 
 /** What all upstreams share. */
@@ -98,6 +100,8 @@ class PooledUpstream implements Upstream {
   readonly #pauses: Pauses;
   readonly #health: Health;
   readonly #rate: SlidingRate | undefined;
+  /** Under which its rate is written down. */
+  readonly #rateName: string;
   readonly #idle: IdleSessions;
   readonly #waiting: ((entry: Entry) => void)[] = [];
   /** Attempts in a place; of them, those with an open session. */
@@ -115,12 +119,13 @@ class PooledUpstream implements Upstream {
     this.#announced = new Announced(surroundings.now);
     this.#pauses = surroundings.pauses ?? usualPauses;
     this.name = `${options.host}:${options.port}`;
+    this.#rateName = options.account === undefined ? this.name : `${options.account} at ${this.name}`;
     this.concurrency = options.concurrency;
     this.#idle = new IdleSessions(surroundings.idle);
     const { now, random, rates } = surroundings;
     this.#health = new Health(options.concurrency, this.#pauses, now, random);
     if (options.rate !== undefined) {
-      const kept = rates?.kept(this.name);
+      const kept = rates?.kept(this.#rateName);
       this.#rate = new SlidingRate(options.rate, now, kept === 'unreadable' ? usedUp(options.rate, now()) : kept);
     }
   }
@@ -187,11 +192,11 @@ class PooledUpstream implements Upstream {
     const place = rate.take();
     if (place === undefined) return failed('upstream-paused');
     const { rates } = this.#surroundings;
-    await rates?.keep(this.name, rate.record);
+    await rates?.keep(this.#rateName, rate.record);
     const result = await this.#try(message, signal);
     if (hasBegun(result)) place.end();
     else place.release();
-    void rates?.keep(this.name, rate.record);
+    void rates?.keep(this.#rateName, rate.record);
     return result;
   }
 
