@@ -115,6 +115,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       sealer: makeNoticeSealer({ ...sealing, record: (events) => queue.record(events) }),
       newId: () => newQueueId(now(), randomBytes),
       now,
+      elapsed: () => performance.now(),
       log,
     });
     const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
