@@ -9,7 +9,7 @@ import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
-import { upstreamFaults } from './config/upstream-keys.ts';
+import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
 import { isLoopback } from './config/values.ts';
 import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
@@ -114,6 +114,10 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     const own = config.listen.some(({ host, port }) => port === upstream.port && reaches(upstream.host, host, config.hostname));
     if (own) tell(['upstream', index, 'port'], 'is a listener of this relay', 'the port of your mail server: mail would go in a circle');
     for (const { key, wrong, mend } of upstreamFaults(upstream)) tell(['upstream', index, key], wrong, mend);
+    // Each would count for itself what the mail server counts together.
+    const before = config.upstream.slice(0, index).some((other) => other.rate !== undefined && isSameAccount(other, upstream));
+    if (upstream.rate !== undefined && before)
+      tell(['upstream', index, 'rate'], 'is a second one for the same host, port and user', 'one entry with the whole rate');
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {

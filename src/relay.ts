@@ -94,7 +94,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const rates = await openRateFile(paths.rates, log);
     const around = { hostname: config.hostname, now, random, rates };
     const upstreams = config.upstream.map((upstream) =>
-      makeUpstream({ ...upstream, secrets: () => readUpstreamSecrets(upstream, env) }, around),
+      makeUpstream({ ...upstream, account: upstream.auth?.user, secrets: () => readUpstreamSecrets(upstream, env) }, around),
     );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
@@ -115,6 +115,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       sealer: makeNoticeSealer({ ...sealing, record: (events) => queue.record(events) }),
       newId: () => newQueueId(now(), randomBytes),
       now,
+      elapsed: () => performance.now(),
       log,
     });
     const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });

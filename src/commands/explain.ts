@@ -161,7 +161,7 @@ function sayChanges(
     say('from', [`${from.replace.replaceAll('\r\n', '')}; the original stands inside the seal${original}`]);
   }
   if (sender !== null) say('envelope', [`MAIL FROM:<${sender}> towards the upstream`]);
-  if (id !== null) say('message-id', ['one of this recipient alone; the original stands inside the seal']);
+  if (id !== null) say('message-id', ['one of this recipient alone; the original stands inside the seal, and last in References']);
 }
 
 function showCertificates({ state, chosen, rejected, unavailable }: CertificateAccount): string[] {

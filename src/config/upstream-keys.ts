@@ -89,3 +89,7 @@ export function upstreamFaults({
   if (tls === 'off' && cert !== undefined) tell('cert', idle, 'tls: starttls or implicit, or take it out');
   return faults;
 }
+
+/** True where the mail server counts both together. */
+export const isSameAccount = (one: Upstream, other: Upstream): boolean =>
+  one.host === other.host && one.port === other.port && one.auth?.user === other.auth?.user;

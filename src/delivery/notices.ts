@@ -16,6 +16,7 @@ import { mailboxKey, parseMailbox, type Mailbox } from '../message/envelope.ts';
 import { wants } from '../message/notify.ts';
 import type { AddressPattern } from '../message/pattern.ts';
 import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
+import { makeAge } from './age.ts';
 import type { Conclusion } from './conclude.ts';
 import { factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
@@ -45,6 +46,8 @@ export interface NoticeOptions {
   readonly sealer: NoticeSealer;
   readonly newId: () => string;
   readonly now: () => number;
+  /** Milliseconds on a clock that nobody sets. */
+  readonly elapsed: () => number;
   readonly log: Logger;
 }
 
@@ -69,10 +72,13 @@ const emptyBody: StoredBody = { length: 0, sha256: createHash('sha256').digest()
 export function makeNotices(options: NoticeOptions): Notices {
   const { now, log, rate, newId } = options;
   const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
+  const ageOf = makeAge(options);
   const counts = { notices: 0, noticesWithheld: 0 };
   return {
     tell(lease, result, conclusion) {
-      const kind = kindOf(lease, result, conclusion, options);
+      // At each attempt, so that a step of the clock is seen when it comes.
+      const isLate = ageOf(lease.acceptedAt) > options.delay;
+      const kind = kindOf(lease, result, conclusion, isLate);
       if (kind === undefined) return conclusion;
       const ofDelay = kind === 'delayed';
       if (lease.notice !== null || lease.originalSender === '') {
@@ -107,19 +113,14 @@ export function makeNotices(options: NoticeOptions): Notices {
   };
 }
 
-function kindOf(
-  lease: Lease,
-  result: Result,
-  { outcome }: Conclusion,
-  { now, delay }: Pick<NoticeOptions, 'now' | 'delay'>,
-): NoticeFacts['kind'] | undefined {
+function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: boolean): NoticeFacts['kind'] | undefined {
   switch (outcome.kind) {
     case 'bounced':
       return 'failed';
     case 'deferred': {
       // Broken off by a stop of the relay: the next attempt knows better what there is to tell.
       const stopped = result.kind === 'failed' && result.cause.code === 'shutting-down';
-      return lease.delayNoticed || stopped || now() - lease.acceptedAt <= delay ? undefined : 'delayed';
+      return lease.delayNoticed || stopped || !isLate ? undefined : 'delayed';
     }
     case 'delivered':
       // An upstream with DSN tells by itself.

@@ -4,7 +4,15 @@
  * drops the connection before a word of the envelope (A6).
  */
 import { isIP, type Socket } from 'node:net';
-import { connect as connectTls, createSecureContext, getCACertificates, type SecureContext, type TLSSocket } from 'node:tls';
+import {
+  checkServerIdentity,
+  connect as connectTls,
+  createSecureContext,
+  getCACertificates,
+  type PeerCertificate,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
 import { SealpostError } from '../errors.ts';
 
 /** `starttls` and `implicit` fail closed; `off` and an unverified peer are for this machine alone, which connect.ts holds. */
@@ -90,7 +98,14 @@ export function secure(plain: Socket, { host, context, verify, timeout }: Secure
   return new Promise((resolve, reject) => {
     // Without `servername` the certificate is held to `host`, an address then, by its iPAddress names (RFC 5280 §4.2.1.6).
     const name = isIP(host) === 0 ? { servername: host } : {};
-    const socket = connectTls({ socket: plain, host, ...name, secureContext: context, rejectUnauthorized: verify });
+    const socket = connectTls({
+      socket: plain,
+      host,
+      ...name,
+      secureContext: context,
+      rejectUnauthorized: verify,
+      checkServerIdentity: checkNames,
+    });
     const settle = (error?: SealpostError): void => {
       clearTimeout(timer);
       signal.removeEventListener('abort', abort);
@@ -115,6 +130,14 @@ export function secure(plain: Socket, { host, context, verify, timeout }: Secure
     signal.addEventListener('abort', abort);
     if (signal.aborted) abort();
   });
+}
+
+/**
+ * Node falls back on the CN where there is no DNS name (RFC 6125 §6.4.4). A CN is free text, which CAs have long stopped to verify as a
+ * name, and name constraints do not hold it.
+ */
+function checkNames(host: string, certificate: PeerCertificate): Error | undefined {
+  return checkServerIdentity(host, { ...certificate, subject: { ...certificate.subject, CN: '' } });
 }
 
 function factsOf(socket: TLSSocket): TlsFacts {

@@ -28,6 +28,8 @@ export interface UpstreamOptions extends ProtectionOptions {
   readonly concurrency: number;
   /** Messages that may begin in any stretch of time. */
   readonly rate?: Rate | undefined;
+  /** The user it logs in as: at one host each account has a rate of its own. */
+  readonly account?: string | undefined;
 }
 
 /** What all upstreams share. */
@@ -99,6 +101,8 @@ class PooledUpstream implements Upstream {
   readonly #closing = new AbortController();
   readonly #health: Health;
   readonly #rate: SlidingRate | undefined;
+  /** Under which its rate is written down. */
+  readonly #rateName: string;
   readonly #idle: IdleSessions;
   /** Sessions that take long to open; MAIL, RCPT and DATA that take long to be answered. */
   readonly #opening: Overdue;
@@ -119,12 +123,13 @@ class PooledUpstream implements Upstream {
     this.#opening = new Overdue(pauses.patience, () => this.#sendOn());
     this.#envelopes = new Overdue(pauses.patience, () => this.#sendOn());
     this.name = `${options.host}:${options.port}`;
+    this.#rateName = options.account === undefined ? this.name : `${options.account} at ${this.name}`;
     this.concurrency = options.concurrency;
     this.#idle = new IdleSessions(surroundings.idle);
     const { now, random, rates } = surroundings;
     this.#health = new Health(options.concurrency, pauses, now, random);
     if (options.rate !== undefined) {
-      const kept = rates?.kept(this.name);
+      const kept = rates?.kept(this.#rateName);
       this.#rate = new SlidingRate(options.rate, now, kept === 'unreadable' ? usedUp(options.rate, now()) : kept);
     }
   }
@@ -192,11 +197,11 @@ class PooledUpstream implements Upstream {
     const place = rate.take();
     if (place === undefined) return failed('upstream-paused');
     const { rates } = this.#surroundings;
-    await rates?.keep(this.name, rate.record);
+    await rates?.keep(this.#rateName, rate.record);
     const result = await this.#try(message, signal);
     if (hasBegun(result)) place.end();
     else place.release();
-    void rates?.keep(this.name, rate.record);
+    void rates?.keep(this.#rateName, rate.record);
     return result;
   }
 

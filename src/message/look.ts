@@ -70,15 +70,19 @@ export interface Author {
   readonly only: Mailbox | undefined;
 }
 
-/** The original From as a Reply-To; undefined where it names nobody who could be written to. */
+/**
+ * The original From as a Reply-To; undefined where it names nobody who could be written to. A mailbox without an ASCII form is left
+ * out: the whole message would need SMTPUTF8 for a field that a rule added, and bounce where the upstream has none.
+ */
 export function originalAuthor(fields: readonly Field[]): Author | undefined {
   const from = fields.find((field) => field.key === 'from');
   if (from === undefined) return undefined;
   const { mailboxes, faults } = parseAddressList(fieldText(from));
-  if (mailboxes.length === 0) return undefined;
+  const shown = mailboxes.filter(({ mailbox }) => !mailbox.needsSmtputf8);
+  if (shown.length === 0) return undefined;
   const value = from.octets.subarray(from.octets.indexOf(':') + 1);
   const octets = Buffer.concat([Buffer.from('Reply-To:'), value]);
-  const line = faults === 0 && isClean(octets) ? octets.toString('latin1') : fold('Reply-To', mailboxes.map(writeMailbox), ',');
+  const line = faults === 0 && isClean(octets) ? octets.toString('latin1') : fold('Reply-To', shown.map(writeMailbox), ',');
   return line === undefined ? undefined : { line, only: mailboxes.length === 1 ? mailboxes[0]?.mailbox : undefined };
 }
 

@@ -113,6 +113,8 @@ class Block {
   /** The field as it may stand outside, ended by CRLF; undefined where it cannot. */
   show(kind: Kind, field: Field): string | undefined {
     if (kind === 'received') return showReceived(field);
+    // Where it names nobody it would only be in the way of one that does.
+    if (field.key === 'reply-to' && !field.octets.includes('@')) return undefined;
     // The blank that RFC 5322 §4.5 once allowed in front of the colon is no field to many hosts.
     if (isClean(field.octets)) return field.octets.toString('latin1').replace(/^([^:\s]+)[ \t]+:/, '$1:');
     this.mended.add(field.name);

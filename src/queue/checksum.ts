@@ -6,6 +6,8 @@ export interface Sealed extends Pick<
   'address' | 'sender' | 'notify' | 'orcpt' | 'header' | 'prefix' | 'suffix' | 'needsSmtputf8'
 > {
   readonly queueId: string;
+  /** Ms since the epoch. */
+  readonly acceptedAt: number;
   readonly originalSender: string;
   readonly envid: string | null;
   readonly submitter: string | null;
@@ -15,25 +17,47 @@ export interface Sealed extends Pick<
 }
 
 /**
- * What a row's checksum covers: all that goes to an upstream, the envelope too, who is told what became of it, and which body it
- * goes with. A row that names another's body, or an address with a flipped bit, would be sent and counted as delivered. Each
- * field stands behind its length, so that what one loses the next cannot gain.
+ * What a row's checksum covers: all that goes to an upstream, the envelope too, who is told what became of it, which body it goes
+ * with, and when it was accepted, since its age decides when it is given up. A row that names another's body, or an address with
+ * a flipped bit, would be sent and counted as delivered. Each field stands behind its length, so that what one loses the next
+ * cannot gain.
  */
 export function sealedHash(row: Sealed): Buffer {
-  const hash = createHash('sha256');
+  return hashOf([...sentFields(row), ...askedFields(row), Buffer.from(String(row.acceptedAt))]);
+}
+
+/** As the rows of schema 1 have it, and those of the first schema 2: without the time, and without what was asked where nothing was. */
+export function hashWithoutTime(row: Sealed): Buffer {
+  const { originalSender, sender, notify, orcpt, envid, submitter, notice } = row;
+  const asked = originalSender !== sender || [notify, orcpt, envid, submitter, notice].some((fact) => fact !== null);
+  return hashOf([...sentFields(row), ...(asked ? askedFields(row) : [])]);
+}
+
+/** No row is older than this program, and no clock is a century ahead. Ms since the epoch. */
+const OLDEST = Date.UTC(2025, 0, 1);
+const LATEST = Date.UTC(2125, 0, 1);
+
+/** True where `row` is as it was written. The time of a row whose checksum does not cover it must be one that can be. */
+export function fitsChecksum(row: Sealed & { readonly sha256: Uint8Array }): boolean {
+  if (sealedHash(row).equals(row.sha256)) return true;
+  return row.acceptedAt >= OLDEST && row.acceptedAt < LATEST && hashWithoutTime(row).equals(row.sha256);
+}
+
+function sentFields(row: Sealed): Uint8Array[] {
   const facts = [row.queueId, row.sender, row.address, String(row.needsSmtputf8), String(row.bodyLength)];
-  const fields = [...facts.map((fact) => Buffer.from(fact)), row.bodySha256, row.header, row.prefix, row.suffix, ...laterFields(row)];
+  return [...facts.map((fact) => Buffer.from(fact)), row.bodySha256, row.header, row.prefix, row.suffix];
+}
+
+function askedFields({ originalSender, notify, orcpt, envid, submitter, notice }: Sealed): Uint8Array[] {
+  return [originalSender, notify, orcpt, envid, submitter, notice].map((fact) => Buffer.from(fact === null ? '-' : `=${fact}`));
+}
+
+function hashOf(fields: readonly Uint8Array[]): Buffer {
+  const hash = createHash('sha256');
   for (const field of fields) {
     const length = Buffer.alloc(4);
     length.writeUInt32BE(field.length);
     hash.update(length).update(field);
   }
   return hash.digest();
-}
-
-/** Of schema 2. None where nothing of it was said: so the rows of schema 1 keep the checksums that they have. */
-function laterFields(row: Sealed): Buffer[] {
-  const said = [row.notify, row.orcpt, row.envid, row.submitter, row.notice];
-  if (row.originalSender === row.sender && said.every((fact) => fact === null)) return [];
-  return [row.originalSender, ...said].map((fact) => Buffer.from(fact === null ? '-' : `=${fact}`));
 }

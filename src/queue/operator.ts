@@ -14,8 +14,10 @@ import { schemaVersion } from './schema.ts';
 /** Rows in one step: about 20 ms of the worker. */
 const STEP_ROWS = 500;
 
-/** What to call a row: those that could not be marked in place are damaged too. */
-const STATE = `CASE WHEN r.id IN (SELECT row FROM set_aside) THEN 'damaged' ELSE r.state END`;
+const KNOWN = recipientStates.map((state) => `'${state}'`).join(', ');
+
+/** What to call a row: those that could not be marked in place, and those in a state that is none, are damaged too. */
+const STATE = `CASE WHEN r.id IN (SELECT row FROM set_aside) OR r.state NOT IN (${KNOWN}) THEN 'damaged' ELSE r.state END`;
 
 /** The last ms that a Date can tell (ECMA-262 §21.4.1.1): a flipped high bit must not keep a row from being shown. */
 const LAST_MS = 8_640_000_000_000_000;
@@ -68,7 +70,6 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
 const noticeOf = (db: DatabaseSync): string =>
   schemaVersion(db) < 2 ? 'NULL' : '(SELECT CAST(notice AS TEXT) FROM message_asked WHERE message = r.message)';
 
-/** Throws where the database holds a state that this release does not know. */
 function stateOf(row: Row): RecipientState {
   const found = recipientStates.find((state) => state === row['state']);
   if (found === undefined) throw new SealpostError('internal', { detail: 'a row with an unknown state' });

@@ -5,9 +5,10 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
-import { sealedHash } from './checksum.ts';
+import { fitsChecksum } from './checksum.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import type { Outcome } from './queue.ts';
+import { prepareRecover } from './recover.ts';
 import type { LeasedRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
 import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
 import { prepareSetBack, type SetBack } from './set-back.ts';
@@ -23,6 +24,8 @@ export type Total = 'accepted' | 'delivered' | 'bounced' | 'removed' | 'ambiguou
 
 /** A reason is for people; an upstream's reply may be long. UTF-16 code units. */
 const MAX_REASON = 1000;
+/** A year of attempts, one a second, is three times this. No checksum covers what changes with each attempt. */
+const MOST_ATTEMPTS = 10_000_000;
 
 export type Rows = ReturnType<typeof prepareRows>;
 
@@ -46,7 +49,7 @@ export function prepareRows(db: DatabaseSync) {
     passDot: preparePassDot(db),
     nextDue: prepareNextDue(db),
     bodyBytes: prepareBodyBytes(db),
-    recover: prepareRecover(db, total, guard),
+    recover: prepareRecover(db, guard, (events) => total('ambiguous', events)),
     namesFile: prepareNamesFile(db),
   };
 }
@@ -114,8 +117,10 @@ function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
         if (row === undefined) throw new SealpostError('queue-item-damaged', { detail: 'its message or its body is gone' });
         const readable = asLeasedRow(row);
         // Before anybody is told its recipient: an upstream that refuses a changed address would make a bounce of the damage.
-        if (!sealedHash(readable).equals(readable.sha256))
+        if (!fitsChecksum(readable))
           throw new SealpostError('queue-item-damaged', { detail: 'its envelope, header or recipient part does not fit its checksum' });
+        if (readable.attempts < 0 || readable.attempts > MOST_ATTEMPTS)
+          throw new SealpostError('queue-item-damaged', { detail: 'its number of attempts cannot be' });
         lease.run(at, id);
         return readable;
       });
@@ -217,29 +222,6 @@ function prepareBodyBytes(db: DatabaseSync) {
   return (id: number): Done<Uint8Array | null> => {
     const row = read.get(id);
     return { answer: row === undefined || row['bytes'] === null ? null : blob(row, 'bytes') };
-  };
-}
-
-/** At start: rows that a relay left leased when it died are ready again; past the dot they may have been sent already (P4). */
-function prepareRecover(db: DatabaseSync, total: AddTotal, guard: RowGuard) {
-  const lost = db.prepare(`SELECT id FROM recipients WHERE state = 'leased' AND ${NOT_SET_ASIDE} ORDER BY id`);
-  const read = db.prepare('SELECT message, address, past_dot AS pastDot FROM recipients WHERE id = ?');
-  const free = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?1, changed_at = ?1, past_dot = 0 WHERE id = ?2`);
-  return (at: number): Done<null> => {
-    const events: AuditEvent[] = [];
-    for (const found of lost.all()) {
-      const id = integer(found, 'id');
-      const freed = guard.attempt(id, at, events, () => {
-        const row = read.get(id) ?? {};
-        free.run(at, id);
-        return { queue_id: text(row, 'message'), recipient: text(row, 'address'), pastDot: integer(row, 'pastDot') };
-      });
-      if (freed?.pastDot !== 1) continue;
-      const { queue_id, recipient } = freed;
-      events.push({ event: 'ambiguous', queue_id, recipient, because: 'the relay died past the dot' });
-    }
-    total('ambiguous', events.filter(({ event }) => event === 'ambiguous').length);
-    return { answer: null, events };
   };
 }
 

@@ -225,7 +225,16 @@ function asStored(message: NewMessage): StoredMessage {
       const body = message.bodies[one.body];
       if (body === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
       const notify = notifyText(one.notify);
-      const about = { queueId: id, originalSender: sender, envid, submitter, notice, bodyLength: body.length, bodySha256: body.sha256 };
+      const about = {
+        queueId: id,
+        acceptedAt,
+        originalSender: sender,
+        envid,
+        submitter,
+        notice,
+        bodyLength: body.length,
+        bodySha256: body.sha256,
+      };
       return {
         address: one.address,
         sender: one.sender,

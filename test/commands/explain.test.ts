@@ -146,7 +146,7 @@ test('explain tells what else the rule changes', async (t) => {
     lines.includes('  from         F <f@clinic.example>; the original stands inside the seal, and in Reply-To where the message has none'),
   );
   assert.ok(lines.includes('  envelope     MAIL FROM:<b@clinic.example> towards the upstream'));
-  assert.ok(lines.includes('  message-id   one of this recipient alone; the original stands inside the seal'));
+  assert.ok(lines.includes('  message-id   one of this recipient alone; the original stands inside the seal, and last in References'));
   const bounce = await explain(rules, directory, { sender: null, recipient: mailbox('anna@clinic.example') });
   assert.deepEqual(bounce.changes, {
     from: { replace: 'F <f@clinic.example>', original: 'reply_to' },

@@ -70,6 +70,14 @@ FILE:7:50: upstream[1].key: has no certificate
   mend: file:PATH or env:NAME: secrets do not stand in this file`,
   ],
   [
+    'two rates for what the mail server counts together',
+    site({
+      upstream: `upstream:\n${['1/s', '2/s'].map((rate) => `  - { host: a.example, port: 465, tls: implicit, rate: ${rate}, auth: { user: u, password: "env:U" } }\n`).join('')}  - { host: a.example, port: 465, tls: implicit, rate: 1/s, auth: { user: v, password: "env:V" } }\n`,
+    }),
+    `:7:56: upstream[1].rate: is a second one for the same host, port and user
+  mend: one entry with the whole rate`,
+  ],
+  [
     'upstreams that are no hosts',
     site({
       upstream: 'upstream:\n  - { host: 10.1.1, port: 25 }\n  - { host: "mail.x.test:25", port: 25 }\n',

@@ -9,7 +9,7 @@ import type { Upstream } from '../../src/delivery/upstream.ts';
 import { SealpostError } from '../../src/errors.ts';
 import { converse, scriptedUpstream, type Peer, type Replies, type Transcript } from './peer.ts';
 import { MemoryQueue } from './memory-queue.ts';
-import { running, timeouts, upstreamAt } from './surroundings.ts';
+import { outgoingOf, running, timeouts, upstreamAt } from './surroundings.ts';
 
 const text = 'Subject: s\r\n\r\nAAAA\r\n';
 
@@ -251,10 +251,11 @@ test('a UTF-8 mailbox goes as SMTPUTF8, and not at all to an upstream without it
   await attemptAt((peer) => converse(peer, { ehlo: '250-x\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n' }, seven));
   assert.equal(seven.commands[1], 'MAIL FROM:<forms@clinic.example>', 'sealed mail is 7-bit');
   assert.equal(inShort((await attemptAt((peer) => converse(peer), { message })).result), 'unsuited 5.6.7');
-  const small = { ehlo: `250-x\r\n250 SIZE ${text.length - 1}\r\n` };
-  assert.equal(inShort((await attemptAt((peer) => converse(peer, small))).result), 'unsuited 5.3.4');
-  const enough = { ehlo: `250-x\r\n250 SIZE ${text.length}\r\n` };
-  assert.equal(inShort((await attemptAt((peer) => converse(peer, enough))).result), 'delivered 250');
+  const limited = { ehlo: '250-x\r\n250 SIZE 70000\r\n' };
+  assert.equal(inShort((await attemptAt((peer) => converse(peer, limited), { message: outgoingOf(70_001) })).result), 'unsuited 5.3.4');
+  assert.equal(inShort((await attemptAt((peer) => converse(peer, limited), { message: outgoingOf(70_000) })).result), 'delivered 250');
+  const odd = { ehlo: '250-x\r\n250 SIZE 10\r\n' };
+  assert.equal(inShort((await attemptAt((peer) => converse(peer, odd))).result), 'delivered 250', 'less than any host may say');
 });
 
 const no = '550 5.1.1 no such user\r\n';

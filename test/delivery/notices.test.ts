@@ -53,6 +53,7 @@ function makeTeller(more: Partial<NoticeOptions> = {}) {
     sealer: clear,
     newId: () => `n${++ids}`,
     now: () => NOW,
+    elapsed: () => 0,
     log: pino({ level: 'silent' }),
     ...more,
   });
@@ -162,6 +163,29 @@ test('A18 facts and never content: status, cause and times in the queue, no word
     assert.partialDeepStrictEqual(recipient, { sender: '', notify: new Set(), orcpt: null });
   const late = tell(later, { acceptedAt: old }).facts;
   assert.deepEqual([late?.kind, late?.status, late?.retryUntil], ['delayed', '4.2.0', old + 120 * HOUR]);
+});
+
+test('a clock that jumps a month ahead makes no mail late: what counts is how long it really waited', () => {
+  let [wall, elapsed] = [NOW, 0];
+  const pass = (ms: number, step = 0): void => {
+    wall += ms + step;
+    elapsed += ms;
+  };
+  const notices = makeTeller({ now: () => wall, elapsed: () => elapsed });
+  const kinds = (acceptedAt: number) => tell(later, { acceptedAt }, notices).facts?.kind;
+  assert.equal(kinds(NOW - 5 * HOUR), 'delayed', 'accepted by an earlier process');
+  const before = wall;
+  pass(HOUR);
+  pass(10_000, 30 * 24 * HOUR);
+  assert.deepEqual([kinds(before), kinds(before + HOUR), kinds(wall)], [undefined, undefined, undefined]);
+  const after = wall;
+  pass(3 * HOUR);
+  assert.deepEqual([kinds(before), kinds(before + HOUR), kinds(after)], ['delayed', undefined, undefined]);
+  pass(HOUR + 1);
+  assert.deepEqual([kinds(before + HOUR), kinds(after)], ['delayed', 'delayed']);
+  // The clock is right again.
+  pass(0, -30 * 24 * HOUR);
+  assert.deepEqual([kinds(before), kinds(after), kinds(wall)], ['delayed', undefined, undefined]);
 });
 
 test('an upstream that wants a login is told of as late with a status that is not permanent', () => {

@@ -8,7 +8,8 @@ import * as fc from 'fast-check';
 import { SlidingRate, usedUp, type RatePlace } from '../../src/delivery/rate.ts';
 import { openRateFile } from '../../src/delivery/rate-record.ts';
 import { hasCode } from '../queue/site.ts';
-import { log } from './surroundings.ts';
+import { converse, scriptedUpstream } from './peer.ts';
+import { log, outgoing, upstreamAt } from './surroundings.ts';
 
 const START = 1_700_000_000_123;
 
@@ -126,6 +127,19 @@ test('what was counted is read back, the last of many that were written at once'
   const second = await openRateFile(path, log);
   assert.deepEqual(second.kept('a:25'), [[START, 50]]);
   assert.deepEqual(second.kept('b:25'), [[START, 7]]);
+});
+
+test('two accounts at one host have a rate each, over a restart too', async (t) => {
+  const path = await newFile(t);
+  await using server = await scriptedUpstream((peer) => converse(peer));
+  const open = async (account: string) =>
+    upstreamAt(server.port, { rates: await openRateFile(path, log), rate: { count: 1, per: 3_600_000 } }, { account });
+  const before = await open('a');
+  assert.equal((await before.attempt(outgoing(), new AbortController().signal)).kind, 'delivered');
+  await before.close();
+  const [a, b] = [await open('a'), await open('b')];
+  assert.deepEqual([a.readiness().kind, b.readiness().kind], ['paused', 'ready']);
+  await Promise.all([a.close(), b.close()]);
 });
 
 test('a file that was damaged tells nothing, is said so, and is written anew; a prepared one is refused (A36)', async (t) => {

@@ -37,6 +37,17 @@ export function outgoing(more: Partial<Outgoing> = {}): Outgoing {
   };
 }
 
+/** A message of so many octets: SIZE counts from 64 KiB. */
+export function outgoingOf(octets: number): Outgoing {
+  const content = Buffer.from(`${`${'x'.repeat(62)}\r\n`.repeat(octets / 64)}${'x'.repeat(octets % 64)}`);
+  return outgoing({
+    size: octets,
+    async *content() {
+      yield content;
+    },
+  });
+}
+
 /** Pauses that a test can wait for. */
 export const briefly: Pauses = { coolFirst: 20, coolLongest: 200, slowFirst: 40, slowLongest: 400, patience: 10_000 };
 

@@ -22,6 +22,8 @@ export interface Identities {
   readonly selfSigned: Identity;
   readonly otherCa: Identity;
   readonly client: Identity;
+  /** `localhost` stands in the CN, and no DNS name beside it. */
+  readonly nameless: Readonly<Record<'no names' | 'a mailbox' | 'an address' | 'a URI', Identity>>;
 }
 
 /** `good` is for localhost and 127.0.0.1. Takes a second. */
@@ -31,6 +33,7 @@ export function makeIdentities(folder = temporaryFolder()): Identities {
     make(folder, { name, issuer: 'ca', extensions, ...more });
     return { cert: readFileSync(join(folder, `${name}.pem`), 'utf8'), key: readFileSync(join(folder, `${name}.key`), 'utf8') };
   };
+  const nameless = (name: string, names: string): Identity => one(name, names, { subject: '/CN=localhost' });
   const here = 'DNS:localhost,IP:127.0.0.1';
   for (const name of ['ca', 'ca2']) make(folder, { name, extensions: caExtensions });
   return {
@@ -42,6 +45,12 @@ export function makeIdentities(folder = temporaryFolder()): Identities {
     selfSigned: one('self-signed', here, { issuer: 'self-signed' }),
     otherCa: one('other-ca', here, { issuer: 'ca2' }),
     client: one('client', 'DNS:relay.test'),
+    nameless: {
+      'no names': one('no-names', '', { subject: '/CN=localhost', extensions: ['basicConstraints=critical,CA:FALSE'] }),
+      'a mailbox': nameless('mailbox', 'email:root@localhost'),
+      'an address': nameless('address', 'IP:127.0.0.1'),
+      'a URI': nameless('uri', 'URI:https://localhost/'),
+    },
   };
 }
 

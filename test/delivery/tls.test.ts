@@ -7,7 +7,7 @@ import { makeRoute } from '../../src/delivery/route.ts';
 import type { UpstreamOptions } from '../../src/delivery/upstream.ts';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { converse, type Peer, scriptedUpstream, type Transcript } from './peer.ts';
-import { log, outgoing, timeouts, upstreamAt } from './surroundings.ts';
+import { log, outgoing, outgoingOf, timeouts, upstreamAt } from './surroundings.ts';
 import { converseStartTls, type Identities, makeIdentities, newStartTlsTranscript, type TlsPeerOptions, underTls } from './tls-peer.ts';
 
 const skip = noOpenssl;
@@ -81,6 +81,15 @@ const badIdentities: readonly (readonly [what: string, peer: () => TlsPeerOption
     '127.0.0.1',
     'upstream-unverified 4.7.5: it is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
   ],
+  ...(['no names', 'a mailbox', 'an address', 'a URI'] as const).map(
+    (what) =>
+      [
+        `for the name in its CN alone, beside ${what}`,
+        () => all().nameless[what],
+        'localhost',
+        'upstream-unverified 4.7.5: it is for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
+      ] as const,
+  ),
   ['self-signed', () => all().selfSigned, 'localhost', 'upstream-unverified 4.7.5: it is self-signed (DEPTH_ZERO_SELF_SIGNED_CERT)'],
   [
     'of an unknown CA',
@@ -158,10 +167,10 @@ test('A5: what an upstream says behind its answer to STARTTLS ends the session',
 });
 
 test('A5: what EHLO offered in clear is forgotten; what counts was said under TLS', { skip }, async () => {
-  const replies = { ehlo: '250-x\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 SIZE 10\r\n', then: { ehlo: '250 x\r\n' } };
+  const replies = { ehlo: '250-x\r\n250-STARTTLS\r\n250-SMTPUTF8\r\n250 SIZE 70000\r\n', then: { ehlo: '250 x\r\n' } };
   const utf8 = outgoing({ recipient: 'grüße@x.test', needsSmtputf8: true });
   assert.equal((await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting(), utf8)).result.kind, 'unsuited');
-  const plain = await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting());
+  const plain = await attemptAt((peer) => converseStartTls(peer, all().good, replies), trusting(), outgoingOf(70_001));
   assert.equal(inShort(plain.result), 'delivered TLSv1.3 verified');
 });
 

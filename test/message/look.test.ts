@@ -72,12 +72,30 @@ test('where the script wrote the replacement itself, or no From at all, there is
   }
 });
 
-test('a visitor outside ASCII: encoded words, A-labels, and SMTPUTF8 only where the address is shown', async () => {
-  const text = 'From: J\u00f6rg <j\u00f6rg@b\u00fccher.example>\r\n\r\n';
-  const shown = await show(text, replyTo);
-  assert.match(shown.outer, /^Reply-To: =\?UTF-8\?B\?SsO2cmc=\?= <j\u00f6rg@xn--bcher-kva\.example>\r$/m);
-  assert.equal(shown.needsSmtputf8, true);
-  assert.equal((await show(text, inside)).needsSmtputf8, false);
+test('a visitor whose name is outside ASCII: encoded words and A-labels', async () => {
+  const { outer, needsSmtputf8 } = await show('From: J\u00f6rg <vera@b\u00fccher.example>\r\n\r\n', replyTo);
+  assert.match(outer, /^Reply-To: =\?UTF-8\?B\?SsO2cmc=\?= <vera@xn--bcher-kva\.example>\r$/m);
+  assert.equal(needsSmtputf8, false);
+});
+
+test('a visitor whose address has no ASCII form stands inside alone: the rule makes no message that an upstream cannot carry', async () => {
+  for (const look of [replyTo, inside]) {
+    const { outer, inner, needsSmtputf8 } = await show('From: Visitor <gr\u00fc\u00dfe@visitor.example>\r\n\r\n', look);
+    assert.doesNotMatch(outer, /Reply-To/);
+    assert.equal(needsSmtputf8, false);
+    assert.match(inner, /^From: Visitor <gr\u00fc\u00dfe@visitor\.example>\r$/m);
+  }
+  const two = await show('From: gr\u00fc\u00dfe@visitor.example, vera@gmail.example\r\n\r\n', replyTo);
+  assert.match(two.outer, /^Reply-To: vera@gmail\.example\r$/m);
+  assert.equal(two.needsSmtputf8, false);
+});
+
+test('a Reply-To that names nobody counts as none: it stands inside, and replies go to the visitor', async () => {
+  for (const empty of ['', ' ', ' <>', ' ()', ' ,', ' nobody in particular']) {
+    const { outer, inner } = await show(`Reply-To:${empty}\r\n${visitor}\r\n`, replyTo);
+    assert.equal(outer.match(/^Reply-To:.*\r$/gm)?.join(), 'Reply-To: Vera Visitor <vera@gmail.example>\r', empty);
+    assert.ok(inner.includes(`Reply-To:${empty}\r\n`), empty);
+  }
 });
 
 test('a Message-ID of its own: the original inside, and in References, so that later mail is of the same conversation', async () => {

@@ -22,7 +22,8 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chainLine, readLink, verifyAudit, type AuditHead } from '../../src/audit.ts';
-import { listEntries, readAuditHead, readAuditRecord } from '../../src/queue/operator.ts';
+import { hashWithoutTime } from '../../src/queue/checksum.ts';
+import { listEntries, readAuditHead, readAuditRecord, readStats } from '../../src/queue/operator.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { type Asked, claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
 import { storeSuite } from './store-suite.ts';
@@ -229,6 +230,7 @@ const rowDamages: Record<string, string> = {
   'the body of another message': `
     INSERT INTO bodies (length, sha256, bytes) VALUES (0, x'${createHash('sha256').digest('hex')}', x'');
     UPDATE recipients SET body = 2`,
+  'another time of acceptance': 'UPDATE messages SET accepted_at = accepted_at - 864000000',
   'an octet moved from header to prefix': `
     UPDATE recipients SET prefix = CAST(substr(header, -1) || prefix AS BLOB), header = substr(header, 1, length(header) - 1)`,
 };
@@ -288,7 +290,10 @@ for (const [damage, sql] of [...Object.entries(rowDamages), ...Object.entries(as
 }
 
 /** A flipped serial type: the row says TEXT where the table says BLOB. SQLite lets it be read, and refuses every write of it. */
-function flipHeaderType(site: Site, row: number): void {
+const flipHeaderType = (site: Site, row: number): void =>
+  againstTypes(site, `UPDATE recipients SET header = CAST(header AS TEXT) WHERE id = ${row}`);
+
+function againstTypes(site: Site, sql: string): void {
   const strict = (from: string, to: string): void => {
     const db = new DatabaseSync(site.paths.database, { enableForeignKeyConstraints: false });
     db.enableDefensive?.(false);
@@ -297,7 +302,7 @@ function flipHeaderType(site: Site, row: number): void {
     db.close();
   };
   strict(') STRICT', ') /**/');
-  tamper(site, `UPDATE recipients SET header = CAST(header AS TEXT) WHERE id = ${row}`);
+  tamper(site, sql);
   strict(') /**/', ') STRICT');
 }
 
@@ -349,6 +354,95 @@ test('a damaged row that was leased when the relay died does not keep the next f
   const store = await site.open();
   const { states } = await store.stats();
   assert.deepEqual([states.ready, states.damaged, states.leased], [2, 1, 0]);
+});
+
+/** What a flipped bit makes of the columns that say whether a row waits, and for how long. */
+const stateDamages: Record<string, (site: Site) => void> = {
+  'a state that is none': (site) =>
+    tamper(site, `PRAGMA ignore_check_constraints = ON; UPDATE recipients SET state = 'leasfd' WHERE id = 2`),
+  'a wait without an end': (site) => tamper(site, 'PRAGMA ignore_check_constraints = ON; UPDATE recipients SET due_at = NULL WHERE id = 2'),
+  'a time to go though it waits for none': (site) =>
+    tamper(site, `PRAGMA ignore_check_constraints = ON; UPDATE recipients SET state = 'bounced' WHERE id = 2`),
+  'a time to go that is none': (site) => againstTypes(site, `UPDATE recipients SET due_at = 'x' WHERE id = 2`),
+  'fewer attempts than none': (site) => tamper(site, 'UPDATE recipients SET attempts = -5 WHERE id = 2'),
+  'more attempts than can be made': (site) => tamper(site, 'UPDATE recipients SET attempts = attempts | (1 << 40) WHERE id = 2'),
+};
+
+for (const [damage, inflict] of Object.entries(stateDamages)) {
+  test(`a row with ${damage} is set aside, and its operator sees the queue all the same (P10)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
+    await before.close();
+    inflict(site);
+    const store = await site.open();
+    const ids = (await store.claim(START, 10)).map((lease) => lease.queueId);
+    assert.deepEqual(ids, ['q1', 'q3']);
+    assert.partialDeepStrictEqual((await store.stats()).states, { leased: 2, damaged: 1, ready: 0, bounced: 0 });
+    assert.deepEqual(
+      (await store.list({ state: 'damaged' }, 10)).map(({ queueId }) => queueId),
+      ['q2'],
+    );
+    assert.equal(await store.remove({ queueId: 'q2' }, 'anna'), 1);
+    await store.close();
+    assert.equal(lines(site).filter((line) => line.includes('"event":"damaged","queue_id":"q2"')).length, 1);
+  });
+}
+
+test('a state that is none while no relay runs is shown as damaged, not as a failure of list and stats (P10)', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1' });
+  await store.close();
+  tamper(site, `PRAGMA ignore_check_constraints = ON; UPDATE recipients SET state = 'rfady'`);
+  const db = openDatabaseReadOnly(site.paths.database);
+  t.after(() => db.close());
+  assert.deepEqual(
+    listEntries(db, { state: 'damaged' }, 10).map(({ state }) => state),
+    ['damaged'],
+  );
+  assert.equal(readStats(db).states.damaged, 1);
+});
+
+for (const bit of [31, 50, 60]) {
+  test(`a row that a flipped bit ${bit} made due in a far future is due at the next start (P7)`, async (t) => {
+    const site = await makeSite(t);
+    const before = await site.open();
+    await put(before, { id: 'q1' });
+    await before.settle(await claimOne(before), { kind: 'deferred', dueAt: START + 3_600_000, reason: '451 later' }, []);
+    await put(before, { id: 'q2' });
+    await before.settle(await claimOne(before), { kind: 'deferred', dueAt: START + 3_600_000, reason: '451 later' }, []);
+    await before.close();
+    tamper(site, `UPDATE recipients SET due_at = due_at | (1 << ${bit}) WHERE id = 1`);
+    const store = await site.open();
+    assert.equal((await claimOne(store, START)).queueId, 'q1');
+    assert.equal(await store.nextDue(), START + 3_600_000);
+  });
+}
+
+test('a row whose checksum does not cover its time of acceptance is claimed, and set aside where the time cannot be (P10)', async (t) => {
+  const site = await makeSite(t);
+  const before = await site.open();
+  for (const id of ['q1', 'q2', 'q3']) await put(before, { id, asked });
+  const leases = await before.claim(START, 10);
+  await before.close();
+  const db = new DatabaseSync(site.paths.database);
+  const bodies = db.prepare('SELECT length, sha256 FROM bodies ORDER BY id').all();
+  for (const [index, lease] of leases.entries()) {
+    const { length, sha256 } = bodies[index] ?? {};
+    assert.ok(typeof length === 'number' && sha256 instanceof Uint8Array);
+    const row = { ...lease, address: lease.recipient, notify: 'FAILURE', bodyLength: length, bodySha256: sha256 };
+    db.prepare('UPDATE recipients SET sha256 = ? WHERE id = ?').run(hashWithoutTime(row), lease.row);
+  }
+  db.exec(`UPDATE messages SET accepted_at = accepted_at | (1 << 46) WHERE id = 'q2';
+    UPDATE messages SET accepted_at = accepted_at & ~(1 << 40) WHERE id = 'q3'`);
+  db.close();
+  const store = await site.open();
+  assert.deepEqual(
+    (await store.claim(START, 10)).map(({ queueId }) => queueId),
+    ['q1'],
+  );
+  assert.equal((await store.stats()).states.damaged, 2);
 });
 
 const YEAR = 365 * 86_400_000;

@@ -84,7 +84,7 @@ test('after DATA the exact sealed size counts: 552, and nothing is queued', { sk
 });
 
 test('the largest of all upstreams counts, and while one is unbounded or down nothing is refused', { skip: noOpenssl }, async (t) => {
-  const small = await keepingUpstream(t, { ehlo: ehlo('SIZE 10000') });
+  const small = await keepingUpstream(t, { ehlo: ehlo('SIZE 70000') });
   const large = await keepingUpstream(t, { ehlo: ehlo(`SIZE ${LIMIT}`) });
   const asked: string[] = [];
   const unbounded = await keepingUpstream(t, {
