@@ -62,9 +62,15 @@ async function run(invocation: Invocation, file: string | undefined, terminal: T
 }
 
 /** Not ./sealpost.yaml: a script runs where visitors may upload files, and one of them must not say where mail goes. */
-function configuration(file: string | undefined, { env, cwd }: Terminal): Promise<Config> {
+async function configuration(file: string | undefined, { env, cwd }: Terminal): Promise<Config> {
   const named = file ?? env['SEALPOST_CONFIG'];
-  return loadConfig({ file: named === undefined || named === '' ? SYSTEM_WIDE : named, env, cwd });
+  try {
+    return await loadConfig({ file: named === undefined || named === '' ? SYSTEM_WIDE : named, env, cwd });
+  } catch (error) {
+    if (!(error instanceof SealpostError) || error.code !== 'file-unreadable') throw error;
+    const hint = 'name yours by -C FILE or SEALPOST_CONFIG; the user who sends must be able to read it';
+    throw new SealpostError('file-unreadable', { detail: error.detail ?? '', hint, cause: error });
+  }
 }
 
 async function deliver(invocation: Invocation, config: Config, terminal: Terminal): Promise<number> {

@@ -323,7 +323,7 @@ describe('sealpost sendmail', { skip: missingPrograms({ openssl: 'openssl' }) ??
   test('./sealpost.yaml is not asked: where scripts run, visitors may put files', async () => {
     const { code, stderr } = await sendmail(['anna@clinic.example'], 'body\n', { SEALPOST_CONFIG: '' });
     assert.equal(code, 78);
-    assert.match(stderr, /\/etc\/sealpost\/sealpost\.yaml/);
+    assert.match(stderr, /\/etc\/sealpost\/sealpost\.yaml \(ENOENT\) \(hint: name yours by -C FILE or SEALPOST_CONFIG; /);
   });
 
   test('a link named sendmail is sendmail', async () => {
