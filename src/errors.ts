@@ -324,6 +324,7 @@ export const errorTable = {
   // The operator's side.
   'config-invalid': row(451, '4.3.0', 'the configuration is not valid', 'each fault is listed with its place and its mend'),
   'users-invalid': row(451, '4.3.0', 'the users file is not valid', 'each fault is listed with its place and its mend'),
+  'users-busy': row(451, '4.3.0', 'another command is changing the users', 'try again; where no command runs, delete that file'),
   'user-unknown': row(451, '4.3.0', 'no such user', 'sealpost users list shows who is there'),
   'policy-invalid': row(451, '4.3.0', 'the policies are not valid', 'each fault is listed with its place and its mend'),
   'file-unreadable': row(451, '4.3.0', 'a file cannot be read', 'look at its path and permissions'),

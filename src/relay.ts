@@ -72,7 +72,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     if (cert === undefined || key === undefined)
       throw new SealpostError('config-invalid', { detail: `no certificate for ${host}:${port}` });
     const keyFile = key.from === 'file' ? key.path : undefined;
-    const live = await openLiveCertificate({ certificate: cert, keyFile, readKey: () => readSecret(key, env) }, { log, now });
+    const files = { certificate: cert, keyFile, readKey: () => readSecret(key, env) };
+    const live = await openLiveCertificate(files, { log: log.child({ listener: `${host}:${port}` }), now });
     undo.push(() => live.close());
     return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };

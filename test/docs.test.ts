@@ -43,6 +43,13 @@ test('no hint names a configuration key that does not exist', async () => {
   }
 });
 
+test('what the relay itself reads stands in secrets/, in every document: keys/ is closed to it', async () => {
+  const pagesWithSecrets = ['configuration.md', 'clients.md', 'operations.md', 'upstreams.md', '../README.md'];
+  for (const page of pagesWithSecrets)
+    for (const [, place] of (await read(page)).matchAll(/(?:file:|(?:cert|key): )((?:keys|tls|secrets)\/)/g))
+      assert.equal(place, 'secrets/', page);
+});
+
 test('docs/configuration.md lists the keys that operators rely on', async () => {
   const keys = firstColumn(await read('configuration.md'));
   for (const key of [

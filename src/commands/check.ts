@@ -14,7 +14,7 @@ import { inspectCertificates } from './listeners.ts';
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
-import { inspectUpstreams } from './upstreams.ts';
+import { inspectUpstreams, notePorts } from './upstreams.ts';
 import { surveyUsers } from './users/survey.ts';
 
 /** What `--json` prints. */
@@ -64,10 +64,16 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     users: users.count,
   };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
-  notes.push(...shown.notes);
+  notes.push(...shown.notes, ...notePorts(config.value), ...noteOperator(config.value));
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
   return { faults, notes, counts };
+}
+
+/** `init` can only guess the operator; a machine's short name is no place where mail arrives. */
+function noteOperator({ operator }: Config): string[] {
+  if (/@.*[.]/.test(operator)) return [];
+  return [`operator: ${operator} has no full domain: failures may be told to nobody; write a mailbox that somebody reads`];
 }
 
 /** A file or folder that cannot be read is one more fault, not the end of the check. */

@@ -49,10 +49,11 @@ export async function makeSite(site: Site): Promise<readonly string[]> {
   for (const [from, to] of missing) await writeNew(to, await readShipped(from));
   const authority = await site.makeAuthority(at('keys'), at('certs/anchors'));
   // Last: a site is there once its configuration is.
-  const operator = `postmaster@${site.hostname}`;
-  await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator }));
+  await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator: guessOperator(site.hostname) }));
   return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority];
 }
+
+const guessOperator = (host: string): string => `postmaster@${host}`;
 
 /** Nothing at `target`, or a folder with no more in it than a checkout has: kept empty folders, and the shipped policies. */
 async function assertFree(target: string, shippedPolicies: string): Promise<void> {
@@ -127,14 +128,15 @@ function unwritable(file: string, cause: unknown): SealpostError {
   return new SealpostError('file-unwritable', { detail: `${file} (${systemCode(cause) ?? 'unknown reason'})`, cause });
 }
 
-/** The commands that come next, to paste as they are. */
-function nextSteps(terminal: Terminal, folder: string): string {
+/** What comes next; the commands to paste as they are. */
+function nextSteps(terminal: Terminal, folder: string, operator: string): string {
   const file = path.relative(terminal.cwd, path.join(folder, 'sealpost.yaml'));
   // npx names itself in the environment; what was typed once works again.
   const sealpost = terminal.env['npm_command'] === 'exec' ? 'npx sealpost' : 'sealpost';
   const command = file === 'sealpost.yaml' ? sealpost : `${sealpost} -c ${quote(file)}`;
   return [
     'next:',
+    `  write into ${quote(file)} under operator who is to hear of mail that failed: it is ${operator}`,
     `  ${command} certs issue anna@clinic.example    # or put certificates into ${quote(path.join(path.dirname(file), 'certs/recipients'))}`,
     `  ${command} check`,
     `  ${command} serve                              # then point your script at 127.0.0.1 port 2525`,
@@ -158,5 +160,5 @@ export const build: BuildCommand = (terminal) =>
       };
       const written = await makeSite({ folder, hostname: host, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
       for (const file of written) terminal.stdout.write(`wrote ${file}\n`);
-      terminal.stdout.write(nextSteps(terminal, folder));
+      terminal.stdout.write(nextSteps(terminal, folder, guessOperator(host)));
     });

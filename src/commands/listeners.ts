@@ -1,11 +1,11 @@
 /** What `check` says of the certificates that listeners show. */
-import { stat } from 'node:fs/promises';
 import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import { EXPIRES_SOON_MS, type Pair, readPair } from '../ingress/certificate.ts';
+import { inspectSecretFile } from './site.ts';
 
 export interface ListenerFindings {
   readonly faults: readonly Fault[];
@@ -28,7 +28,7 @@ async function inspect(
 ): Promise<ListenerFindings> {
   if (tls === 'off' || cert === undefined || key === undefined) return { faults: [], notes: [] };
   const keyFile = key.from === 'file' ? key.path : undefined;
-  const open = keyFile === undefined ? [] : await inspectKeyFile(keyFile, `${at}.key`);
+  const open = keyFile === undefined ? [] : await inspectSecretFile(keyFile, `${at}.key`);
   try {
     const pair = await readPair({ certificate: cert, keyFile, readKey: () => readSecret(key, env) });
     const judged = judge(pair, { place: cert, key: `${at}.cert` }, hostname, now);
@@ -49,18 +49,15 @@ function judge({ own }: Pair, where: Pick<Fault, 'place' | 'key'>, hostname: str
   else if (Date.parse(own.validFrom) > now) faults.push({ ...where, wrong: `is valid from ${day(own.validFrom)} only`, mend });
   else if (ends - now < EXPIRES_SOON_MS) notes.push(`${where.place}: ${where.key}: expires on ${day(own.validTo)}`);
   if (own.checkHost(hostname) === undefined)
-    notes.push(`${where.place}: ${where.key}: is not for ${hostname}: scripts that verify it must know the relay by another name`);
+    notes.push(
+      `${where.place}: ${where.key}: is for ${namesOf(own)} and not for ${hostname}: scripts that verify it must know the relay by another name`,
+    );
   return { faults, notes };
 }
 
-/** A group may read it, as Debian's ssl-cert does; everybody may not. */
-async function inspectKeyFile(file: string, key: string): Promise<Fault[]> {
-  try {
-    const mode = (await stat(file)).mode & 0o7777;
-    if ((mode & 0o007) === 0) return [];
-    return [{ place: file, key, wrong: `its mode is ${mode.toString(8).padStart(4, '0')}: open to all users`, mend: `chmod 0600 ${file}` }];
-  } catch {
-    // Reading it will say so.
-    return [];
-  }
+/** The names that a client looks for, or the subject of one that has none. */
+function namesOf({ subjectAltName, subject }: Pair['own']): string {
+  const names = (subjectAltName ?? '').split(', ').map((name) => name.replace(/^(?:DNS|IP Address):/, ''));
+  const shown = subjectAltName === undefined ? `nothing but ${subject}` : names.join(', ');
+  return shown.slice(0, 200).replace(/[^\x20-\x7e]/g, '?');
 }

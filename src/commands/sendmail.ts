@@ -6,7 +6,6 @@
  * Without commander: the options are sendmail's. Loaded by itself, and with as little as possible, because it is run per mail.
  */
 import { hostname, userInfo } from 'node:os';
-import { pipeline } from 'node:stream/promises';
 import { type Config, loadConfig, SYSTEM_WIDE } from '../config.ts';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { writeMailbox } from '../message/addresses.ts';
@@ -17,9 +16,10 @@ import { type Invocation, readArguments } from './sendmail/arguments.ts';
 import { untilLoneDot } from './sendmail/dot.ts';
 import { EX_DATAERR, EX_NOPERM, EX_NOUSER, EX_OK, EX_UNAVAILABLE, exitOf } from './sendmail/exits.ts';
 import { USAGE } from './sendmail/help.ts';
-import { findListener, type Place } from './sendmail/listener.ts';
+import { findListener } from './sendmail/listener.ts';
+import { passThrough } from './sendmail/pass-through.ts';
 import { distinct, headerRecipients, isBlind, namedRecipients, readSender } from './sendmail/recipients.ts';
-import { dial, submit, type Verdict } from './sendmail/submission.ts';
+import { submit, type Verdict } from './sendmail/submission.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Answers the exit status. `config` is that of `sealpost -c FILE sendmail`. Never throws. */
@@ -53,7 +53,8 @@ async function run(invocation: Invocation, file: string | undefined, terminal: T
     case 'queue-run':
       return EX_OK;
     case 'smtp':
-      return passThrough(findListener(await configuration(file, terminal)), terminal);
+      await passThrough(findListener(await configuration(file, terminal)), terminal.stdin, terminal.stdout);
+      return EX_OK;
     case 'deliver':
       return deliver(invocation, await configuration(file, terminal), terminal);
   }
@@ -61,9 +62,15 @@ async function run(invocation: Invocation, file: string | undefined, terminal: T
 }
 
 /** Not ./sealpost.yaml: a script runs where visitors may upload files, and one of them must not say where mail goes. */
-function configuration(file: string | undefined, { env, cwd }: Terminal): Promise<Config> {
+async function configuration(file: string | undefined, { env, cwd }: Terminal): Promise<Config> {
   const named = file ?? env['SEALPOST_CONFIG'];
-  return loadConfig({ file: named === undefined || named === '' ? SYSTEM_WIDE : named, env, cwd });
+  try {
+    return await loadConfig({ file: named === undefined || named === '' ? SYSTEM_WIDE : named, env, cwd });
+  } catch (error) {
+    if (!(error instanceof SealpostError) || error.code !== 'file-unreadable') throw error;
+    const hint = 'name yours by -C FILE or SEALPOST_CONFIG; the user who sends must be able to read it';
+    throw new SealpostError('file-unreadable', { detail: error.detail ?? '', hint, cause: error });
+  }
 }
 
 async function deliver(invocation: Invocation, config: Config, terminal: Terminal): Promise<number> {
@@ -119,22 +126,6 @@ async function* octetsOf(stdin: AsyncIterable<unknown>): AsyncGenerator<Buffer> 
     for await (const chunk of stdin) yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
   } catch (cause) {
     throw new SealpostError('message-incomplete', { detail: 'standard input cannot be read', hint: 'nothing was sent', cause });
-  }
-}
-
-/** -bs: octets both ways, until the relay closes. */
-async function passThrough(place: Place, { stdin, stdout }: Terminal): Promise<number> {
-  const socket = await dial(place);
-  const sent = pipeline(stdin, socket, { end: true });
-  try {
-    await pipeline(socket, stdout, { end: false });
-    return EX_OK;
-  } catch (cause) {
-    throw new SealpostError('relay-unreachable', { detail: 'the conversation broke off', cause });
-  } finally {
-    // The relay has closed: what the caller still writes has no reader.
-    stdin.destroy();
-    await sent.catch(() => undefined);
   }
 }
 

@@ -4,6 +4,7 @@ import type { Stats } from 'node:fs';
 import { isIP } from 'node:net';
 import path from 'node:path';
 import type { Config } from '../config.ts';
+import type { Secret } from '../config/values.ts';
 import type { Fault } from '../document/fault.ts';
 import { systemCode } from '../document/yaml.ts';
 
@@ -28,7 +29,7 @@ export async function inspectSite(config: Config, host: Host): Promise<Fault[]> 
     [path.dirname(config.queue.sqlite), 'queue.sqlite'],
   ]);
   const written = await Promise.all([...data].map(([folder, key]) => inspectWritable(folder, key, host)));
-  return [...inspectListeners(config, host), ...readable.flat(), ...(await inspectKeys(config.keys, host)), ...written.flat()];
+  return [...inspectListeners(config, host), ...readable.flat(), ...(await inspectKeys(config, host)), ...written.flat()];
 }
 
 /** An address that no interface has would fail at the start only, on another day. */
@@ -71,11 +72,55 @@ async function inspectReadable(folder: string, key: string): Promise<Fault[]> {
   }
 }
 
-/** Private keys: whoever reads this folder opens mail, whoever writes it forges certificates. */
-async function inspectKeys(folder: string, host: Host): Promise<Fault[]> {
+/**
+ * Private keys: whoever reads this folder opens mail, whoever writes it forges certificates. It belongs to whoever issues
+ * certificates, who need not be the relay's user: then the relay need not get in, as long as nothing that it reads is there.
+ */
+async function inspectKeys(config: Config, host: Host): Promise<Fault[]> {
+  const folder = config.keys;
+  const needed = filesOf(config).find(({ file }) => isWithin(file, folder));
   const found = await folderAt(folder, 'keys', `mkdir -m 0700 ${folder}`);
-  if (found.kind === 'fault') return [found.fault];
-  return [...inspectMode(folder, found.stats, 0o077, 'keys', '0700'), ...inspectOwner(folder, found.stats, host)];
+  if (found.kind === 'fault') return found.hidden && needed === undefined ? [] : [found.fault];
+  const open = inspectMode(folder, found.stats, 0o077, 'keys', '0700');
+  if (needed === undefined || inspectOwner(folder, found.stats, 'keys', host).length === 0) return open;
+  const wrong = `belongs to another user, and ${needed.key} is in it`;
+  const mend = `move it into a folder that the relay may read, for example secrets/: ${needed.file}`;
+  return [...open, { place: folder, key: 'keys', wrong, mend }];
+}
+
+/** The files that the relay reads of the configuration's word, each by its key. */
+function filesOf({ listen, upstream, clients }: Config): { readonly key: string; readonly file: string }[] {
+  const files: { key: string; file: string }[] = [];
+  const add = (key: string, file: string | undefined): void => {
+    if (file !== undefined) files.push({ key, file });
+  };
+  const fileOf = (secret: Secret | undefined): string | undefined => (secret?.from === 'file' ? secret.path : undefined);
+  for (const [index, { cert, key }] of listen.entries()) {
+    add(`listen[${index}].cert`, cert);
+    add(`listen[${index}].key`, fileOf(key));
+  }
+  for (const [index, { ca, cert, key, auth }] of upstream.entries()) {
+    add(`upstream[${index}].ca`, ca);
+    add(`upstream[${index}].cert`, cert);
+    add(`upstream[${index}].key`, fileOf(key));
+    add(`upstream[${index}].auth.password`, fileOf(auth?.password));
+  }
+  add('clients.users', clients.users);
+  return files;
+}
+
+const isWithin = (file: string, folder: string): boolean => file.startsWith(folder.endsWith(path.sep) ? folder : folder + path.sep);
+
+/** A group may read it, so that root writes and the relay reads; everybody may not. */
+export async function inspectSecretFile(file: string, key: string): Promise<Fault[]> {
+  try {
+    const mode = (await stat(file)).mode & 0o7777;
+    if ((mode & 0o007) === 0) return [];
+    return [{ place: file, key, wrong: `its mode is ${mode.toString(8).padStart(4, '0')}: open to all users`, mend: `chmod o= ${file}` }];
+  } catch {
+    // Reading it will say so.
+    return [];
+  }
 }
 
 /** The queue refuses a folder that others may look into (P2); an audit file may stand among other logs. */
@@ -85,7 +130,7 @@ async function inspectWritable(folder: string, key: string, host: Host): Promise
   const queue = key === 'queue.sqlite';
   const open = [
     ...inspectMode(folder, found.stats, queue ? 0o077 : 0o022, key, '0700'),
-    ...(queue ? inspectOwner(folder, found.stats, host) : []),
+    ...(queue ? inspectOwner(folder, found.stats, key, host) : []),
   ];
   try {
     await access(folder, constants.R_OK | constants.W_OK | constants.X_OK);
@@ -111,23 +156,28 @@ export function inspectMode(folder: string, stats: Stats, forbidden: number, key
     : [{ place: folder, key, wrong: `its mode is ${mode}: open to other users`, mend: `chmod ${mend} ${folder}` }];
 }
 
-function inspectOwner(folder: string, stats: Stats, host: Host): Fault[] {
+function inspectOwner(folder: string, stats: Stats, key: string, host: Host): Fault[] {
   if (host.uid === undefined || stats.uid === host.uid || host.uid === 0) return [];
-  return [{ place: folder, key: 'keys', wrong: 'belongs to another user', mend: `chown ${host.uid} ${folder}` }];
+  return [{ place: folder, key, wrong: 'belongs to another user', mend: `chown ${host.uid} ${folder}` }];
 }
 
-type FolderVerdict = { readonly kind: 'folder'; readonly stats: Stats } | { readonly kind: 'fault'; readonly fault: Fault };
+type FolderVerdict =
+  | { readonly kind: 'folder'; readonly stats: Stats }
+  /** `hidden`: it may be there, and this user may not see it. */
+  | { readonly kind: 'fault'; readonly fault: Fault; readonly hidden: boolean };
 
 async function folderAt(folder: string, key: string, mend: string): Promise<FolderVerdict> {
   try {
     const stats = await stat(folder);
     if (stats.isDirectory()) return { kind: 'folder', stats };
-    return { kind: 'fault', fault: { place: folder, key, wrong: 'is not a folder', mend: 'name a folder, or move the file away' } };
+    const fault = { place: folder, key, wrong: 'is not a folder', mend: 'name a folder, or move the file away' };
+    return { kind: 'fault', hidden: false, fault };
   } catch (error) {
     const missing = systemCode(error) === 'ENOENT';
     const wrong = missing ? 'is not there' : `cannot be looked at (${systemCode(error) ?? 'unknown reason'})`;
     return {
       kind: 'fault',
+      hidden: systemCode(error) === 'EACCES',
       fault: { place: folder, key, wrong, mend: missing ? mend : 'look at the permissions of the folders above it' },
     };
   }

@@ -8,6 +8,7 @@ import { makeContext } from '../delivery/tls.ts';
 import type { Fault } from '../document/fault.ts';
 import { readText, systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
+import { inspectSecretFile } from './site.ts';
 
 type Upstream = Config['upstream'][number];
 type Read = { readonly kind: 'text'; readonly text: string | undefined } | { readonly kind: 'fault'; readonly fault: Fault };
@@ -24,7 +25,11 @@ async function inspectUpstream({ ca, cert, key, auth }: Upstream, name: string, 
     key: await readingSecret(`${name}.key`, key, env),
     password: await readingSecret(`${name}.auth.password`, auth?.password, env),
   };
-  const faults = Object.values(read).flatMap((one) => (one.kind === 'fault' ? [one.fault] : []));
+  const faults = [
+    ...Object.values(read).flatMap((one) => (one.kind === 'fault' ? [one.fault] : [])),
+    ...(await inspectOpen(`${name}.key`, key)),
+    ...(await inspectOpen(`${name}.auth.password`, auth?.password)),
+  ];
   const text = (one: Read): string | undefined => (one.kind === 'text' ? one.text : undefined);
   const authorities = text(read.ca);
   if (ca !== undefined && authorities !== undefined && !isCertificate(authorities))
@@ -65,6 +70,22 @@ function isCertificate(pem: string): boolean {
   } catch {
     return false;
   }
+}
+
+const inspectOpen = (key: string, secret: Secret | undefined): Promise<Fault[]> =>
+  secret?.from === 'file' ? inspectSecretFile(secret.path, key) : Promise.resolve([]);
+
+/** A port that says otherwise than its upstream is nearly always a slip: one of the two is only seen as a silence of minutes. */
+export function notePorts({ upstream }: Config): string[] {
+  return upstream.flatMap(({ port, tls }, index) => {
+    if (port === 465 && tls === 'starttls')
+      return [
+        `upstream[${index}]: port 465 begins with TLS nearly everywhere, and tls: starttls then waits for a greeting in vain: tls: implicit`,
+      ];
+    if ((port === 25 || port === 587) && tls === 'implicit')
+      return [`upstream[${index}]: port ${port} begins in clear nearly everywhere, and tls: implicit then fails: tls: starttls`];
+    return [];
+  });
 }
 
 function readingSecret(key: string, secret: Secret | undefined, env: Environment): Promise<Read> {

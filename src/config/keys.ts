@@ -222,7 +222,7 @@ export function declareKeys(folder: string) {
           example: '[192.0.2.11]',
         }),
         users: key(path.optional(), {
-          meaning: 'The file of those who may log in, see users.md.',
+          meaning: 'The file of those who may log in, see [users](users.md).',
           unit: 'path',
           example: 'users.yaml',
         }),
@@ -247,15 +247,19 @@ export function declareKeys(folder: string) {
       unit: 'word',
       example: 'compatible',
     }),
-    policies: key(path.prefault('policies'), { meaning: 'The folder of the rules, see policies.md.', unit: 'path', example: 'policies' }),
+    policies: key(path.prefault('policies'), {
+      meaning: 'The folder of the rules, see [policies](policies.md).',
+      unit: 'path',
+      example: 'policies',
+    }),
     keys: key(path.prefault('keys'), {
-      meaning: 'The folder of private keys, mode 0700 and outside the data folder.',
+      meaning: 'The folder of the key of the in-house CA, mode 0700 and outside the data folder. The relay does not read it.',
       unit: 'path',
       example: 'keys',
     }),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
     notices: key(notices().prefault({}), {
-      meaning: 'Who is told what became of mail, see notices.md.',
+      meaning: 'Who is told what became of mail, see [notices](notices.md).',
       unit: 'keys',
       example: '{ domains: [clinic.example] }',
     }),

@@ -22,12 +22,12 @@ export const listener = (folder: string) => ({
   cert: key(pathFrom(folder).optional(), {
     meaning: 'A PEM file with the certificate of this listener, its intermediates behind it. Read anew when it changes.',
     unit: 'path',
-    example: 'tls/relay.pem',
+    example: 'secrets/relay.pem',
   }),
   key: key(secretFrom(folder).optional(), {
     meaning: 'The private key of `cert`, PEM without a passphrase. A file is read anew when it changes.',
     unit: 'secret',
-    example: 'file:tls/relay.key',
+    example: 'file:secrets/relay.key',
   }),
   auth: key(oneOf('off', 'optional', 'required').prefault('optional'), {
     meaning:

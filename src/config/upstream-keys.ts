@@ -37,7 +37,7 @@ export const upstream = (folder: string) => ({
   key: key(secretFrom(folder).optional(), {
     meaning: 'The private key of `cert`, PEM without a passphrase.',
     unit: 'secret',
-    example: 'file:keys/upstream-client.key',
+    example: 'file:secrets/upstream-client.key',
   }),
   auth: key(
     z
@@ -46,19 +46,20 @@ export const upstream = (folder: string) => ({
         password: key(secretFrom(folder), {
           meaning: 'Where the password stands. It is read for each connection, so a new one counts without a restart.',
           unit: 'secret',
-          example: 'file:keys/upstream-password',
+          example: 'file:secrets/upstream-password',
         }),
       })
       .optional(),
     {
       meaning: 'Login, by AUTH PLAIN or LOGIN; under TLS, or to this machine.',
       unit: 'keys',
-      example: '{ user: relay@clinic.example, password: file:keys/upstream-password }',
+      example: '{ user: relay@clinic.example, password: file:secrets/upstream-password }',
     },
   ),
   concurrency: key(wholeNumber(1, 1000).prefault(3), { meaning: 'Connections to it at the same time.', unit: 'number', example: '3' }),
   rate: key(rate.optional(), {
-    meaning: 'Messages that may begin in any stretch of that length, over restarts too. Left out: as many as it takes. See delivery.md.',
+    meaning:
+      'Messages that may begin in any stretch of that length, over restarts too. Left out: as many as it takes. See [delivery](delivery.md).',
     unit: 'rate',
     example: '30/min',
   }),

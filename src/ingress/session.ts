@@ -77,9 +77,14 @@ export class Session extends NamedConnection implements OpenSession {
     this.#arrival?.hurry(elapsed);
     const overdue = this.#deadlines.overdue(elapsed, this.admitted);
     if (overdue === undefined) return;
+    this.#tellBareDot();
+    this.#cut(tooSlow(overdue));
+  }
+
+  /** Where a message does not end: the one cause that its script can be told. */
+  #tellBareDot(): void {
     if (this._parser !== false && this._parser._dataMode && endsWithBareDot(this._parser._lastBytes))
       this.#shared.log.warn(this.#attributes('DATA'), 'client ended its message with LF.LF, which is no end: its script must write CRLF');
-    this.#cut(tooSlow(overdue));
   }
 
   /** Closes, and lets nobody wait for the rest of a message. */
@@ -161,6 +166,8 @@ export class Session extends NamedConnection implements OpenSession {
 
   override _onClose(): void {
     this.#shared.sessions.delete(this);
+    // The last chance: the parser goes, and the message is found incomplete only after that.
+    if (!this._closing) this.#tellBareDot();
     super._onClose();
   }
 

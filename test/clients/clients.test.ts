@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import { simpleParser } from 'mailparser';
@@ -99,14 +99,11 @@ describe('docs/clients.md, every cell', { skip: missingPrograms({ openssl: 'open
       configuration.replace(/\b(?:2525|587|465)\b/g, (port) => String(ports[['2525', '587', '465'].indexOf(port)])),
     );
     site = await makeSite(owner, { upstreamPort: upstream.port, config: { ...Object(shown) } });
-    const tls = await makeServerCertificate(join(site.dir, 'keys'), 'relay', HOST);
+    await mkdir(join(site.dir, 'secrets'));
+    const tls = await makeServerCertificate(join(site.dir, 'secrets'), 'relay', HOST);
     await writeFile(join(site.dir, 'password'), `${PASSWORD}\n`, { mode: 0o600 });
     await writeFile(join(site.dir, 'message.eml'), MESSAGE);
     await site.sealpost('users', 'add', 'forms', '--password-file', 'password');
-    const sendmail = join(site.dir, 'opt/bin/sealpost');
-    await mkdir(dirname(sendmail), { recursive: true });
-    await writeFile(sendmail, `#!/bin/sh\nexec '${process.execPath}' '${CLI}' "$@"\n`);
-    await chmod(sendmail, 0o755);
     const passwords = [`[127.0.0.1]:${ports[0]}`, `[${HOST}]:${ports[1]}`, `[${HOST}]:${ports[2]}`];
     await writeFile(join(site.dir, 'sealpost_password'), passwords.map((place) => `${place} forms:${PASSWORD}\n`).join(''));
     here = [
@@ -116,11 +113,13 @@ describe('docs/clients.md, every cell', { skip: missingPrograms({ openssl: 'open
       [/\brelay\.clinic\.example\b/g, HOST],
       [/\/etc\/ssl\/certs\/ca-certificates\.crt/g, tls.ca],
       [/\/etc\/postfix\/sealpost_password/g, join(site.dir, 'sealpost_password')],
-      [/\/opt\/sealpost\/bin\/sealpost/g, sendmail],
+      [/\/opt\/sealpost\/node_modules\/\.bin\/node/g, process.execPath],
+      [/\/opt\/sealpost\/bin\/sealpost/g, CLI],
+      [/\/etc\/sealpost\/sealpost\.yaml/g, site.file],
     ];
     bench = {
       dir: site.dir,
-      env: { SSL_CERT_FILE: tls.ca, SEALPOST_CONFIG: site.file, PATH: `${process.env['PATH']}${delimiter}/usr/sbin` },
+      env: { SSL_CERT_FILE: tls.ca, PATH: `${process.env['PATH']}${delimiter}/usr/sbin` },
     };
     relay = await site.serve();
   });
@@ -212,6 +211,7 @@ describe('docs/clients.md, every cell', { skip: missingPrograms({ openssl: 'open
           assert.equal(code, 0, `${stderr}${stdout.toString()}`);
         });
         await assertWhole(delivery, cell);
+        assert.equal(delivery.sender, 'forms@clinic.example');
       });
     }
   }

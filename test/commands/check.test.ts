@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmod, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
@@ -25,10 +25,12 @@ async function edit(file: string, from: string | RegExp, to: string): Promise<vo
 }
 
 /** What check prints of a site whose certificates are all well. */
-async function said(folder: string, usable = 2): Promise<string> {
+async function said(folder: string, usable = 2, as: Partial<typeof host> | { readonly uid: number } = {}): Promise<string> {
   const survey = async () => ({ usable, unusable: 0, faults: [] });
-  return showReport(await check({ env: {}, cwd: folder }, { host, survey, now: Date.now }));
+  return showReport(await check({ env: {}, cwd: folder }, { host: { ...host, ...as }, survey, now: Date.now }));
 }
+
+const OTHER_USER = { uid: 54_321 };
 
 test('a site without a fault: all well, and how much of it', async (t) => {
   const folder = await newSite(t);
@@ -57,6 +59,86 @@ ${folder}/keys: keys: its mode is 0750: open to other users
 ${folder}/data: queue.sqlite: its mode is 0777: open to other users
   mend: chmod 0700 ${folder}/data
 `,
+  );
+});
+
+test('the relay has a user of its own: keys/ may belong to whoever issues certificates, unless the relay reads there', async (t) => {
+  const folder = await newSite(t);
+  const about = async (): Promise<string> =>
+    (await said(folder, 2, OTHER_USER))
+      .split('\n')
+      .filter((line) => line.includes('/keys'))
+      .join('\n');
+  assert.equal(await about(), '');
+  await chmod(path.join(folder, 'keys'), 0o755);
+  assert.match(await about(), /keys: its mode is 0755: open to other users/);
+  await chmod(path.join(folder, 'keys'), 0o700);
+  const key = path.join(folder, 'keys/password');
+  await writeFile(key, 'secret\n', { mode: 0o600 });
+  await edit(
+    path.join(folder, 'sealpost.yaml'),
+    '  - { host: 127.0.0.1, port: 25 }',
+    '  - { host: smtp.clinic.example, port: 587, tls: starttls, auth: { user: u, password: file:keys/password } }',
+  );
+  assert.equal(
+    await about(),
+    `${folder}/keys: keys: belongs to another user, and upstream[0].auth.password is in it
+  mend: move it into a folder that the relay may read, for example secrets/: ${key}`,
+  );
+  assert.match(await said(folder, 2, OTHER_USER), /data: queue\.sqlite: belongs to another user\n {2}mend: chown 54321 /);
+});
+
+test('the secrets of an upstream are looked at like those of a listener: open to all users is a fault', async (t) => {
+  const folder = await newSite(t);
+  await mkdir(path.join(folder, 'secrets'));
+  for (const name of ['password', 'client.key']) await writeFile(path.join(folder, 'secrets', name), 'secret\n');
+  const [password, key] = [path.join(folder, 'secrets/password'), path.join(folder, 'secrets/client.key')];
+  await edit(
+    path.join(folder, 'sealpost.yaml'),
+    '  - { host: 127.0.0.1, port: 25 }',
+    '  - { host: mx.example, port: 465, tls: implicit, cert: no.pem, key: file:secrets/client.key, auth: { user: u, password: file:secrets/password } }',
+  );
+  const about = async (): Promise<string[]> => (await said(folder)).split('\n').filter((line) => line.includes('secrets/'));
+  for (const file of [password, key]) await chmod(file, 0o644);
+  assert.deepEqual(await about(), [
+    `${key}: upstream[0].key: its mode is 0644: open to all users`,
+    `  mend: chmod o= ${key}`,
+    `${password}: upstream[0].auth.password: its mode is 0644: open to all users`,
+    `  mend: chmod o= ${password}`,
+  ]);
+  for (const file of [password, key]) await chmod(file, 0o640);
+  assert.deepEqual(await about(), []);
+});
+
+test('a port that begins otherwise than `tls` says is noted: one waits in silence, the other fails at once', async (t) => {
+  const folder = await newSite(t);
+  await edit(
+    path.join(folder, 'sealpost.yaml'),
+    '  - { host: 127.0.0.1, port: 25 }',
+    [
+      '{ port: 465, tls: starttls',
+      '{ port: 587, tls: implicit',
+      '{ port: 25, tls: implicit',
+      '{ port: 465, tls: implicit',
+      '{ port: 587, tls: starttls',
+    ]
+      .map((words) => `  - ${words}, host: mx.example }`)
+      .join('\n'),
+  );
+  const notes = (await said(folder)).split('\n').filter((line) => line.startsWith('note: '));
+  assert.deepEqual(notes, [
+    'note: upstream[0]: port 465 begins with TLS nearly everywhere, and tls: starttls then waits for a greeting in vain: tls: implicit',
+    'note: upstream[1]: port 587 begins in clear nearly everywhere, and tls: implicit then fails: tls: starttls',
+    'note: upstream[2]: port 25 begins in clear nearly everywhere, and tls: implicit then fails: tls: starttls',
+  ]);
+});
+
+test('an operator whom no mail reaches is noted', async (t) => {
+  const folder = await newSite(t);
+  await edit(path.join(folder, 'sealpost.yaml'), 'postmaster@relay.clinic.example', 'postmaster@web7');
+  assert.match(
+    await said(folder),
+    /^note: operator: postmaster@web7 has no full domain: failures may be told to nobody; write a mailbox that somebody reads\nall well: /,
   );
 });
 
@@ -101,7 +183,7 @@ test('the certificate of a listener: unreadable, of another key, expired, about 
   assert.equal(
     await said(folder),
     `note: ${cert} expires on ${new Date(soon).toISOString().slice(0, 10)}
-note: ${cert} is not for relay.clinic.example: scripts that verify it must know the relay by another name
+note: ${cert} is for other.example and not for relay.clinic.example: scripts that verify it must know the relay by another name
 ${well}`,
   );
   issue(Date.parse('2021-01-01T12:00:00Z'));
@@ -109,7 +191,7 @@ ${well}`,
   assert.equal(
     await said(folder),
     `${at('relay.key')}: listen[0].key: its mode is 0644: open to all users
-  mend: chmod 0600 ${at('relay.key')}
+  mend: chmod o= ${at('relay.key')}
 ${cert} expired on 2021-01-01
   mend: put a new one in its place; a running relay takes it by itself
 `,
@@ -203,8 +285,8 @@ test('no configuration at all, and policies that are not there, are faults with 
 test('an upstream whose certificate, key, CA or password cannot be used', { skip: noOpenssl }, async (t) => {
   const folder = await newSite(t);
   const { folder: made } = makeIdentities(folder);
-  await writeFile(path.join(folder, 'garbage.pem'), 'not a certificate\n');
-  await writeFile(path.join(folder, 'empty'), '\n');
+  await writeFile(path.join(folder, 'garbage.pem'), 'not a certificate\n', { mode: 0o600 });
+  await writeFile(path.join(folder, 'empty'), '\n', { mode: 0o600 });
   const upstream = (keys: string): string => `  - { host: smtp.clinic.example, port: 587, tls: starttls, ${keys} }`;
   await edit(
     path.join(folder, 'sealpost.yaml'),

@@ -33,9 +33,11 @@ test('init by the command line: what is written, with which modes, and what come
   const { exit, stdout, stderr } = await sealpost(cwd, ['init', 'my site']);
   assert.deepEqual({ exit, stderr }, { exit: 0, stderr: '' });
   const folder = path.join(cwd, 'my site');
+  const [operator] = /postmaster@[^\s"]+/.exec(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8')) ?? [];
   assert.ok(stdout.startsWith(`wrote ${folder}/sealpost.yaml\nwrote ${folder}/policies/90-default.yaml\n`));
   assert.ok(
     stdout.endsWith(`next:
+  write into 'my site/sealpost.yaml' under operator who is to hear of mail that failed: it is ${operator}
   sealpost -c 'my site/sealpost.yaml' certs issue anna@clinic.example    # or put certificates into 'my site/certs/recipients'
   sealpost -c 'my site/sealpost.yaml' check
   sealpost -c 'my site/sealpost.yaml' serve                              # then point your script at 127.0.0.1 port 2525

@@ -1,7 +1,9 @@
 /** `sealpost users` as people run it. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { test } from 'node:test';
@@ -135,6 +137,42 @@ test('the last user may go, and another come', async (t) => {
   assert.deepEqual(await users(['list']), said(''));
   assert.equal((await users(['add', 'web'], PASSWORD)).exit, 0);
   assert.deepEqual(await users(['list']), said('web  by password  from any  to any\n'));
+});
+
+test('commands at the same time lose nothing of each other: who was added is there, who was removed is not', async (t) => {
+  const { dir, users } = await makePlace(t);
+  const names = Array.from({ length: 6 }, (_, index) => `u${index}`);
+  assert.equal((await users(['add', 'old'], PASSWORD)).exit, 0);
+  const outcomes = await Promise.all([users(['remove', 'old', '--yes']), ...names.map((name) => users(['add', name, '--generate']))]);
+  for (const { exit, stderr } of outcomes) assert.deepEqual([exit, stderr], [0, '']);
+  const { stdout } = await users(['list']);
+  assert.deepEqual([...stdout.matchAll(/^\S+/gm)].map(([name]) => name).toSorted(), names);
+  assert.deepEqual(
+    (await readdir(dir)).filter((name) => name.startsWith('.users')),
+    [],
+    'no lock is left',
+  );
+});
+
+test('a lock that a killed command left is taken over; one that is held is waited for, then named', async (t) => {
+  const { dir, users } = await makePlace(t);
+  const lock = join(dir, '.users.yaml.lock');
+  const gone = spawn(process.execPath, ['-e', '']);
+  await once(gone, 'close');
+  for (const [name, left] of [
+    ['dead', `${gone.pid} ${hostname()}\n`],
+    ['old', `${process.pid} ${hostname()}\n`],
+  ] as const) {
+    await writeFile(lock, left);
+    if (name === 'old') await utimes(lock, 1, 1);
+    assert.deepEqual((await users(['add', name], PASSWORD)).stderr, '');
+  }
+  const held = `${process.pid} ${hostname()}\n`;
+  await writeFile(lock, held);
+  const { exit, stderr } = await users(['add', 'late'], PASSWORD);
+  assert.equal(exit, 1);
+  assert.match(stderr, /another command is changing the users: .*\.users\.yaml\.lock\n {2}hint: /);
+  assert.equal(await readFile(lock, 'utf8'), held);
 });
 
 test('a user who is there is changed on demand only; the rights stay', async (t) => {

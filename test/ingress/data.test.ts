@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { SealpostError } from '../../src/errors.ts';
+import { until } from '../interop/ports.ts';
 import { codeOf, makeFront } from './front.ts';
 
 const SMUGGLED = 'MAIL FROM:<evil@x.example>\r\nRCPT TO:<victim@y.example>\r\nDATA\r\nSubject: smuggled\r\n\r\nx';
@@ -195,7 +196,18 @@ test('a script that ends its message with LF.LF is told in the log what it does 
   client.send('Subject: x\n\nbody\n.\n');
   await client.expect(/^421 4\.4\.2/);
   await client.closed();
-  assert.ok(front.log.some(({ msg }) => String(msg).includes('LF.LF')));
+  assert.equal(front.log.filter(({ msg }) => String(msg).includes('LF.LF')).length, 1);
+  assert.deepEqual(front.taken, []);
+});
+
+test('a script that leaves behind its LF.LF, before the relay gives up, is told of as well', async (t) => {
+  const front = await makeFront(t);
+  const client = await front.openData();
+  client.send('Subject: x\n\nbody\n.\n');
+  await until('the octets are on their way', () => client.flushed() > 0);
+  client.close();
+  await until('the line in the log', () => front.log.some(({ msg }) => String(msg).includes('left in the middle')));
+  assert.equal(front.log.filter(({ msg }) => String(msg).includes('LF.LF')).length, 1);
   assert.deepEqual(front.taken, []);
 });
 

@@ -66,7 +66,9 @@ export function readArguments(words: readonly string[]): Invocation {
   }
   const late = rest.find((word) => /^-[A-Za-z]/.test(word));
   if (late !== undefined && !words.includes('--')) throw usage(late, 'stands behind a recipient', 'options come before recipients');
-  return { ...draft, recipients: rest };
+  // Other mail systems run their queue beside; a message that comes with it must not be lost.
+  const withMessage = draft.fromHeader || rest.length > 0;
+  return { ...draft, mode: draft.mode === 'queue-run' && withMessage ? 'deliver' : draft.mode, recipients: rest };
 }
 
 function readLong(draft: Draft, word: string, rest: string[]): void {
@@ -82,7 +84,10 @@ function readLetters(draft: Draft, letters: string, rest: string[]): void {
     const joined = letters.slice(at + 1);
     if (TAKE_VALUE.has(letter)) return readValue(draft, letter, joined === '' ? nextOf(`-${letter}`, rest) : joined);
     // Its value is never a word of its own: -q and -q15m are both in use.
-    if (letter === 'q') return void (draft.mode = 'queue-run');
+    if (letter === 'q') {
+      if (draft.mode === 'deliver') draft.mode = 'queue-run';
+      return;
+    }
     if (letter === 'i') draft.dotEnds = false;
     else if (letter === 't') draft.fromHeader = true;
     else if (letter === 'v') draft.verbose = true;

@@ -13,7 +13,7 @@ export const USAGE = `sealpost sendmail [options] [--] [recipient...] < message
   -C FILE       configuration, else SEALPOST_CONFIG, /etc/sealpost/sealpost.yaml; also -c
   -v            say what the relay answered
   -oeq          say nothing: the exit status is enough
-  -q            does nothing: the relay runs its queue by itself
+  -q            alone it does nothing: the relay runs its queue by itself
 
 Other -o, and -A -G -L -U -h -m -n -p, are passed over. Exit 0: the relay has the message. Exit 64 usage, 65 message, 66 input,
 67 recipient, 69 no relay or try again, 70 fault, 77 sender, 78 configuration: nothing was sent. It is never 75.

@@ -1,6 +1,6 @@
 /**
  * The users file as commands change it: what the operator wrote, comments and order among them, stays as it is. It is written whole
- * or not at all, and never in a form that the relay would not take.
+ * or not at all, and never in a form that the relay would not take. One command at a time, see lock.ts.
  */
 import {
   closeSync,
@@ -25,6 +25,7 @@ import { readText, systemCode } from '../../document/yaml.ts';
 import { SealpostError } from '../../errors.ts';
 import { readUserEntries } from '../../ingress/users/entries.ts';
 import { IF_MISSING } from '../../ingress/users/file.ts';
+import { withLock } from './lock.ts';
 
 /** The keys of one entry, as the file has them. */
 export interface WrittenUser {
@@ -47,8 +48,12 @@ export interface Putting {
   readonly dataFolder: string;
 }
 
-/** Answers false where there is an entry already that is not to be replaced. */
-export async function putUser(file: string, user: WrittenUser, { replace, dataFolder }: Putting): Promise<boolean> {
+/** Answers false where there is an entry already that is not to be replaced. Throws `users-busy`, and what reading throws. */
+export function putUser(file: string, user: WrittenUser, putting: Putting): Promise<boolean> {
+  return withLock(followed(file), () => put(file, user, putting));
+}
+
+async function put(file: string, user: WrittenUser, { replace, dataFolder }: Putting): Promise<boolean> {
   const text = existsSync(file) ? await readText(file) : FIRST;
   const document = open(file, text);
   const users = listIn(document, file);
@@ -62,8 +67,12 @@ export async function putUser(file: string, user: WrittenUser, { replace, dataFo
   return true;
 }
 
-/** Answers false where there is no such entry. Throws what reading throws. */
-export async function removeUser(file: string, name: string): Promise<boolean> {
+/** Answers false where there is no such entry. Throws `users-busy`, and what reading throws. */
+export function removeUser(file: string, name: string): Promise<boolean> {
+  return withLock(followed(file), () => remove(file, name));
+}
+
+async function remove(file: string, name: string): Promise<boolean> {
   const document = open(file, await readText(file, IF_MISSING));
   const users = listIn(document, file);
   const known = find(users, name);
@@ -103,11 +112,13 @@ const OWN = 0o600;
 /** What is kept of the mode of an older file: the group of the relay may read. */
 const KEPT = 0o640;
 
+/** A link to the file stays one. */
+const followed = (named: string): string => (existsSync(named) ? realpathSync(named) : named);
+
 function write(named: string, document: Document.Parsed, dataFolder?: string): void {
   const text = render(named, document);
   assertValid(named, text);
-  // A link to the file stays one.
-  const file = existsSync(named) ? realpathSync(named) : named;
+  const file = followed(named);
   const temporary = join(dirname(file), `.${basename(file)}.${process.pid}.tmp`);
   try {
     writeSynced(temporary, text, statOf(file) ?? readableBy(dataFolder));

@@ -40,8 +40,9 @@ const spellings: readonly (readonly [words: string, expected: Partial<Invocation
   ['-eq', { quiet: true }],
   ['-O ErrorMode=q', { quiet: true }],
   ['-O DeliveryMode=b -OTimeout.queuereturn=5d -o7 -oA/etc/aliases', {}],
-  ['-q', { mode: 'queue-run' }],
-  ['-q15m', { mode: 'queue-run' }],
+  ['-q', {}],
+  ['-q15m -t', { fromHeader: true }],
+  ['-bs -q', { mode: 'smtp' }],
   ['-v', { verbose: true }],
   ['-G -U -m -n -Ac -A m -L tag -h 5 -p SMTP', {}],
   ['-C /etc/s.yaml', { config: '/etc/s.yaml' }],
@@ -57,6 +58,16 @@ for (const [words, expected] of spellings) {
     assert.deepEqual(readArguments([...words.split(' '), 'a@b.example']), { ...plain, ...expected });
   });
 }
+
+test('-q runs the queue only where no message is to be sent', () => {
+  for (const words of [['-q'], ['-q15m'], ['-qf', '-i']]) assert.equal(readArguments(words).mode, 'queue-run');
+  for (const words of [
+    ['-q15m', '-t'],
+    ['-t', '-q'],
+    ['-qf', '--', 'a@b.example'],
+  ])
+    assert.equal(readArguments(words).mode, 'deliver');
+});
 
 test('behind -- everything is a recipient', () => {
   assert.deepEqual(readArguments(['-i', '--', '-f', 'a@b.example']).recipients, ['-f', 'a@b.example']);

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
@@ -218,6 +219,17 @@ describe('sealpost sendmail', { skip: missingPrograms({ openssl: 'openssl' }) ??
     assert.equal((await sendmail(['-q'], '')).code, 0);
   });
 
+  test('-q beside a message does not throw the message away', async () => {
+    for (const args of [
+      ['-q15m', '-t'],
+      ['-q', 'anna@clinic.example'],
+      ['-t', '-qf'],
+    ]) {
+      const { inside } = await exchange(['-i', ...args], 'To: anna@clinic.example\nSubject: x\n\nbody\n');
+      assert.ok(inside.endsWith('body\r\n'), args.join(' '));
+    }
+  });
+
   test('-bs speaks SMTP on standard input and output', async () => {
     const dialogue = [
       'EHLO x',
@@ -240,6 +252,47 @@ describe('sealpost sendmail', { skip: missingPrograms({ openssl: 'openssl' }) ??
     });
     assert.match(said, /\r\n221 [^\r\n]*\r\n$/);
     assert.ok(message && (await opened(message)).endsWith('by hand\r\n'));
+  });
+
+  const dialogueFor = (recipient: string): string =>
+    `EHLO x\r\nMAIL FROM:<forms@clinic.example>\r\nRCPT TO:<${recipient}>\r\nDATA\r\nSubject: x\r\n\r\npiped\r\n.\r\n`;
+
+  for (const [named, last] of [
+    ['and says QUIT', 'QUIT\r\n'],
+    ['without QUIT', ''],
+  ] as const) {
+    test(`-bs: a script that ends its input right behind its last line ${named} is told 250 and 221`, async () => {
+      const [message] = await delivered(1, async () => {
+        const { code, stdout, stderr } = await sendmail(['-bs'], `${dialogueFor('anna@clinic.example')}${last}`);
+        assert.deepEqual([code, stderr], [0, '']);
+        assert.match(stdout.toString(), /\r\n354 [^\n]*\n250 2\.0\.0 queued as [0-9a-z]{15}\r\n221 [^\n]*\n$/);
+      });
+      assert.ok(message && (await opened(message)).endsWith('piped\r\n'));
+    });
+  }
+
+  test('-bs: a relay that goes away without 250 or 221 is 69, and the message may or may not be there', async (t) => {
+    for (const [answers, said] of [
+      [['220 x ESMTP'], /ended without 221/],
+      [['220 x ESMTP', '250 x', '250 x', '250 x', '354 go on'], /behind the message/],
+      [['220 x ESMTP', '250 x', '250 x', '250 x', '354 go on', '250 2.0.0 queued', '421 4.3.0 stopping'], /ended without 221/],
+    ] as const) {
+      const server = createServer((socket) => {
+        socket.on('error', () => undefined);
+        socket.once('data', () => socket.end(answers.map((line) => `${line}\r\n`).join('')));
+      });
+      server.listen(0, '127.0.0.1');
+      t.after(() => server.close());
+      await once(server, 'listening');
+      const place = server.address();
+      assert.ok(place !== null && typeof place !== 'string');
+      const written: unknown = JSON.parse(await readFile(site.file, 'utf8'));
+      const file = join(site.dir, 'leaving.yaml');
+      await writeFile(file, JSON.stringify({ ...Object(written), listen: [{ host: '127.0.0.1', port: place.port }] }));
+      const { code, stderr } = await sendmail(['-bs', '-C', file], `${dialogueFor('anna@clinic.example')}QUIT\r\n`);
+      assert.equal(code, 69, stderr);
+      assert.match(stderr, said);
+    }
   });
 
   test('a relay that is down is 69, and a configuration without a listener for programs of this machine is 78', async () => {
@@ -270,7 +323,7 @@ describe('sealpost sendmail', { skip: missingPrograms({ openssl: 'openssl' }) ??
   test('./sealpost.yaml is not asked: where scripts run, visitors may put files', async () => {
     const { code, stderr } = await sendmail(['anna@clinic.example'], 'body\n', { SEALPOST_CONFIG: '' });
     assert.equal(code, 78);
-    assert.match(stderr, /\/etc\/sealpost\/sealpost\.yaml/);
+    assert.match(stderr, /\/etc\/sealpost\/sealpost\.yaml \(ENOENT\) \(hint: name yours by -C FILE or SEALPOST_CONFIG; /);
   });
 
   test('a link named sendmail is sendmail', async () => {
