@@ -28,7 +28,7 @@ export async function passThrough(place: Place, stdin: Readable, stdout: Writabl
   let last: number | undefined;
   const overheard = async function* (octets: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of octets) {
-      last = replies.push(chunk).at(-1)?.code ?? last;
+      for (const { code } of replies.push(chunk)) last = code;
       yield chunk;
     }
   };
