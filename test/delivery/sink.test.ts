@@ -36,7 +36,8 @@ const faults: readonly Row[] = [
   ...['CONNECT', 'EHLO,HELO'].map((phase): Row => [['-f', phase], TWICE, 'host-trouble']),
   ...['MAIL', 'RCPT', 'DATA', '.'].map((phase): Row => [['-f', phase], 'bounced', 'refused']),
   [['-f', 'EHLO'], 'delivered', 'delivered'],
-  [['-r', 'EHLO'], 'delivered', 'delivered'],
+  // For now only, so HELO is not tried.
+  [['-r', 'EHLO'], TWICE, SOFT],
   // An answer before the dot.
   [['-A', '0'], 'bounced', 'refused'],
   [['-A', '1'], 'bounced', 'refused'],
