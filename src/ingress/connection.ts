@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls';
 import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { beginAuth, type AuthStep } from './auth.ts';
+import { stayAnswerable } from './half-open.ts';
 import { Identity, type Peer, type Terms } from './identity.ts';
 import type { Shared } from './shared.ts';
 import { HANDSHAKE_MS, startTls } from './tls.ts';
@@ -28,6 +29,7 @@ export abstract class Connection extends SMTPConnection {
     super(server, socket, options);
     this.#shared = shared;
     this.#terms = terms;
+    stayAnswerable(socket);
     this.identity = new Identity({ terms, users: shared.users, penalties: shared.penalties, now: shared.now });
   }
 
@@ -86,6 +88,7 @@ export abstract class Connection extends SMTPConnection {
   #secured(socket: TLSSocket, next: () => void = NOTHING): void {
     if (this._parser === false || this._closing) return void socket.destroy();
     this._upgrading = false;
+    stayAnswerable(socket);
     this._socket = socket;
     this.session.secure = this.secure = true;
     this.hostNameAppearsAs = this.openingCommand = false;

@@ -40,6 +40,8 @@ export class Listener extends SMTPServer {
       name: shared.hostname,
       heloResponse: '%s',
       size: shared.limits.messageBytes,
+      // Else the replies that are still to come would be cut off where a client ends its side: half-open.ts.
+      allowHalfOpen: true,
       // For what precedes a session; within one, deadlines.ts counts.
       socketTimeout: Math.min(shared.timeouts.command, HANDSHAKE_MS),
       maxCommandLength: MAX_COMMAND_LINE,

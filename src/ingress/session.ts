@@ -17,6 +17,7 @@ import { saysFull, takeSeat } from './caps.ts';
 import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
 import { Deadlines, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
+import { onceWorkedOff } from './half-open.ts';
 import type { Terms } from './identity.ts';
 import { endsWithBareDot } from './line-ends.ts';
 import { NamedConnection } from './named.ts';
@@ -139,6 +140,11 @@ export class Session extends NamedConnection implements OpenSession {
     parser.on('error', (cause) => {
       this.#refuse(new SealpostError('command-too-long', { cause }), 'line');
       this.close();
+    });
+    onceWorkedOff(parser, (ending) => {
+      // Gone in the middle of its message: nobody can end it any more.
+      if (ending === 'broken-off') this._socket.destroy();
+      else this.close();
     });
     return parser;
   }

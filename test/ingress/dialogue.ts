@@ -26,6 +26,8 @@ export interface Dialogue {
   closed(ignoreReplies?: boolean): Promise<void>;
   /** True once the connection is gone. */
   over(): boolean;
+  /** Ends its own side, and listens on where it was opened with `allowHalfOpen`. */
+  end(): void;
   /** Goes away: at once with a reset, or politely. */
   reset(): void;
   close(): void;
@@ -131,6 +133,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       if (!ignoreReplies) assert.equal(received, '');
     },
     over: () => over,
+    end: () => void socket.end(),
     reset: () => void below.resetAndDestroy(),
     close: () => void socket.destroy(),
   };
