@@ -22,18 +22,27 @@ async function greeted(t: TestContext, port: number): Promise<Dialogue> {
   return client;
 }
 
-test('A34: 1,000 wrong passwords: every session is closed after three, ten are hashed, and the script beside them goes on', async (t) => {
-  const site = await makeUserSite(t, [{ name: 'forms', password: quickHash('right horse') }]);
+test('A34: 1,000 wrong passwords: ten are hashed, all others told to come back, and the script beside them goes on', async (t) => {
+  const site = await makeUserSite(t, [
+    { name: 'forms', password: quickHash('right horse') },
+    { name: 'web', password: quickHash('left horse') },
+  ]);
   const front = await makeFront(t, { users: site.users, penalties: makePenalties(1) });
   const script = await greeted(t, front.port);
   await script.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);
-  let guesses = 0;
-  while (guesses < 1000) {
+  const guess = (client: Dialogue, number: number, reply: RegExp): Promise<unknown> =>
+    client.ask(`AUTH PLAIN ${plain(number % 2 === 0 ? 'forms' : 'nobody', `guess ${number}`)}`, reply);
+  for (let number = 0; number < 9; number += 3) {
     const client = await greeted(t, front.port);
-    for (const reply of [/^535 5\.7\.8 /, /^535 5\.7\.8 /, /^421 4\.7\.0 /])
-      await client.ask(`AUTH PLAIN ${plain(guesses % 2 === 0 ? 'forms' : 'nobody', `guess ${guesses++}`)}`, reply);
+    for (const [index, reply] of [/^535 5\.7\.8 /, /^535 5\.7\.8 /, /^421 4\.7\.0 /].entries()) await guess(client, number + index, reply);
     await client.closed();
   }
+  const guesser = await greeted(t, front.port);
+  await guess(guesser, 9, /^535 5\.7\.8 /);
+  for (let number = 10; number < 1000; number++) await guess(guesser, number, /^454 4\.7\.0 /);
+  // P5: and so is who is right, and new there.
+  const web = await greeted(t, front.port);
+  await web.ask(`AUTH PLAIN ${plain('web', 'left horse')}`, /^454 4\.7\.0 /);
   assert.equal(site.hashes.length, 11);
   const next = await greeted(t, front.port);
   await next.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);

@@ -2,9 +2,12 @@
  * Logging in. A login with a password goes, in this order:
  *
  *   remembered?  → accepted, without a hash       a success of some minutes ago, by this very name, password and entry
- *   slowed?      → refused, without a hash        too many failures from this address
+ *   slowed?      → unavailable, without a hash    too many failures from this address
  *   line full?   → unavailable                    hashes are made one at a time: one core at most, and 19 MiB once
  *   hash         → accepted or refused
+ *
+ * A slowed address is refused nothing: what was guessed from beside a script must not make its mail bounce (P5), and the same answer
+ * to the right password and to wrong ones tells a guesser nothing.
  *
  * An unknown name takes the same way to its end, with a hash that nothing fits, at the cost of some entry of the file (A34).
  * No name, password or hash is logged: what is typed into the field of a name may be a password.
@@ -56,13 +59,13 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
     if (turn === undefined) return UNAVAILABLE;
     try {
       // Those before this one in the line may have been failures of the same address, or have changed the file.
-      if (failures.slowed(client)) return REFUSED;
+      if (failures.slowed(client)) return UNAVAILABLE;
       const known = entries();
       if (known === undefined) return UNAVAILABLE;
       const entry = known.get(name);
       const fitting = await fits(password, entry?.password ?? decoyFor(name, known), derive);
       if (fitting && entry?.password) return { kind: 'accepted', user: entry.user };
-      if (failures.count(client)) log.warn({ client }, 'too many logins failed from this address: it is refused for a while');
+      if (failures.count(client)) log.warn({ client }, 'too many logins failed from this address: it is told to come back for a while');
       return REFUSED;
     } finally {
       turn.leave();
@@ -72,15 +75,15 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
   const login = async (name: string, password: string, client: string): Promise<Login> => {
     const known = entries();
     if (known === undefined) return UNAVAILABLE;
-    if (Buffer.byteLength(name) > MAX_NAME || Buffer.byteLength(password) > MAX_PASSWORD) {
-      failures.count(client);
-      return REFUSED;
-    }
     const entry = known.get(name);
     // The map is asked for a keyed digest: how long that takes tells nothing about a password.
     const tag = tagOf(name, entry?.digest ?? '', password);
     if (entry !== undefined && remembered.has(tag)) return { kind: 'accepted', user: entry.user };
-    if (failures.slowed(client)) return REFUSED;
+    if (failures.slowed(client)) return UNAVAILABLE;
+    if (Buffer.byteLength(name) > MAX_NAME || Buffer.byteLength(password) > MAX_PASSWORD) {
+      failures.count(client);
+      return REFUSED;
+    }
     const shared = `${tag} ${client}`;
     const begun = underWay.get(shared);
     if (begun !== undefined) return begun;
