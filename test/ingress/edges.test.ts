@@ -154,3 +154,36 @@ test('a client that XCLIENT says is elsewhere logs in under TLS only', { skip: n
   assert.ok(!(await front.ehlo(client)).some((offer) => offer.startsWith('AUTH')));
   await client.ask(`AUTH PLAIN ${plain('form', 'secret')}`, /^538 /);
 });
+
+test('who was removed, or has another password, hands in nothing more in a session that is open', async (t) => {
+  const site = await makeUserSite(t, [
+    { name: 'forms', password: quickHash('right horse') },
+    { name: 'web', password: quickHash('left horse') },
+    { name: 'lab', password: quickHash('third horse') },
+  ]);
+  const front = await makeFront(t, { users: site.users });
+  const [forms, web, lab] = [await greeted(t, front.port), await greeted(t, front.port), await greeted(t, front.port)];
+  await forms.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);
+  await web.ask(`AUTH PLAIN ${plain('web', 'left horse')}`, /^235/);
+  await lab.ask(`AUTH PLAIN ${plain('lab', 'third horse')}`, /^235/);
+  for (const client of [forms, web, lab]) await handIn(client);
+  const after = [
+    { name: 'web', password: quickHash('new horse') },
+    { name: 'lab', password: quickHash('third horse'), senders: ['*@lab.example'], rate: '1/min' },
+  ];
+  await site.write(after);
+  await site.said('users file read');
+  for (const client of [forms, web]) {
+    await client.ask('MAIL FROM:<a@x.example>', /^421 4\.7\.0 your login has changed/);
+    await client.closed();
+  }
+  // Who stays has the rights of today.
+  await lab.ask('MAIL FROM:<a@x.example>', /^550 5\.7\.1/);
+  await rm(site.file);
+  await site.said('users file cannot be read, nobody can log in');
+  await lab.ask('MAIL FROM:<a@lab.example>', /^454 4\.7\.0 /);
+  await site.write(after);
+  await site.said('users file read', 2);
+  await lab.ask('MAIL FROM:<a@lab.example>', /^250/);
+  assert.equal(front.taken.length, 3);
+});

@@ -13,6 +13,7 @@
  * No name, password or hash is logged: what is typed into the field of a name may be a password.
  */
 import { createHmac, randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { asSealpostError } from '../../errors.ts';
 import { makeFailures } from './failures.ts';
@@ -54,6 +55,25 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
     return dummyHash(hashes[draw % Math.max(hashes.length, 1)]?.cost ?? USUAL_COST);
   };
 
+  const accepted = ({ user, password }: UserEntry): Login => ({
+    kind: 'accepted',
+    user,
+    again: () => {
+      const known = entries();
+      if (known === undefined) return UNAVAILABLE;
+      const entry = known.get(user.name);
+      return entry !== undefined && isDeepStrictEqual(entry.password, password) ? accepted(entry) : REFUSED;
+    },
+  });
+
+  const byCertificate = (fingerprint: string): Login => {
+    const known = entries();
+    if (known === undefined) return UNAVAILABLE;
+    for (const { certificates, user } of known.values())
+      if (certificates.includes(fingerprint)) return { kind: 'accepted', user, again: () => byCertificate(fingerprint) };
+    return REFUSED;
+  };
+
   const compare = async (name: string, password: string, client: string): Promise<Login> => {
     const turn = await line.enter(client);
     if (turn === undefined) return UNAVAILABLE;
@@ -64,7 +84,7 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
       if (known === undefined) return UNAVAILABLE;
       const entry = known.get(name);
       const fitting = await fits(password, entry?.password ?? decoyFor(name, known), derive);
-      if (fitting && entry?.password) return { kind: 'accepted', user: entry.user };
+      if (fitting && entry?.password) return accepted(entry);
       if (failures.count(client)) log.warn({ client }, 'too many logins failed from this address: it is told to come back for a while');
       return REFUSED;
     } finally {
@@ -78,7 +98,7 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
     const entry = known.get(name);
     // The map is asked for a keyed digest: how long that takes tells nothing about a password.
     const tag = tagOf(name, entry?.digest ?? '', password);
-    if (entry !== undefined && remembered.has(tag)) return { kind: 'accepted', user: entry.user };
+    if (entry !== undefined && remembered.has(tag)) return accepted(entry);
     if (failures.slowed(client)) return UNAVAILABLE;
     if (Buffer.byteLength(name) > MAX_NAME || Buffer.byteLength(password) > MAX_PASSWORD) {
       failures.count(client);
@@ -103,11 +123,6 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
         log.error({ client, err: asSealpostError(error) }, 'a login could not be judged');
         return UNAVAILABLE;
       }),
-    async byCertificate(fingerprint) {
-      const known = entries();
-      if (known === undefined) return UNAVAILABLE;
-      for (const { certificates, user } of known.values()) if (certificates.includes(fingerprint)) return { kind: 'accepted', user };
-      return REFUSED;
-    },
+    byCertificate: async (fingerprint) => byCertificate(fingerprint),
   };
 }

@@ -188,6 +188,24 @@ test('a change of the file counts without a restart; what was remembered of the 
   assert.deepEqual(await site.users.login('forms', 'new horse', '192.0.2.1'), refused);
 });
 
+test('a login, by password or certificate, is asked for again as the file has it now', async (t) => {
+  const certificates = ['ab'.repeat(32)];
+  const site = await makeUserSite(t, [forms, { name: 'web', certificates }]);
+  const password = await site.users.login('forms', 'right horse', '192.0.2.1');
+  const certificate = await site.users.byCertificate('ab'.repeat(32));
+  assert.ok(password.kind === 'accepted' && certificate.kind === 'accepted');
+  assert.equal(password.again().kind, 'accepted');
+  assert.equal(certificate.again().kind, 'accepted');
+  await site.write([{ ...forms, password: quickHash('new horse'), certificates }]);
+  await site.said('users file read');
+  assert.deepEqual(password.again(), refused);
+  const now = certificate.again();
+  assert.equal(now.kind === 'accepted' ? now.user.name : now.kind, 'forms');
+  await rm(site.file);
+  await site.said('users file cannot be read, nobody can log in');
+  assert.deepEqual([password.again(), certificate.again()], [unavailable, unavailable]);
+});
+
 test('a file that has not rested for one look may be half-written, and is not taken', async (t) => {
   const site = await makeUserSite(t, [forms]);
   const live = new LiveFile(site.file, 'as it was before', new Map(), makeLog({ level: 'error', format: 'json' }, process.stderr));
