@@ -10,6 +10,7 @@ import type { TLSSocket } from 'node:tls';
 import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { beginAuth, type AuthStep } from './auth.ts';
+import type { Step } from './deadlines.ts';
 import { stayAnswerable } from './half-open.ts';
 import { Identity, type Peer, type Terms } from './identity.ts';
 import type { Shared } from './shared.ts';
@@ -37,6 +38,9 @@ export abstract class Connection extends SMTPConnection {
 
   /** Replies with what the error table says. */
   abstract refuse(thrown: unknown, command: string): void;
+
+  /** Came nearer to a message. */
+  abstract reached(step: Step): void;
 
   /** Whether MAIL was said. */
   abstract get inTransaction(): boolean;
@@ -67,6 +71,7 @@ export abstract class Connection extends SMTPConnection {
     this._parser.isClosed = true;
     this._parser = this._createParser();
     this._upgrading = true;
+    this.reached('starttls');
     setImmediate(callback);
     const socket = startTls(below, {
       terms: tls,
@@ -95,6 +100,7 @@ export abstract class Connection extends SMTPConnection {
     this.identity.secured(socket);
     this._resetSession();
     this._armTimeout();
+    this.reached('encrypted');
     socket.pipe(this._parser);
     next();
   }
@@ -143,6 +149,7 @@ export abstract class Connection extends SMTPConnection {
   async #authenticate(read: () => AuthStep): Promise<void> {
     const step = read();
     if (step.kind === 'ask') {
+      this.reached(`asked ${step.challenge}`);
       this._nextHandler = (line, callback) => this.#converse(() => step.answer(line), callback);
       return this.send(334, step.challenge, false);
     }

@@ -15,7 +15,7 @@ import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.t
 import { Arrival } from './arrival.ts';
 import { saysFull, takeSeat } from './caps.ts';
 import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
-import { Deadlines, tooSlow } from './deadlines.ts';
+import { Deadlines, type Step, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
 import { onceWorkedOff } from './half-open.ts';
 import type { Terms } from './identity.ts';
@@ -71,6 +71,10 @@ export class Session extends NamedConnection implements OpenSession {
 
   stalled(elapsed: number): number {
     return this.#deadlines.stalled(elapsed);
+  }
+
+  override reached(step: Step): void {
+    this.#deadlines.reached(step, this.#shared.elapsed());
   }
 
   /** Looks at the clock, and closes a session whose client took too long. */
@@ -198,7 +202,7 @@ export class Session extends NamedConnection implements OpenSession {
   #greeted(command: Buffer, extended: boolean): void {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
-    if (this.#helo === '') this.#deadlines.progressed(this.#shared.elapsed());
+    this.reached(this.secure ? 'greeted in TLS' : 'greeted');
     this.greetedAs(heloName(name), extended);
   }
 

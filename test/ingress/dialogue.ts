@@ -20,6 +20,8 @@ export interface Dialogue {
   pause(): void;
   /** STARTTLS, and the handshake behind its 220; rejects where TLS does not come to stand. */
   startTls(options?: ConnectionOptions): Promise<TLSSocket>;
+  /** The handshake alone. */
+  encrypt(options?: ConnectionOptions): Promise<TLSSocket>;
   /** Octets that left this process so far. */
   flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
@@ -126,6 +128,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       await ask('STARTTLS', /^220 2\.0\.0 /);
       return encrypt(asked);
     },
+    encrypt,
     pause: () => void socket.pause(),
     flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
