@@ -139,6 +139,11 @@ export abstract class Connection extends SMTPConnection {
     }, callback);
   }
 
+  /** Whether `line` is one of an AUTH exchange, which may be longer than others. */
+  isLoginLine(line: Buffer): boolean {
+    return this._nextHandler !== false || /^AUTH /i.test(line.toString('latin1', 0, 5));
+  }
+
   /** One line of an AUTH exchange, the command itself or an answer to a challenge. */
   #converse(read: () => AuthStep, callback: () => void): void {
     this.#authenticate(read)
