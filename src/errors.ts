@@ -134,7 +134,13 @@ export const errorTable = {
     454,
     '4.7.0',
     'logins cannot be checked now, please try again later',
-    'the users file cannot be read, or too many log in at once: the log says which',
+    'the users file cannot be read, too many log in at once, or the address failed too often: the log says which',
+  ),
+  'login-ended': row(
+    421,
+    '4.7.0',
+    'your login has changed, please connect and log in again',
+    'the user was removed or has another password; sealpost users list shows who there is',
   ),
   'too-many-failed-logins': row(
     421,

@@ -9,6 +9,8 @@ import { assertRet, readEnvid, readNotify, readOrcpt } from './dsn.ts';
 
 /** Octets of one command line: 512, and what SIZE, BODY, SMTPUTF8 and DSN add (RFC 5321 §4.5.3.1.4, RFC 3461 §5), with room for UTF-8. */
 export const MAX_COMMAND_LINE = 2048;
+/** Octets of a line of an AUTH exchange (RFC 4954 §4.9). */
+export const MAX_AUTH_LINE = 12_288;
 
 const KEYWORDS = { MAIL: /^MAIL FROM: *(?=<)/i, RCPT: /^RCPT TO: *(?=<)/i } as const;
 /** What stands between < and >, where a quoted string may hold either. No two branches start alike: linear time. */

@@ -10,6 +10,8 @@ import type { TLSSocket } from 'node:tls';
 import type { SMTPServer } from 'smtp-server';
 import { SMTPConnection, type SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { beginAuth, type AuthStep } from './auth.ts';
+import type { Step } from './deadlines.ts';
+import { stayAnswerable } from './half-open.ts';
 import { Identity, type Peer, type Terms } from './identity.ts';
 import type { Shared } from './shared.ts';
 import { HANDSHAKE_MS, startTls } from './tls.ts';
@@ -28,6 +30,7 @@ export abstract class Connection extends SMTPConnection {
     super(server, socket, options);
     this.#shared = shared;
     this.#terms = terms;
+    stayAnswerable(socket);
     this.identity = new Identity({ terms, users: shared.users, penalties: shared.penalties, now: shared.now });
   }
 
@@ -35,6 +38,9 @@ export abstract class Connection extends SMTPConnection {
 
   /** Replies with what the error table says. */
   abstract refuse(thrown: unknown, command: string): void;
+
+  /** Came nearer to a message. */
+  abstract reached(step: Step): void;
 
   /** Whether MAIL was said. */
   abstract get inTransaction(): boolean;
@@ -65,6 +71,7 @@ export abstract class Connection extends SMTPConnection {
     this._parser.isClosed = true;
     this._parser = this._createParser();
     this._upgrading = true;
+    this.reached('starttls');
     setImmediate(callback);
     const socket = startTls(below, {
       terms: tls,
@@ -86,12 +93,14 @@ export abstract class Connection extends SMTPConnection {
   #secured(socket: TLSSocket, next: () => void = NOTHING): void {
     if (this._parser === false || this._closing) return void socket.destroy();
     this._upgrading = false;
+    stayAnswerable(socket);
     this._socket = socket;
     this.session.secure = this.secure = true;
     this.hostNameAppearsAs = this.openingCommand = false;
     this.identity.secured(socket);
     this._resetSession();
     this._armTimeout();
+    this.reached('encrypted');
     socket.pipe(this._parser);
     next();
   }
@@ -130,6 +139,11 @@ export abstract class Connection extends SMTPConnection {
     }, callback);
   }
 
+  /** Whether `line` is one of an AUTH exchange, which may be longer than others. */
+  isLoginLine(line: Buffer): boolean {
+    return this._nextHandler !== false || /^AUTH /i.test(line.toString('latin1', 0, 5));
+  }
+
   /** One line of an AUTH exchange, the command itself or an answer to a challenge. */
   #converse(read: () => AuthStep, callback: () => void): void {
     this.#authenticate(read)
@@ -140,6 +154,7 @@ export abstract class Connection extends SMTPConnection {
   async #authenticate(read: () => AuthStep): Promise<void> {
     const step = read();
     if (step.kind === 'ask') {
+      this.reached(`asked ${step.challenge}`);
       this._nextHandler = (line, callback) => this.#converse(() => step.answer(line), callback);
       return this.send(334, step.challenge, false);
     }

@@ -37,6 +37,9 @@ export const tooSlow = (overdue: Overdue): SealpostError => new SealpostError('t
 /** Who may not send mail (not listed, not logged in) is waited for no longer than this: it has to log in or leave. */
 const STRANGER = { command: 30_000, session: 120_000 } as const;
 
+/** What a session does once on its way to a message; `asked` is a challenge of its login. Each is progress the first time. */
+export type Step = 'greeted' | 'starttls' | 'encrypted' | 'greeted in TLS' | `asked ${string}`;
+
 type State =
   | { readonly kind: 'waiting'; readonly since: number }
   | { readonly kind: 'working' }
@@ -48,6 +51,7 @@ export class Deadlines {
   #state: State;
   /** When the session last came nearer to a message: what never does so makes room for others first. */
   #progress: number;
+  readonly #steps = new Set<Step>();
 
   constructor(timeouts: Timeouts, now: number) {
     this.#timeouts = timeouts;
@@ -78,6 +82,13 @@ export class Deadlines {
 
   /** A step towards a message was taken: not any command, since NOOP every second is no progress. */
   progressed(now: number): void {
+    this.#progress = now;
+  }
+
+  /** A step that comes once: who repeats it makes no progress. */
+  reached(step: Step, now: number): void {
+    if (this.#steps.has(step)) return;
+    this.#steps.add(step);
     this.#progress = now;
   }
 

@@ -32,14 +32,16 @@ export interface Peer {
   readonly listed: boolean;
 }
 
+type Accepted = Extract<Login, { readonly kind: 'accepted' }>;
+
 export class Identity {
   readonly #options: IdentityOptions;
   #tls: string | null = null;
   #user: User | undefined;
   /** By AUTH, not by a certificate. */
-  #authenticated = false;
-  /** What the users file says of the client's certificate; undefined where none was shown. */
-  #certificate: Promise<Login> | undefined;
+  #login: Accepted | undefined;
+  /** Of the client's certificate; undefined where none was shown. */
+  #fingerprint: string | undefined;
   #failures = 0;
 
   constructor(options: IdentityOptions) {
@@ -58,23 +60,22 @@ export class Identity {
   /** RFC 3848; RFC 6531 §4.3 where the transaction asked for SMTPUTF8. HELO has no other words than SMTP. */
   protocol(extended: boolean, smtputf8: boolean): string {
     if (!extended && !smtputf8) return 'SMTP';
-    return `${smtputf8 ? 'UTF8SMTP' : 'ESMTP'}${this.#tls === null ? '' : 'S'}${this.#authenticated ? 'A' : ''}`;
+    return `${smtputf8 ? 'UTF8SMTP' : 'ESMTP'}${this.#tls === null ? '' : 'S'}${this.#login === undefined ? '' : 'A'}`;
   }
 
   /** TLS stands: whatever was learnt in clear is forgotten (RFC 3207 §4.2). */
   secured(socket: TLSSocket): void {
     this.#tls = socket.getProtocol();
     this.#user = undefined;
-    this.#authenticated = false;
-    const fingerprint = peerFingerprint(socket, this.#options.now());
-    if (fingerprint !== undefined) this.#certificate = this.#options.users?.byCertificate(fingerprint);
+    this.#login = undefined;
+    this.#fingerprint = peerFingerprint(socket, this.#options.now());
   }
 
   /** Another client is behind the connection now (XCLIENT): what the proxy showed of itself is not the client's. */
   assumed(): void {
     this.#user = undefined;
-    this.#authenticated = false;
-    this.#certificate = undefined;
+    this.#login = undefined;
+    this.#fingerprint = undefined;
   }
 
   /** Whether AUTH is a command here at all, allowed now or not. */
@@ -84,13 +85,13 @@ export class Identity {
 
   /** Whether EHLO lists AUTH: passwords go over TLS, or stay on the machine. */
   offersAuth(peer: Peer): boolean {
-    return this.knowsAuth && !this.#authenticated && this.#isPrivate(peer);
+    return this.knowsAuth && this.#login === undefined && this.#isPrivate(peer);
   }
 
   /** Throws where AUTH may not be said now. */
   assertMayLogIn(peer: Peer, inTransaction: boolean): void {
     if (!this.#isPrivate(peer)) throw new SealpostError('encryption-required');
-    if (this.#authenticated) throw new SealpostError('command-out-of-order', { detail: 'you are logged in already' });
+    if (this.#login !== undefined) throw new SealpostError('command-out-of-order', { detail: 'you are logged in already' });
     if (inTransaction) throw new SealpostError('command-out-of-order', { detail: 'AUTH stands before MAIL' });
   }
 
@@ -100,7 +101,7 @@ export class Identity {
     switch (login.kind) {
       case 'accepted':
         this.#user = login.user;
-        this.#authenticated = true;
+        this.#login = login;
         return;
       case 'unavailable':
         throw new SealpostError('login-unavailable');
@@ -110,19 +111,36 @@ export class Identity {
     }
   }
 
-  /** At MAIL: throws where this client may not hand in mail (A15). */
+  /**
+   * At MAIL: throws where this client may not hand in mail (A15). The users file is asked each time, since a session may outlast
+   * what it says: `user` is from here on who the client is now.
+   */
   async admit(peer: Peer): Promise<void> {
     const { tls, auth } = this.#options.terms;
     if (tls !== undefined && !this.#isPrivate(peer)) throw new SealpostError('starttls-required');
-    const certificate = await this.#certificate;
+    const certificate = this.#fingerprint === undefined ? undefined : await this.#options.users?.byCertificate(this.#fingerprint);
     if (tls?.clientCertificates === 'required' && certificate?.kind !== 'accepted')
       throw new SealpostError(certificate?.kind === 'unavailable' ? 'login-unavailable' : 'client-certificate-required');
-    if (certificate?.kind === 'accepted') this.#user ??= certificate.user;
+    if (this.#login !== undefined) return this.#renew(this.#login.again());
+    this.#user = certificate?.kind === 'accepted' ? certificate.user : undefined;
     if (this.#user !== undefined) return;
     // Unavailable is never taken for absent: whose certificate it is decides what may be sent.
     if (certificate?.kind === 'unavailable') throw new SealpostError('login-unavailable');
     if (auth === 'required') throw new SealpostError('authentication-required');
     if (!peer.listed) throw new SealpostError('relay-denied');
+  }
+
+  /** 421 and no 5xx: whether the login is wrong for good, the client is told when it comes back and logs in. */
+  #renew(login: Login): void {
+    switch (login.kind) {
+      case 'accepted':
+        this.#user = login.user;
+        return;
+      case 'unavailable':
+        throw new SealpostError('login-unavailable');
+      case 'refused':
+        throw new SealpostError('login-ended');
+    }
   }
 
   /** What is said on loopback never leaves the machine, so that it need not be encrypted. */

@@ -6,7 +6,7 @@ import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { SealpostError } from '../errors.ts';
 import { MECHANISMS } from './auth.ts';
 import { LINGERING_SOCKETS } from './caps.ts';
-import { MAX_COMMAND_LINE } from './command.ts';
+import { MAX_AUTH_LINE } from './command.ts';
 import type { Terms } from './identity.ts';
 import { isListed } from './networks.ts';
 import { clientOf, takeProxyHeader } from './proxy.ts';
@@ -40,9 +40,11 @@ export class Listener extends SMTPServer {
       name: shared.hostname,
       heloResponse: '%s',
       size: shared.limits.messageBytes,
+      // Else the replies that are still to come would be cut off where a client ends its side: half-open.ts.
+      allowHalfOpen: true,
       // For what precedes a session; within one, deadlines.ts counts.
       socketTimeout: Math.min(shared.timeouts.command, HANDSHAKE_MS),
-      maxCommandLength: MAX_COMMAND_LINE,
+      maxCommandLength: MAX_AUTH_LINE,
       disabledCommands: DISABLED_COMMANDS,
       // Whoever is in clients.networks need not log in; who must, is told at MAIL.
       authOptional: true,

@@ -9,7 +9,9 @@ import { clientKey } from './networks.ts';
 import type { User } from './users/users.ts';
 
 export interface Rates {
-  /** Counts one message, or throws `client-rate-exceeded` or `user-rate-exceeded` and counts nothing. */
+  /** At MAIL: throws as `admit` does, and counts nothing. */
+  assertRoom(client: string, user: Pick<User, 'name' | 'rate'> | null): void;
+  /** At DATA: counts one message, or throws `client-rate-exceeded` or `user-rate-exceeded` and counts nothing. */
   admit(client: string, user: Pick<User, 'name' | 'rate'> | null): void;
 }
 
@@ -22,13 +24,17 @@ const MOST = 10_000;
 export function makeRates(clientRate: Rate | null, now: () => number): Rates {
   const clients = makeWindows(now);
   const users = makeWindows(now);
+  const assertRoom: Rates['assertRoom'] = (client, user) => {
+    const rate = user?.rate ?? null;
+    if (clientRate !== null && clients.isFull(clientKey(client), clientRate)) throw new SealpostError('client-rate-exceeded');
+    if (user !== null && rate !== null && users.isFull(user.name, rate)) throw new SealpostError('user-rate-exceeded');
+  };
   return {
+    assertRoom,
     admit(client, user) {
-      const key = clientKey(client);
+      assertRoom(client, user);
       const rate = user?.rate ?? null;
-      if (clientRate !== null && clients.isFull(key, clientRate)) throw new SealpostError('client-rate-exceeded');
-      if (user !== null && rate !== null && users.isFull(user.name, rate)) throw new SealpostError('user-rate-exceeded');
-      if (clientRate !== null) clients.count(key, clientRate);
+      if (clientRate !== null) clients.count(clientKey(client), clientRate);
       if (user !== null && rate !== null) users.count(user.name, rate);
     },
   };

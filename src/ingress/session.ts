@@ -14,9 +14,10 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
 import { saysFull, takeSeat } from './caps.ts';
-import { MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
-import { Deadlines, tooSlow } from './deadlines.ts';
+import { MAX_AUTH_LINE, MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
+import { Deadlines, type Step, tooSlow } from './deadlines.ts';
 import { isForeignLine, isForeignStart } from './foreign.ts';
+import { onceWorkedOff } from './half-open.ts';
 import type { Terms } from './identity.ts';
 import { endsWithBareDot } from './line-ends.ts';
 import { NamedConnection } from './named.ts';
@@ -70,6 +71,10 @@ export class Session extends NamedConnection implements OpenSession {
 
   stalled(elapsed: number): number {
     return this.#deadlines.stalled(elapsed);
+  }
+
+  override reached(step: Step): void {
+    this.#deadlines.reached(step, this.#shared.elapsed());
   }
 
   /** Looks at the clock, and closes a session whose client took too long. */
@@ -139,18 +144,26 @@ export class Session extends NamedConnection implements OpenSession {
 
   /** A line without end is a permanent fault of the client (RFC 5321 §4.5.3.1.10); smtp-server would answer 421 with its own text. */
   override _createParser(): ReturnType<NamedConnection['_createParser']> {
-    const parser = new SmtpParser({ maxCommandLength: MAX_COMMAND_LINE });
+    const parser = new SmtpParser({ maxCommandLength: MAX_AUTH_LINE });
     parser.oncommand = (command, callback) => this._onCommand(command, callback);
-    parser.on('error', (cause) => {
-      this.#refuse(new SealpostError('command-too-long', { cause }), 'line');
-      this.close();
+    parser.on('error', (cause) => this.#lineTooLong(cause));
+    onceWorkedOff(parser, (ending) => {
+      // Gone in the middle of its message: nobody can end it any more.
+      if (ending === 'broken-off') this._socket.destroy();
+      else this.close();
     });
     return parser;
+  }
+
+  #lineTooLong(cause?: Error): void {
+    this.#refuse(new SealpostError('command-too-long', { cause }), 'line');
+    this.close();
   }
 
   override _onCommand(command: Buffer, callback?: () => void): void {
     this.#deadlines.working();
     if (this.#shared.stopping) this.dismiss();
+    else if (command.length > MAX_COMMAND_LINE && !this.isLoginLine(command)) this.#lineTooLong();
     else if (isForeignLine(command)) this.#refuse(new SealpostError('not-smtp'), 'connect');
     else super._onCommand(command, callback);
   }
@@ -199,7 +212,7 @@ export class Session extends NamedConnection implements OpenSession {
   #greeted(command: Buffer, extended: boolean): void {
     const name = command.toString('utf8').trim().split(/\s+/)[1] ?? '';
     if (this.hostNameAppearsAs !== name.toLowerCase()) return;
-    if (this.#helo === '') this.#deadlines.progressed(this.#shared.elapsed());
+    this.reached(this.secure ? 'greeted in TLS' : 'greeted');
     this.greetedAs(heloName(name), extended);
   }
 
@@ -228,7 +241,7 @@ export class Session extends NamedConnection implements OpenSession {
     if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
     this.#shared.reception.assertFits?.(mail.declared);
     this.#shared.inFlight.assertRoom(mail.declared);
-    this.#shared.rates.admit(this.remoteAddress, this.identity.user);
+    this.#shared.rates.assertRoom(this.remoteAddress, this.identity.user);
     this.#transaction = { ...mail, recipients: new Map() };
     this.#deadlines.progressed(this.#shared.elapsed());
     this.send(250, '2.1.0 sender ok', false);
@@ -274,7 +287,7 @@ export class Session extends NamedConnection implements OpenSession {
   }
 
   #data(transaction: Transaction, parser: Parser): void {
-    const { inFlight, limits, timeouts, elapsed, receptions } = this.#shared;
+    const { inFlight, limits, rates, timeouts, elapsed, receptions } = this.#shared;
     const floor = { rate: limits.dataRate ?? 0, ...timeouts };
     const options = {
       messageBytes: limits.messageBytes,
@@ -284,6 +297,8 @@ export class Session extends NamedConnection implements OpenSession {
       trusted: this.peer.listed,
       elapsed,
     };
+    // Here and not at MAIL, which RSET may follow: one that is over its rate by now is told so in place of 354.
+    rates.admit(this.remoteAddress, this.identity.user);
     const arrival = new Arrival(options, () => (this._dataStream = parser.startDataMode()));
     this.#arrival = arrival;
     this.#deadlines.receiving(arrival.pace);

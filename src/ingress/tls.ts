@@ -51,6 +51,10 @@ export function startTls(below: Socket, { terms, withinMs, sockets, onSecure, on
     sockets.delete(socket);
     if (!secure && socket.errored === null) onError(new Error('the client left during the TLS handshake'));
   });
+  // A client may end its side of a session, but not of a handshake.
+  socket.once('end', () => {
+    if (!secure) socket.destroy();
+  });
   socket.once('secure', () => {
     secure = true;
     clearTimeout(timer);

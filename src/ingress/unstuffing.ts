@@ -16,6 +16,9 @@ const STUFFED = Buffer.from('\n..');
 const HELD = END.length - 1;
 
 export class SmtpParser extends SMTPStream {
+  /** What ends with the connection and not with a line end is no command: smtp-server would run it. */
+  override _flushData(): void {}
+
   override _feedDataStream(chunk: Buffer, done: (error?: Error | null) => void): void {
     const held = this._lastBytes;
     let octets = held === false || held.length === 0 ? chunk : Buffer.concat([held, chunk]);

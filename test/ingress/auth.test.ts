@@ -134,9 +134,14 @@ test('A30: a login line without end is refused and closed', { skip }, async (t) 
 });
 
 test('the longest identity and password that RFC 4616 asks for can log in', { skip }, async (t) => {
-  const [name, password] = ['n'.repeat(255), 'p'.repeat(255)];
-  const { client } = await open(t, { users: makeUsers([{ name, password }]) });
-  await client.ask(`AUTH PLAIN ${plain(name, password, name)}`, /^235/);
+  const [name, password] = ['n'.repeat(255), 'p'.repeat(1024)];
+  for (const initial of [true, false]) {
+    const { client } = await open(t, { users: makeUsers([{ name, password }]) });
+    if (!initial) await client.ask('AUTH PLAIN', /^334/);
+    await client.ask(`${initial ? 'AUTH PLAIN ' : ''}${plain(name, password, name)}`, /^235/);
+    await client.ask(`MAIL FROM:<a@x.example> ${'x'.repeat(2048)}`, /^500 5\.5\.2 /);
+    await client.closed();
+  }
 });
 
 test('AUTH comes once, after EHLO, and not within a transaction; nobody logs in as another', { skip }, async (t) => {

@@ -4,8 +4,10 @@ import { test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { takeSeat, type Seat } from '../../src/ingress/caps.ts';
 import { clientKey } from '../../src/ingress/networks.ts';
+import { noOpenssl } from '../certificates/openssl.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { makeFront } from './front.ts';
+import { base64, handIn, makeSecureFront } from './secure.ts';
 
 interface Chair extends Seat {
   readonly name: string;
@@ -149,6 +151,65 @@ for (const [name, kind] of Object.entries(SLOW)) {
     });
   }
 }
+
+test('A29: a remote client gets through STARTTLS and its login beside a flood from many addresses', { skip: noOpenssl }, async (t) => {
+  const front = await makeSecureFront(t, {
+    networks: [],
+    limits: { messageBytes: 1000, recipients: 5, connections: 20, connectionsPerAddress: 10 },
+  });
+  let number = 0;
+  const come = async (): Promise<void> => {
+    const half = ++number % 2 === 0;
+    const client = await dialogue(front.port, { localAddress: `127.2.${(number >> 8) & 255}.${number & 255}` });
+    t.after(() => client.close());
+    // Each second one goes half of the way to TLS.
+    if (half) client.send('EHLO x\r\nSTARTTLS\r\n');
+  };
+  const flood = setInterval(() => void come().catch(() => undefined), 15);
+  t.after(() => clearInterval(flood));
+  await pause(500);
+  const FAR_MS = 60;
+  const say = async (client: Dialogue, text: string, reply: RegExp): Promise<void> => {
+    await pause(FAR_MS);
+    await client.ask(text, reply);
+  };
+  const mail = async (): Promise<void> => {
+    const client = await dialogue(front.port);
+    t.after(() => client.close());
+    await client.expect(/^220/);
+    await say(client, 'EHLO honest.example', /^250/);
+    await say(client, 'STARTTLS', /^220/);
+    // The hello, and then what finishes the handshake.
+    await pause(2 * FAR_MS);
+    await client.encrypt();
+    await say(client, 'EHLO honest.example', /^250/);
+    await say(client, 'AUTH LOGIN', /^334/);
+    await say(client, base64('form'), /^334/);
+    await say(client, base64('secret'), /^235/);
+    await handIn(client);
+    client.close();
+  };
+  // A machine that is held up may cut one or another; without its steps counted nobody gets through.
+  let cut = 0;
+  while (front.taken.length < 4) {
+    await mail().catch((error: unknown) => {
+      if (++cut > 3) throw error;
+    });
+  }
+});
+
+test('A29: half handshakes do not hold all seats', { skip: noOpenssl }, async (t) => {
+  const front = await makeSecureFront(t, { networks: [], limits: { messageBytes: 1000, recipients: 5, connections: 5 } });
+  for (let number = 1; number <= 5; number++) {
+    const client = await dialogue(front.port, { localAddress: `127.3.0.${number}` });
+    t.after(() => client.close());
+    await client.expect(/^220/);
+    await client.ask('EHLO x', /^250/);
+    await client.ask('STARTTLS', /^220/);
+  }
+  await pause(200);
+  await (await front.greet()).ask('EHLO honest.example', /^250/);
+});
 
 test('A29: a client that is told 421 and never closes does not hold its socket beside sixty-four others', async (t) => {
   const front = await makeFront(t, { limits: { messageBytes: 1000, recipients: 5, connections: 1, connectionsPerAddress: 1 } });

@@ -20,12 +20,16 @@ export interface Dialogue {
   pause(): void;
   /** STARTTLS, and the handshake behind its 220; rejects where TLS does not come to stand. */
   startTls(options?: ConnectionOptions): Promise<TLSSocket>;
+  /** The handshake alone. */
+  encrypt(options?: ConnectionOptions): Promise<TLSSocket>;
   /** Octets that left this process so far. */
   flushed(): number;
   /** Resolves when the server has closed; fails where another reply comes first, unless `ignoreReplies`. */
   closed(ignoreReplies?: boolean): Promise<void>;
   /** True once the connection is gone. */
   over(): boolean;
+  /** Ends its own side, and listens on where it was opened with `allowHalfOpen`. */
+  end(): void;
   /** Goes away: at once with a reset, or politely. */
   reset(): void;
   close(): void;
@@ -124,6 +128,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       await ask('STARTTLS', /^220 2\.0\.0 /);
       return encrypt(asked);
     },
+    encrypt,
     pause: () => void socket.pause(),
     flushed: () => socket.bytesWritten - socket.writableLength,
     closed: async (ignoreReplies = false) => {
@@ -131,6 +136,7 @@ export async function dialogue(port: number, options: DialogueOptions = {}): Pro
       if (!ignoreReplies) assert.equal(received, '');
     },
     over: () => over,
+    end: () => void socket.end(),
     reset: () => void below.resetAndDestroy(),
     close: () => void socket.destroy(),
   };

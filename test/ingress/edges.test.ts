@@ -22,18 +22,27 @@ async function greeted(t: TestContext, port: number): Promise<Dialogue> {
   return client;
 }
 
-test('A34: 1,000 wrong passwords: every session is closed after three, ten are hashed, and the script beside them goes on', async (t) => {
-  const site = await makeUserSite(t, [{ name: 'forms', password: quickHash('right horse') }]);
+test('A34: 1,000 wrong passwords: ten are hashed, all others told to come back, and the script beside them goes on', async (t) => {
+  const site = await makeUserSite(t, [
+    { name: 'forms', password: quickHash('right horse') },
+    { name: 'web', password: quickHash('left horse') },
+  ]);
   const front = await makeFront(t, { users: site.users, penalties: makePenalties(1) });
   const script = await greeted(t, front.port);
   await script.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);
-  let guesses = 0;
-  while (guesses < 1000) {
+  const guess = (client: Dialogue, number: number, reply: RegExp): Promise<unknown> =>
+    client.ask(`AUTH PLAIN ${plain(number % 2 === 0 ? 'forms' : 'nobody', `guess ${number}`)}`, reply);
+  for (let number = 0; number < 9; number += 3) {
     const client = await greeted(t, front.port);
-    for (const reply of [/^535 5\.7\.8 /, /^535 5\.7\.8 /, /^421 4\.7\.0 /])
-      await client.ask(`AUTH PLAIN ${plain(guesses % 2 === 0 ? 'forms' : 'nobody', `guess ${guesses++}`)}`, reply);
+    for (const [index, reply] of [/^535 5\.7\.8 /, /^535 5\.7\.8 /, /^421 4\.7\.0 /].entries()) await guess(client, number + index, reply);
     await client.closed();
   }
+  const guesser = await greeted(t, front.port);
+  await guess(guesser, 9, /^535 5\.7\.8 /);
+  for (let number = 10; number < 1000; number++) await guess(guesser, number, /^454 4\.7\.0 /);
+  // P5: and so is who is right, and new there.
+  const web = await greeted(t, front.port);
+  await web.ask(`AUTH PLAIN ${plain('web', 'left horse')}`, /^454 4\.7\.0 /);
   assert.equal(site.hashes.length, 11);
   const next = await greeted(t, front.port);
   await next.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);
@@ -144,4 +153,37 @@ test('a client that XCLIENT says is elsewhere logs in under TLS only', { skip: n
   await client.ask('XCLIENT ADDR=203.0.113.5', /^220 /);
   assert.ok(!(await front.ehlo(client)).some((offer) => offer.startsWith('AUTH')));
   await client.ask(`AUTH PLAIN ${plain('form', 'secret')}`, /^538 /);
+});
+
+test('who was removed, or has another password, hands in nothing more in a session that is open', async (t) => {
+  const site = await makeUserSite(t, [
+    { name: 'forms', password: quickHash('right horse') },
+    { name: 'web', password: quickHash('left horse') },
+    { name: 'lab', password: quickHash('third horse') },
+  ]);
+  const front = await makeFront(t, { users: site.users });
+  const [forms, web, lab] = [await greeted(t, front.port), await greeted(t, front.port), await greeted(t, front.port)];
+  await forms.ask(`AUTH PLAIN ${plain('forms', 'right horse')}`, /^235/);
+  await web.ask(`AUTH PLAIN ${plain('web', 'left horse')}`, /^235/);
+  await lab.ask(`AUTH PLAIN ${plain('lab', 'third horse')}`, /^235/);
+  for (const client of [forms, web, lab]) await handIn(client);
+  const after = [
+    { name: 'web', password: quickHash('new horse') },
+    { name: 'lab', password: quickHash('third horse'), senders: ['*@lab.example'], rate: '1/min' },
+  ];
+  await site.write(after);
+  await site.said('users file read');
+  for (const client of [forms, web]) {
+    await client.ask('MAIL FROM:<a@x.example>', /^421 4\.7\.0 your login has changed/);
+    await client.closed();
+  }
+  // Who stays has the rights of today.
+  await lab.ask('MAIL FROM:<a@x.example>', /^550 5\.7\.1/);
+  await rm(site.file);
+  await site.said('users file cannot be read, nobody can log in');
+  await lab.ask('MAIL FROM:<a@lab.example>', /^454 4\.7\.0 /);
+  await site.write(after);
+  await site.said('users file read', 2);
+  await lab.ask('MAIL FROM:<a@lab.example>', /^250/);
+  assert.equal(front.taken.length, 3);
 });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { makeRates } from '../../src/ingress/rates.ts';
 import { codeOf, makeFront } from './front.ts';
-import { dialogue } from './dialogue.ts';
+import { handIn } from './secure.ts';
 
 const MINUTE = 60_000;
 
@@ -94,21 +94,25 @@ test('no rate, no bound', () => {
   for (let message = 0; message < 10_000; message++) rates.admit('192.0.2.1', { name: 'forms', rate: null });
 });
 
-test('at MAIL: over the rate of the address 452, and later again; a MAIL that is refused for itself is not counted', async (t) => {
+test('over the rate of the address MAIL is 452, and later taken again; what does not come to DATA is not counted', async (t) => {
   let ahead = 0;
   const front = await makeFront(t, { clientRate: { count: 2, per: MINUTE }, now: () => Date.now() + ahead });
   const client = await front.open();
   for (let fault = 0; fault < 5; fault++) await client.ask('MAIL FROM:<broken', /^501/);
-  for (let message = 0; message < 2; message++) {
+  for (let probe = 0; probe < 5; probe++) {
     await client.ask('MAIL FROM:<a@x.example>', /^250/);
     await client.ask('RSET', /^250/);
   }
+  // Begun before the rate was full.
+  const late = await front.open();
+  await late.ask('MAIL FROM:<a@x.example>', /^250/);
+  await late.ask('RCPT TO:<b@y.example>', /^250/);
+  for (let message = 0; message < 2; message++) await handIn(client);
   await client.ask('MAIL FROM:<a@x.example>', /^452 4\.3\.2 /);
-  const other = await dialogue(front.port);
-  t.after(() => other.close());
-  await other.expect(/^220/);
-  await other.ask('EHLO c.example', /^250-/);
+  await late.ask('DATA', /^452 4\.3\.2 /);
+  const other = await front.open();
   await other.ask('MAIL FROM:<a@x.example>', /^452 4\.3\.2 /);
   ahead = MINUTE + 1000;
   await client.ask('MAIL FROM:<a@x.example>', /^250/);
+  assert.equal(front.taken.length, 2);
 });

@@ -60,7 +60,7 @@ export function makeUsers(entries: readonly Entry[]): MemoryUsers {
     mayReach: (recipient) => recipients === undefined || recipients.includes(mailboxKey(recipient)),
   });
   const find = (entry: Entry | undefined): Login =>
-    users.verdict ?? (entry === undefined ? { kind: 'refused' } : { kind: 'accepted', user: userOf(entry) });
+    users.verdict ?? (entry === undefined ? { kind: 'refused' } : { kind: 'accepted', user: userOf(entry), again: () => find(entry) });
   const users: MemoryUsers = {
     tried: [],
     verdict: undefined,

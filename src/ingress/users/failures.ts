@@ -1,6 +1,6 @@
 /**
- * Failed logins, counted by client address: an address with ten of them within ten minutes is refused without a hash until the ten
- * minutes are over. A script whose success is remembered goes on from such an address, so that whoever guesses from beside
+ * Failed logins, counted by client address: an address with ten of them within ten minutes is told to come back, without a hash,
+ * until the ten minutes are over. A script whose success is remembered goes on from such an address, so that whoever guesses from beside
  * it, on the same host or behind the same NAT, does not stop it.
  */
 import { clientKey } from '../networks.ts';

@@ -2,14 +2,18 @@
  * Logging in. A login with a password goes, in this order:
  *
  *   remembered?  → accepted, without a hash       a success of some minutes ago, by this very name, password and entry
- *   slowed?      → refused, without a hash        too many failures from this address
+ *   slowed?      → unavailable, without a hash    too many failures from this address
  *   line full?   → unavailable                    hashes are made one at a time: one core at most, and 19 MiB once
  *   hash         → accepted or refused
+ *
+ * A slowed address is refused nothing: what was guessed from beside a script must not make its mail bounce (P5), and the same answer
+ * to the right password and to wrong ones tells a guesser nothing.
  *
  * An unknown name takes the same way to its end, with a hash that nothing fits, at the cost of some entry of the file (A34).
  * No name, password or hash is logged: what is typed into the field of a name may be a password.
  */
 import { createHmac, randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { asSealpostError } from '../../errors.ts';
 import { makeFailures } from './failures.ts';
@@ -51,18 +55,37 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
     return dummyHash(hashes[draw % Math.max(hashes.length, 1)]?.cost ?? USUAL_COST);
   };
 
+  const accepted = ({ user, password }: UserEntry): Login => ({
+    kind: 'accepted',
+    user,
+    again: () => {
+      const known = entries();
+      if (known === undefined) return UNAVAILABLE;
+      const entry = known.get(user.name);
+      return entry !== undefined && isDeepStrictEqual(entry.password, password) ? accepted(entry) : REFUSED;
+    },
+  });
+
+  const byCertificate = (fingerprint: string): Login => {
+    const known = entries();
+    if (known === undefined) return UNAVAILABLE;
+    for (const { certificates, user } of known.values())
+      if (certificates.includes(fingerprint)) return { kind: 'accepted', user, again: () => byCertificate(fingerprint) };
+    return REFUSED;
+  };
+
   const compare = async (name: string, password: string, client: string): Promise<Login> => {
     const turn = await line.enter(client);
     if (turn === undefined) return UNAVAILABLE;
     try {
       // Those before this one in the line may have been failures of the same address, or have changed the file.
-      if (failures.slowed(client)) return REFUSED;
+      if (failures.slowed(client)) return UNAVAILABLE;
       const known = entries();
       if (known === undefined) return UNAVAILABLE;
       const entry = known.get(name);
       const fitting = await fits(password, entry?.password ?? decoyFor(name, known), derive);
-      if (fitting && entry?.password) return { kind: 'accepted', user: entry.user };
-      if (failures.count(client)) log.warn({ client }, 'too many logins failed from this address: it is refused for a while');
+      if (fitting && entry?.password) return accepted(entry);
+      if (failures.count(client)) log.warn({ client }, 'too many logins failed from this address: it is told to come back for a while');
       return REFUSED;
     } finally {
       turn.leave();
@@ -72,15 +95,15 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
   const login = async (name: string, password: string, client: string): Promise<Login> => {
     const known = entries();
     if (known === undefined) return UNAVAILABLE;
+    const entry = known.get(name);
+    // The map is asked for a keyed digest: how long that takes tells nothing about a password.
+    const tag = tagOf(name, entry?.digest ?? '', password);
+    if (entry !== undefined && remembered.has(tag)) return accepted(entry);
+    if (failures.slowed(client)) return UNAVAILABLE;
     if (Buffer.byteLength(name) > MAX_NAME || Buffer.byteLength(password) > MAX_PASSWORD) {
       failures.count(client);
       return REFUSED;
     }
-    const entry = known.get(name);
-    // The map is asked for a keyed digest: how long that takes tells nothing about a password.
-    const tag = tagOf(name, entry?.digest ?? '', password);
-    if (entry !== undefined && remembered.has(tag)) return { kind: 'accepted', user: entry.user };
-    if (failures.slowed(client)) return REFUSED;
     const shared = `${tag} ${client}`;
     const begun = underWay.get(shared);
     if (begun !== undefined) return begun;
@@ -100,11 +123,6 @@ export function makeLogins({ entries, now, derive, log }: LoginParts): Pick<User
         log.error({ client, err: asSealpostError(error) }, 'a login could not be judged');
         return UNAVAILABLE;
       }),
-    async byCertificate(fingerprint) {
-      const known = entries();
-      if (known === undefined) return UNAVAILABLE;
-      for (const { certificates, user } of known.values()) if (certificates.includes(fingerprint)) return { kind: 'accepted', user };
-      return REFUSED;
-    },
+    byCertificate: async (fingerprint) => byCertificate(fingerprint),
   };
 }

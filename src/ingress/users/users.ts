@@ -9,7 +9,12 @@ export interface User extends Submitter {
   readonly rate: { readonly count: number; readonly per: number } | null;
 }
 export type Login =
-  | { readonly kind: 'accepted'; readonly user: User }
+  | {
+      readonly kind: 'accepted';
+      readonly user: User;
+      /** The same login as the users file has it now: refused where the user is gone, or the password another one. */
+      readonly again: () => Login;
+    }
   | { readonly kind: 'refused' }
   /** The users file cannot be read, or too many log in at once: 454 4.7.0. */
   | { readonly kind: 'unavailable' };

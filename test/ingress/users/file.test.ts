@@ -12,6 +12,7 @@ const REST_ONCE = 10;
 const MINUTE = 60_000;
 const forms = { name: 'forms', password: quickHash('right horse') };
 const refused = { kind: 'refused' };
+const unavailable = { kind: 'unavailable' };
 const mailbox = (text: string): Mailbox => {
   const verdict = parseMailbox(text);
   assert.equal(verdict.kind, 'mailbox');
@@ -104,10 +105,13 @@ test('scripts that log in at the same moment share one hash', async (t) => {
 test('A34: 1,000 wrong passwords from one address cost ten hashes; others, and a script that is remembered there, go on', async (t) => {
   const site = await makeUserSite(t, [forms, { name: 'web', password: quickHash('left') }]);
   assert.equal((await site.users.login('forms', 'right horse', '192.0.2.1')).kind, 'accepted');
-  for (let guess = 0; guess < 1000; guess++) assert.deepEqual(await site.users.login('forms', `guess ${guess}`, '192.0.2.1'), refused);
+  for (let guess = 0; guess < 1000; guess++)
+    assert.deepEqual(await site.users.login('forms', `guess ${guess}`, '192.0.2.1'), guess < REST_ONCE ? refused : unavailable);
   assert.equal(site.hashes.length, 11);
   assert.equal((await site.users.login('forms', 'right horse', '192.0.2.1')).kind, 'accepted', 'remembered');
-  assert.deepEqual(await site.users.login('web', 'left', '192.0.2.1'), refused, 'right, yet from the address that guesses');
+  const beside = await site.users.login('web', 'left', '192.0.2.1');
+  assert.deepEqual(beside, unavailable, 'P5: right, and from the address that guesses: no guess of others makes it a refusal');
+  assert.deepEqual(await site.users.login('web', 'x'.repeat(1025), '192.0.2.1'), unavailable, 'nor is anything else told apart');
   assert.equal(site.hashes.length, 11);
   assert.equal((await site.users.login('web', 'left', '192.0.2.2')).kind, 'accepted');
   site.ahead += 10 * MINUTE;
@@ -118,7 +122,11 @@ test('A34: 1,000 wrong passwords from one address cost ten hashes; others, and a
 test('A34: guesses that wait in the line when their address has failed too often are not hashed', async (t) => {
   const site = await makeUserSite(t, [forms]);
   const guesses = Array.from({ length: 30 }, (_, guess) => site.users.login('forms', `guess ${guess}`, '192.0.2.1'));
-  for (const login of await Promise.all(guesses)) assert.deepEqual(login, refused);
+  const verdicts = await Promise.all(guesses);
+  assert.deepEqual(
+    verdicts,
+    guesses.map((_, guess) => (guess < REST_ONCE ? refused : unavailable)),
+  );
   assert.equal(site.hashes.length, 10);
 });
 
@@ -129,7 +137,7 @@ test('A34: an address that is slowed takes no place in the line from others', as
   site.gate = gate.promise;
   const honest = site.users.login('forms', 'right horse', '192.0.2.2');
   // Answered while the line stands still.
-  assert.deepEqual(await site.users.login('forms', 'guess', '192.0.2.1'), refused);
+  assert.deepEqual(await site.users.login('forms', 'guess', '192.0.2.1'), unavailable);
   gate.resolve();
   assert.equal((await honest).kind, 'accepted');
 });
@@ -178,6 +186,24 @@ test('a change of the file counts without a restart; what was remembered of the 
   await site.write([{ name: 'web', password: quickHash('left') }]);
   await site.said('users file read', 2);
   assert.deepEqual(await site.users.login('forms', 'new horse', '192.0.2.1'), refused);
+});
+
+test('a login, by password or certificate, is asked for again as the file has it now', async (t) => {
+  const certificates = ['ab'.repeat(32)];
+  const site = await makeUserSite(t, [forms, { name: 'web', certificates }]);
+  const password = await site.users.login('forms', 'right horse', '192.0.2.1');
+  const certificate = await site.users.byCertificate('ab'.repeat(32));
+  assert.ok(password.kind === 'accepted' && certificate.kind === 'accepted');
+  assert.equal(password.again().kind, 'accepted');
+  assert.equal(certificate.again().kind, 'accepted');
+  await site.write([{ ...forms, password: quickHash('new horse'), certificates }]);
+  await site.said('users file read');
+  assert.deepEqual(password.again(), refused);
+  const now = certificate.again();
+  assert.equal(now.kind === 'accepted' ? now.user.name : now.kind, 'forms');
+  await rm(site.file);
+  await site.said('users file cannot be read, nobody can log in');
+  assert.deepEqual([password.again(), certificate.again()], [unavailable, unavailable]);
 });
 
 test('a file that has not rested for one look may be half-written, and is not taken', async (t) => {
