@@ -1,5 +1,6 @@
 /** From a reply to its class, and from a class to what follows. Pure, and linear in the length of the reply. */
-import { classTable, openStatuses, type ClassRow, type ReplyClass } from './classes.ts';
+import { classTable, openStatuses } from './class-table.ts';
+import type { ClassRow, ReplyClass } from './classes.ts';
 import type { UpstreamReply } from './reply.ts';
 import type { Phase, Result } from './result.ts';
 

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { classTable, replyClasses } from '../../src/delivery/classes.ts';
+import { classTable } from '../../src/delivery/class-table.ts';
+import { replyClasses } from '../../src/delivery/classes.ts';
 import { classify, classOf, conductOf } from '../../src/delivery/classify.ts';
 import { ReplyReader, type UpstreamReply } from '../../src/delivery/reply.ts';
 
