@@ -9,28 +9,26 @@ import type { Upstream } from '../../src/delivery/upstream.ts';
 import { SealpostError } from '../../src/errors.ts';
 import { converse, scriptedUpstream, type Peer, type Replies, type Transcript } from './peer.ts';
 import { MemoryQueue } from './memory-queue.ts';
-import { outgoingOf, running, timeouts, upstreamAt } from './surroundings.ts';
+import { outgoing as plain, outgoingOf, running, timeouts, upstreamAt } from './surroundings.ts';
 
 const text = 'Subject: s\r\n\r\nAAAA\r\n';
 
+/** A small message that counts its marks past the dot. */
 function outgoing(more: Partial<Outgoing> & { text?: string } = {}): Outgoing & { dots: number } {
-  const content = Buffer.from(more.text ?? text);
+  const { text: written = text, ...others } = more;
+  const content = Buffer.from(written);
   const message = {
-    sender: 'forms@clinic.example',
-    recipient: 'anna@clinic.example',
-    needsSmtputf8: false,
-    envid: null,
-    notify: null,
-    orcpt: null,
-    size: content.length,
-    async *content() {
-      yield content;
-    },
+    ...plain({
+      size: content.length,
+      content: async function* () {
+        yield content;
+      },
+    }),
     async beforeDot() {
       message.dots++;
     },
     dots: 0,
-    ...more,
+    ...others,
   };
   return message;
 }

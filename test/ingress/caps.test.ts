@@ -211,6 +211,20 @@ test('A29: half handshakes do not hold all seats', { skip: noOpenssl }, async (t
   await (await front.greet()).ask('EHLO honest.example', /^250/);
 });
 
+test(
+  'A29: a full house with implicit TLS begins no handshake, and keeps nothing of who was turned away',
+  { skip: noOpenssl },
+  async (t) => {
+    const limits = { messageBytes: 1000, recipients: 5, connections: 1 };
+    const front = await makeSecureFront(t, { tls: 'implicit', networks: ['127.0.0.1'], limits });
+    const seated = await front.greet();
+    // A stranger never takes the seat of a client that may send.
+    await assert.rejects(dialogue(front.port, { localAddress: '127.0.0.2', tls: {} }));
+    assert.equal(front.ingress.sessions.size, 1);
+    await seated.ask('NOOP', /^250/);
+  },
+);
+
 test('A29: a client that is told 421 and never closes does not hold its socket beside sixty-four others', async (t) => {
   const front = await makeFront(t, { limits: { messageBytes: 1000, recipients: 5, connections: 1, connectionsPerAddress: 1 } });
   const busy = await front.openData();
