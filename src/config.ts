@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
+import { sourceFault } from './config/certificate-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
 import { isLoopback } from './config/values.ts';
@@ -118,6 +119,10 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     const before = config.upstream.slice(0, index).some((other) => other.rate !== undefined && isSameAccount(other, upstream));
     if (upstream.rate !== undefined && before)
       tell(['upstream', index, 'rate'], 'is a second one for the same host, port and user', 'one entry with the whole rate');
+  }
+  for (const [index, source] of config.certificates.sources.entries()) {
+    const fault = sourceFault(source);
+    if (fault !== undefined) tell(['certificates', 'sources', index], fault.wrong, fault.mend);
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {

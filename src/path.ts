@@ -7,7 +7,8 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
-import type { Candidate, Directory, Lookup } from './certificates/directory.ts';
+import type { Directory, Lookup } from './certificates/directory.ts';
+import type { Candidate } from './certificates/source.ts';
 import { assertFits, assertMayFit } from './delivery/admission.ts';
 import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';

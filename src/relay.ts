@@ -8,6 +8,7 @@
  * needs what; stop unwinds in reverse, and a start that fails releases what it built.
  */
 import { randomBytes } from 'node:crypto';
+import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
@@ -79,7 +80,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = await loadRules(config.policies);
-    const certificates = openSiteCertificates(config.certificates, { now, log });
+    const certificates = openSiteCertificates(config.certificates, {
+      now,
+      log,
+      patience: config.timeouts.lookup,
+      cache: { folder: dirname(config.queue.sqlite), writable: true },
+    });
     undo.push(() => certificates.close());
 
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { readCertificates } from '../src/certificates/bundle.ts';
-import type { Candidate } from '../src/certificates/directory.ts';
+import type { Candidate } from '../src/certificates/source.ts';
 import type { Mailbox } from '../src/message/envelope.ts';
 import { parseMailbox, plainRecipient } from '../src/message/envelope.ts';
 import { makePath } from '../src/path.ts';

@@ -12,26 +12,9 @@ import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { Certificate } from './certificate.ts';
+import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import type { Trust } from './trust.ts';
 import { usability } from './usability.ts';
-
-/** A certificate and where it was found, for people: `recipients/anna.pem#2`. */
-export interface Candidate {
-  readonly certificate: Certificate;
-  readonly source: string;
-  readonly place: string;
-}
-
-export type SourceAnswer =
-  | { readonly kind: 'found'; readonly candidates: readonly Candidate[] }
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'unavailable'; readonly cause: unknown };
-
-/** Asked by the directory for one mailbox; never throws: a failure is `unavailable`. */
-export interface CertificateSource {
-  readonly name: string;
-  lookup(mailbox: Mailbox): Promise<SourceAnswer>;
-}
 
 /** A candidate that is not used, and why: `expired on 2026-01-01`, `for signing only`, `no path to an anchor: …`. */
 export interface Rejection extends Candidate {
@@ -55,17 +38,20 @@ export interface DirectoryOptions {
   /** ms */
   readonly now: () => number;
   readonly log: Logger;
+  /** ms for one look-up, all its sources and what trust asks; beyond it the answer is unavailable. */
+  readonly patience: number;
 }
 
 /** One reader is named by at most this many certificates: each costs a RecipientInfo in every message. */
 const MAX_CHOSEN = 3;
 
-export function makeDirectory({ sources, trust, now, log }: DirectoryOptions): Directory {
+export function makeDirectory({ sources, trust, now, log, patience }: DirectoryOptions): Directory {
   return {
     lookup: async (mailbox) => {
       const rejected: Rejection[] = [];
+      const signal = AbortSignal.timeout(patience);
       for (const source of sources) {
-        const answer = await ask(source, mailbox);
+        const answer = await ask(source, mailbox, signal);
         if (answer.kind === 'unavailable') {
           log.warn({ source: source.name, err: answer.cause }, 'certificate source is unavailable');
           return { kind: 'unavailable', source: source.name, cause: answer.cause };
@@ -73,7 +59,7 @@ export function makeDirectory({ sources, trust, now, log }: DirectoryOptions): D
         if (answer.kind === 'absent') continue;
         const good: Candidate[] = [];
         for (const candidate of distinct(answer.candidates)) {
-          const verdict = await judge(candidate.certificate, mailbox, trust, now());
+          const verdict = await judge(candidate.certificate, { mailbox, trust, now: now(), signal });
           if (verdict.kind === 'unavailable') {
             log.warn({ source: 'trust', err: verdict.cause }, 'certificate source is unavailable');
             return { kind: 'unavailable', source: 'trust', cause: verdict.cause };
@@ -92,9 +78,9 @@ export function makeDirectory({ sources, trust, now, log }: DirectoryOptions): D
 }
 
 /** A source promises not to throw; where one does, that is no proof of absence. */
-async function ask(source: CertificateSource, mailbox: Mailbox): Promise<SourceAnswer> {
+async function ask(source: CertificateSource, mailbox: Mailbox, signal: AbortSignal): Promise<SourceAnswer> {
   try {
-    return await source.lookup(mailbox);
+    return await source.lookup(mailbox, signal);
   } catch (cause) {
     return { kind: 'unavailable', cause };
   }
@@ -105,12 +91,20 @@ type Judgement =
   | { readonly kind: 'bad'; readonly reason: string }
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 
-async function judge(certificate: Certificate, mailbox: Mailbox, trust: Trust, now: number): Promise<Judgement> {
+interface Question {
+  readonly mailbox: Mailbox;
+  readonly trust: Trust;
+  /** ms */
+  readonly now: number;
+  readonly signal: AbortSignal;
+}
+
+async function judge(certificate: Certificate, { mailbox, trust, now, signal }: Question): Promise<Judgement> {
   // A source answers for what it finds, not for whom it names: an LDAP entry may hold somebody else's certificate.
   if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'bad', reason: 'it does not name this address' };
   const usable = usability(certificate, now);
   if (usable.kind === 'unusable') return { kind: 'bad', reason: usable.reason };
-  const verdict = await trust.judge(certificate);
+  const verdict = await trust.judge(certificate, mailbox, signal);
   if (verdict.kind === 'unavailable') return verdict;
   return verdict.kind === 'trusted' ? { kind: 'good' } : { kind: 'bad', reason: verdict.reason };
 }

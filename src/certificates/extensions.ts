@@ -2,7 +2,7 @@
 import { CERTIFICATE_LIMITS, expectTag, isContext, malformed, oidText, readDer, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { addressesOf } from './name.ts';
-import { extensionOids } from './oids.ts';
+import { extensionOids, ocspAccess } from './oids.ts';
 
 /** In the order of their bits, RFC 5280 §4.2.1.3. */
 const keyUsages = [
@@ -34,6 +34,19 @@ export interface Extensions {
   readonly authorityKeyId: string | undefined;
   readonly addresses: readonly string[];
   readonly capabilities: readonly string[];
+  /** Where lists of revoked certificates are (RFC 5280 §4.2.1.13); empty where none is named. */
+  readonly crlPoints: readonly DistributionPoint[];
+  /** Where OCSP is asked (RFC 5280 §4.2.2.1): URLs as they stand there, whatever their scheme. */
+  readonly ocspUrls: readonly string[];
+}
+
+/** One place of a revocation list, as it stands in the certificate: hostile until a guard has looked at the URLs. */
+export interface DistributionPoint {
+  readonly urls: readonly string[];
+  /** It covers some reasons of revocation only. */
+  readonly partial: boolean;
+  /** Another than the issuer of the certificate signs it: an indirect list. */
+  readonly indirect: boolean;
 }
 
 /**
@@ -80,7 +93,32 @@ export function readExtensions(list: Tlv | undefined): Extensions {
     capabilities: (values.get(extensionOids.smimeCapabilities)?.children ?? []).map((entry) =>
       oidText(entry.children[0], 'smimeCapabilities'),
     ),
+    crlPoints: readCrlPoints(values.get(extensionOids.cRLDistributionPoints)),
+    ocspUrls: readOcspUrls(values.get(extensionOids.authorityInfoAccess)),
   };
+}
+
+/** GeneralName, RFC 5280 §4.2.1.6. */
+const URI_NAME = 6;
+const uris = (names: readonly Tlv[]): readonly string[] =>
+  names.filter((name) => isContext(name, URI_NAME)).map(({ content }) => content.toString('latin1'));
+
+/** DistributionPoint: [0] name ([0] fullName), [1] reasons, [2] cRLIssuer. A name relative to the issuer has no URL. */
+function readCrlPoints(list: Tlv | undefined): readonly DistributionPoint[] {
+  return (list?.children ?? []).map((point) => {
+    const name = point.children.find((child) => isContext(child, 0))?.children.find((child) => isContext(child, 0));
+    return {
+      urls: uris(name?.children ?? []),
+      partial: point.children.some((child) => isContext(child, 1)),
+      indirect: point.children.some((child) => isContext(child, 2)),
+    };
+  });
+}
+
+function readOcspUrls(list: Tlv | undefined): readonly string[] {
+  return (list?.children ?? []).flatMap(({ children: [method, ...location] }) =>
+    oidText(method, 'an access method') === ocspAccess ? uris(location) : [],
+  );
 }
 
 function readExtension(extension: Tlv): { oid: string; critical: boolean; value: Buffer } {

@@ -1,15 +1,16 @@
 /** Recipient certificates kept as files: a source whose folder is live (folder.ts). */
 import { mailboxKey } from '../message/envelope.ts';
-import type { Candidate, CertificateSource } from './directory.ts';
+import type { Candidate, CertificateSource } from './source.ts';
 import type { CertificateFolder, FolderContents } from './folder.ts';
 
-/** Certificates count for every address they name. The folder is closed by whoever opened it. */
+/** Certificates count for every address they name. */
 export function makeFileSource(folder: CertificateFolder): CertificateSource {
   const name = `files ${folder.path}`;
   let index: ReadonlyMap<string, readonly Candidate[]> = new Map();
   let indexed: FolderContents | undefined;
   return {
     name,
+    close: () => folder.close(),
     lookup: async (mailbox) => {
       const contents = await folder.contents();
       if (contents.kind === 'unavailable') return contents;

@@ -7,9 +7,12 @@ export const extensionOids = {
   subjectAltName: '2.5.29.17',
   basicConstraints: '2.5.29.19',
   nameConstraints: '2.5.29.30',
+  cRLDistributionPoints: '2.5.29.31',
   certificatePolicies: '2.5.29.32',
   authorityKeyIdentifier: '2.5.29.35',
   extKeyUsage: '2.5.29.37',
+  /** RFC 5280 §4.2.2.1. */
+  authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   /** RFC 4262 §2; the same OID as the signed attribute of RFC 8551 §2.5.2. */
   smimeCapabilities: '1.2.840.113549.1.9.15',
 } as const;
@@ -17,6 +20,9 @@ export const extensionOids = {
 /** RFC 5280 §4.2.1.12. */
 export const emailProtection = '1.3.6.1.5.5.7.3.4';
 export const anyExtendedKeyUsage = '2.5.29.37.0';
+
+/** RFC 5280 §4.2.2.1: the access method of OCSP. */
+export const ocspAccess = '1.3.6.1.5.5.7.48.1';
 
 /** RFC 9598 §3. */
 export const smtpUtf8Mailbox = '1.3.6.1.5.5.7.8.9';

@@ -1,14 +1,22 @@
 /** Whether a certificate chains to what the operator trusts: the folder of anchors, with help from the folder of intermediates. */
+import type { Mailbox } from '../message/envelope.ts';
 import type { Certificate } from './certificate.ts';
 import type { CertificateFolder } from './folder.ts';
 import { buildPath, makeCertificateSet } from './path.ts';
 import type { CertificateSet, PathVerdict } from './path.ts';
 
-export type TrustVerdict = PathVerdict | { readonly kind: 'unavailable'; readonly cause: unknown };
+/** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
+export type TrustVerdict =
+  | { readonly kind: 'trusted'; readonly path: readonly [Certificate, ...Certificate[]]; readonly revocation: string }
+  | { readonly kind: 'untrusted'; readonly reason: string }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
 
-/** Asked for each usable candidate. Never throws: a folder that cannot be read is `unavailable` (P5). */
+/**
+ * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. Never
+ * throws: a folder or list that cannot be read is `unavailable` (P5).
+ */
 export interface Trust {
-  judge(certificate: Certificate): Promise<TrustVerdict>;
+  judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal): Promise<TrustVerdict>;
 }
 
 export interface TrustOptions {
@@ -51,7 +59,8 @@ export function makeTrust({ anchors, intermediates, now }: TrustOptions): Trust 
       const verdict = remember(shelf, certificate, now());
       // An anchor in a file that we were not let read may be the one that is missing.
       const unread = top.unread ?? middle.unread;
-      return verdict.kind === 'untrusted' && unread !== undefined ? { kind: 'unavailable', cause: unread } : verdict;
+      if (verdict.kind === 'untrusted') return unread === undefined ? verdict : { kind: 'unavailable', cause: unread };
+      return { ...verdict, revocation: 'off' };
     },
   };
 }

@@ -5,10 +5,12 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { readCertificates } from '../certificates/bundle.ts';
-import type { Candidate, Directory } from '../certificates/directory.ts';
+import type { Directory } from '../certificates/directory.ts';
+import type { Candidate } from '../certificates/source.ts';
 import { openSiteCertificates } from '../certificates/site.ts';
 import { usability } from '../certificates/usability.ts';
 import { loadConfig } from '../config.ts';
+import { pathsOf } from './certificates/paths.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
@@ -58,13 +60,13 @@ async function run(options: Options, config: string | undefined, terminal: Termi
     const client = { address: '127.0.0.1', helo: 'localhost', tls: null, user: null };
     await path.accept({ sender, recipients, envid: null, client, protocol: 'LOCAL' }, terminal.stdin);
   } finally {
-    site.close();
+    await site.close();
   }
 }
 
 interface Site {
   readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'directory' | 'chooseForm'>;
-  readonly close: () => void;
+  readonly close: () => Promise<void> | void;
 }
 
 async function openSite(options: Options, file: string | undefined, { env, cwd }: Terminal, log: Logger): Promise<Site> {
@@ -73,7 +75,7 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
   }
   const config = await loadConfig({ file, env, cwd });
   const rules = await loadRules(config.policies);
-  const certificates = openSiteCertificates(config.certificates, { now: Date.now, log });
+  const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config).options, now: Date.now, log });
   const form = formFor(options, config.profile);
   return {
     parts: { hostname: config.hostname, rules, directory: certificates.directory, chooseForm: form },

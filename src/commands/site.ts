@@ -20,7 +20,7 @@ export interface Host {
 export async function inspectSite(config: Config, host: Host): Promise<Fault[]> {
   const { sources, trust } = config.certificates;
   const readable = await Promise.all([
-    ...sources.map((source, index) => inspectReadable(source.files, `certificates.sources[${index}].files`)),
+    ...sources.flatMap(({ files }, index) => (files === undefined ? [] : [inspectReadable(files, `certificates.sources[${index}].files`)])),
     inspectReadable(trust.anchors, 'certificates.trust.anchors'),
     inspectReadable(trust.intermediates, 'certificates.trust.intermediates'),
   ]);

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
+import { certificates } from './certificate-keys.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
 import { domain, domainPattern, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
@@ -76,49 +77,10 @@ const timeouts = () =>
       unit: 'duration',
       example: '30m',
     }),
-  });
-
-const trust = (path: z.ZodType<string>) =>
-  section({
-    anchors: key(path.prefault('certs/anchors'), {
-      meaning: 'The folder of CA certificates that are trusted.',
-      unit: 'path',
-      example: 'certs/anchors',
-    }),
-    intermediates: key(path.prefault('certs/intermediates'), {
-      meaning: 'The folder of CA certificates that may stand between an anchor and a recipient; not trusted by themselves.',
-      unit: 'path',
-      example: 'certs/intermediates',
-    }),
-    revocation: key(oneOf('off').prefault('off'), {
-      meaning: 'Whether revocation is asked for. Only `off` works for now.',
-      unit: 'word',
-      example: 'off',
-    }),
-  });
-
-const certificates = (path: z.ZodType<string>) =>
-  section({
-    sources: key(
-      listOf(
-        section({
-          files: key(path, {
-            meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
-            unit: 'path',
-            example: 'certs/recipients',
-          }),
-        }),
-      ).prefault([{ files: 'certs/recipients' }]),
-      {
-        meaning: 'Where certificates of recipients are looked for, in this order.',
-        unit: 'list',
-        example: '[{ files: certs/recipients }]',
-      },
-    ),
-    trust: key(trust(path).prefault({}), {
-      meaning: 'Which certificates are believed.',
-      unit: 'keys',
-      example: '{ anchors: certs/anchors }',
+    lookup: key(duration.prefault('10s'), {
+      meaning: 'How long one look-up of certificates may take, all sources and what is asked about trust together.',
+      unit: 'duration',
+      example: '10s',
     }),
   });
 
@@ -236,7 +198,7 @@ export function declareKeys(folder: string) {
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 25 }]',
     }),
-    certificates: key(certificates(path).prefault({}), {
+    certificates: key(section(certificates(path)).prefault({}), {
       meaning: 'Certificates of recipients, and which of them to believe.',
       unit: 'keys',
       example: '{ sources: [{ files: certs/recipients }] }',

@@ -3,6 +3,7 @@
  */
 import { cpus } from 'node:os';
 import process from 'node:process';
+import { benchCertificates } from './certificates.ts';
 import { benchMemory, benchStored } from './footprint.ts';
 import { benchLogins } from './logins.ts';
 import { sealFile, startOurRelay } from './ours.ts';
@@ -28,6 +29,7 @@ const benches: Readonly<Record<string, Bench>> = {
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
+  certificates: { seconds: 400, named: true, run: (owner) => benchCertificates(print, owner) },
   throttled: { seconds: 1600, named: true, run: (owner) => benchThrottled(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
   slow: { seconds: 240, run: (owner) => benchSlow(print, owner) },

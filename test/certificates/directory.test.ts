@@ -6,13 +6,16 @@ import { pino } from 'pino';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../src/certificates/directory.ts';
-import type { CertificateSource, Lookup } from '../../src/certificates/directory.ts';
+import type { Lookup } from '../../src/certificates/directory.ts';
+import type { CertificateSource } from '../../src/certificates/source.ts';
 import { makeCertificateFolder } from '../../src/certificates/folder.ts';
 import type { CertificateFolder } from '../../src/certificates/folder.ts';
 import { makeTrust } from '../../src/certificates/trust.ts';
 import type { Trust } from '../../src/certificates/trust.ts';
 import { caExtensions, eventually, mailboxOf, make, noOpenssl, rsa, temporaryFolder } from './openssl.ts';
 import type { Wish } from './openssl.ts';
+
+const SIGNAL = new AbortController().signal;
 
 const NOW = Date.parse('2026-06-01T00:00:00Z');
 const log = pino({ level: 'silent' });
@@ -41,14 +44,19 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
     parseCertificate(make(folder, { issuer: 'root', extensions: SAN, ...wish }));
   const source = (name: string, ...certificates: readonly Certificate[]): CertificateSource => ({
     name,
+    close: () => {},
     lookup: async () =>
       certificates.length === 0
         ? { kind: 'absent' }
         : { kind: 'found', candidates: certificates.map((certificate) => ({ certificate, source: name, place: name })) },
   });
-  const down: CertificateSource = { name: 'down', lookup: async () => ({ kind: 'unavailable', cause: new Error('refused') }) };
+  const down: CertificateSource = {
+    name: 'down',
+    close: () => {},
+    lookup: async () => ({ kind: 'unavailable', cause: new Error('refused') }),
+  };
   const lookup = (...sources: readonly CertificateSource[]): Promise<Lookup> =>
-    makeDirectory({ sources, trust, now: () => NOW, log }).lookup(anna);
+    makeDirectory({ sources, trust, now: () => NOW, log, patience: 10_000 }).lookup(anna);
   const chosen = (answer: Lookup): string =>
     answer.kind === 'found' ? answer.chosen.map(({ certificate }) => certificate.subject).join(' ') : answer.kind;
 
@@ -110,7 +118,7 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
   });
 
   test('P5: unavailable is never absent, not even behind a source that says absent, and a throw counts as it', async () => {
-    const thrower: CertificateSource = { name: 'bug', lookup: () => Promise.reject(new Error('x')) };
+    const thrower: CertificateSource = { name: 'bug', close: () => {}, lookup: () => Promise.reject(new Error('x')) };
     assert.equal((await lookup(source('a'), down)).kind, 'unavailable');
     assert.equal((await lookup(down, source('b', cert({ name: 'good' })))).kind, 'unavailable');
     assert.equal((await lookup(thrower)).kind, 'unavailable');
@@ -120,13 +128,13 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
   test('a verdict is dropped when the anchors change, and unavailable while their folder is', async () => {
     make(folder, { name: 'second', extensions: caExtensions });
     const certificate = cert({ name: 'anna2', issuer: 'second' });
-    assert.equal((await trust.judge(certificate)).kind, 'untrusted');
+    assert.equal((await trust.judge(certificate, anna, SIGNAL)).kind, 'untrusted');
     writeFileSync(join(anchorsPath, 'second.pem'), readFileSync(join(folder, 'second.pem')));
-    await eventually(async () => (await trust.judge(certificate)).kind === 'trusted');
+    await eventually(async () => (await trust.judge(certificate, anna, SIGNAL)).kind === 'trusted');
     rmSync(join(anchorsPath, 'second.pem'));
-    await eventually(async () => (await trust.judge(certificate)).kind === 'untrusted');
+    await eventually(async () => (await trust.judge(certificate, anna, SIGNAL)).kind === 'untrusted');
     rmSync(intermediatesPath, { recursive: true });
     await folders[1]?.refresh();
-    assert.equal((await trust.judge(certificate)).kind, 'unavailable');
+    assert.equal((await trust.judge(certificate, anna, SIGNAL)).kind, 'unavailable');
   });
 });

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { makeFileSource } from '../../src/certificates/files.ts';
-import type { CertificateSource } from '../../src/certificates/directory.ts';
+import type { CertificateSource } from '../../src/certificates/source.ts';
 import { type CertificateFolder, type FolderDelays, makeCertificateFolder } from '../../src/certificates/folder.ts';
 import { eventually, hangReadsOf, mailboxOf, make, noOpenssl, noPerl, temporaryFolder } from './openssl.ts';
+
+const SIGNAL = new AbortController().signal;
 
 describe('a folder of certificates', { skip: noOpenssl }, () => {
   const made = temporaryFolder();
@@ -32,7 +34,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     return makeFileSource(folder);
   };
   const places = async (source: CertificateSource, name = 'anna'): Promise<string> => {
-    const answer = await source.lookup(mailboxOf(`${name}@example.org`));
+    const answer = await source.lookup(mailboxOf(`${name}@example.org`), SIGNAL);
     return answer.kind === 'found' ? answer.candidates.map(({ place }) => place.replace(/^[^/]*\//, '')).join(' ') : answer.kind;
   };
   const becomes = (source: CertificateSource, expected: string, name = 'anna'): Promise<void> =>
@@ -84,7 +86,7 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
     }
     writeFileSync(path, pem('newer'));
     await folders.at(-1)?.refresh();
-    const answer = await source.lookup(mailboxOf('anna@example.org'));
+    const answer = await source.lookup(mailboxOf('anna@example.org'), SIGNAL);
     assert.equal(answer.kind === 'found' ? answer.candidates[0]?.certificate.subject : answer.kind, 'CN=newer');
     truncateSync(path, 0);
     await folders.at(-1)?.refresh();

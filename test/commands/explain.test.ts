@@ -4,7 +4,8 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { Certificate } from '../../src/certificates/certificate.ts';
-import type { Candidate, Directory, Lookup } from '../../src/certificates/directory.ts';
+import type { Directory, Lookup } from '../../src/certificates/directory.ts';
+import type { Candidate } from '../../src/certificates/source.ts';
 import { explain, showAccount } from '../../src/commands/explain.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
@@ -46,6 +47,8 @@ function candidate(fingerprint: string, place: string): Candidate {
     unknownCritical: [],
     subjectKeyId: undefined,
     authorityKeyId: undefined,
+    crlPoints: [],
+    ocspUrls: [],
   };
   return { certificate, source: 'files', place };
 }

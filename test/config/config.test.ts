@@ -31,7 +31,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     operator: 'postmaster@clinic.example',
     listen: [{ host: '127.0.0.1', port: 2525, tls: 'off', auth: 'optional', clientCertificates: 'off' }],
     clients: { networks: ['127.0.0.0/8', '::1/128'], proxy: [], xclient: [] },
-    timeouts: { command: 300_000, message: 600_000, session: 1_800_000 },
+    timeouts: { command: 300_000, message: 600_000, session: 1_800_000, lookup: 10_000 },
     limits: {
       messageBytes: 25 * 2 ** 20,
       recipients: 100,

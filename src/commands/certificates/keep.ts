@@ -10,7 +10,7 @@ import { certificatePem } from '../../certificates/issue.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
-import { shown } from './paths.ts';
+import { firstFolder, shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { readFile } from './show.ts';
 import { withSite } from './site.ts';
@@ -22,7 +22,7 @@ const PUBLIC_FILE = 0o644;
 /** Adds what is usable and says why not of the rest; throws at the end where anything was refused. */
 export async function add(files: readonly string[], paths: CertificatePaths, terminal: Terminal): Promise<void> {
   const { refused, all } = await withSite(paths, terminal, async (site) => {
-    const there = new Map((await site.read(paths.sources[0])).map((entry) => [entry.certificate.fingerprint, entry]));
+    const there = new Map((await site.read(firstFolder(paths))).map((entry) => [entry.certificate.fingerprint, entry]));
     let [refused, all] = [0, 0];
     for (const file of files) {
       const { certificates, faults } = await read(file, terminal);
@@ -83,7 +83,7 @@ async function addOne(certificate: Certificate, from: string, { site, paths, ter
 
 /** Writes it into the file of its first address, behind what is there. Returns the path. */
 export function place(certificate: Certificate, paths: CertificatePaths, terminal: Terminal): string {
-  const file = join(paths.sources[0], `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
+  const file = join(firstFolder(paths), `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
   const before = existsSync(file) ? readFile(file, terminal) : Buffer.alloc(0);
   const { certificates, faults } = readCertificates(before);
   if (before.length > 0 && (faults.length > 0 || !before.includes('-----BEGIN'))) {
@@ -100,7 +100,7 @@ export function place(certificate: Certificate, paths: CertificatePaths, termina
 const MIN_FINGERPRINT = 8;
 
 export async function remove(what: string, paths: CertificatePaths, terminal: Terminal): Promise<void> {
-  const folder = paths.sources[0];
+  const folder = firstFolder(paths);
   const all = await withSite(paths, terminal, (site) => site.read(folder));
   const wanted = selection(
     what,

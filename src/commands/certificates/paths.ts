@@ -1,6 +1,6 @@
 /** Where certificates and the in-house CA's key lie, from the configuration. */
-import { relative } from 'node:path';
-import type { CertificatePlaces } from '../../certificates/site.ts';
+import { dirname, relative } from 'node:path';
+import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
@@ -8,8 +8,9 @@ import type { Terminal } from '../terminal.ts';
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
-  readonly sources: readonly [string, ...string[]];
+  readonly folders: readonly string[];
   readonly anchors: string;
   readonly keys: string;
 }
@@ -19,10 +20,23 @@ export async function certificatePaths(file: string | undefined, { env, cwd }: T
   return pathsOf(await loadConfig({ file, env, cwd }));
 }
 
-export function pathsOf({ certificates, keys }: Pick<Config, 'certificates' | 'keys'>): CertificatePaths {
-  const [first, ...others] = certificates.sources.map((source) => source.files);
-  if (first === undefined) throw new SealpostError('config-invalid', { detail: 'certificates.sources: at least one is needed' });
-  return { places: certificates, sources: [first, ...others], anchors: certificates.trust.anchors, keys };
+export function pathsOf({
+  certificates,
+  keys,
+  queue,
+  timeouts,
+}: Pick<Config, 'certificates' | 'keys' | 'queue' | 'timeouts'>): CertificatePaths {
+  const folders = certificates.sources.flatMap(({ files }) => files ?? []);
+  const options = { patience: timeouts.lookup, cache: { folder: dirname(queue.sqlite), writable: false } };
+  return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys };
+}
+
+/** The folder that commands write certificates to. Throws where no source is a folder. */
+export function firstFolder({ folders }: CertificatePaths): string {
+  const [first] = folders;
+  if (first !== undefined) return first;
+  const hint = 'add { files: certs/recipients } to certificates.sources';
+  throw new SealpostError('config-invalid', { detail: 'certificates.sources names no folder', hint });
 }
 
 /** A path as the person at the terminal would write it. */

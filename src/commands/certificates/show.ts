@@ -48,7 +48,7 @@ interface Output {
 export async function list(paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
   const rows = await withSite(paths, terminal, async (site) => {
     const all: Row[] = [];
-    for (const source of paths.sources) {
+    for (const source of paths.folders) {
       for (const { certificate, file } of await site.read(source)) {
         all.push(rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate)));
       }

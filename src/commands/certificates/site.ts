@@ -6,6 +6,7 @@ import type { CertificateFolder, PlacedCertificate } from '../../certificates/fo
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import { SealpostError } from '../../errors.ts';
+import { type Mailbox, parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
@@ -22,7 +23,7 @@ export interface Site {
 export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, act: (site: Site) => Promise<T>): Promise<T> {
   const now = Date.now;
   // What the relay would log, a command says on stderr.
-  const certificates = openSiteCertificates(paths.places, { now, log: pino({ level: 'silent' }) });
+  const certificates = openSiteCertificates(paths.places, { ...paths.options, now, log: pino({ level: 'silent' }) });
   const { directory, trust } = certificates;
   try {
     return await act({
@@ -40,15 +41,22 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
       reasonAgainst: async (certificate) => {
         const usable = usability(certificate, now());
         if (usable.kind === 'unusable') return usable.reason;
-        const verdict = await trust.judge(certificate);
+        const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(paths.options.patience));
         if (verdict.kind === 'unavailable')
           throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
         return verdict.kind === 'trusted' ? undefined : verdict.reason;
       },
     });
   } finally {
-    certificates.close();
+    await certificates.close();
   }
+}
+
+/** Of a certificate that is usable, and so names one; trust is asked for whom it is meant for. */
+export function ownMailbox({ addresses }: Certificate): Mailbox {
+  const verdict = parseMailbox(addresses[0] ?? '');
+  if (verdict.kind === 'fault') throw new Error('a certificate whose own address is none');
+  return verdict.mailbox;
 }
 
 function folderAt({ recipients }: SiteCertificates, path: string): CertificateFolder {

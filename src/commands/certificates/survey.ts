@@ -3,6 +3,8 @@ import type { FolderContents, PlacedCertificate } from '../../certificates/folde
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import type { Config } from '../../config.ts';
+import { pathsOf } from './paths.ts';
+import { ownMailbox } from './site.ts';
 import type { Fault } from '../../document/fault.ts';
 
 export interface CertificateSurvey {
@@ -15,7 +17,7 @@ export interface CertificateSurvey {
 /** For `check`: every folder of certificates that the configuration names, read once. */
 export async function surveyCertificates(config: Config): Promise<CertificateSurvey> {
   const now = Date.now;
-  const site = openSiteCertificates(config.certificates, { now, log: pino({ level: 'silent' }) });
+  const site = openSiteCertificates(config.certificates, { ...pathsOf(config).options, now, log: pino({ level: 'silent' }) });
   try {
     const contents = await Promise.all(site.recipients.map((folder) => folder.contents()));
     const anchors = await site.anchors.contents();
@@ -30,10 +32,10 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
       });
     }
     const found = contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []));
-    const usable = await countUsable(site, found, now());
+    const usable = await countUsable(site, found, { now: now(), patience: config.timeouts.lookup });
     return { usable, unusable: found.length - usable, faults };
   } finally {
-    site.close();
+    await site.close();
   }
 }
 
@@ -44,10 +46,16 @@ function brokenFiles(contents: FolderContents): Fault[] {
   return contents.broken.map(({ place, faults }) => ({ place, key: '', wrong: faults.slice(0, 3).join('; '), mend }));
 }
 
-async function countUsable({ trust }: SiteCertificates, found: readonly PlacedCertificate[], now: number): Promise<number> {
+async function countUsable(
+  { trust }: SiteCertificates,
+  found: readonly PlacedCertificate[],
+  { now, patience }: { readonly now: number; readonly patience: number },
+): Promise<number> {
   let usable = 0;
   for (const { certificate } of found) {
-    if (usability(certificate, now).kind === 'usable' && (await trust.judge(certificate)).kind === 'trusted') usable++;
+    if (usability(certificate, now).kind !== 'usable') continue;
+    const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(patience));
+    if (verdict.kind === 'trusted') usable++;
   }
   return usable;
 }

@@ -1,0 +1,38 @@
+/** Where certificates of recipients come from: one interface, a file for each kind of source (files.ts, …). */
+import type { Mailbox } from '../message/envelope.ts';
+import type { Certificate } from './certificate.ts';
+
+/** A certificate and where it was found, for people: `recipients/anna.pem#2`. */
+export interface Candidate {
+  readonly certificate: Certificate;
+  /** The name of its source. */
+  readonly source: string;
+  readonly place: string;
+}
+
+/**
+ * `absent` is a fact: the source was asked and has nothing. What could not be asked, or answered in part, is `unavailable` (P5).
+ * `until`: ms since the epoch after which the answer may not be kept, where the source says so. `remarks`: what people should know
+ * of the answer and no candidate tells: `anna's entry holds a value that is no certificate`. No personal data but names of places.
+ */
+export type SourceAnswer =
+  | {
+      readonly kind: 'found';
+      readonly candidates: readonly Candidate[];
+      readonly until?: number;
+      readonly remarks?: readonly string[];
+    }
+  | { readonly kind: 'absent'; readonly until?: number; readonly remarks?: readonly string[] }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
+
+/**
+ * Asked by the directory for one mailbox; never throws: a failure is `unavailable`. Once `signal` is aborted nobody waits for the
+ * answer any more. A candidate need not be usable, trusted or even name the mailbox: the directory judges each.
+ */
+export interface CertificateSource {
+  /** For people and logs: `files certs/recipients`. */
+  readonly name: string;
+  lookup(mailbox: Mailbox, signal: AbortSignal): Promise<SourceAnswer>;
+  /** Lets go of what it holds: connections, timers, threads. */
+  close(): Promise<void> | void;
+}

@@ -1,0 +1,53 @@
+/** `certificates`: where those of recipients are looked for, and which are believed. */
+import { z } from 'zod';
+import { key } from '../document/schema.ts';
+import { listOf, oneOf } from './values.ts';
+
+const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
+
+const trust = (path: z.ZodType<string>) =>
+  section({
+    anchors: key(path.prefault('certs/anchors'), {
+      meaning: 'The folder of CA certificates that are trusted.',
+      unit: 'path',
+      example: 'certs/anchors',
+    }),
+    intermediates: key(path.prefault('certs/intermediates'), {
+      meaning: 'The folder of CA certificates that may stand between an anchor and a recipient; not trusted by themselves.',
+      unit: 'path',
+      example: 'certs/intermediates',
+    }),
+    revocation: key(oneOf('off').prefault('off'), {
+      meaning: 'Whether revocation is asked for. Only `off` works for now.',
+      unit: 'word',
+      example: 'off',
+    }),
+  });
+
+const source = (path: z.ZodType<string>) => ({
+  files: key(path.optional(), {
+    meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
+    unit: 'path',
+    example: 'certs/recipients',
+  }),
+});
+
+/** What is wrong with an entry of `sources`: each is of exactly one kind. */
+export function sourceFault(entry: Readonly<Record<string, unknown>>): { readonly wrong: string; readonly mend: string } | undefined {
+  const kinds = Object.keys(entry).filter((kind) => entry[kind] !== undefined);
+  const mend = 'one kind to an entry: [{ files: certs/recipients }]';
+  return kinds.length === 1 ? undefined : { wrong: kinds.length === 0 ? 'is empty' : `is of two kinds: ${kinds.join(' and ')}`, mend };
+}
+
+export const certificates = (path: z.ZodType<string>) => ({
+  sources: key(listOf(section(source(path))).prefault([{ files: 'certs/recipients' }]), {
+    meaning: 'Where certificates of recipients are looked for, in this order.',
+    unit: 'list',
+    example: '[{ files: certs/recipients }]',
+  }),
+  trust: key(trust(path).prefault({}), {
+    meaning: 'Which certificates are believed.',
+    unit: 'keys',
+    example: '{ anchors: certs/anchors }',
+  }),
+});
