@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
+import { makeAddressBook } from '../src/certificates/address-book.ts';
 import { readCertificates } from '../src/certificates/bundle.ts';
 import type { Chosen } from '../src/certificates/directory.ts';
 import type { Mailbox } from '../src/message/envelope.ts';
@@ -48,7 +49,9 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
     const path = makePath({
       hostname,
       rules: [{ name: 'all', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'replace', template: 'for {recipient}' } }],
-      directory: { lookup: async () => ({ kind: 'found', chosen: [candidate, candidate, candidate], rejected: [], asked: [] }) },
+      addressBook: makeAddressBook({
+        lookup: async () => ({ kind: 'found', chosen: [candidate, candidate, candidate], rejected: [], asked: [] }),
+      }),
       chooseForm: () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }),
       outbox: {
         newBody: () => ({ write: async () => {}, finish: async () => stored, discard: async () => {} }),
