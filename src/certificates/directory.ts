@@ -11,7 +11,6 @@
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
-import type { Certificate } from './certificate.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import type { Trust } from './trust.ts';
 import { usability } from './usability.ts';
@@ -59,7 +58,7 @@ export function makeDirectory({ sources, trust, now, log, patience }: DirectoryO
         if (answer.kind === 'absent') continue;
         const good: Candidate[] = [];
         for (const candidate of distinct(answer.candidates)) {
-          const verdict = await judge(candidate.certificate, { mailbox, trust, now: now(), signal });
+          const verdict = await judge(candidate, { mailbox, trust, now: now(), signal });
           if (verdict.kind === 'unavailable') {
             log.warn({ source: 'trust', err: verdict.cause }, 'certificate source is unavailable');
             return { kind: 'unavailable', source: 'trust', cause: verdict.cause };
@@ -99,11 +98,12 @@ interface Question {
   readonly signal: AbortSignal;
 }
 
-async function judge(certificate: Certificate, { mailbox, trust, now, signal }: Question): Promise<Judgement> {
+async function judge({ certificate, vouched }: Candidate, { mailbox, trust, now, signal }: Question): Promise<Judgement> {
   // A source answers for what it finds, not for whom it names: an LDAP entry may hold somebody else's certificate.
   if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'bad', reason: 'it does not name this address' };
   const usable = usability(certificate, now);
   if (usable.kind === 'unusable') return { kind: 'bad', reason: usable.reason };
+  if (vouched !== undefined) return { kind: 'good' };
   const verdict = await trust.judge(certificate, mailbox, signal);
   if (verdict.kind === 'unavailable') return verdict;
   return verdict.kind === 'trusted' ? { kind: 'good' } : { kind: 'bad', reason: verdict.reason };
