@@ -21,6 +21,8 @@ export interface ResolverOptions {
   readonly address: string;
   readonly port: number;
   readonly randomBytes: (size: number) => Buffer;
+  /** ms until a question is asked a second time. */
+  readonly firstWait?: number;
 }
 
 /** A datagram on loopback is lost when buffers are full; a resolver that has to ask around takes longer, and goes on meanwhile. */
@@ -30,7 +32,7 @@ const MAX_STRAYS = 64;
 const LONGEST_MESSAGE = 65_535;
 const DNS_PORT = 53;
 
-export function makeResolver({ address, port, randomBytes }: ResolverOptions): Resolver {
+export function makeResolver({ address, port, randomBytes, firstWait = FIRST_WAIT_MS }: ResolverOptions): Resolver {
   const name = showPlace(address, port);
   const unavailable = (detail: string, cause?: unknown): SealpostError =>
     new SealpostError('lookup-unavailable', {
@@ -54,7 +56,7 @@ export function makeResolver({ address, port, randomBytes }: ResolverOptions): R
   return {
     name,
     ask: async (question, type, signal) => {
-      const waits = [AbortSignal.timeout(FIRST_WAIT_MS), signal];
+      const waits = [AbortSignal.timeout(firstWait), signal];
       for (const wait of waits) {
         // Another ID and port each time: who guesses begins anew.
         const query = writeQuery({ id: randomBytes(2).readUInt16BE(), name: question, type });
