@@ -7,7 +7,6 @@ import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
-import type { Certificate } from './certificate.ts';
 import { type Assessed, type Assessment, choose, type Consulted, type Lookup } from './choose.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import { within } from './time-box.ts';
@@ -96,7 +95,7 @@ async function assess(candidates: readonly Candidate[], question: Question): Pro
   let turn = performance.now();
   for (let at = 0; at < candidates.length; at += SIDE_BY_SIDE) {
     const some = candidates.slice(at, at + SIDE_BY_SIDE);
-    assessed.push(...(await Promise.all(some.map(async (one) => ({ ...one, verdict: await judge(one.certificate, question) })))));
+    assessed.push(...(await Promise.all(some.map(async (one) => ({ ...one, verdict: await judge(one, question) })))));
     if (performance.now() - turn < TURN_MS) continue;
     await setImmediate();
     turn = performance.now();
@@ -104,11 +103,12 @@ async function assess(candidates: readonly Candidate[], question: Question): Pro
   return assessed;
 }
 
-async function judge(certificate: Certificate, { mailbox, trust, now, left }: Question): Promise<Assessment> {
+async function judge({ certificate, vouched }: Candidate, { mailbox, trust, now, left }: Question): Promise<Assessment> {
   // A source answers for what it finds, not for whom it names: an LDAP entry may hold somebody else's certificate.
   if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'rejected', reason: 'it does not name this address' };
   const usable = usability(certificate, now());
   if (usable.kind === 'unusable') return { kind: 'rejected', reason: usable.reason };
+  if (vouched !== undefined) return { kind: 'usable', path: [certificate], revocation: `vouched for by ${vouched}` };
   try {
     const verdict = await within(left(), (signal) => trust.judge(certificate, mailbox, signal));
     if (verdict.kind === 'unavailable') return { kind: 'unknown', cause: verdict.cause };

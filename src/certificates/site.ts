@@ -1,16 +1,26 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
+import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
+import { makeResolver } from './smimea/resolver.ts';
+import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
 /** One entry of `certificates.sources`: exactly one of these. Absolute paths. */
 export interface SourceEntry {
   readonly files?: string | undefined;
+  readonly smimea?: SmimeaEntry | undefined;
+}
+
+interface SmimeaEntry {
+  /** On loopback. */
+  readonly resolver: { readonly address: string; readonly port: number };
+  readonly trust: SmimeaOptions['trust'];
 }
 
 /** As the configuration names them; absolute paths. */
@@ -54,11 +64,15 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
   const recipients: CertificateFolder[] = [];
-  const openSource = ({ files }: SourceEntry): OpenSource => {
+  const openSource = ({ files, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
       const folder = open(files);
       recipients.push(folder);
       return { source: makeFileSource(folder), remote: false };
+    }
+    if (smimea !== undefined) {
+      const resolver = makeResolver({ ...smimea.resolver, randomBytes });
+      return { source: makeSmimeaSource({ resolver, trust: smimea.trust, now: options.now }), remote: true };
     }
     throw new Error('a source of no kind');
   };

@@ -8,6 +8,8 @@ export interface Candidate {
   /** The name of its source. */
   readonly source: string;
   readonly place: string;
+  /** Who vouches for it in place of an anchor; where undefined, trust asks for a path as for any other. */
+  readonly vouched?: 'DNSSEC';
 }
 
 /**

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
-import { duration, listOf, oneOf } from './values.ts';
+import { duration, listOf, loopbackResolver, oneOf } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -25,11 +25,29 @@ const trust = (path: z.ZodType<string>) =>
     }),
   });
 
+const smimea = section({
+  resolver: key(loopbackResolver.prefault('127.0.0.1'), {
+    meaning: 'A DNS resolver on this machine that validates with DNSSEC, with its port where it is not 53.',
+    unit: 'address',
+    example: "'127.0.0.1:5353'",
+  }),
+  trust: key(oneOf('anchors', 'dnssec').prefault('anchors'), {
+    meaning: 'What makes a published certificate trusted: `anchors`, a path like any other; `dnssec`, the signed record itself (usage 3).',
+    unit: 'word',
+    example: 'anchors',
+  }),
+});
+
 const source = (path: z.ZodType<string>) => ({
   files: key(path.optional(), {
     meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
     unit: 'path',
     example: 'certs/recipients',
+  }),
+  smimea: key(smimea.optional(), {
+    meaning: "Certificates that the recipient's domain publishes in DNS, authenticated by DNSSEC (RFC 8162).",
+    unit: 'keys',
+    example: '{ resolver: 127.0.0.1 }',
   }),
 });
 

@@ -111,6 +111,23 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'));
 }
 
+const DNS_PORT = 53;
+
+/** `127.0.0.1`, `127.0.0.1:5353`, `[::1]:5353`. What another machine says of DNSSEC could be forged on the way (A27). */
+export const loopbackResolver = text('an address', (written): Judgement<{ readonly address: string; readonly port: number }> => {
+  const [, bracketed, plain, digits] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(written) ?? [];
+  const address = bracketed ?? plain ?? written;
+  const port = digits === undefined ? DNS_PORT : Number(digits);
+  if (isIP(address) === 0 || port < 1 || port > 65_535)
+    return wrong('is not an IP address', 'for example 127.0.0.1, 127.0.0.1:5353 or "[::1]:53"');
+  if (!isLoopback(address))
+    return wrong(
+      'is not on this machine: its answers could be forged on the way',
+      'a validating resolver on this machine, such as unbound: 127.0.0.1',
+    );
+  return value({ address, port });
+});
+
 /** A name or an IP address; what a certificate is held to, so it is kept as it is written but for its case. */
 export const host = text('a host', (written) => {
   if (isIP(written) !== 0) return value(written);
