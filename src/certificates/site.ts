@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
+import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
@@ -28,7 +29,19 @@ export interface CertificatePlaces extends BookEntries {
   readonly sources: readonly SourceEntry[];
   /** How long answers of remote sources are used. */
   readonly cache: CacheAges;
-  readonly trust: { readonly anchors: string; readonly intermediates: string };
+  readonly trust: {
+    readonly anchors: string;
+    readonly intermediates: string;
+    /** Anchors of some domains only. */
+    readonly anchorSets?: readonly AnchorSetEntry[];
+  };
+}
+
+/** One entry of `certificates.trust.anchor_sets`; an absolute path. */
+export interface AnchorSetEntry {
+  readonly anchors: string;
+  readonly domains: readonly string[];
+  readonly exclusive: boolean;
 }
 
 export interface SiteOptions {
@@ -49,6 +62,8 @@ export interface SiteCertificates {
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly CertificateFolder[];
   readonly anchors: CertificateFolder;
+  /** In the order of the configuration. */
+  readonly anchorSets: readonly AnchorSet[];
   /** Ends polling, connections and threads. */
   close(): Promise<void>;
 }
@@ -80,7 +95,8 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const sources = places.sources
     .map(openSource)
     .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
-  const trust = makeTrust({ anchors, intermediates, now: options.now });
+  const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
+  const trust = makeTrust({ anchors, sets: anchorSets, intermediates, now });
   const directory = makeDirectory({ sources, trust, ...options });
   return {
     directory,
@@ -88,10 +104,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     trust,
     recipients,
     anchors,
+    anchorSets,
     close: async () => {
       for (const source of sources) await source.close();
-      anchors.close();
-      intermediates.close();
+      for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };
 }
