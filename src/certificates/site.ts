@@ -4,12 +4,15 @@ import { type CacheAges, makeCachedSource } from './cache.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
+import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
+import type { LdapSecrets } from './ldap/servers.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
 /** One entry of `certificates.sources`: exactly one of these. Absolute paths. */
 export interface SourceEntry {
   readonly files?: string | undefined;
+  readonly ldap?: LdapPlaces | undefined;
 }
 
 /** As the configuration names them; absolute paths. */
@@ -28,6 +31,8 @@ export interface SiteOptions {
   readonly patience: number;
   /** Where indexes and caches are kept, absolute; it need not exist. A command that only looks reads them and writes none. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** Reads what an LDAP source names in files and the environment, for each connection. May throw. */
+  readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
 }
 
 /** The certificate stage of one site. */
@@ -48,19 +53,21 @@ interface OpenSource {
 }
 
 export function openSiteCertificates(places: CertificatePlaces, options: SiteOptions): SiteCertificates {
+  const { now, log, patience } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
   const recipients: CertificateFolder[] = [];
-  const openSource = ({ files }: SourceEntry): OpenSource => {
+  const openSource = ({ files, ldap }: SourceEntry): OpenSource => {
     if (files !== undefined) {
       const folder = open(files);
       recipients.push(folder);
       return { source: makeFileSource(folder), remote: false };
     }
+    if (ldap !== undefined)
+      return { source: makeLdapSource(ldap, { now, patience, secrets: () => options.ldapSecrets(ldap) }), remote: true };
     throw new Error('a source of no kind');
   };
-  const { now, log, patience } = options;
   const sources = places.sources
     .map(openSource)
     .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));

@@ -207,7 +207,7 @@ export const build: BuildCommand = (terminal) =>
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
       const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
       const rules = await loadRules(config.policies);
-      const accounts = await withSite(pathsOf(config), terminal, ({ directory }) =>
+      const accounts = await withSite(pathsOf(config, terminal.env), terminal, ({ directory }) =>
         Promise.all(recipients.map((recipient) => explain(rules, directory, { sender, recipient }))),
       );
       if (options.json === true) terminal.stdout.write(`${JSON.stringify(accounts, null, 2)}\n`);

@@ -1,7 +1,8 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { duration, listOf, oneOf } from './values.ts';
+import { ldap } from './ldap-keys.ts';
+import { duration, listOf, oneOf, type Secret } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -24,11 +25,16 @@ const trust = (path: z.ZodType<string>) =>
     }),
   });
 
-const source = (path: z.ZodType<string>) => ({
+const source = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
   files: key(path.optional(), {
     meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
     unit: 'path',
     example: 'certs/recipients',
+  }),
+  ldap: key(section(ldap(path, secret)).optional(), {
+    meaning: 'An LDAP directory that holds certificates, such as OpenLDAP or Active Directory; see [LDAP](ldap.md).',
+    unit: 'keys',
+    example: '{ url: ldaps://ldap.clinic.example, base: "ou=people,dc=clinic,dc=example" }',
   }),
 });
 
@@ -58,8 +64,9 @@ const cache = () =>
     }),
   });
 
-export const certificates = (path: z.ZodType<string>) => ({
-  sources: key(listOf(section(source(path))).prefault([{ files: 'certs/recipients' }]), {
+/** `secret`: how a secret is written, from the folder of the configuration. */
+export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
+  sources: key(listOf(section(source(path, secret))).prefault([{ files: 'certs/recipients' }]), {
     meaning: 'Where certificates of recipients are looked for, in this order.',
     unit: 'list',
     example: '[{ files: certs/recipients }]',

@@ -9,12 +9,13 @@
  */
 import type { SecureContext } from 'node:tls';
 import type { SealpostError } from '../../errors.ts';
+import { unlessAborted } from '../time-box.ts';
 import { type Connection, type Found, openConnection } from './connection.ts';
 import { asUnavailable, unavailable } from './fault.ts';
 import { type Login, loginOf, makeLogins } from './logins.ts';
 import type { Search } from './message.ts';
 import { makeContext, type ServerAddress } from './socket.ts';
-import { makeTurns, within } from './turns.ts';
+import { makeTurns } from './turns.ts';
 
 export interface ServersOptions {
   /** One at least, in the order they are asked. */
@@ -106,7 +107,7 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
         if (kept.state() !== 'closed' || signal.aborted || ending.signal.aborted) throw fault;
       }
     }
-    const reached = await within(connectionTo(server), signal);
+    const reached = await unlessAborted(signal, () => connectionTo(server));
     return reached.kind === 'final' ? reached : { kind: 'found', found: await reached.connection.search(search, signal) };
   };
   /** Undefined where the server failed, and now rests. */

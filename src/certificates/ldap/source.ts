@@ -16,13 +16,17 @@ import { type LdapSecrets, makeServers } from './servers.ts';
 import type { ServerAddress } from './socket.ts';
 import { readValue } from './value.ts';
 
-/** One `ldap` of `certificates.sources`. */
+/** Where a secret stands; it is read by whoever opens the source. */
+export type SecretPlace = { readonly from: 'file'; readonly path: string } | { readonly from: 'env'; readonly name: string };
+
+/** One `ldap` of `certificates.sources`; absolute paths. */
 export interface LdapPlaces {
   readonly url: readonly { readonly scheme: 'ldap' | 'ldaps'; readonly host: string; readonly port: number }[];
   readonly starttls: boolean;
   readonly base: string;
   readonly scope: Scope;
-  readonly bind?: { readonly dn: string } | undefined;
+  readonly ca?: string | undefined;
+  readonly bind?: { readonly dn: string; readonly password: SecretPlace } | undefined;
   readonly mailAttributes: readonly string[];
   readonly certificateAttributes: readonly string[];
 }

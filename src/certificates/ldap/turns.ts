@@ -1,19 +1,7 @@
-/** Waiting that a signal ends: for what several share, and for a place among those that work. */
-import { asUnavailable } from './fault.ts';
+/** Work for which there are only so many places at a time. */
+import { unlessAborted } from '../time-box.ts';
 
-/** What is shared goes on; who waits for it need not. Throws `lookup-unavailable` once `signal` is aborted. */
-export async function within<T>(shared: Promise<T>, signal: AbortSignal): Promise<T> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(asUnavailable(signal.reason, 'no connection in time'));
-  signal.addEventListener('abort', abort);
-  if (signal.aborted) abort();
-  try {
-    return await Promise.race([shared, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
-}
-
+/** Throws the reason of `signal` where that comes before a place is free. */
 export type Turn = <T>(signal: AbortSignal, work: () => Promise<T>) => Promise<T>;
 
 /** Runs `most` at a time, the others in the order they came. */
@@ -37,7 +25,7 @@ export function makeTurns(most: number): Turn {
     const { promise, resolve } = Promise.withResolvers<void>();
     waiting.add(resolve);
     try {
-      await within(promise, signal);
+      await unlessAborted(signal, () => promise);
     } catch (fault) {
       // A place that was given in the same moment is passed on.
       if (!waiting.delete(resolve)) leave();
