@@ -10,6 +10,7 @@ import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
 import { sourceFault } from './config/certificate-keys.ts';
+import { ldapFaults } from './config/ldap-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
 import { isLoopback } from './config/values.ts';
@@ -132,6 +133,9 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   for (const [index, source] of config.certificates.sources.entries()) {
     const fault = sourceFault(source);
     if (fault !== undefined) tell(['certificates', 'sources', index], fault.wrong, fault.mend);
+    const { ldap } = source;
+    if (ldap !== undefined)
+      for (const { key, wrong, mend } of ldapFaults(ldap)) tell(['certificates', 'sources', index, 'ldap', key], wrong, mend);
   }
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {

@@ -14,6 +14,7 @@ import { openSiteCertificates } from './certificates/site.ts';
 import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
+import { readLdapSecrets } from './config/ldap-secrets.ts';
 import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
 import { makeNotices } from './delivery/notices.ts';
@@ -85,6 +86,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       log,
       patience: config.timeouts.lookup,
       cache: { folder: dirname(config.queue.sqlite), writable: true },
+      ldapSecrets: (places) => readLdapSecrets(places, env),
     });
     undo.push(() => certificates.close());
 

@@ -9,12 +9,15 @@ import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
 import { makeResolver } from './smimea/resolver.ts';
 import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
+import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
+import type { LdapSecrets } from './ldap/servers.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
 /** One entry of `certificates.sources`: exactly one of these. Absolute paths. */
 export interface SourceEntry {
   readonly files?: string | undefined;
+  readonly ldap?: LdapPlaces | undefined;
   readonly smimea?: SmimeaEntry | undefined;
 }
 
@@ -52,6 +55,8 @@ export interface SiteOptions {
   readonly patience: number;
   /** Where indexes and caches are kept, absolute; it need not exist. A command that only looks reads them and writes none. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** Reads what an LDAP source names in files and the environment, for each connection. May throw. */
+  readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
 }
 
 /** The certificate stage of one site. */
@@ -75,11 +80,12 @@ interface OpenSource {
 }
 
 export function openSiteCertificates(places: CertificatePlaces, options: SiteOptions): SiteCertificates {
+  const { now, log, patience } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
   const recipients: CertificateFolder[] = [];
-  const openSource = ({ files, smimea }: SourceEntry): OpenSource => {
+  const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
       const folder = open(files);
       recipients.push(folder);
@@ -89,9 +95,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
       const resolver = makeResolver({ ...smimea.resolver, randomBytes });
       return { source: makeSmimeaSource({ resolver, trust: smimea.trust, now: options.now }), remote: true };
     }
+    if (ldap !== undefined)
+      return { source: makeLdapSource(ldap, { now, patience, secrets: () => options.ldapSecrets(ldap) }), remote: true };
     throw new Error('a source of no kind');
   };
-  const { now, log, patience } = options;
   const sources = places.sources
     .map(openSource)
     .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));

@@ -162,7 +162,7 @@ export const build: BuildCommand = (terminal) =>
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
       const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
       const rules = await loadRules(config.policies);
-      const accounts = await withSite(pathsOf(config), terminal, ({ addressBook }) =>
+      const accounts = await withSite(pathsOf(config, terminal.env), terminal, ({ addressBook }) =>
         Promise.all(recipients.map((recipient) => explain(rules, addressBook, { sender, recipient }))),
       );
       if (options.json === true) terminal.stdout.write(printableJson(accounts));

@@ -75,7 +75,7 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
   }
   const config = await loadConfig({ file, env, cwd });
   const rules = await loadRules(config.policies);
-  const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config).options, now: Date.now, log });
+  const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config, env).options, now: Date.now, log });
   const form = formFor(options, config.profile);
   return {
     parts: { hostname: config.hostname, rules, addressBook: certificates.addressBook, chooseForm: form },

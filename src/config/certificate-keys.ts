@@ -2,7 +2,8 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
-import { domainPattern, duration, listOf, loopbackResolver, oneOf, yesOrNo } from './values.ts';
+import { ldap } from './ldap-keys.ts';
+import { domainPattern, duration, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -57,7 +58,7 @@ const smimea = section({
   }),
 });
 
-const source = (path: z.ZodType<string>) => ({
+const source = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
   files: key(path.optional(), {
     meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
     unit: 'path',
@@ -67,6 +68,11 @@ const source = (path: z.ZodType<string>) => ({
     meaning: "Certificates that the recipient's domain publishes in DNS, authenticated by DNSSEC (RFC 8162).",
     unit: 'keys',
     example: '{ resolver: 127.0.0.1 }',
+  }),
+  ldap: key(section(ldap(path, secret)).optional(), {
+    meaning: 'An LDAP directory that holds certificates, such as OpenLDAP or Active Directory; see [LDAP](ldap.md).',
+    unit: 'keys',
+    example: '{ url: ldaps://ldap.clinic.example, base: "ou=people,dc=clinic,dc=example" }',
   }),
 });
 
@@ -96,8 +102,9 @@ const cache = () =>
     }),
   });
 
-export const certificates = (path: z.ZodType<string>) => ({
-  sources: key(listOf(section(source(path))).prefault([{ files: 'certs/recipients' }]), {
+/** `secret`: how a secret is written, from the folder of the configuration. */
+export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
+  sources: key(listOf(section(source(path, secret))).prefault([{ files: 'certs/recipients' }]), {
     meaning: 'Where certificates of recipients are looked for, in this order.',
     unit: 'list',
     example: '[{ files: certs/recipients }]',

@@ -8,7 +8,20 @@ import { key } from '../document/schema.ts';
 import { certificates } from './certificate-keys.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
-import { domain, domainPattern, duration, listOf, mailbox, network, oneOf, pathFrom, rate, size, wholeNumber } from './values.ts';
+import {
+  domain,
+  domainPattern,
+  duration,
+  listOf,
+  mailbox,
+  network,
+  oneOf,
+  pathFrom,
+  rate,
+  secretFrom,
+  size,
+  wholeNumber,
+} from './values.ts';
 
 /** RFC 5321 §4.5.3.1.8: a server takes at least 100 recipients. */
 const USUAL_RECIPIENTS = 100;
@@ -198,7 +211,7 @@ export function declareKeys(folder: string) {
       unit: 'list',
       example: '[{ host: 127.0.0.1, port: 25 }]',
     }),
-    certificates: key(section(certificates(path)).prefault({}), {
+    certificates: key(section(certificates(path, secretFrom(folder))).prefault({}), {
       meaning: 'Certificates of recipients, and which of them to believe.',
       unit: 'keys',
       example: '{ sources: [{ files: certs/recipients }] }',

@@ -14,7 +14,7 @@ const value = <T>(value: T): Judgement<T> => ({ kind: 'value', value });
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });
 
 /** Text without control characters; `read` sees what is left. */
-function text<T>(what: string, read: (written: string) => Judgement<T>): z.ZodType<T> {
+export function text<T>(what: string, read: (written: string) => Judgement<T>): z.ZodType<T> {
   return leaf((written) => {
     if (written === null || written === '') return wrong('is empty');
     if (typeof written !== 'string') return wrong(`wants ${what}, not ${kindOf(written)}`);

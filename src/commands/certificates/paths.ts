@@ -1,14 +1,17 @@
 /** Where certificates and the in-house CA's key lie, from the configuration. */
 import { dirname, relative } from 'node:path';
+import type { LdapPlaces } from '../../certificates/ldap/source.ts';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
 import { type Config, loadConfig } from '../../config.ts';
+import type { Environment } from '../../config/environment.ts';
+import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'ldapSecrets'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
@@ -17,17 +20,19 @@ export interface CertificatePaths {
 
 /** Throws what loadConfig throws. */
 export async function certificatePaths(file: string | undefined, { env, cwd }: Terminal): Promise<CertificatePaths> {
-  return pathsOf(await loadConfig({ file, env, cwd }));
+  return pathsOf(await loadConfig({ file, env, cwd }), env);
 }
 
-export function pathsOf({
-  certificates,
-  keys,
-  queue,
-  timeouts,
-}: Pick<Config, 'certificates' | 'keys' | 'queue' | 'timeouts'>): CertificatePaths {
+export function pathsOf(
+  { certificates, keys, queue, timeouts }: Pick<Config, 'certificates' | 'keys' | 'queue' | 'timeouts'>,
+  env: Environment,
+): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
-  const options = { patience: timeouts.lookup, cache: { folder: dirname(queue.sqlite), writable: false } };
+  const options = {
+    patience: timeouts.lookup,
+    cache: { folder: dirname(queue.sqlite), writable: false },
+    ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
+  };
   return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys };
 }
 

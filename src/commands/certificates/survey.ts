@@ -21,7 +21,8 @@ export interface CertificateSurvey {
 /** For `check`: every folder of certificates that the configuration names, read once. */
 export async function surveyCertificates(config: Config): Promise<CertificateSurvey> {
   const now = Date.now;
-  const site = openSiteCertificates(config.certificates, { ...pathsOf(config).options, now, log: pino({ level: 'silent' }) });
+  // No secret is wanted: folders are read, and nobody is asked.
+  const site = openSiteCertificates(config.certificates, { ...pathsOf(config, {}).options, now, log: pino({ level: 'silent' }) });
   try {
     const contents = await Promise.all(site.recipients.map((folder) => folder.contents()));
     const anchors = await site.anchors.contents();

@@ -1,0 +1,72 @@
+/**
+ * The login of the relay, and what is remembered of one that was refused: Active Directory locks an account after some wrong passwords,
+ * and a relay that asks for every recipient would lock its own within a second. So the same password is tried again after a pause that
+ * grows, and another one at once.
+ */
+import { createHash } from 'node:crypto';
+import type { SealpostError } from '../../errors.ts';
+import { unavailable } from './fault.ts';
+import { results } from './message.ts';
+
+export interface Login {
+  readonly dn: string;
+  /** Not empty. */
+  readonly password: string;
+}
+
+export interface Logins {
+  /** Why this login is not tried now; undefined where it may be. */
+  refusal(login: Login | undefined): SealpostError | undefined;
+  /** The directory refused it; answers the fault to tell. */
+  refused(login: Login | undefined, code: number): SealpostError;
+  /** The directory took it. */
+  taken(): void;
+}
+
+/** ms to the next try; the last one stays. Three tries in the half hour that Active Directory usually counts over. */
+const PAUSES_MS = [60_000, 300_000, 1_800_000] as const;
+
+interface Refusal {
+  /** Of name and password, so that neither is kept. */
+  readonly digest: string;
+  readonly code: number;
+  readonly times: number;
+  /** ms */
+  readonly until: number;
+}
+
+/** `now`: ms. */
+export function makeLogins(now: () => number): Logins {
+  let last: Refusal | undefined;
+  return {
+    refusal: (login) => (last?.digest === digestOf(login) && now() < last.until ? faultOf(last, now()) : undefined),
+    refused: (login, code) => {
+      const digest = digestOf(login);
+      const times = last?.digest === digest ? last.times + 1 : 0;
+      last = { digest, code, times, until: now() + (PAUSES_MS[times] ?? PAUSES_MS[PAUSES_MS.length - 1] ?? 0) };
+      return faultOf(last, now());
+    },
+    taken: () => {
+      last = undefined;
+    },
+  };
+}
+
+/** Throws `lookup-unavailable` where there is no password. */
+export function loginOf(dn: string, password: string | undefined): Login {
+  // RFC 4513 §5.1.2: a server takes an empty password for no login at all, and says that all is well.
+  if (password === undefined || password === '') throw unavailable('the password of bind is empty');
+  return { dn, password };
+}
+
+const digestOf = (login: Login | undefined): string =>
+  createHash('sha256')
+    .update(JSON.stringify([login?.dn, login?.password]))
+    .digest('hex');
+
+function faultOf({ code, until }: Refusal, now: number): SealpostError {
+  const why = code === results.invalidCredentials ? 'name or password is wrong, or the account is locked' : 'it may not log in so';
+  return unavailable(`the directory refuses the login of the relay: ${why} (LDAP result ${code})`, {
+    hint: `mend bind: another password counts at once, the same one is tried again in ${Math.ceil((until - now) / 1000)} s`,
+  });
+}
