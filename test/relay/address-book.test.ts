@@ -136,10 +136,11 @@ test('P9 a domain certificate is used by the rules that say so, and the audit lo
     assert.equal(await opens(site, 'anna', octets), !byDomain);
   }
   await relay.stop();
-  assert.deepEqual((await events(site, 'sealed')).map(({ recipient, rule, domain_certificate: by }) => [rule, recipient, by]).sort(), [
-    ['always', 'anna@clinic.example', 'otto@clinic.example'],
-    ['else', 'anna@clinic.example', undefined],
-    ['else', 'ed@partner.example', 'otto@clinic.example'],
+  const told = (await events(site, 'sealed')).map(({ recipient, rule, domain_certificate: by }) => `${rule}: ${recipient} by ${by}`);
+  assert.deepEqual(told.sort(), [
+    'always: anna@clinic.example by otto@clinic.example',
+    'else: anna@clinic.example by undefined',
+    'else: ed@partner.example by otto@clinic.example',
   ]);
   assert.match(
     await site.sealpost('explain', '--from', 'forms@clinic.example', '--to', 'ed@partner.example'),
