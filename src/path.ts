@@ -220,7 +220,7 @@ class Sealing {
       const header = headers.get(key) ?? this.#headerOf(look, shared.cipher);
       headers.set(key, header);
       const sender = this.#envelope.sender === null ? null : (reader.dress.envelopeFrom ?? this.#envelope.sender);
-      const prefix = shared.prefixFor(certificatesOf(reader.resolution.shares), reader.form.keyTransport);
+      const prefix = await shared.prefixFor(certificatesOf(reader.resolution.shares), reader.form.keyTransport);
       assertFits(wireSize(header.octets.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
       recipients.push({
         address: reader.recipient.address,
