@@ -1,6 +1,8 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
+import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
+import { type CacheAges, makeCachedSource } from './cache.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
@@ -22,8 +24,10 @@ interface SmimeaEntry {
 }
 
 /** As the configuration names them; absolute paths. */
-export interface CertificatePlaces {
+export interface CertificatePlaces extends BookEntries {
   readonly sources: readonly SourceEntry[];
+  /** How long answers of remote sources are used. */
+  readonly cache: CacheAges;
   readonly trust: { readonly anchors: string; readonly intermediates: string };
 }
 
@@ -40,6 +44,7 @@ export interface SiteOptions {
 /** The certificate stage of one site. */
 export interface SiteCertificates {
   readonly directory: Directory;
+  readonly addressBook: AddressBook;
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly CertificateFolder[];
@@ -48,27 +53,38 @@ export interface SiteCertificates {
   close(): Promise<void>;
 }
 
+/** What is asked over a network is `remote`: its answers are kept for a while (cache.ts). */
+interface OpenSource {
+  readonly source: CertificateSource;
+  readonly remote: boolean;
+}
+
 export function openSiteCertificates(places: CertificatePlaces, options: SiteOptions): SiteCertificates {
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
   const recipients: CertificateFolder[] = [];
-  const openSource = ({ files, smimea }: SourceEntry): CertificateSource => {
+  const openSource = ({ files, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
       const folder = open(files);
       recipients.push(folder);
-      return makeFileSource(folder);
+      return { source: makeFileSource(folder), remote: false };
     }
     if (smimea !== undefined) {
       const resolver = makeResolver({ ...smimea.resolver, randomBytes });
-      return makeSmimeaSource({ resolver, trust: smimea.trust, now: options.now });
+      return { source: makeSmimeaSource({ resolver, trust: smimea.trust, now: options.now }), remote: true };
     }
     throw new Error('a source of no kind');
   };
-  const sources = places.sources.map(openSource);
+  const { now, log, patience } = options;
+  const sources = places.sources
+    .map(openSource)
+    .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
   const trust = makeTrust({ anchors, intermediates, now: options.now });
+  const directory = makeDirectory({ sources, trust, ...options });
   return {
-    directory: makeDirectory({ sources, trust, ...options }),
+    directory,
+    addressBook: makeAddressBook(directory, places),
     trust,
     recipients,
     anchors,

@@ -59,7 +59,8 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
       { name: 'bogus.example', kind: 'bogus', records: [publish('anna@bogus.example')] },
     ]);
     const open = (trust: SmimeaOptions['trust']): SiteCertificates => {
-      const places = { sources: [{ smimea: { resolver: world.resolver, trust } }], trust: { anchors, intermediates } };
+      const ages = { found: 60_000, absent: 60_000, stale: 60_000 };
+      const places = { sources: [{ smimea: { resolver: world.resolver, trust } }], cache: ages, trust: { anchors, intermediates } };
       const cache = { folder: cached, writable: false };
       const site = openSiteCertificates(places, { now: Date.now, log: pino({ level: 'silent' }), patience: 10_000, cache });
       sites.push(site);
