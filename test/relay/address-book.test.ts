@@ -136,7 +136,9 @@ test('P9 a domain certificate is used by the rules that say so, and the audit lo
     assert.equal(await opens(site, 'anna', octets), !byDomain);
   }
   await relay.stop();
-  const told = (await events(site, 'sealed')).map(({ recipient, rule, domain_certificate: by }) => `${rule}: ${recipient} by ${by}`);
+  const told = (await events(site, 'sealed')).map(
+    ({ recipient, rule, domain_certificate: by }) => `${String(rule)}: ${String(recipient)} by ${String(by)}`,
+  );
   assert.deepEqual(told.sort(), [
     'always: anna@clinic.example by otto@clinic.example',
     'else: anna@clinic.example by undefined',
