@@ -1,8 +1,10 @@
 /** A27 with real programs: knot serves signed, unsigned and bogus zones, unbound validates, the certificate stage of a site asks. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
 import type { Lookup } from '../../../src/certificates/directory.ts';
@@ -14,9 +16,11 @@ import { SealpostError } from '../../../src/errors.ts';
 import { caExtensions, mailboxOf, make, noOpenssl, rsa, temporaryFolder } from '../openssl.ts';
 import { noDns, openWorld, smimea, type World } from './world.ts';
 
+const CLI = resolve(import.meta.dirname, '../../../src/cli.ts');
+
 describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => {
   const [folder, anchors, intermediates] = [temporaryFolder(), temporaryFolder(), temporaryFolder()];
-  const [dns, cached] = [temporaryFolder(), temporaryFolder()];
+  const [dns, cached, home] = [temporaryFolder(), temporaryFolder(), temporaryFolder()];
   const sites: SiteCertificates[] = [];
   let world: World;
   let trusted: Record<'anchors' | 'dnssec', SiteCertificates>;
@@ -136,6 +140,28 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
     const answer = await ask('hash@clinic.example');
     assert.equal(answer.kind, 'absent');
     assert.match(remarks(answer), /it holds a hash and no certificate/);
+  });
+
+  test('each state is explained to people', () => {
+    const { address, port } = world.resolver;
+    const certificates = { sources: [{ smimea: { resolver: `${address}:${port}` } }], trust: { anchors, intermediates } };
+    const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }], policies: 'policies' };
+    mkdirSync(join(home, 'policies'));
+    writeFileSync(join(home, 'policies/all.yaml'), 'rules: [{ name: all, then: seal, subject: keep }]\n');
+    writeFileSync(
+      join(home, 'sealpost.yaml'),
+      JSON.stringify({ hostname: 'r.example', operator: 'p@clinic.example', ...ends, certificates }),
+    );
+    const { SEALPOST_CONFIG: _, ...env } = process.env;
+    const explained = (to: string): string =>
+      spawnSync(process.execPath, [CLI, 'explain', '--from', 'forms@r.example', '--to', to], { cwd: home, encoding: 'utf8', env }).output.join('');
+    assert.match(
+      explained('anna@clinic.example'),
+      /used: SHA-256 [^]*in smimea 127\.0\.0\.1:\d+: [0-9a-f]{56}\._smimecert\.clinic\.example#1/,
+    );
+    assert.match(explained('anna@plain.example'), /none that can be used[^]*not used: the zone is not signed with DNSSEC[^]*reply +550 /);
+    assert.match(explained('hash@clinic.example'), /none that can be used[^]*it holds a hash and no certificate[^]*reply +550 /);
+    assert.match(explained('anna@bogus.example'), /unavailable: smimea 127\.0\.0\.1:\d+ does not answer[^]*reply +451 /);
   });
 
   test('P5: a resolver that is stopped is unavailable, and works again once it is started', async () => {
