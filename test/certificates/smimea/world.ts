@@ -6,9 +6,9 @@ import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { ownerNames } from '../../../src/certificates/smimea/owner.ts';
-import { eventually, mailboxOf, run, temporaryFolder } from '../openssl.ts';
+import { eventually, mailboxOf, run } from '../openssl.ts';
 
-const missing = ['knotd', 'keymgr', 'unbound'].filter((program) => spawnSync(program, ['-V']).error !== undefined);
+const missing = ['knotd', 'keymgr', 'kdig', 'unbound'].filter((program) => spawnSync(program, ['-V']).error !== undefined);
 export const noDns = missing.length === 0 ? false : `${missing.join(', ')} not installed`;
 
 export interface Zone {
@@ -46,13 +46,16 @@ export async function freePort(): Promise<number> {
   }
 }
 
-export async function openWorld(zones: readonly Zone[]): Promise<World> {
-  const folder = temporaryFolder();
+/** `folder` is the caller's, for what the two read. */
+export async function openWorld(folder: string, zones: readonly Zone[]): Promise<World> {
   const [serverPort, resolverPort] = [await freePort(), await freePort()];
   const anchor = writeServer(folder, serverPort, zones);
   writeResolver(folder, { serverPort, resolverPort, anchor, zones });
   const start = async (command: string, args: readonly string[], port: number): Promise<ChildProcess> => {
     const child = spawn(command, args, { cwd: folder, stdio: 'ignore' });
+    // A test that fails to stop it must not wait for it either.
+    child.unref();
+    process.once('exit', () => child.kill('SIGKILL'));
     await eventually(async () => {
       if (child.exitCode !== null) throw new Error(`${command} ended with ${child.exitCode}`);
       return spawnSync('kdig', ['@127.0.0.1', '-p', `${port}`, '+tcp', '+timeout=1', '+retry=0', '.', 'SOA'], {
@@ -62,7 +65,7 @@ export async function openWorld(zones: readonly Zone[]): Promise<World> {
     return child;
   };
   const stop = async (child: ChildProcess | undefined): Promise<void> => {
-    if (child === undefined || child.exitCode !== null) return;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGKILL');
     await once(child, 'exit');
   };
