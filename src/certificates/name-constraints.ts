@@ -3,7 +3,7 @@
  * against every certificate below it, which comes to the same as the RFC's running intersection and union, and can tell which
  * CA it was. Where two readings are possible, `permitted` is read narrowly and `excluded` widely.
  */
-import { foldDomain, mailboxKey, parseMailbox } from '../message/envelope.ts';
+import { foldDomain, parseMailbox } from '../message/envelope.ts';
 import { expectTag, isContext, malformed, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { directoryName, formOf, generalNameText } from './general-name.ts';
@@ -146,21 +146,15 @@ function within(name: ComparableName, base: Base, reading: Reading): boolean {
   }
 }
 
-/** Only its own host may fold a local part (RFC 5321 §2.4); the others should not hope that it does not. */
-const sameLocalPart = (
-  one: { localPart: string; domain: string },
-  other: { localPart: string; domain: string },
-  reading: Reading,
-): boolean => one.localPart === other.localPart || (reading === 'wide' && foldedKey(one) === foldedKey(other));
-
-function foldedKey({ localPart, domain }: { localPart: string; domain: string }): string {
-  const verdict = parseMailbox(`${localPart}@${domain}`);
-  return (verdict.kind === 'mailbox' ? mailboxKey(verdict.mailbox) : localPart).toLowerCase();
-}
+/** Only its own host may fold a local part (RFC 5321 §2.4), and what is quoted there means the same without quotes. */
+const sameLocalPart = (one: { localPart: string }, other: { localPart: string }, reading: Reading): boolean =>
+  one.localPart === other.localPart || (reading === 'wide' && bare(one.localPart) === bare(other.localPart));
+const bare = (localPart: string): string => localPart.replace(/^"|"$/g, '').replace(/\\(.)/g, '$1').toLowerCase();
 
 const sameRdn = (one: string | undefined, other: string, reading: Reading): boolean =>
   one === other || (reading === 'wide' && one !== undefined && wide(one) === wide(other));
-const wide = (text: string): string => text.normalize('NFKC').toLowerCase();
+/** Upper case first: `ß` and `SS` are one. */
+const wide = (text: string): string => text.normalize('NFKC').toUpperCase().toLowerCase();
 
 function isWithinNetwork(octets: Buffer, { address, mask }: { readonly address: Buffer; readonly mask: Buffer }): boolean {
   if (octets.length !== address.length) return false;

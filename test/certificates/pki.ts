@@ -31,7 +31,7 @@ export const ecKeys = (namedCurve = 'P-256'): KeyPair => generateKeyPairSync('ec
 export const rsaKeys = (modulusLength: number): KeyPair => generateKeyPairSync('rsa', { modulusLength });
 
 const attribute = { CN: '2.5.4.3', O: '2.5.4.10', OU: '2.5.4.11', C: '2.5.4.6', emailAddress: '1.2.840.113549.1.9.1' } as const;
-type Attribute = readonly [keyof typeof attribute, string, string?];
+type Attribute = readonly [keyof typeof attribute, string, ('printable' | 'utf8')?];
 
 const PRINTABLE_STRING = 0x13;
 const IA5_STRING = 0x16;
