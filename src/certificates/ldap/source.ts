@@ -141,6 +141,7 @@ function assertWhole({ code }: Found, base: string): void {
         hint: 'ldaps:// in url, or starttls: true, and bind',
       });
     case results.insufficientAccessRights:
+    case results.unwillingToPerform:
     case results.operationsError:
       throw unavailable(`the directory does not let this login search (LDAP result ${code})`, {
         hint: 'Active Directory wants bind; elsewhere the access rules of the directory say who may search',
