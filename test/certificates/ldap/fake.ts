@@ -1,8 +1,8 @@
 /** A server that answers LDAP as the test says, right or wrong. */
 import { once } from 'node:events';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { octetString, sequence, set, tlv } from '../../../src/certificates/encode.ts';
-import type { Owner } from './slapd.ts';
+import { type Owner, portOf } from './slapd.ts';
 
 const enumerated = (value: number): Buffer => tlv(0x0a, Buffer.from([value]));
 const integer = (value: number): Buffer =>
@@ -22,6 +22,8 @@ export const entry = (name: string, attributes: Readonly<Record<string, readonly
     ),
   );
 
+const LDAP_MESSAGE = 0x30;
+
 export interface Fake {
   readonly port: number;
   /** Connections so far. */
@@ -39,9 +41,9 @@ export async function startFake(owner: Owner, reply: (socket: Socket, id: number
     connections += 1;
     sockets.add(socket);
     socket.on('error', () => {});
-    // What these tests ask comes in one piece: 30 LENGTH 02 1 ID OPERATION. Several may come at once.
+    // What is no LDAP, such as a ClientHello, is not answered. What these tests ask comes in one piece: 30 LENGTH 02 1 ID OPERATION. Several may come at once.
     socket.on('data', (chunk: Buffer) => {
-      for (let at = 0; at < chunk.length;) {
+      for (let at = 0; at < chunk.length && chunk[at] === LDAP_MESSAGE;) {
         const form = chunk[at + 1] ?? 0;
         const from = at + 2 + (form & 0x80 ? form & 0x7f : 0);
         const end = from + (form & 0x80 ? chunk.readUIntBE(at + 2, form & 0x7f) : form);
@@ -58,5 +60,5 @@ export async function startFake(owner: Owner, reply: (socket: Socket, id: number
     server.close();
     for (const socket of sockets) socket.destroy();
   });
-  return { port: (server.address() as AddressInfo).port, connections: () => connections, asked: () => asked };
+  return { port: portOf(server), connections: () => connections, asked: () => asked };
 }

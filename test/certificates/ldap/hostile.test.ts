@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { elements } from '../../../src/certificates/ldap/ber.ts';
 import { readMessage } from '../../../src/certificates/ldap/message.ts';
 import { octetString, sequence, tlv } from '../../../src/certificates/encode.ts';

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { exchangeCertificates } from '../../../src/certificates/ldap/exchange.ts';
 import { readValue } from '../../../src/certificates/ldap/value.ts';
 import { caExtensions, make, noOpenssl, run } from '../openssl.ts';
