@@ -1,6 +1,6 @@
 /** `certificates.sources[].ldap`: what it becomes, and what an operator reads of a wrong one. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -80,6 +80,25 @@ for (const [what, ldap, said] of wrong) {
     });
   });
 }
+
+test('the examples of docs/ldap.md load', async (t) => {
+  const page = await readFile(path.resolve(import.meta.dirname, '../../docs/ldap.md'), 'utf8');
+  const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = '']) => text);
+  assert.equal(examples.length, 3);
+  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-config-'));
+  t.after(() => rm(folder, { recursive: true }));
+  const lines = [
+    'hostname: a.example',
+    'operator: a@a.example',
+    'listen: [{ host: 127.0.0.1, port: 1 }]',
+    'upstream: [{ host: 127.0.0.1, port: 2 }]',
+  ];
+  for (const text of examples) {
+    await writeFile(path.join(folder, 'sealpost.yaml'), [...lines, text].join('\n'));
+    const { certificates } = await loadConfig({ env: {}, cwd: folder });
+    assert.ok(certificates.sources.some(({ ldap }) => ldap !== undefined));
+  }
+});
 
 test('an entry of two kinds is one too many', async (t) => {
   const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-config-'));
