@@ -46,11 +46,13 @@ export interface Servers {
 
 /** ms; the most, where a look-up has more. */
 const CONNECT_MS = 3000;
-const ANSWER_MS = 4000;
 /** ms that a server rests after it failed. */
 const REST_MS = 3000;
 /** Searches at a time for one directory; more wait for their turn. */
 const MAX_UNDER_WAY = 16;
+
+/** ms to wait for the answer to a search, of a look-up that has `patience`: two servers may be slow to connect, and one to answer. */
+export const answerPatience = (patience: number): number => patience * 0.4;
 
 /** `final`: another server would fare no better. */
 type Reach = { readonly kind: 'open'; readonly connection: Connection } | { readonly kind: 'final'; readonly fault: SealpostError };
@@ -67,7 +69,7 @@ interface Server {
 
 export function makeServers({ addresses, dn, secrets, now, patience }: ServersOptions): Servers {
   const servers: Server[] = addresses.map((address) => ({ address, restsUntil: 0 }));
-  const timeouts = { connect: Math.min(CONNECT_MS, patience * 0.3), answer: Math.min(ANSWER_MS, patience * 0.4) };
+  const timeouts = { connect: Math.min(CONNECT_MS, patience * 0.3), answer: answerPatience(patience) };
   const ending = new AbortController();
   const turn = makeTurns(MAX_UNDER_WAY);
   const logins = makeLogins(now);
@@ -95,7 +97,9 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
       server.reaching = undefined;
     });
     const reached = await server.reaching;
-    if (reached.kind === 'open') server.connection = reached.connection;
+    if (reached.kind === 'final') return reached;
+    server.connection = reached.connection;
+    if (ending.signal.aborted) reached.connection.close();
     return reached;
   };
   const ask = async (server: Server, search: Search, signal: AbortSignal): Promise<Outcome> => {
@@ -112,13 +116,16 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
   };
   /** Undefined where the server failed, and now rests. */
   const tryOne = async (server: Server, search: Search, signal: AbortSignal): Promise<Outcome | undefined> => {
-    if (now() < server.restsUntil) return undefined;
+    const rest = server.restsUntil - now();
+    // More than a whole rest is a clock that was set back.
+    if (rest > 0 && rest <= REST_MS) return undefined;
     try {
       return await ask(server, search, signal);
     } catch (fault) {
+      const failure = named(server.address, fault);
       // That the caller has no more time says nothing about the server.
-      if (signal.aborted || ending.signal.aborted) throw asUnavailable(fault, 'no answer in time');
-      server.fault = named(server.address, fault);
+      if (signal.aborted || ending.signal.aborted) throw failure;
+      server.fault = failure;
       server.restsUntil = now() + REST_MS;
       return undefined;
     }
@@ -132,7 +139,7 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
           if (outcome?.kind === 'final') throw outcome.fault;
           if (outcome?.kind === 'found') return outcome.found;
         }
-        throw servers[0]?.fault ?? unavailable('no server of the directory answers');
+        throw together(servers.flatMap(({ fault }) => fault ?? []));
       }),
     close: () => {
       ending.abort(unavailable('the relay is stopping'));
@@ -148,6 +155,12 @@ function makeContexts(): (ca: string | undefined) => SecureContext {
     if (made === undefined || made.ca !== ca) made = { ca, context: makeContext(ca) };
     return made.context;
   };
+}
+
+function together(faults: readonly SealpostError[]): SealpostError {
+  const [first] = faults;
+  if (first === undefined || faults.length === 1) return first ?? unavailable('no server of the directory answers');
+  return unavailable(faults.map(({ detail }) => detail ?? '').join('; '), { hint: first.hint, cause: first.cause });
 }
 
 const named = ({ host, port }: ServerAddress, fault: unknown): SealpostError => {
