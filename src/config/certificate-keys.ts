@@ -1,6 +1,7 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
+import { addressBook } from './address-book-keys.ts';
 import { ldap } from './ldap-keys.ts';
 import { duration, listOf, oneOf, type Secret } from './values.ts';
 
@@ -81,4 +82,5 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     unit: 'keys',
     example: '{ anchors: certs/anchors }',
   }),
+  ...addressBook(),
 });
