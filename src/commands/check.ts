@@ -10,6 +10,7 @@ import { SealpostError } from '../errors.ts';
 import { readRules } from '../policy/rules.ts';
 import { unreachable } from '../policy/decide.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
+import { inspectDirectories, noteDirectoryPorts } from './directories.ts';
 import { inspectCertificates } from './listeners.ts';
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
@@ -51,6 +52,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...(await inspectSite(config.value, host)),
     ...shown.faults,
     ...(await inspectUpstreams(config.value, from.env)),
+    ...(await inspectDirectories(config.value, from.env)),
     ...users.faults,
     ...certificates.faults,
   ];
@@ -64,10 +66,11 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     users: users.count,
   };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
-  notes.push(...shown.notes, ...notePorts(config.value), ...noteOperator(config.value));
+  notes.push(...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
-  if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
+  const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);
+  if (certificates.usable === 0 && everywhere) notes.push('no usable certificate yet: all mail would be refused');
   return { faults, notes, counts };
 }
 

@@ -90,7 +90,7 @@ async function inspectKeys(config: Config, host: Host): Promise<Fault[]> {
 }
 
 /** The files that the relay reads of the configuration's word, each by its key. */
-function filesOf({ listen, upstream, clients }: Config): { readonly key: string; readonly file: string }[] {
+function filesOf({ listen, upstream, certificates, clients }: Config): { readonly key: string; readonly file: string }[] {
   const files: { key: string; file: string }[] = [];
   const add = (key: string, file: string | undefined): void => {
     if (file !== undefined) files.push({ key, file });
@@ -105,6 +105,10 @@ function filesOf({ listen, upstream, clients }: Config): { readonly key: string;
     add(`upstream[${index}].cert`, cert);
     add(`upstream[${index}].key`, fileOf(key));
     add(`upstream[${index}].auth.password`, fileOf(auth?.password));
+  }
+  for (const [index, { ldap }] of certificates.sources.entries()) {
+    add(`certificates.sources[${index}].ldap.ca`, ldap?.ca);
+    add(`certificates.sources[${index}].ldap.bind.password`, fileOf(ldap?.bind?.password));
   }
   add('clients.users', clients.users);
   return files;

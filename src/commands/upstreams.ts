@@ -36,8 +36,7 @@ async function inspectUpstream({ ca, cert, key, auth }: Upstream, name: string, 
     faults.push({
       place: ca,
       key: `${name}.ca`,
-      wrong: 'holds no certificate in PEM',
-      mend: 'openssl x509 -inform DER -in FILE makes PEM of DER',
+      ...NO_PEM,
     });
   const pair = { cert: text(read.cert), key: text(read.key) };
   if (cert !== undefined && pair.cert !== undefined && pair.key !== undefined) faults.push(...inspectPair(pair.cert, pair.key, cert, name));
@@ -64,7 +63,9 @@ function inspectPair(cert: string, key: string, place: string, name: string): Fa
   }
 }
 
-function isCertificate(pem: string): boolean {
+export const NO_PEM = { wrong: 'holds no certificate in PEM', mend: 'openssl x509 -inform DER -in FILE makes PEM of DER' } as const;
+
+export function isCertificate(pem: string): boolean {
   try {
     return pem.includes('-----BEGIN') && new X509Certificate(pem).serialNumber !== '';
   } catch {
@@ -72,7 +73,7 @@ function isCertificate(pem: string): boolean {
   }
 }
 
-const inspectOpen = (key: string, secret: Secret | undefined): Promise<Fault[]> =>
+export const inspectOpen = (key: string, secret: Secret | undefined): Promise<Fault[]> =>
   secret?.from === 'file' ? inspectSecretFile(secret.path, key) : Promise.resolve([]);
 
 /** A port that says otherwise than its upstream is nearly always a slip: one of the two is only seen as a silence of minutes. */
@@ -88,13 +89,13 @@ export function notePorts({ upstream }: Config): string[] {
   });
 }
 
-function readingSecret(key: string, secret: Secret | undefined, env: Environment): Promise<Read> {
+export function readingSecret(key: string, secret: Secret | undefined, env: Environment): Promise<Read> {
   const place = secret === undefined ? undefined : secret.from === 'file' ? secret.path : `environment ${secret.name}`;
   return reading(key, place, () => (secret === undefined ? Promise.resolve('') : readSecret(secret, env)));
 }
 
 /** Nothing where the key is not written, which is `place` undefined. */
-async function reading(key: string, place: string | undefined, read: () => Promise<string>): Promise<Read> {
+export async function reading(key: string, place: string | undefined, read: () => Promise<string>): Promise<Read> {
   if (place === undefined) return { kind: 'text', text: undefined };
   try {
     return { kind: 'text', text: await read() };

@@ -1,4 +1,5 @@
 /** Certificates: many of them, and what a stranger's can cost. Each part stands in a file of its own under certificates/. */
+import { benchAbsent } from './certificates/absent.ts';
 import { benchLookup } from './certificates/lookup.ts';
 import { benchMesh } from './certificates/mesh.ts';
 import type { Owner } from './owner.ts';
@@ -6,7 +7,7 @@ import type { Owner } from './owner.ts';
 export type Print = (line: string) => void;
 
 /** In the order they run. */
-const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [benchLookup, benchMesh];
+const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [benchLookup, benchAbsent, benchMesh];
 
 export async function benchCertificates(print: Print, owner: Owner): Promise<void> {
   for (const part of parts) await part(print, owner);

@@ -25,6 +25,7 @@ export interface Logins {
 
 /** ms to the next try; the last one stays. Three tries in the half hour that Active Directory usually counts over. */
 const PAUSES_MS = [60_000, 300_000, 1_800_000] as const;
+const pauseOf = (times: number): number => PAUSES_MS[Math.min(times, PAUSES_MS.length - 1)] ?? 0;
 
 interface Refusal {
   /** Of name and password, so that neither is kept. */
@@ -39,11 +40,16 @@ interface Refusal {
 export function makeLogins(now: () => number): Logins {
   let last: Refusal | undefined;
   return {
-    refusal: (login) => (last?.digest === digestOf(login) && now() < last.until ? faultOf(last, now()) : undefined),
+    refusal: (login) => {
+      if (last === undefined || last.digest !== digestOf(login)) return undefined;
+      const wait = last.until - now();
+      // More than the whole pause is a clock that was set back.
+      return wait > 0 && wait <= pauseOf(last.times) ? faultOf(last, now()) : undefined;
+    },
     refused: (login, code) => {
       const digest = digestOf(login);
       const times = last?.digest === digest ? last.times + 1 : 0;
-      last = { digest, code, times, until: now() + (PAUSES_MS[times] ?? PAUSES_MS[PAUSES_MS.length - 1] ?? 0) };
+      last = { digest, code, times, until: now() + pauseOf(times) };
       return faultOf(last, now());
     },
     taken: () => {

@@ -138,7 +138,7 @@ function readAnswer({ tag, content }: Element): Answer {
 const readCode = (content: Buffer): number => wholeNumber(next(elements(content), ENUMERATED));
 
 /** An entry of more attributes answers something else than what was asked. */
-const MAX_ATTRIBUTES = 64;
+const MAX_ATTRIBUTES = 1000;
 
 function readEntry(content: Buffer): Entry {
   const fields = elements(content);

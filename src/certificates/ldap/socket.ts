@@ -3,6 +3,7 @@
  * address that stands in the configuration. There is no fall-back: whatever fails here ends the connection before the relay's
  * login or an address is sent (A26).
  */
+import { X509Certificate } from 'node:crypto';
 import { BlockList, isIP, connect as connectPlain, type Socket } from 'node:net';
 import { checkServerIdentity, connect as connectTls, createSecureContext, getCACertificates } from 'node:tls';
 import type { PeerCertificate, SecureContext } from 'node:tls';
@@ -45,11 +46,17 @@ export async function secure(plain: Socket, host: string, context: SecureContext
 
 /** `ca`: PEM of CAs that are trusted beside those of Node. Throws `lookup-unavailable` where it is none. */
 export function makeContext(ca: string | undefined): SecureContext {
+  // OpenSSL passes over PEM that is none.
+  if (ca !== undefined && !isCertificate(ca)) throw unavailable('the file of ca holds no certificate in PEM', { hint: CA_HINT });
+  const authorities = ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] };
+  return createSecureContext({ minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ...authorities });
+}
+
+function isCertificate(pem: string): boolean {
   try {
-    const authorities = ca === undefined ? {} : { ca: [...getCACertificates('default'), ca] };
-    return createSecureContext({ minVersion: 'TLSv1.2', maxVersion: 'TLSv1.3', ...authorities });
-  } catch (cause) {
-    throw unavailable('the file of ca cannot be used', { hint: 'ca is a PEM file of CA certificates', cause });
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
   }
 }
 
@@ -87,6 +94,7 @@ function checkNames(host: string, certificate: PeerCertificate): Error | undefin
 }
 
 const REACHABLE = 'is the server running, and do host and port in url fit? a firewall between?';
+const CA_HINT = 'openssl x509 -inform DER -in FILE makes PEM of DER';
 const certificateFaults: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'it has expired',
   CERT_NOT_YET_VALID: 'it is not valid yet',

@@ -66,7 +66,9 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
       const ages = { found: 60_000, absent: 60_000, stale: 60_000 };
       const places = { sources: [{ smimea: { resolver: world.resolver, trust } }], cache: ages, trust: { anchors, intermediates } };
       const cache = { folder: cached, writable: false };
-      const site = openSiteCertificates(places, { now: Date.now, log: pino({ level: 'silent' }), patience: 10_000, cache });
+      const ldapSecrets = () => Promise.reject(new Error('no LDAP here'));
+      const options = { now: Date.now, log: pino({ level: 'silent' }), patience: 10_000, cache, ldapSecrets };
+      const site = openSiteCertificates(places, options);
       sites.push(site);
       return site;
     };
