@@ -120,6 +120,13 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     if (upstream.rate !== undefined && before)
       tell(['upstream', index, 'rate'], 'is a second one for the same host, port and user', 'one entry with the whole rate');
   }
+  const { cache } = config.certificates;
+  if (cache.stale < cache.found)
+    tell(
+      ['certificates', 'cache', 'stale'],
+      'is less than certificates.cache.found',
+      'what is fresh may also be used while its source is down',
+    );
   for (const [index, source] of config.certificates.sources.entries()) {
     const fault = sourceFault(source);
     if (fault !== undefined) tell(['certificates', 'sources', index], fault.wrong, fault.mend);

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { readCertificates } from '../src/certificates/bundle.ts';
-import type { Candidate } from '../src/certificates/source.ts';
+import type { Chosen } from '../src/certificates/directory.ts';
 import type { Mailbox } from '../src/message/envelope.ts';
 import { parseMailbox, plainRecipient } from '../src/message/envelope.ts';
 import { makePath } from '../src/path.ts';
@@ -27,13 +27,13 @@ function mailbox(text: string): Mailbox {
 
 describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl' }) ?? false }, () => {
   let dir: string;
-  let candidate: Candidate;
+  let candidate: Chosen;
   before(async () => {
     dir = await mkdtemp(join(tmpdir(), 'sealpost-path-'));
     const { people } = await makeReaders(dir);
     const [certificate] = readCertificates(readFileSync(people.dora.certificate)).certificates;
     assert.ok(certificate);
-    candidate = { certificate, source: 'test', place: 'dora.pem' };
+    candidate = { certificate, source: 'test', place: 'dora.pem', path: [certificate], revocation: 'off' };
   });
   after(() => rm(dir, { recursive: true, force: true }));
 
@@ -48,7 +48,7 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
     const path = makePath({
       hostname,
       rules: [{ name: 'all', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'replace', template: 'for {recipient}' } }],
-      directory: { lookup: async () => ({ kind: 'found', chosen: [candidate, candidate, candidate], rejected: [] }) },
+      directory: { lookup: async () => ({ kind: 'found', chosen: [candidate, candidate, candidate], rejected: [], asked: [] }) },
       chooseForm: () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }),
       outbox: {
         newBody: () => ({ write: async () => {}, finish: async () => stored, discard: async () => {} }),

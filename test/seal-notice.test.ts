@@ -9,7 +9,7 @@ import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { AuditEvent } from '../src/audit.ts';
 import { readCertificates } from '../src/certificates/bundle.ts';
-import type { Lookup } from '../src/certificates/directory.ts';
+import type { Chosen, Lookup } from '../src/certificates/directory.ts';
 import { parseMailbox } from '../src/message/envelope.ts';
 import { chooseForm } from '../src/seal/algorithms.ts';
 import { openMessage } from '../src/seal/open.ts';
@@ -46,9 +46,9 @@ async function people(t: TestContext) {
 }
 
 test('a notice waits for a look-up that is unavailable, and goes as it is where there is no certificate', async () => {
-  const unavailable = sealing({ kind: 'unavailable', source: 'ldap', cause: new Error('down') });
+  const unavailable = sealing({ kind: 'unavailable', source: 'ldap', cause: new Error('down'), rejected: [], asked: [] });
   await assert.rejects(unavailable.seal(), { code: 'lookup-unavailable', temporary: true });
-  const absent = sealing({ kind: 'absent', rejected: [] });
+  const absent = sealing({ kind: 'absent', rejected: [], asked: [] });
   assert.ok((await absent.seal()).equals(notice));
   for (const { events, logged } of [unavailable, absent]) assert.deepEqual([events, logged], [[], []]);
 });
@@ -60,8 +60,8 @@ test(
     const { anna } = await people(t);
     const [certificate] = readCertificates(readFileSync(anna.certificate)).certificates;
     assert.ok(certificate !== undefined);
-    const candidate = { certificate, source: 'test', place: 'anna.pem' };
-    const { seal, events, logged } = sealing({ kind: 'found', chosen: [candidate], rejected: [] });
+    const candidate: Chosen = { certificate, source: 'test', place: 'anna.pem', path: [certificate], revocation: 'off' };
+    const { seal, events, logged } = sealing({ kind: 'found', chosen: [candidate], rejected: [], asked: [] });
     const [one, other] = [await seal(), await seal()];
     for (const sealed of [one, other]) {
       const text = sealed.toString('latin1');

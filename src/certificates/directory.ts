@@ -1,35 +1,29 @@
 /**
- * The certificates of a recipient: sources asked in order, candidates judged by usability and trust, one choice (P9).
- * `absent` is a fact: every source was asked and answered. `unavailable` is never read as absent (P5).
- *
- * The rule. Sources are asked in the order of the configuration, and the first that has a usable and trusted certificate for the
- * address decides; later ones are not asked. A source that cannot answer before that ends the look-up as unavailable. Within the
- * source the newest certificate wins (latest notBefore, then latest notAfter, then the smallest fingerprint), and with it come up
- * to two others of its key type, so that a reader with two devices reads on both. What is not trusted is never
- * chosen, however new it is (A22).
+ * The certificates of one address: sources asked in order, candidates judged by address, usability and trust, one choice (P9).
+ * `absent` is a fact: every source was asked and answered. `unavailable` is never read as absent (P5). What is chosen, and why not
+ * the others, says choose.ts; here stands who is asked, for how long, and how each candidate is judged.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { Certificate } from './certificate.ts';
+import { type Assessed, type Assessment, choose, type Consulted, type Lookup } from './choose.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
+import { within } from './time-box.ts';
 import type { Trust } from './trust.ts';
 import { usability } from './usability.ts';
 
-/** A candidate that is not used, and why: `expired on 2026-01-01`, `for signing only`, `no path to an anchor: …`. */
-export interface Rejection extends Candidate {
-  readonly reason: string;
+export type { Chosen, Lookup, Rejection } from './choose.ts';
+
+/** `thorough` asks every source, also where one has decided: for people. The answer is the same, with more candidates to show. */
+export interface LookupWish {
+  readonly thorough?: boolean;
 }
 
-/** `chosen`: one to three, the newest first, all of its key type. `rejected` is kept for explain and the log. */
-export type Lookup =
-  | { readonly kind: 'found'; readonly chosen: readonly [Candidate, ...Candidate[]]; readonly rejected: readonly Rejection[] }
-  | { readonly kind: 'absent'; readonly rejected: readonly Rejection[] }
-  | { readonly kind: 'unavailable'; readonly source: string; readonly cause: unknown };
-
-/** What relay and explain ask. Never throws. */
+/** Asked for one address. Never throws, and answers within its patience whatever a source does. */
 export interface Directory {
-  lookup(mailbox: Mailbox): Promise<Lookup>;
+  lookup(mailbox: Mailbox, wish?: LookupWish): Promise<Lookup>;
 }
 
 export interface DirectoryOptions {
@@ -42,84 +36,85 @@ export interface DirectoryOptions {
   readonly patience: number;
 }
 
-/** One reader is named by at most this many certificates: each costs a RecipientInfo in every message. */
-const MAX_CHOSEN = 3;
+/** More certificates for one address are nobody's practice: the answer counts as none, rather than as a part of it. */
+const MAX_CANDIDATES = 1000;
+/** Candidates of one answer that are judged side by side: trust may have to ask elsewhere for each. */
+const SIDE_BY_SIDE = 8;
+/** Milliseconds of judging after which others get their turn. */
+const TURN_MS = 10;
 
 export function makeDirectory({ sources, trust, now, log, patience }: DirectoryOptions): Directory {
   return {
-    lookup: async (mailbox) => {
-      const rejected: Rejection[] = [];
-      const signal = AbortSignal.timeout(patience);
+    lookup: async (mailbox, { thorough = false } = {}) => {
+      const ends = performance.now() + patience;
+      const consulted: Consulted[] = [];
       for (const source of sources) {
-        const answer = await ask(source, mailbox, signal);
-        if (answer.kind === 'unavailable') {
-          log.warn({ source: source.name, err: answer.cause }, 'certificate source is unavailable');
-          return { kind: 'unavailable', source: source.name, cause: answer.cause };
-        }
-        if (answer.kind === 'absent') continue;
-        const good: Candidate[] = [];
-        for (const candidate of distinct(answer.candidates)) {
-          const verdict = await judge(candidate.certificate, { mailbox, trust, now: now(), signal });
-          if (verdict.kind === 'unavailable') {
-            log.warn({ source: 'trust', err: verdict.cause }, 'certificate source is unavailable');
-            return { kind: 'unavailable', source: 'trust', cause: verdict.cause };
-          }
-          if (verdict.kind === 'good') good.push(candidate);
-          else rejected.push({ ...candidate, reason: verdict.reason });
-        }
-        const [newest, ...others] = good.sort(newestFirst);
-        if (newest === undefined) continue;
-        const fellows = others.filter(({ certificate }) => certificate.key?.type === newest.certificate.key?.type);
-        return { kind: 'found', chosen: [newest, ...fellows.slice(0, MAX_CHOSEN - 1)], rejected };
+        const remarks: readonly string[] = [];
+        const answer = choose(consulted).kind;
+        if (!thorough && answer !== 'absent') consulted.push({ source: source.name, answer: 'not needed', remarks });
+        else consulted.push(await consult(source, { mailbox, trust, now, left: () => (thorough ? patience : ends - performance.now()) }));
       }
-      return { kind: 'absent', rejected };
+      const lookup = choose(consulted);
+      if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate source is unavailable');
+      return lookup;
     },
   };
 }
-
-/** A source promises not to throw; where one does, that is no proof of absence. */
-async function ask(source: CertificateSource, mailbox: Mailbox, signal: AbortSignal): Promise<SourceAnswer> {
-  try {
-    return await source.lookup(mailbox, signal);
-  } catch (cause) {
-    return { kind: 'unavailable', cause };
-  }
-}
-
-type Judgement =
-  | { readonly kind: 'good' }
-  | { readonly kind: 'bad'; readonly reason: string }
-  | { readonly kind: 'unavailable'; readonly cause: unknown };
 
 interface Question {
   readonly mailbox: Mailbox;
   readonly trust: Trust;
   /** ms */
-  readonly now: number;
-  readonly signal: AbortSignal;
+  readonly now: () => number;
+  /** ms that may still be waited. */
+  readonly left: () => number;
 }
 
-async function judge(certificate: Certificate, { mailbox, trust, now, signal }: Question): Promise<Judgement> {
+async function consult(source: CertificateSource, question: Question): Promise<Consulted> {
+  const answer = await ask(source, question);
+  if (answer.kind === 'unavailable') return { source: source.name, answer: 'unavailable', cause: answer.cause, remarks: [] };
+  const { remarks = [] } = answer;
+  if (answer.kind === 'absent') return { source: source.name, answer: 'absent', remarks };
+  if (answer.candidates.length > MAX_CANDIDATES) {
+    const cause = new Error(`more than ${MAX_CANDIDATES} certificates for one address`);
+    return { source: source.name, answer: 'unavailable', cause, remarks };
+  }
+  return { source: source.name, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
+}
+
+/** A source promises not to throw and to heed its signal; where one does not, that is no proof of absence. */
+async function ask(source: CertificateSource, { mailbox, left }: Question): Promise<SourceAnswer> {
+  try {
+    return await within(left(), (signal) => source.lookup(mailbox, signal));
+  } catch (cause) {
+    return { kind: 'unavailable', cause };
+  }
+}
+
+async function assess(candidates: readonly Candidate[], question: Question): Promise<Assessed[]> {
+  const assessed: Assessed[] = [];
+  let turn = performance.now();
+  for (let at = 0; at < candidates.length; at += SIDE_BY_SIDE) {
+    const some = candidates.slice(at, at + SIDE_BY_SIDE);
+    assessed.push(...(await Promise.all(some.map(async (one) => ({ ...one, verdict: await judge(one.certificate, question) })))));
+    if (performance.now() - turn < TURN_MS) continue;
+    await setImmediate();
+    turn = performance.now();
+  }
+  return assessed;
+}
+
+async function judge(certificate: Certificate, { mailbox, trust, now, left }: Question): Promise<Assessment> {
   // A source answers for what it finds, not for whom it names: an LDAP entry may hold somebody else's certificate.
-  if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'bad', reason: 'it does not name this address' };
-  const usable = usability(certificate, now);
-  if (usable.kind === 'unusable') return { kind: 'bad', reason: usable.reason };
-  const verdict = await trust.judge(certificate, mailbox, signal);
-  if (verdict.kind === 'unavailable') return verdict;
-  return verdict.kind === 'trusted' ? { kind: 'good' } : { kind: 'bad', reason: verdict.reason };
-}
-
-/** The same certificate in two files is one candidate, named by the first place. */
-const distinct = (candidates: readonly Candidate[]): readonly Candidate[] => {
-  const seen = new Set<string>();
-  return candidates.filter(({ certificate: { fingerprint } }) => !seen.has(fingerprint) && seen.add(fingerprint));
-};
-
-function newestFirst(a: Candidate, b: Candidate): number {
-  const [one, other] = [a.certificate, b.certificate];
-  return (
-    other.notBefore.getTime() - one.notBefore.getTime() ||
-    other.notAfter.getTime() - one.notAfter.getTime() ||
-    (one.fingerprint < other.fingerprint ? -1 : 1)
-  );
+  if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'rejected', reason: 'it does not name this address' };
+  const usable = usability(certificate, now());
+  if (usable.kind === 'unusable') return { kind: 'rejected', reason: usable.reason };
+  try {
+    const verdict = await within(left(), (signal) => trust.judge(certificate, mailbox, signal));
+    if (verdict.kind === 'unavailable') return { kind: 'unknown', cause: verdict.cause };
+    if (verdict.kind === 'untrusted') return { kind: 'rejected', reason: verdict.reason };
+    return { kind: 'usable', path: verdict.path, revocation: verdict.revocation };
+  } catch (cause) {
+    return { kind: 'unknown', cause };
+  }
 }

@@ -1,5 +1,6 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import type { Logger } from 'pino';
+import { type CacheAges, makeCachedSource } from './cache.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
@@ -14,6 +15,8 @@ export interface SourceEntry {
 /** As the configuration names them; absolute paths. */
 export interface CertificatePlaces {
   readonly sources: readonly SourceEntry[];
+  /** How long answers of remote sources are used. */
+  readonly cache: CacheAges;
   readonly trust: { readonly anchors: string; readonly intermediates: string };
 }
 
@@ -38,20 +41,29 @@ export interface SiteCertificates {
   close(): Promise<void>;
 }
 
+/** What is asked over a network is `remote`: its answers are kept for a while (cache.ts). */
+interface OpenSource {
+  readonly source: CertificateSource;
+  readonly remote: boolean;
+}
+
 export function openSiteCertificates(places: CertificatePlaces, options: SiteOptions): SiteCertificates {
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
   const recipients: CertificateFolder[] = [];
-  const openSource = ({ files }: SourceEntry): CertificateSource => {
+  const openSource = ({ files }: SourceEntry): OpenSource => {
     if (files !== undefined) {
       const folder = open(files);
       recipients.push(folder);
-      return makeFileSource(folder);
+      return { source: makeFileSource(folder), remote: false };
     }
     throw new Error('a source of no kind');
   };
-  const sources = places.sources.map(openSource);
+  const { now, log, patience } = options;
+  const sources = places.sources
+    .map(openSource)
+    .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
   const trust = makeTrust({ anchors, intermediates, now: options.now });
   return {
     directory: makeDirectory({ sources, trust, ...options }),

@@ -5,8 +5,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { readCertificates } from '../certificates/bundle.ts';
-import type { Directory } from '../certificates/directory.ts';
-import type { Candidate } from '../certificates/source.ts';
+import type { Chosen, Directory } from '../certificates/directory.ts';
 import { openSiteCertificates } from '../certificates/site.ts';
 import { usability } from '../certificates/usability.ts';
 import { loadConfig } from '../config.ts';
@@ -86,20 +85,20 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
 /** One certificate for all recipients and one rule: for trying, and for scripts that look certificates up themselves. */
 async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Promise<Site> {
   const [first, ...others] = await usableCertificates(resolve(cwd, file));
-  const directory: Directory = { lookup: async () => ({ kind: 'found', chosen: [first, ...others], rejected: [] }) };
+  const directory: Directory = { lookup: async () => ({ kind: 'found', chosen: [first, ...others], rejected: [], asked: [] }) };
   const rule = { name: 'command line', when: {}, then: 'seal', missing: 'refuse', subject: subject(options.subject ?? 'keep') } as const;
   const parts = { hostname: 'localhost', rules: [rule], directory, chooseForm: formFor(options, 'compatible') };
   return { parts, close: () => {} };
 }
 
-async function usableCertificates(file: string): Promise<[Candidate, ...Candidate[]]> {
+async function usableCertificates(file: string): Promise<[Chosen, ...Chosen[]]> {
   const { certificates, faults } = readCertificates(await readBytes(file));
   const [certificate] = certificates;
   if (certificate === undefined)
     throw new SealpostError('certificate-malformed', { detail: `${file}: ${faults[0] ?? 'it holds no certificate'}` });
   const verdict = usability(certificate, Date.now());
   if (verdict.kind === 'unusable') throw new SealpostError('certificate-unusable', { detail: `${file}: ${verdict.reason}` });
-  return [{ certificate, source: 'command line', place: file }];
+  return [{ certificate, source: 'command line', place: file, path: [certificate], revocation: 'off' }];
 }
 
 async function readBytes(file: string): Promise<Buffer> {

@@ -1,7 +1,7 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { listOf, oneOf } from './values.ts';
+import { duration, listOf, oneOf } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -39,11 +39,35 @@ export function sourceFault(entry: Readonly<Record<string, unknown>>): { readonl
   return kinds.length === 1 ? undefined : { wrong: kinds.length === 0 ? 'is empty' : `is of two kinds: ${kinds.join(' and ')}`, mend };
 }
 
+const cache = () =>
+  section({
+    found: key(duration.prefault('1h'), {
+      meaning: 'How long a certificate that a remote source answered is used before the source is asked again.',
+      unit: 'duration',
+      example: '1h',
+    }),
+    absent: key(duration.prefault('5m'), {
+      meaning: 'How long it is believed that a remote source has none.',
+      unit: 'duration',
+      example: '5m',
+    }),
+    stale: key(duration.prefault('1d'), {
+      meaning: 'How long an answer is used while its source does not answer; not less than `certificates.cache.found`.',
+      unit: 'duration',
+      example: '1d',
+    }),
+  });
+
 export const certificates = (path: z.ZodType<string>) => ({
   sources: key(listOf(section(source(path))).prefault([{ files: 'certs/recipients' }]), {
     meaning: 'Where certificates of recipients are looked for, in this order.',
     unit: 'list',
     example: '[{ files: certs/recipients }]',
+  }),
+  cache: key(cache().prefault({}), {
+    meaning: 'How long answers of remote sources are kept.',
+    unit: 'keys',
+    example: '{ found: 1h, absent: 5m, stale: 1d }',
   }),
   trust: key(trust(path).prefault({}), {
     meaning: 'Which certificates are believed.',

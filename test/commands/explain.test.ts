@@ -4,8 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { Certificate } from '../../src/certificates/certificate.ts';
-import type { Directory, Lookup } from '../../src/certificates/directory.ts';
-import type { Candidate } from '../../src/certificates/source.ts';
+import type { Chosen, Directory, Lookup } from '../../src/certificates/directory.ts';
 import { explain, showAccount } from '../../src/commands/explain.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
@@ -20,7 +19,7 @@ function mailbox(address: string): Mailbox {
 
 const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
-function candidate(fingerprint: string, place: string): Candidate {
+function candidate(fingerprint: string, place: string): Chosen {
   const nothing = Buffer.alloc(0);
   const certificate: Certificate = {
     der: nothing,
@@ -50,17 +49,30 @@ function candidate(fingerprint: string, place: string): Candidate {
     crlPoints: [],
     ocspUrls: [],
   };
-  return { certificate, source: 'files', place };
+  return { certificate, source: 'files', place, path: [certificate], revocation: 'off' };
 }
+
+const rejected = (reason: string) => ({ reason, verdict: 'rejected', revocation: undefined }) as const;
 
 const answers: Readonly<Record<string, Lookup>> = {
   'anna@clinic.example': {
     kind: 'found',
     chosen: [candidate('aa11', 'anna.pem#1')],
-    rejected: [{ ...candidate('bb22', 'anna\u001b[2J.pem#2'), reason: 'expired on 2025-01-01' }],
+    rejected: [{ ...candidate('bb22', 'anna\u001b[2J.pem#2'), ...rejected('expired on 2025-01-01') }],
+    asked: [{ source: 'files', answer: 'found', remarks: [] }],
   },
-  'ben@clinic.example': { kind: 'absent', rejected: [{ ...candidate('cc33', 'ben.pem'), reason: 'for signing only' }] },
-  'carla@clinic.example': { kind: 'unavailable', source: 'ldap', cause: undefined },
+  'ben@clinic.example': {
+    kind: 'absent',
+    rejected: [{ ...candidate('cc33', 'ben.pem'), ...rejected('for signing only') }],
+    asked: [{ source: 'files', answer: 'found', remarks: [] }],
+  },
+  'carla@clinic.example': {
+    kind: 'unavailable',
+    source: 'ldap',
+    cause: undefined,
+    rejected: [],
+    asked: [{ source: 'ldap', answer: 'unavailable', remarks: [] }],
+  },
 };
 
 /** Answers from the table; whoever is not in it must not be asked for. */

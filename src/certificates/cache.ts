@@ -1,0 +1,168 @@
+/**
+ * What a remote source answered, kept for a while. Files need none of this: their folder is live.
+ *
+ * An answer is fresh for `found` or `absent`; then the source is asked anew. Where it does not answer, what it found before is used
+ * up to `stale`, and that is logged: a directory that is restarted stops no mail. Absence is never used beyond its age: somebody may have got
+ * a certificate since (P5). `unavailable` is no answer and is not kept. A source may say itself how long its answer holds (`until`).
+ *
+ * An address is asked for once at a time: whoever asks meanwhile waits for the same flight. A flight has a time box of its own, so
+ * that whoever asked first and goes away takes it from nobody. Found and absent answers are kept apart, each the last ones used within its
+ * bounds: a run of made-up addresses drives no certificate out (P6).
+ */
+import type { Logger } from 'pino';
+import { mailboxKey } from '../message/envelope.ts';
+import type { Mailbox } from '../message/envelope.ts';
+import type { CertificateSource, SourceAnswer } from './source.ts';
+import { unlessAborted, within } from './time-box.ts';
+
+/** ms */
+export interface CacheAges {
+  /** How long what was found is used without asking. */
+  readonly found: number;
+  readonly absent: number;
+  /** How long, from when it was found, it is used while the source does not answer. */
+  readonly stale: number;
+}
+
+export interface CacheOptions {
+  readonly ages: CacheAges;
+  /** ms */
+  readonly now: () => number;
+  readonly log: Logger;
+  /** ms for one flight; where an old answer is at hand, nobody waits for more than half of it. */
+  readonly patience: number;
+  readonly bounds?: Partial<CacheBounds>;
+}
+
+export interface CacheBounds {
+  /** Of each kind of answer. */
+  readonly entries: number;
+  /** Of all certificates that are kept, about. */
+  readonly octets: number;
+}
+
+const usualBounds: CacheBounds = { entries: 10_000, octets: 64 * 1024 * 1024 };
+/** A certificate that was read takes about this many times its DER, and an entry this many octets by itself. */
+const READ_TO_DER = 4;
+const ENTRY_OCTETS = 512;
+/** ms between two log lines about one source. */
+const QUIET_MS = 60_000;
+
+type Known = Exclude<SourceAnswer, { kind: 'unavailable' }>;
+
+interface Kept<Answer> {
+  readonly answer: Answer;
+  /** ms */
+  readonly at: number;
+  readonly octets: number;
+}
+
+type Found = Kept<Extract<Known, { kind: 'found' }>>;
+type Absent = Kept<Extract<Known, { kind: 'absent' }>>;
+
+export function makeCachedSource(source: CertificateSource, { ages, now, log, patience, bounds }: CacheOptions): CertificateSource {
+  const limits = { ...usualBounds, ...bounds };
+  const [found, absent] = [makeShelf<Found>(limits), makeShelf<Absent>(limits)];
+  const flights = new Map<string, Promise<SourceAnswer>>();
+  let quietUntil = -Infinity;
+
+  /** A clock that was set back makes an answer of the future: it is asked for anew. */
+  const isWithin = ({ at, answer: { until = Infinity } }: Kept<Known>, age: number): boolean => {
+    const time = now();
+    return at <= time && time < Math.min(at + age, until);
+  };
+  const keep = (key: string, answer: SourceAnswer): void => {
+    if (answer.kind === 'unavailable') return;
+    const at = now();
+    found.remove(key);
+    absent.remove(key);
+    if (answer.kind === 'absent') absent.put(key, { answer, at, octets: ENTRY_OCTETS });
+    else found.put(key, { answer, at, octets: octetsOf(answer) });
+  };
+  const fly = async (key: string, mailbox: Mailbox): Promise<SourceAnswer> => {
+    try {
+      const answer = await within(patience, (signal) => source.lookup(mailbox, signal));
+      keep(key, answer);
+      return answer;
+    } catch (cause) {
+      return { kind: 'unavailable', cause };
+    } finally {
+      flights.delete(key);
+    }
+  };
+  const join = async (key: string, mailbox: Mailbox, signal: AbortSignal): Promise<SourceAnswer> => {
+    const flight = flights.get(key) ?? fly(key, mailbox);
+    flights.set(key, flight);
+    try {
+      return await unlessAborted(signal, () => flight);
+    } catch (cause) {
+      return { kind: 'unavailable', cause };
+    }
+  };
+  const tell = (at: number, cause: unknown): void => {
+    if (now() < quietUntil && quietUntil - now() <= QUIET_MS) return;
+    quietUntil = now() + QUIET_MS;
+    log.warn(
+      { source: source.name, age_seconds: Math.round((now() - at) / 1000), err: cause },
+      'certificate source is unavailable: what it found before is used',
+    );
+  };
+  return {
+    name: source.name,
+    close: () => source.close(),
+    lookup: async (mailbox, signal) => {
+      const key = mailboxKey(mailbox);
+      const [old, nothing] = [found.get(key), absent.get(key)];
+      if (old !== undefined && isWithin(old, ages.found)) return old.answer;
+      if (nothing !== undefined && isWithin(nothing, ages.absent)) return nothing.answer;
+      if (old === undefined || !isWithin(old, ages.stale)) return join(key, mailbox, signal);
+      const answer = await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(patience / 2)]));
+      // Its age may have ended while the source was waited for.
+      if (answer.kind !== 'unavailable' || !isWithin(old, ages.stale)) return answer;
+      tell(old.at, answer.cause);
+      return { ...old.answer, remarks: [...(old.answer.remarks ?? []), `answered at ${timeText(old.at)}; it does not answer now`] };
+    },
+  };
+}
+
+const timeText = (at: number): string => new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
+
+const octetsOf = ({ candidates }: Found['answer']): number =>
+  candidates.reduce((sum, { certificate }) => sum + ENTRY_OCTETS + READ_TO_DER * certificate.der.length, ENTRY_OCTETS);
+
+/** The entries that were used last, within bounds. */
+interface Shelf<Entry> {
+  get(key: string): Entry | undefined;
+  put(key: string, entry: Entry): void;
+  remove(key: string): void;
+}
+
+function makeShelf<Entry extends { readonly octets: number }>({ entries: most, octets: room }: CacheBounds): Shelf<Entry> {
+  // A Map keeps the order in which keys came: the first is the one that was not used for longest.
+  const entries = new Map<string, Entry>();
+  let octets = 0;
+  const remove = (key: string): void => {
+    octets -= entries.get(key)?.octets ?? 0;
+    entries.delete(key);
+  };
+  return {
+    remove,
+    get: (key) => {
+      const entry = entries.get(key);
+      if (entry === undefined) return undefined;
+      entries.delete(key);
+      entries.set(key, entry);
+      return entry;
+    },
+    put: (key, entry) => {
+      remove(key);
+      if (entry.octets > room) return;
+      entries.set(key, entry);
+      octets += entry.octets;
+      for (const oldest of entries.keys()) {
+        if (entries.size <= most && octets <= room) break;
+        remove(oldest);
+      }
+    },
+  };
+}
