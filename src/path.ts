@@ -7,6 +7,7 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
+import { certificateUse } from './change-control.ts';
 import type { Directory, Lookup } from './certificates/directory.ts';
 import type { Candidate } from './certificates/source.ts';
 import { assertFits, assertMayFit } from './delivery/admission.ts';
@@ -20,6 +21,7 @@ import type { Look } from './message/look.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, type Dress, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
+import type { CertificateUse } from './queue/known.ts';
 import { newQueueId } from './queue/id.ts';
 import type { BodyWriter, NewRecipient, QueueStore } from './queue/queue.ts';
 import type { Form } from './seal/algorithms.ts';
@@ -36,6 +38,8 @@ export interface PathParts {
   /** Cipher and key transport for one reader's certificates. */
   readonly chooseForm: (certificates: readonly Candidate['certificate'][]) => Form;
   readonly outbox: Outbox;
+  /** True where a certificate that is unknown for its address must not be used (`certificates.pin`). */
+  readonly pinned?: boolean;
   /** The largest sealed message, in octets on the wire, that will be taken further on; undefined for every one. */
   readonly largest: () => number | undefined;
   /** Called once a message is durable. */
@@ -77,7 +81,8 @@ export function makePath(parts: PathParts): Reception {
         const bodies = await sealing.stored();
         const events = [accepted(id, envelope, counted.count()), ...readers.map((reader) => sealed(id, reader))];
         const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };
-        await parts.outbox.enqueue({ ...about, bodies, recipients }, events);
+        const uses = readers.flatMap((reader) => usesOf(reader, { pinned: parts.pinned === true, queueId: id }));
+        await parts.outbox.enqueue({ ...about, bodies, recipients }, events, uses);
       } catch (error) {
         await sealing.discard();
         throw error;
@@ -293,6 +298,10 @@ function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
     protocol,
   };
 }
+
+/** What change control keeps, under the address whose certificates they are. */
+const usesOf = ({ recipient, candidates }: Reader, about: Parameters<typeof certificateUse>[2]): CertificateUse[] =>
+  candidates.map((candidate) => certificateUse(mailboxKey(recipient), candidate, about));
 
 function sealed(id: string, { recipient, rule, candidates, form }: Reader): AuditEvent {
   const list = (value: (candidate: Candidate) => string): string => candidates.map(value).join(', ');

@@ -1,7 +1,7 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { duration, listOf, oneOf } from './values.ts';
+import { duration, listOf, oneOf, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -73,5 +73,10 @@ export const certificates = (path: z.ZodType<string>) => ({
     meaning: 'Which certificates are believed.',
     unit: 'keys',
     example: '{ anchors: certs/anchors }',
+  }),
+  pin: key(yesOrNo.prefault(false), {
+    meaning: 'Whether another certificate of an address that mail was sealed to before waits for `sealpost certs approve`.',
+    unit: 'true or false',
+    example: 'true',
   }),
 });

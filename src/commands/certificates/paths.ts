@@ -1,6 +1,7 @@
 /** Where certificates and the in-house CA's key lie, from the configuration. */
 import { dirname, relative } from 'node:path';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
+import { readKnownCertificates } from '../../change-control.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
@@ -8,7 +9,7 @@ import type { Terminal } from '../terminal.ts';
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'known'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
@@ -27,7 +28,8 @@ export function pathsOf({
   timeouts,
 }: Pick<Config, 'certificates' | 'keys' | 'queue' | 'timeouts'>): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
-  const options = { patience: timeouts.lookup, cache: { folder: dirname(queue.sqlite), writable: false } };
+  const known = certificates.pin ? readKnownCertificates(queue.sqlite) : undefined;
+  const options = { patience: timeouts.lookup, cache: { folder: dirname(queue.sqlite), writable: false }, known };
   return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys };
 }
 
