@@ -15,7 +15,8 @@ import { SealpostError } from './errors.ts';
 
 export const auditEventNames = [
   'accepted', // a message is durable in the queue; the 250 follows
-  'sealed', // one recipient's message: rule, certificate, algorithms
+  'sealed', // one recipient's message: rule, certificate, algorithms; for a group one event for each member
+  'skipped', // a member of a group has no usable certificate; the message was sealed to the others
   'delivered', // an upstream took it
   'deferred', // an attempt failed for now
   'bounced', // it failed for good

@@ -20,14 +20,20 @@ import {
 import { readKnown } from './queue/known-rows.ts';
 import { openDatabaseReadOnly } from './queue/schema.ts';
 
-/** A certificate that mail to `address` is, or would be, sealed to. */
+/** A certificate that mail is, or would be, sealed to; `address`: whose it is. */
 export function certificateUse(
   address: string,
   { certificate, place }: Candidate,
   about: Pick<CertificateUse, 'pinned' | 'queueId'>,
 ): CertificateUse {
   const { fingerprint, subject, issuer, serial, notAfter } = certificate;
-  return { address, fingerprint, subject, issuer, serial, notAfter: notAfter.getTime(), source: place, ...about };
+  return { address: keyOf(address), fingerprint, subject, issuer, serial, notAfter: notAfter.getTime(), source: place, ...about };
+}
+
+/** As the look-up knows it; an address that was resolved can be read. */
+function keyOf(address: string): string {
+  const verdict = parseMailbox(address);
+  return verdict.kind === 'mailbox' ? mailboxKey(verdict.mailbox) : address;
 }
 
 /** For the relay: what waits is kept, and its first time is an audit event. */

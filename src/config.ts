@@ -8,6 +8,7 @@ import type { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
+import { addressBookFaults } from './config/address-book-keys.ts';
 import { sourceFault } from './config/certificate-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
@@ -127,6 +128,7 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
       'is less than certificates.cache.found',
       'what is fresh may also be used while its source is down',
     );
+  for (const { key, wrong, mend } of addressBookFaults(config.certificates)) tell(['certificates', key], wrong, mend);
   for (const [index, source] of config.certificates.sources.entries()) {
     const fault = sourceFault(source);
     if (fault !== undefined) tell(['certificates', 'sources', index], fault.wrong, fault.mend);

@@ -211,7 +211,7 @@ export const errorTable = {
     550,
     '5.7.1',
     'no usable certificate for that recipient, and mail in clear is not allowed',
-    'sealpost certs list says why; sealpost certs add takes a new one',
+    'sealpost certs lookup ADDRESS says why; sealpost certs add takes a new one',
   ),
   'lookup-unavailable': row(
     451,

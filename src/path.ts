@@ -7,9 +7,10 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
+import { type AddressBook, certificatesOf, type Resolution, type ResolveWish, type Share, type Way } from './certificates/address-book.ts';
+import type { Certificate } from './certificates/certificate.ts';
+import type { Chosen } from './certificates/directory.ts';
 import { certificateUse } from './change-control.ts';
-import type { Directory, Lookup } from './certificates/directory.ts';
-import type { Candidate } from './certificates/source.ts';
 import { assertFits, assertMayFit } from './delivery/admission.ts';
 import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
@@ -34,9 +35,9 @@ export type Outbox = Pick<QueueStore, 'newBody' | 'enqueue'>;
 export interface PathParts {
   readonly hostname: string;
   readonly rules: readonly Rule[];
-  readonly directory: Directory;
+  readonly addressBook: AddressBook;
   /** Cipher and key transport for one reader's certificates. */
-  readonly chooseForm: (certificates: readonly Candidate['certificate'][]) => Form;
+  readonly chooseForm: (certificates: readonly Certificate[]) => Form;
   readonly outbox: Outbox;
   /** True where a certificate that is unknown for its address must not be used (`certificates.pin`). */
   readonly pinned?: boolean;
@@ -57,7 +58,7 @@ interface Reader {
   readonly asked: Pick<Recipient, 'notify' | 'orcpt'>;
   readonly rule: string;
   readonly dress: Dress;
-  readonly candidates: readonly [Candidate, ...Candidate[]];
+  readonly resolution: Resolution & { readonly kind: 'found' };
   readonly form: Form;
 }
 
@@ -79,7 +80,7 @@ export function makePath(parts: PathParts): Reception {
       try {
         const recipients = await sealing.seal(readers);
         const bodies = await sealing.stored();
-        const events = [accepted(id, envelope, counted.count()), ...readers.map((reader) => sealed(id, reader))];
+        const events = [accepted(id, envelope, counted.count()), ...readers.flatMap((reader) => sealed(id, reader))];
         const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };
         const uses = readers.flatMap((reader) => usesOf(reader, { pinned: parts.pinned === true, queueId: id }));
         await parts.outbox.enqueue({ ...about, bodies, recipients }, events, uses);
@@ -93,6 +94,11 @@ export function makePath(parts: PathParts): Reception {
         { queue_id: id, client: envelope.client.address, recipients: readers.length, size: counted.count(), mended: sealing.mended },
         'accepted',
       );
+      for (const { recipient, resolution } of readers) {
+        const { lacking } = resolution;
+        if (lacking.length > 0)
+          parts.log.warn({ queue_id: id, group: recipient.address, lacking }, 'members of a group have no certificate');
+      }
       parts.onQueued();
       return id;
     },
@@ -104,28 +110,35 @@ function distinct(recipients: readonly Recipient[]): Recipient[] {
   return [...new Map(recipients.map((recipient) => [mailboxKey(recipient.mailbox), recipient])).values()];
 }
 
-/** The one decision for one recipient, and what it stands on; `lookup` is undefined where a rule refuses without a question. */
+/** The one decision for one recipient, and what it stands on; `resolution` is undefined where a rule refuses without a question. */
 export async function decideRecipient(
-  { rules, directory }: Pick<PathParts, 'rules' | 'directory'>,
+  { rules, addressBook }: Pick<PathParts, 'rules' | 'addressBook'>,
   parties: Parties,
-): Promise<{ readonly decision: Decision; readonly lookup: Lookup | undefined }> {
-  const lookup = firstMatch(rules, parties)?.then === 'seal' ? await directory.lookup(parties.recipient) : undefined;
-  return { decision: decide(rules, { ...parties, certificate: lookup?.kind ?? 'absent' }), lookup };
+  wish: Pick<ResolveWish, 'thorough'> = {},
+): Promise<{ readonly decision: Decision; readonly resolution: Resolution | undefined }> {
+  const rule = firstMatch(rules, parties);
+  const domain = rule?.domainCertificate ?? 'never';
+  const resolution = rule?.then === 'seal' ? await addressBook.resolve(parties.recipient, { ...wish, domain }) : undefined;
+  return { decision: decide(rules, { ...parties, certificate: resolution?.kind ?? 'absent' }), resolution };
 }
 
 /** The reader of one recipient's message. Throws the reply where there will be none. */
 async function decideReader(parts: PathParts, sender: Mailbox | null, asked: Recipient): Promise<Reader> {
   const recipient = asked.mailbox;
-  const { decision, lookup } = await decideRecipient(parts, { sender, recipient });
-  if (decision.kind === 'seal' && lookup?.kind === 'found') {
-    const form = parts.chooseForm(lookup.chosen.map((candidate) => candidate.certificate));
-    return { recipient, asked, rule: decision.rule, dress: decision, candidates: lookup.chosen, form };
+  const { decision, resolution } = await decideRecipient(parts, { sender, recipient });
+  if (decision.kind === 'seal' && resolution?.kind === 'found') {
+    const form = parts.chooseForm(certificatesOf(resolution.shares));
+    return { recipient, asked, rule: decision.rule, dress: decision, resolution, form };
   }
   if (decision.kind === 'seal') throw new SealpostError('certificate-missing');
-  const rejected = lookup?.kind === 'absent' ? lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`) : [];
+  const looked = resolution?.kind === 'absent' ? resolution.parts : [];
+  const rejected = looked.flatMap(({ lookup }) => lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`)).slice(0, MAX_REASONS);
   parts.log.info({ decision: decision.kind, rule: decision.rule, recipient: recipient.address, rejected }, 'recipient refused');
   throw refusal(decision);
 }
+
+/** Rejected certificates that one log line names. */
+const MAX_REASONS = 20;
 
 interface Body {
   readonly key: string;
@@ -212,8 +225,7 @@ class Sealing {
       const header = headers.get(key) ?? this.#headerOf(look, shared.cipher);
       headers.set(key, header);
       const sender = this.#envelope.sender === null ? null : (reader.dress.envelopeFrom ?? this.#envelope.sender);
-      const certificates = reader.candidates.map((candidate) => candidate.certificate);
-      const prefix = shared.prefixFor(certificates, reader.form.keyTransport);
+      const prefix = await shared.prefixFor(certificatesOf(reader.resolution.shares), reader.form.keyTransport);
       assertFits(wireSize(header.octets.length, prefix.length + shared.length + shared.suffix.length), this.#parts.largest());
       recipients.push({
         address: reader.recipient.address,
@@ -300,21 +312,43 @@ function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
 }
 
 /** What change control keeps, under the address whose certificates they are. */
-const usesOf = ({ recipient, candidates }: Reader, about: Parameters<typeof certificateUse>[2]): CertificateUse[] =>
-  candidates.map((candidate) => certificateUse(mailboxKey(recipient), candidate, about));
+const usesOf = ({ resolution }: Reader, about: Parameters<typeof certificateUse>[2]): CertificateUse[] =>
+  resolution.shares.flatMap(({ address, chosen }) => chosen.map((candidate) => certificateUse(address, candidate, about)));
 
-function sealed(id: string, { recipient, rule, candidates, form }: Reader): AuditEvent {
-  const list = (value: (candidate: Candidate) => string): string => candidates.map(value).join(', ');
+/** An event for each address whose certificates the message names, and one for each member of a group that has none (P9). */
+function sealed(id: string, { recipient, rule, resolution, form }: Reader): AuditEvent[] {
+  const { way, shares, lacking } = resolution;
+  const about = { queue_id: id, recipient: recipient.address, rule };
+  return [
+    ...shares.map((share): AuditEvent => ({ event: 'sealed', ...about, ...wayOf(way, share.address), ...namesOf(share.chosen, form) })),
+    ...lacking.map((member): AuditEvent => ({ event: 'skipped', ...about, member })),
+  ];
+}
+
+/** Whose certificate it is, where it is not the recipient's own. */
+function wayOf(way: Way, address: string): { readonly [attribute: string]: string } {
+  switch (way) {
+    case 'address':
+      return {};
+    case 'group':
+      return { member: address };
+    case 'alias':
+      return { alias_of: address };
+    case 'domain':
+      return { domain_certificate: address };
+  }
+  return way satisfies never;
+}
+
+function namesOf(chosen: Share['chosen'], form: Form) {
+  const list = (value: (candidate: Chosen) => string): string => chosen.map(value).join(', ');
   return {
-    event: 'sealed',
-    queue_id: id,
-    recipient: recipient.address,
-    rule,
     cipher: form.cipher,
-    key: candidates[0].certificate.key?.type === 'ec' ? 'ecdh' : form.keyTransport,
+    key: chosen[0].certificate.key?.type === 'ec' ? 'ecdh' : form.keyTransport,
     certificate_sha256: list(({ certificate }) => certificate.fingerprint),
     certificate_issuer: list(({ certificate }) => certificate.issuer),
     certificate_serial: list(({ certificate }) => certificate.serial),
-    certificate_source: list(({ place }) => place),
+    certificate_source: list(({ source, place }) => `${source}: ${place}`),
+    revocation: [...new Set(chosen.map(({ revocation }) => revocation))].join(', '),
   };
 }

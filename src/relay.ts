@@ -109,7 +109,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => route.close());
     const sealing = {
       hostname: config.hostname,
-      directory: certificates.directory,
+      addressBook: certificates.addressBook,
       pinned: config.certificates.pin,
       chooseForm: (list: Parameters<typeof chooseForm>[0]): Form => chooseForm(list, config.profile),
       now,

@@ -11,7 +11,7 @@ import { makePath, type PathParts } from './path.ts';
 import type { Rule } from './policy/decide.ts';
 import type { QueueStore } from './queue/queue.ts';
 
-export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'directory' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes'> {
+export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes'> {
   /** Which certificate was chosen (P9). */
   readonly record: QueueStore['record'];
   readonly log: Logger;
@@ -19,24 +19,24 @@ export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'directo
 
 const rule: Rule = { name: 'notices', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'keep' } };
 
-export function makeNoticeSealer({ directory, record, log, ...parts }: NoticeSealerParts): NoticeSealer {
+export function makeNoticeSealer({ addressBook, record, log, ...parts }: NoticeSealerParts): NoticeSealer {
   return {
     async seal(notice, { queueId, recipient }) {
-      const lookup = await directory.lookup(recipient);
-      if (lookup.kind === 'unavailable') throw new SealpostError('lookup-unavailable', { detail: 'for a notice' });
-      if (lookup.kind === 'absent') return notice;
+      const resolution = await addressBook.resolve(recipient);
+      if (resolution.kind === 'unavailable') throw new SealpostError('lookup-unavailable', { detail: 'for a notice' });
+      if (resolution.kind === 'absent') return notice;
       const sealed: Buffer[] = [];
       const path = makePath({
         ...parts,
         rules: [rule],
-        directory: { lookup: async () => lookup },
+        addressBook: { resolve: async () => resolution },
         outbox: makeHeldOutbox(
           async (_, wire) => {
             for await (const octets of wire) sealed.push(octets);
           },
           (events, uses) =>
             record(
-              events.filter(({ event }) => event === 'sealed'),
+              events.filter(({ event }) => event === 'sealed' || event === 'skipped'),
               uses,
             ),
         ),

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { AuditEvent } from '../src/audit.ts';
+import { makeAddressBook } from '../src/certificates/address-book.ts';
 import { readCertificates } from '../src/certificates/bundle.ts';
 import type { Chosen, Lookup } from '../src/certificates/directory.ts';
 import { parseMailbox } from '../src/message/envelope.ts';
@@ -27,7 +28,7 @@ function sealing(lookup: Lookup) {
   const logged: string[] = [];
   const sealer = makeNoticeSealer({
     hostname: 'relay.example',
-    directory: { lookup: async () => lookup },
+    addressBook: makeAddressBook({ lookup: async () => lookup }),
     chooseForm: (list) => chooseForm(list, 'compatible'),
     now: Date.now,
     randomBytes,

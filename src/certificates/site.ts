@@ -1,5 +1,6 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import type { Logger } from 'pino';
+import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
@@ -14,7 +15,7 @@ export interface SourceEntry {
 }
 
 /** As the configuration names them; absolute paths. */
-export interface CertificatePlaces {
+export interface CertificatePlaces extends BookEntries {
   readonly sources: readonly SourceEntry[];
   /** How long answers of remote sources are used. */
   readonly cache: CacheAges;
@@ -36,6 +37,7 @@ export interface SiteOptions {
 /** The certificate stage of one site. */
 export interface SiteCertificates {
   readonly directory: Directory;
+  readonly addressBook: AddressBook;
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly CertificateFolder[];
@@ -68,8 +70,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     .map(openSource)
     .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
   const trust = makeTrust({ anchors, intermediates, now: options.now });
+  const directory = makeDirectory({ sources, trust, ...options });
   return {
-    directory: makeDirectory({ sources, trust, ...options }),
+    directory,
+    addressBook: makeAddressBook(directory, places),
     trust,
     recipients,
     anchors,

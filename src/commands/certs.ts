@@ -5,6 +5,7 @@ import { approve, forget, pending } from './certificates/changes.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
+import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
 import { list, show } from './certificates/show.ts';
@@ -20,11 +21,20 @@ export const build: BuildCommand = (terminal) => {
     .action(async (options: { json?: boolean }, command: Command) => list(await pathsOf(command, terminal), terminal, options));
   certs
     .command('show')
-    .description('the certificates in a file, or what a look-up for an address finds and why')
-    .argument('<address|file>')
+    .description('the certificates in a file, and whether mail would be sealed to them')
+    .argument('<file>')
     .option('--json', 'as JSON')
     .action(async (what: string, options: { json?: boolean }, command: Command) =>
       show(what, await pathsOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('lookup')
+    .description('what mail for an address would be sealed to: every source, every certificate, and why it is used or not')
+    .argument('<address>')
+    .addOption(new Option('--domain <use>', "as a rule's domain_certificate").choices(['never', 'fallback', 'only']).default('never'))
+    .option('--json', 'as JSON')
+    .action(async (address: string, options: LookupOptions, command: Command) =>
+      lookup(address, await pathsOf(command, terminal), terminal, options),
     );
   certs
     .command('add')

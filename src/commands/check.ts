@@ -65,6 +65,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
   };
   const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
   notes.push(...shown.notes, ...notePorts(config.value), ...noteOperator(config.value));
+  notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   if (certificates.usable === 0) notes.push('no usable certificate yet: all mail would be refused');
   return { faults, notes, counts };

@@ -1,6 +1,6 @@
 /** `sealpost explain`: for each recipient the rules that were tried, the certificate, what everybody can read, the reply. */
 import { Command } from 'commander';
-import type { Directory, Lookup } from '../certificates/directory.ts';
+import type { AddressBook } from '../certificates/address-book.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { writeMailbox } from '../message/addresses.ts';
@@ -11,6 +11,7 @@ import type { Decision, Dress, FromPolicy, Match, Rule } from '../policy/decide.
 import { decideRecipient } from '../path.ts';
 import { loadRules } from '../policy/rules.ts';
 import { renderSubject } from '../policy/subject.ts';
+import { accountOf, type CertificateAccount, certificateLines, printable, printableJson } from './certificates/account.ts';
 import { pathsOf } from './certificates/paths.ts';
 import { withSite } from './certificates/site.ts';
 import type { BuildCommand } from './terminal.ts';
@@ -19,14 +20,6 @@ interface TriedRule {
   readonly rule: string;
   readonly match: Match['kind'];
   readonly because: string;
-}
-
-interface CertificateAccount {
-  readonly state: 'found' | 'absent' | 'unavailable' | 'not asked';
-  readonly chosen: readonly { readonly sha256: string; readonly place: string; readonly source: string; readonly expires: string }[];
-  readonly rejected: readonly { readonly sha256: string; readonly place: string; readonly source: string; readonly reason: string }[];
-  /** The source that does not answer. */
-  readonly unavailable?: string;
 }
 
 /** One recipient, as `--json` prints it. */
@@ -55,17 +48,17 @@ const SOME_ID = 'QUEUE-ID';
 
 export async function explain(
   rules: readonly Rule[],
-  directory: Directory,
+  addressBook: AddressBook,
   parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox },
 ): Promise<Account> {
   const tried = tryRules(rules, parties);
-  const { decision, lookup } = await decideRecipient({ rules, directory }, parties);
+  const { decision, resolution } = await decideRecipient({ rules, addressBook }, parties, { thorough: true });
   return {
     recipient: parties.recipient.address,
     rules: tried,
     decision: decision.kind,
     rule: decision.rule,
-    certificate: accountOf(lookup),
+    certificate: accountOf(resolution),
     subject: subjectOf(decision, parties),
     changes: decision.kind === 'seal' ? changesOf(decision, parties.sender) : null,
     reply: replyOf(decision),
@@ -98,28 +91,6 @@ function sayMatch(rule: Rule, match: Match): string {
   return sides.length === 0 ? 'it matches all mail' : sides.join(', ');
 }
 
-function accountOf(lookup: Lookup | undefined): CertificateAccount {
-  if (lookup === undefined) return { state: 'not asked', chosen: [], rejected: [] };
-  if (lookup.kind === 'unavailable') return { state: 'unavailable', chosen: [], rejected: [], unavailable: lookup.source };
-  const rejected = lookup.rejected.map(({ certificate, place, source, reason }) => ({
-    sha256: certificate.fingerprint,
-    place,
-    source,
-    reason,
-  }));
-  const chosen = lookup.kind === 'found' ? lookup.chosen : [];
-  return {
-    state: lookup.kind,
-    chosen: chosen.map(({ certificate, place, source }) => ({
-      sha256: certificate.fingerprint,
-      place,
-      source,
-      expires: certificate.notAfter.toISOString().slice(0, 'YYYY-MM-DD'.length),
-    })),
-    rejected,
-  };
-}
-
 function subjectOf(decision: Decision, parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox }): Account['subject'] {
   if (decision.kind !== 'seal') return null;
   if (decision.subject.kind === 'keep') return { kind: 'keep' };
@@ -144,12 +115,12 @@ export function showAccount(account: Account): string {
   );
   if (account.rule === null) say('', ['no rule matches']);
   say('decision', [account.rule === null ? account.decision : `${account.decision}, by the rule ${account.rule}`]);
-  say('certificate', showCertificates(account.certificate));
+  say('certificate', certificateLines(account.certificate));
   if (account.subject !== null)
     say('subject', [account.subject.kind === 'keep' ? 'the original, for everybody to read' : account.subject.text]);
   if (account.changes !== null) sayChanges(account.changes, say);
   say('reply', [account.reply]);
-  return `${lines.join('\n').replaceAll(/(?!\n)\p{Cc}/gu, '?')}\n`;
+  return printable(`${lines.join('\n')}\n`);
 }
 
 function sayChanges(
@@ -162,22 +133,6 @@ function sayChanges(
   }
   if (sender !== null) say('envelope', [`MAIL FROM:<${sender}> towards the upstream`]);
   if (id !== null) say('message-id', ['one of this recipient alone; the original stands inside the seal, and last in References']);
-}
-
-function showCertificates({ state, chosen, rejected, unavailable }: CertificateAccount): string[] {
-  const used = chosen.map(({ sha256, place, source, expires }) => `SHA-256 ${sha256}, ${source} ${place}, to ${expires}`);
-  const unused = rejected.map(({ sha256, place, source, reason }) => `not used: SHA-256 ${sha256}, ${source} ${place}: ${reason}`);
-  switch (state) {
-    case 'found':
-      return [...used, ...unused];
-    case 'absent':
-      return ['none that can be used', ...unused];
-    case 'unavailable':
-      return [`unavailable: ${unavailable ?? 'a source'} does not answer`];
-    case 'not asked':
-      return ['not looked up'];
-  }
-  return state satisfies never;
 }
 
 /** A mailbox of the command line, with or without angle brackets. */
@@ -207,9 +162,9 @@ export const build: BuildCommand = (terminal) =>
       const { config: file } = command.optsWithGlobals<{ config?: string }>();
       const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
       const rules = await loadRules(config.policies);
-      const accounts = await withSite(pathsOf(config), terminal, ({ directory }) =>
-        Promise.all(recipients.map((recipient) => explain(rules, directory, { sender, recipient }))),
+      const accounts = await withSite(pathsOf(config), terminal, ({ addressBook }) =>
+        Promise.all(recipients.map((recipient) => explain(rules, addressBook, { sender, recipient }))),
       );
-      if (options.json === true) terminal.stdout.write(`${JSON.stringify(accounts, null, 2)}\n`);
+      if (options.json === true) terminal.stdout.write(printableJson(accounts));
       else terminal.stdout.write(accounts.map(showAccount).join('\n'));
     });

@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import type { Logger } from 'pino';
 import { readCertificates } from '../certificates/bundle.ts';
+import { makeAddressBook } from '../certificates/address-book.ts';
 import type { Chosen, Directory } from '../certificates/directory.ts';
 import { openSiteCertificates } from '../certificates/site.ts';
 import { usability } from '../certificates/usability.ts';
@@ -64,7 +65,7 @@ async function run(options: Options, config: string | undefined, terminal: Termi
 }
 
 interface Site {
-  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'directory' | 'chooseForm'>;
+  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'addressBook' | 'chooseForm'>;
   readonly close: () => Promise<void> | void;
 }
 
@@ -77,7 +78,7 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
   const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config).options, now: Date.now, log });
   const form = formFor(options, config.profile);
   return {
-    parts: { hostname: config.hostname, rules, directory: certificates.directory, chooseForm: form },
+    parts: { hostname: config.hostname, rules, addressBook: certificates.addressBook, chooseForm: form },
     close: () => certificates.close(),
   };
 }
@@ -87,7 +88,12 @@ async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Pro
   const [first, ...others] = await usableCertificates(resolve(cwd, file));
   const directory: Directory = { lookup: async () => ({ kind: 'found', chosen: [first, ...others], rejected: [], asked: [] }) };
   const rule = { name: 'command line', when: {}, then: 'seal', missing: 'refuse', subject: subject(options.subject ?? 'keep') } as const;
-  const parts = { hostname: 'localhost', rules: [rule], directory, chooseForm: formFor(options, 'compatible') };
+  const parts = {
+    hostname: 'localhost',
+    rules: [rule],
+    addressBook: makeAddressBook(directory),
+    chooseForm: formFor(options, 'compatible'),
+  };
   return { parts, close: () => {} };
 }
 

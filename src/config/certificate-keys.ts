@@ -1,6 +1,7 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
+import { addressBook } from './address-book-keys.ts';
 import { duration, listOf, oneOf, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
@@ -79,4 +80,5 @@ export const certificates = (path: z.ZodType<string>) => ({
     unit: 'true or false',
     example: 'true',
   }),
+  ...addressBook(),
 });

@@ -34,6 +34,8 @@ export interface Rule extends Dress {
   readonly when: { readonly sender?: AddressPattern; readonly recipient?: AddressPattern };
   readonly then: 'seal' | 'refuse';
   readonly missing: 'refuse';
+  /** Whether the certificate of the recipient's domain is used: where the recipient has none, or always; never where undefined. */
+  readonly domainCertificate?: 'fallback' | 'only';
   /** The site's own words for a refusal; undefined where the table's stand. */
   readonly text?: string;
 }

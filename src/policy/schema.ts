@@ -116,6 +116,12 @@ const written = z.strictObject({
     unit: 'word',
     example: 'refuse',
   }),
+  domain_certificate: key(word('never', 'fallback', 'only').optional(), {
+    meaning:
+      "Whether the certificate of the recipient's domain is used: `never`, the default, `fallback` where there is no other, or `only`.",
+    unit: 'word',
+    example: 'fallback',
+  }),
   subject: key(subject.optional(), {
     meaning: 'The Subject that everybody on the way can read: `keep` the original, or `replace` it by a template.',
     unit: 'subject',
@@ -151,7 +157,7 @@ const rule = written.transform((rule, context): Rule => {
     return z.NEVER;
   };
   if (rule.then === 'refuse') {
-    for (const path of ['subject', 'missing', 'from', 'envelope_from', 'message_id'] as const)
+    for (const path of ['subject', 'missing', 'domain_certificate', 'from', 'envelope_from', 'message_id'] as const)
       if (rule[path] !== undefined) return tell(path, 'means nothing beside then: refuse', 'take it out');
   } else if (rule.subject === undefined) {
     return tell(
@@ -167,6 +173,7 @@ const rule = written.transform((rule, context): Rule => {
     then: rule.then,
     missing: rule.missing ?? 'refuse',
     subject: rule.subject ?? { kind: 'keep' },
+    ...(rule.domain_certificate === 'fallback' || rule.domain_certificate === 'only' ? { domainCertificate: rule.domain_certificate } : {}),
     ...(rule.from === undefined ? {} : { from: rule.from }),
     ...(rule.envelope_from === undefined ? {} : { envelopeFrom: rule.envelope_from }),
     ...(rule.message_id === 'per_recipient' ? { messageId: rule.message_id } : {}),

@@ -5,6 +5,7 @@
  * A content key serves one body and one cipher, and is forgotten when its last prefix is written.
  */
 import { createCipheriv } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import type { Certificate } from '../certificates/certificate.ts';
 import { type Cipher, ciphers, type KeyTransport } from './algorithms.ts';
 import { type Content, macSuffix, messagePrefix } from './cms.ts';
@@ -28,9 +29,12 @@ export interface SealedBody {
   /** Octets of ciphertext. */
   readonly length: number;
   readonly suffix: Buffer;
-  /** The DER in front of the ciphertext for the one reader who holds these certificates. */
-  prefixFor(certificates: readonly Certificate[], keyTransport: KeyTransport): Buffer;
+  /** The DER in front of the ciphertext for whoever holds these certificates. Others get their turn meanwhile: each costs milliseconds. */
+  prefixFor(certificates: readonly Certificate[], keyTransport: KeyTransport): Promise<Buffer>;
 }
+
+/** Milliseconds of public-key operations after which others get their turn. */
+const TURN_MS = 10;
 
 /** `randomBytes` must be a cryptographic source: it makes the content key and the IV. */
 export function sealBody(cipher: Cipher, sink: CiphertextSink, randomBytes: (octets: number) => Buffer): BodySealer {
@@ -55,11 +59,17 @@ export function sealBody(cipher: Cipher, sink: CiphertextSink, randomBytes: (oct
         cipher,
         length,
         suffix,
-        prefixFor: (certificates, keyTransport) =>
-          messagePrefix(
-            content,
-            certificates.map((certificate) => recipientInfo(certificate, key, keyTransport)),
-          ),
+        prefixFor: async (certificates, keyTransport) => {
+          const infos: Buffer[] = [];
+          let turn = performance.now();
+          for (const certificate of certificates) {
+            infos.push(recipientInfo(certificate, key, keyTransport));
+            if (performance.now() - turn < TURN_MS) continue;
+            await setImmediate();
+            turn = performance.now();
+          }
+          return messagePrefix(content, infos);
+        },
       };
     },
     forget: () => void key.fill(0),

@@ -23,7 +23,7 @@ export const sealFile: SealFile = async (input, certificateFile, output) => {
   const sealer = sealBody('aes-256-cbc', { write: async (chunk) => void ciphertext.push(chunk) }, randomBytes);
   for await (const chunk of canonicalLines(chunksOf(input))) await sealer.write(chunk);
   const body = await sealer.end();
-  const prefix = body.prefixFor(certificates, 'rsaes-pkcs1');
+  const prefix = await body.prefixFor(certificates, 'rsaes-pkcs1');
   sealer.forget();
   const parts = { header: sealedHeader(Buffer.alloc(0), 'aes-256-cbc'), prefix, suffix: body.suffix };
   const file = openSync(output, 'w');

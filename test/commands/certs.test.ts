@@ -83,7 +83,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
 
   test('issue: EC, a name, days, another folder; an address in UTF-8 and one that looks like a path', () => {
     assert.equal(certs(['issue', 'ben@example.org', '--key', 'p384', '--name', 'Ben Bär', '--days', '30', '--out', 'handout']).code, 0);
-    const [row] = JSON.parse(certs(['show', 'ben@example.org', '--json']).out);
+    const [row] = JSON.parse(certs(['show', 'certs/recipients/ben@example.org.pem', '--json']).out);
     assert.equal(row.key, 'P-384');
     assert.equal(row.subject, 'CN=Ben Bär');
     assert.equal(Math.round((Date.parse(row.not_after) - Date.now()) / 86_400_000), 30);
@@ -91,8 +91,8 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     assert.equal(certs(['issue', '../../up/and=away@example.org', '--key', 'ec']).code, 1, 'dots may not stand together');
     assert.equal(certs(['issue', 'up/and=away@example.org', '--key', 'ec']).code, 0);
     assert.ok(recipients().includes('up%2fand=away@example.org.pem'));
-    assert.match(certs(['show', 'up/and=away@example.org']).out, /state {6}usable/);
-    assert.match(certs(['show', 'ödön@bücher.example']).out, /addresses {2}ödön@xn--bcher-kva\.example/);
+    assert.match(certs(['lookup', 'up/and=away@example.org']).out, /used: SHA-256/);
+    assert.match(certs(['lookup', 'ödön@bücher.example']).out, /^ödön@xn--bcher-kva\.example\n {2}used: SHA-256/);
   });
 
   test('issue: what is typed wrongly is said', () => {
@@ -146,14 +146,130 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
       certs(['list']).out,
       /^dora@example\.org +P-256 +2025-01-01 +not usable: it expired on 2025-01-01 +certs\/recipients\/dora\.pem +[0-9a-f]{16}$/m,
     );
-    const shown = certs(['show', 'dora@example.org']);
-    assert.equal(shown.code, 0);
-    assert.match(shown.out, /state {6}not usable: it expired/);
+    assert.match(certs(['show', 'certs/recipients/dora.pem']).out, /state {6}not usable: it expired/);
     assert.match(certs(['show', join(made, 'emil.pem')]).out, /not usable: no path to an anchor/);
     const rows: unknown = JSON.parse(certs(['list', '--json']).out);
     assert.ok(Array.isArray(rows) && rows.some((row) => row.usable === false && row.reason === 'it expired on 2025-01-01'));
-    assert.equal(certs(['show', 'nobody@example.org']).code, 1);
-    assert.equal(certs(['show', 'no-such-file']).code, 2);
+    assert.match(certs(['show', 'nobody@example.org']).err, /hint: sealpost certs lookup nobody@example\.org/);
+    assert.equal(certs(['show', 'no-such-file']).code, 1);
+  });
+
+  const fingerprintOf = (name: string): string =>
+    readCertificates(readFileSync(join(made, `${name}.pem`))).certificates[0]?.fingerprint ?? '';
+  /** The site with more keys in its configuration, for one look. */
+  const withKeys = (keys: object, act: () => void): void => {
+    const before = readFileSync(at('sealpost.yaml'), 'utf8');
+    writeFileSync(at('sealpost.yaml'), JSON.stringify({ ...JSON.parse(before), ...keys }));
+    try {
+      act();
+    } finally {
+      writeFileSync(at('sealpost.yaml'), before);
+    }
+  };
+
+  test('lookup: what is used and what not, of every source, and what each answered', () => {
+    mkdirSync(at('second'));
+    writeFileSync(at('second/dora.pem'), pem('dora'));
+    make(made, { name: 'dora2', issuer: 'partner', extensions: ['subjectAltName=email:dora@example.org'] });
+    writeFileSync(at('second/new.pem'), pem('dora2'));
+    withKeys({ certificates: { sources: [{ files: 'certs/recipients' }, { files: 'second' }] } }, () => {
+      const [first, second] = [`files ${at('certs/recipients')}`, `files ${at('second')}`];
+      const expired = (source: string, place: string): string => `  not used: SHA-256 ${fingerprintOf('dora')}
+    it expired on 2025-01-01
+    P-256, 2020-01-01 to 2025-01-01, in ${source}: ${place}
+    CN=dora, signed by CN=partner
+`;
+      assert.deepEqual(certs(['lookup', 'Dora@example.org']), {
+        code: 0,
+        err: '',
+        out: `Dora@example.org
+  used: SHA-256 ${fingerprintOf('dora2')}
+    P-256, 2020-01-01 to 2099-12-31, in ${second}: second/new.pem
+    CN=dora2, signed by CN=partner
+    revocation: off
+${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  asked ${first}: found
+  asked ${second}: found
+`,
+      });
+    });
+    const none = certs(['lookup', 'dora@example.org']);
+    assert.equal(none.code, 1);
+    assert.match(none.out, /^dora@example\.org\n {2}none that can be used\n {2}not used: SHA-256/);
+    assert.match(none.err, /^sealpost: no usable certificate for that recipient, .*: dora@example\.org\n {2}hint: sealpost certs add FILE/);
+    const wrong = certs(['lookup', 'dora']);
+    assert.equal(wrong.code, 2);
+    assert.match(wrong.err, /"dora": no @ in it\n {2}hint: sealpost certs lookup/);
+  });
+
+  test('lookup: a source that does not answer is told, behind what the others have', () => {
+    withKeys({ certificates: { sources: [{ files: 'nowhere' }, { files: 'second' }] } }, () => {
+      const { code, out, err } = certs(['lookup', 'dora@example.org']);
+      assert.equal(code, 1);
+      assert.match(out, /\n {2}unavailable: files .*nowhere does not answer\n/);
+      assert.match(out, /not used: SHA-256 .*\n {4}files .*nowhere is asked first and gives no answer\n/);
+      assert.match(out, /\n {2}asked files .*nowhere: unavailable\n {2}asked files .*second: found\n$/);
+      assert.match(err, /look-up is unavailable.*nowhere/);
+    });
+  });
+
+  test('lookup: aliases, groups and domains, with who is left out; check tells of them too', () => {
+    const book = {
+      aliases: { 'sales@example.org': 'anna@example.org', 'lost@example.org': 'nobody@example.org' },
+      groups: { 'info@example.org': ['anna@example.org', 'ben@example.org', 'nobody@example.org'] },
+      domains: { 'example.net': 'anna@example.org' },
+    };
+    withKeys({ certificates: book }, () => {
+      assert.match(
+        certs(['lookup', 'Sales@example.org']).out,
+        /^Sales@example\.org\n {2}by alias, the certificate of anna@example\.org\n {2}used:/,
+      );
+      const group = certs(['lookup', 'info@example.org']);
+      assert.equal(group.code, 0);
+      for (const name of ['anna', 'ben'])
+        assert.match(group.out, new RegExp(`\\n {2}member of the group: ${name}@example\\.org\\n {2}used: SHA-256`));
+      assert.match(group.out, /member of the group: nobody@example\.org\n {2}none that can be used\n/);
+      assert.match(group.out, /note: nobody@example\.org has no usable certificate: the message is sealed to the other members\n/);
+      assert.match(group.out, /note: RSA and EC keys in one message/);
+      assert.equal(certs(['lookup', 'dora@example.net']).code, 1);
+      for (const use of ['fallback', 'only'])
+        assert.match(
+          certs(['lookup', 'dora@example.net', '--domain', use]).out,
+          /\n {2}the certificate of the domain: anna@example\.org\n {2}used: SHA-256/,
+        );
+      assert.match(
+        certs(['lookup', 'ed@other.example', '--domain', 'only']).out,
+        /the certificate of the domain: domain-confidentiality-authority@other\.example\n {2}none/,
+      );
+      const json: unknown = JSON.parse(certs(['lookup', 'info@example.org', '--json']).out);
+      assert.partialDeepStrictEqual(json, {
+        address: 'info@example.org',
+        state: 'found',
+        by: 'group',
+        addresses: [
+          { address: 'anna@example.org', by: 'group', state: 'found', candidates: [{ verdict: 'used', reason: null, key: 'RSA-2048' }] },
+          { address: 'ben@example.org', candidates: [{ verdict: 'used', key: 'P-384', revocation: 'off' }] },
+          { address: 'nobody@example.org', state: 'absent', candidates: [] },
+        ],
+      });
+      const env = { PATH: process.env['PATH'] };
+      const checked = spawnSync(process.execPath, [CLI, 'check'], { cwd: site, encoding: 'utf8', env }).stdout;
+      assert.match(checked, /note: the alias lost@example\.org of nobody@example\.org: no usable certificate\n/);
+      assert.match(checked, /note: the group info@example\.org: nobody@example\.org has no usable certificate/);
+      assert.doesNotMatch(checked, /example\.net/);
+    });
+  });
+
+  test('lookup: what stands in a certificate or a file name reaches the terminal as marks, and JSON as escapes', () => {
+    const subject = '/CN=gerd\u202egro.elpmaxe\u009b2J';
+    make(made, { name: 'gerd', issuer: 'partner', subject });
+    writeFileSync(at('certs/recipients/a\u001b]0;x\u0007.pem'), pem('gerd'));
+    const { out } = certs(['lookup', 'gerd@example.org']);
+    assert.match(out, /used: SHA-256/);
+    assert.doesNotMatch(out, /(?!\n)[\p{Cc}\p{Cf}]/u);
+    const json = certs(['lookup', 'gerd@example.org', '--json']).out;
+    assert.doesNotMatch(json, /(?!\n)[\p{Cc}\p{Cf}]/u);
+    const read: unknown = JSON.parse(json);
+    assert.partialDeepStrictEqual(read, { addresses: [{ candidates: [{ place: 'recipients/a\u001b]0;x\u0007.pem' }] }] });
   });
 
   test('list names a broken file and goes on', () => {

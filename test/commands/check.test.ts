@@ -26,7 +26,7 @@ async function edit(file: string, from: string | RegExp, to: string): Promise<vo
 
 /** What check prints of a site whose certificates are all well. */
 async function said(folder: string, usable = 2, as: Partial<typeof host> | { readonly uid: number } = {}): Promise<string> {
-  const survey = async () => ({ usable, unusable: 0, faults: [] });
+  const survey = async () => ({ usable, unusable: 0, faults: [], notes: [] });
   return showReport(await check({ env: {}, cwd: folder }, { host: { ...host, ...as }, survey, now: Date.now }));
 }
 
@@ -219,7 +219,7 @@ test('faults of policies, folders and certificates are told together', async (t)
     {
       host,
       now: Date.now,
-      survey: async () => ({ usable: 0, unusable: 0, faults: [fault] }),
+      survey: async () => ({ usable: 0, unusable: 0, faults: [fault], notes: [] }),
     },
   );
   assert.deepEqual(

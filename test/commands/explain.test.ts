@@ -3,8 +3,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
-import type { Chosen, Directory, Lookup } from '../../src/certificates/directory.ts';
+import type { Chosen, Lookup } from '../../src/certificates/directory.ts';
 import { explain, showAccount } from '../../src/commands/explain.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
@@ -76,9 +77,9 @@ const answers: Readonly<Record<string, Lookup>> = {
 };
 
 /** Answers from the table; whoever is not in it must not be asked for. */
-const directory: Directory = {
+const book = makeAddressBook({
   lookup: async (mailbox) => answers[mailbox.address] ?? assert.fail(`${mailbox.address} was looked up`),
-};
+});
 
 const rulesText = `rules:
   - { name: no-bounces, when: { sender: "<>" }, then: refuse, text: no bounces here }
@@ -94,7 +95,7 @@ test('each recipient: the rules tried and why not, the certificate, the subject,
   await writeFile(path.join(folder, 'a.yaml'), rulesText);
   const rules = await loadRules(folder);
   const said = async (sender: string | null, recipient: string): Promise<string> =>
-    showAccount(await explain(rules, directory, { sender: sender === null ? null : mailbox(sender), recipient: mailbox(recipient) }));
+    showAccount(await explain(rules, book, { sender: sender === null ? null : mailbox(sender), recipient: mailbox(recipient) }));
 
   const tried = `  rules        no-bounces: no, the sender does not match <>
                elsewhere: no, the recipient does not match *@other.example
@@ -104,8 +105,15 @@ test('each recipient: the rules tried and why not, the certificate, the subject,
     await said('forms@clinic.example', 'anna@clinic.example'),
     `anna@clinic.example
 ${tried}  decision     seal, by the rule inside
-  certificate  SHA-256 aa11, files anna.pem#1, to 2027-01-01
-               not used: SHA-256 bb22, files anna?[2J.pem#2: expired on 2025-01-01
+  certificate  used: SHA-256 aa11
+                 P-256, 2026-01-01 to 2027-01-01, in files: anna.pem#1
+                 CN=Anna, signed by CN=CA
+                 revocation: off
+               not used: SHA-256 bb22
+                 expired on 2025-01-01
+                 P-256, 2026-01-01 to 2027-01-01, in files: anna?[2J.pem#2
+                 CN=Anna, signed by CN=CA
+               asked files: found
   subject      New from clinic.example [QUEUE-ID]
   reply        250 to RCPT TO, and 250 after DATA once the sealed message is durable
 `,
@@ -115,7 +123,11 @@ ${tried}  decision     seal, by the rule inside
     `ben@clinic.example
 ${tried}  decision     refuse, by the rule inside
   certificate  none that can be used
-               not used: SHA-256 cc33, files ben.pem: for signing only
+               not used: SHA-256 cc33
+                 for signing only
+                 P-256, 2026-01-01 to 2027-01-01, in files: ben.pem
+                 CN=Anna, signed by CN=CA
+               asked files: found
   reply        550 5.7.1 no usable certificate for that recipient, and mail in clear is not allowed: rule inside
 `,
   );
@@ -124,6 +136,7 @@ ${tried}  decision     refuse, by the rule inside
     `carla@clinic.example
 ${tried}  decision     retry, by the rule inside
   certificate  unavailable: ldap does not answer
+               asked ldap: unavailable
   reply        451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside
 `,
   );
@@ -155,14 +168,14 @@ test('explain tells what else the rule changes', async (t) => {
   const keys = 'from: { replace: "F <f@clinic.example>" }, envelope_from: b@clinic.example, message_id: per_recipient';
   await writeFile(path.join(folder, 'a.yaml'), `rules:\n  - { name: a, then: seal, subject: keep, ${keys} }\n`);
   const rules = await loadRules(folder);
-  const account = await explain(rules, directory, { sender: mailbox('x@third.example'), recipient: mailbox('anna@clinic.example') });
+  const account = await explain(rules, book, { sender: mailbox('x@third.example'), recipient: mailbox('anna@clinic.example') });
   const lines = showAccount(account).split('\n');
   assert.ok(
     lines.includes('  from         F <f@clinic.example>; the original stands inside the seal, and in Reply-To where the message has none'),
   );
   assert.ok(lines.includes('  envelope     MAIL FROM:<b@clinic.example> towards the upstream'));
   assert.ok(lines.includes('  message-id   one of this recipient alone; the original stands inside the seal, and last in References'));
-  const bounce = await explain(rules, directory, { sender: null, recipient: mailbox('anna@clinic.example') });
+  const bounce = await explain(rules, book, { sender: null, recipient: mailbox('anna@clinic.example') });
   assert.deepEqual(bounce.changes, {
     from: { replace: 'F <f@clinic.example>', original: 'reply_to' },
     envelope_from: null,
@@ -190,7 +203,7 @@ test('explain on the command line, for people and for programs', async (t) => {
       rules: [{ rule: 'no-bounces', match: 'matches', because: 'the sender matches <>' }],
       decision: 'refuse',
       rule: 'no-bounces',
-      certificate: { state: 'not asked', chosen: [], rejected: [] },
+      certificate: { state: 'not asked', by: null, addresses: [], notes: [] },
       subject: null,
       changes: null,
       reply: '550 5.7.1 a rule of this relay refuses that: no bounces here',

@@ -8,7 +8,7 @@ import { sealpost, temporaryFolder } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
 const host = { addresses: ['127.0.0.1'], uid: undefined };
-const survey = async () => ({ usable: 1, unusable: 0, faults: [] });
+const survey = async () => ({ usable: 1, unusable: 0, faults: [], notes: [] });
 
 test('init, then check: all well, without a word edited', async (t) => {
   const folder = await temporaryFolder(t);

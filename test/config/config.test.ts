@@ -44,7 +44,9 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
       sources: [{ files: at('certs/recipients') }],
+      cache: { found: 3_600_000, absent: 300_000, stale: 86_400_000 },
       trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), revocation: 'off' },
+      pin: false,
     },
     profile: 'compatible',
     policies: at('policies'),

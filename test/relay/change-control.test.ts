@@ -23,10 +23,10 @@ interface Setting {
   readonly upstream: KeepingUpstream;
   readonly relay: RunningRelay;
   /** Serial numbers of the certificates that one more message to Anna is sealed to. */
-  sealedTo(): Promise<string[]>;
+  readonly sealedTo: () => Promise<string[]>;
   /** Puts a certificate for Anna that is newer than hers into the folder, by the file name there. */
-  place(certificate: string, name: string): Promise<void>;
-  events(event: string): Promise<Record<string, unknown>[]>;
+  readonly place: (certificate: string, name: string) => Promise<void>;
+  readonly events: (event: string) => Promise<Record<string, unknown>[]>;
 }
 
 async function makeSetting(t: TestContext, pin: boolean): Promise<Setting> {

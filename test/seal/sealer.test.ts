@@ -27,9 +27,9 @@ async function sealFor(cipher: Cipher, plaintext: Buffer, readerSets: readonly (
   const sealer = sealBody(cipher, { write: async (chunk) => void ciphertext.push(chunk) }, randomBytes);
   for (let at = 0; at < plaintext.length; at += 1000) await sealer.write(plaintext.subarray(at, at + 1000));
   const body = await sealer.end();
-  const messages = readerSets.map((certificates) =>
-    Buffer.concat([body.prefixFor(certificates, 'rsaes-oaep'), ...ciphertext, body.suffix]),
-  );
+  const messages: Buffer[] = [];
+  for (const certificates of readerSets)
+    messages.push(Buffer.concat([await body.prefixFor(certificates, 'rsaes-oaep'), ...ciphertext, body.suffix]));
   sealer.forget();
   return messages;
 }

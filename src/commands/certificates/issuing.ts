@@ -12,7 +12,7 @@ import type { Terminal } from '../terminal.ts';
 import { place } from './keep.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
-import { keyText } from './show.ts';
+import { keyText } from './key-text.ts';
 import { annotatedPem, fileNameOf, makeFolder, writeNew } from './store.ts';
 
 export const AUTHORITY_KEY_FILE = 'ca.key';

@@ -1,4 +1,4 @@
-/** `certs list` and `certs show`. */
+/** `certs list` and `certs show`: certificates as they stand in files; what a look-up makes of them, `certs lookup` tells. */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MAX_BUNDLE_BYTES, readCertificates } from '../../certificates/bundle.ts';
@@ -7,6 +7,7 @@ import { day } from '../../certificates/usability.ts';
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
+import { keyText } from './key-text.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
@@ -27,9 +28,6 @@ interface Row {
   readonly serial: string;
   readonly fingerprint: string;
 }
-
-export const keyText = ({ key, publicKey }: Certificate): string =>
-  key === undefined ? (publicKey.asymmetricKeyType ?? '?') : key.type === 'rsa' ? `RSA-${key.bits}` : key.curve;
 
 function rowOf(certificate: Certificate, path: string, reason: string | undefined): Row {
   const { addresses, subject, issuer, serial, fingerprint, notBefore, notAfter } = certificate;
@@ -76,26 +74,13 @@ export async function list(paths: CertificatePaths, terminal: Terminal, { json }
   }
 }
 
-/** An address shows what a look-up for it would choose and leave; a file what is in it. */
+/** What is in a file, before it is taken. */
 export async function show(what: string, paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
   const file = resolve(terminal.cwd, what);
-  const rows = await withSite(paths, terminal, (site) => (existsSync(file) ? ofFile(file, terminal, site) : ofAddress(what, site)));
+  if (!existsSync(file) && parseMailbox(what).kind === 'mailbox')
+    throw new SealpostError('usage', { detail: `no file is called ${what}`, hint: `sealpost certs lookup ${what}` });
+  const rows = await withSite(paths, terminal, (site) => ofFile(file, terminal, site));
   terminal.stdout.write(json === true ? `${JSON.stringify(rows, undefined, 2)}\n` : rows.map(paragraph).join('\n'));
-}
-
-async function ofAddress(address: string, site: Site): Promise<Row[]> {
-  const verdict = parseMailbox(address);
-  if (verdict.kind === 'fault') {
-    const hint = 'sealpost certs show ADDRESS, or the name of a file that exists';
-    throw new SealpostError('usage', { detail: `${address} is neither a file nor an address: ${verdict.fault}`, hint });
-  }
-  const answer = await site.directory.lookup(verdict.mailbox);
-  if (answer.kind === 'unavailable') throw new SealpostError('lookup-unavailable', { detail: answer.source, cause: answer.cause });
-  const chosen = answer.kind === 'found' ? answer.chosen.map(({ certificate, place }) => rowOf(certificate, place, undefined)) : [];
-  const rejected = answer.rejected.map(({ certificate, place, reason }) => rowOf(certificate, place, reason));
-  if (chosen.length + rejected.length === 0)
-    throw new SealpostError('certificate-missing', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
-  return [...chosen, ...rejected];
 }
 
 async function ofFile(file: string, terminal: Terminal, site: Site): Promise<Row[]> {

@@ -1,7 +1,7 @@
 /** The certificates of a site, opened for one command: read once, judged as the relay judges them. */
 import { pino } from 'pino';
+import type { AddressBook } from '../../certificates/address-book.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
-import type { Directory } from '../../certificates/directory.ts';
 import type { CertificateFolder, PlacedCertificate } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
@@ -12,7 +12,7 @@ import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 
 export interface Site {
-  readonly directory: Directory;
+  readonly addressBook: AddressBook;
   /** What a folder of recipients holds; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
   read(path: string): Promise<readonly PlacedCertificate[]>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
@@ -24,10 +24,10 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
   const now = Date.now;
   // What the relay would log, a command says on stderr.
   const certificates = openSiteCertificates(paths.places, { ...paths.options, now, log: pino({ level: 'silent' }) });
-  const { directory, trust } = certificates;
+  const { addressBook, trust } = certificates;
   try {
     return await act({
-      directory,
+      addressBook,
       read: async (path) => {
         const contents = await folderAt(certificates, path).contents();
         if (contents.kind === 'unavailable') {

@@ -2,7 +2,9 @@ import { pino } from 'pino';
 import type { FolderContents, PlacedCertificate } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
+import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { notesOf } from './account.ts';
 import { pathsOf } from './paths.ts';
 import { ownMailbox } from './site.ts';
 import type { Fault } from '../../document/fault.ts';
@@ -12,6 +14,8 @@ export interface CertificateSurvey {
   readonly usable: number;
   readonly unusable: number;
   readonly faults: readonly Fault[];
+  /** Aliases, groups and domains that lead to no certificate, or not to all. */
+  readonly notes: readonly string[];
 }
 
 /** For `check`: every folder of certificates that the configuration names, read once. */
@@ -33,7 +37,7 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
     }
     const found = contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []));
     const usable = await countUsable(site, found, { now: now(), patience: config.timeouts.lookup });
-    return { usable, unusable: found.length - usable, faults };
+    return { usable, unusable: found.length - usable, faults, notes: await noteBook(site.addressBook, config.certificates) };
   } finally {
     await site.close();
   }
@@ -58,4 +62,18 @@ async function countUsable(
     if (verdict.kind === 'trusted') usable++;
   }
   return usable;
+}
+
+/** One at a time: a book may be long, and its sources are other people's servers. */
+async function noteBook(book: AddressBook, { aliases = [], groups = [], domains = [] }: BookEntries): Promise<string[]> {
+  const notes: string[] = [];
+  const note = (what: string, resolution: Resolution): void => {
+    if (resolution.kind === 'absent') notes.push(`${what}: no usable certificate`);
+    if (resolution.kind === 'unavailable') notes.push(`${what}: cannot be looked up now, ${resolution.source} does not answer`);
+    notes.push(...notesOf(resolution).map((one) => `${what}: ${one}`));
+  };
+  for (const { address, target } of aliases) note(`the alias ${address.address} of ${target.address}`, await book.resolve(address));
+  for (const { address } of groups) note(`the group ${address.address}`, await book.resolve(address));
+  for (const { domain, address } of domains) note(`the domain ${domain} by ${address.address}`, await book.resolve(address));
+  return notes;
 }

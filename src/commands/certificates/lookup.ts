@@ -1,0 +1,34 @@
+/** `certs lookup`: every source asked, every candidate with its verdict, and what mail would be sealed to. */
+import type { DomainCertificate, Resolution } from '../../certificates/address-book.ts';
+import { SealpostError } from '../../errors.ts';
+import { parseMailbox } from '../../message/envelope.ts';
+import type { Terminal } from '../terminal.ts';
+import { accountOf, certificateLines, printable, printableJson } from './account.ts';
+import type { CertificatePaths } from './paths.ts';
+import { withSite } from './site.ts';
+
+export interface LookupOptions {
+  readonly domain: DomainCertificate;
+  readonly json?: boolean;
+}
+
+/** Throws `certificate-missing` or `lookup-unavailable` once all is told. */
+export async function lookup(address: string, paths: CertificatePaths, terminal: Terminal, { domain, json }: LookupOptions): Promise<void> {
+  const verdict = parseMailbox(address);
+  if (verdict.kind === 'fault') {
+    const hint = 'sealpost certs lookup anna@clinic.example';
+    throw new SealpostError('usage', { detail: `${JSON.stringify(address)}: ${verdict.fault}`, hint });
+  }
+  const resolution = await withSite(paths, terminal, ({ addressBook }) => addressBook.resolve(verdict.mailbox, { domain, thorough: true }));
+  const account = accountOf(resolution);
+  if (json === true) terminal.stdout.write(printableJson({ address: verdict.mailbox.address, ...account }));
+  else terminal.stdout.write(printable([verdict.mailbox.address, ...certificateLines(account).map((line) => `  ${line}`), ''].join('\n')));
+  assertFound(resolution, verdict.mailbox.address);
+}
+
+function assertFound(resolution: Resolution, address: string): void {
+  if (resolution.kind === 'found') return;
+  if (resolution.kind === 'unavailable')
+    throw new SealpostError('lookup-unavailable', { detail: resolution.source, cause: resolution.cause });
+  throw new SealpostError('certificate-missing', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
+}
