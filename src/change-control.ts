@@ -3,7 +3,7 @@
  * approval, and the operator's word on it. certificates/known.ts says what it means, queue/known.ts how it is kept.
  */
 import type { Logger } from 'pino';
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { KnownCertificates } from './certificates/known.ts';
 import type { Candidate } from './certificates/source.ts';
 import { type ControlHandlers, type ControlRequest, readText } from './control.ts';
@@ -58,17 +58,30 @@ export function makeKnownCertificates(store: KnownStore, log: Logger): KnownCert
 export function readKnownCertificates(database: string): KnownCertificates {
   return {
     ...pinsOf(async (address) => {
-      if (!existsSync(database)) return [];
-      const db = openDatabaseReadOnly(database);
-      try {
-        return readKnown(db, address);
-      } finally {
-        db.close();
-      }
+      return readDatabase(database, (db) => readKnown(db, address)) ?? [];
     }),
     remembers: () => false,
     wait: async () => {},
   };
+}
+
+/** Undefined where no relay has run yet. Throws `file-unreadable`: what may not be looked at is not nothing. */
+export function readDatabase<T>(database: string, read: (db: ReturnType<typeof openDatabaseReadOnly>) => T): T | undefined {
+  try {
+    if (statSync(database, { throwIfNoEntry: false }) === undefined) return undefined;
+  } catch (cause) {
+    throw new SealpostError('file-unreadable', {
+      detail: database,
+      hint: 'run the command as the user the relay runs as, or as root',
+      cause,
+    });
+  }
+  const db = openDatabaseReadOnly(database);
+  try {
+    return read(db);
+  } finally {
+    db.close();
+  }
 }
 
 function pinsOf(read: (address: string) => Promise<readonly KnownCertificate[]>): Pick<KnownCertificates, 'pinOf'> {

@@ -1,12 +1,10 @@
 /** `certs pending`, `certs approve`, `certs forget`: the operator's word on changed certificates. */
-import { existsSync } from 'node:fs';
 import { escapeUnprintable } from '../../audit.ts';
-import { knownHandlers } from '../../change-control.ts';
+import { knownHandlers, readDatabase } from '../../change-control.ts';
 import { SealpostError } from '../../errors.ts';
 import type { KnownCertificate } from '../../queue/known.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
 import type { QueuePaths } from '../../queue/paths.ts';
-import { openDatabaseReadOnly } from '../../queue/schema.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
 import type { Terminal } from '../terminal.ts';
@@ -37,13 +35,7 @@ export function pending(paths: QueuePaths, terminal: Terminal, { json }: { reado
 
 /** Nothing waits where no relay has run yet. */
 function readPending({ database }: QueuePaths): Pending[] {
-  if (!existsSync(database)) return [];
-  const db = openDatabaseReadOnly(database);
-  try {
-    return listWaiting(db).map(({ waiting, used }) => pendingOf(waiting, used));
-  } finally {
-    db.close();
-  }
+  return readDatabase(database, listWaiting)?.map(({ waiting, used }) => pendingOf(waiting, used)) ?? [];
 }
 
 function pendingOf(waiting: KnownCertificate, used: KnownCertificate | undefined): Pending {
