@@ -25,6 +25,9 @@ export const auditEventNames = [
   'damaged', // a stored item does not fit its checksum; set aside
   'removed', // a named operator took it out
   'retried', // a named operator asked for an attempt now
+  'certificate-changed', // a known address has another certificate: mail was sealed to it, or it waits for approval
+  'certificate-approved', // a named operator let one be used that waited
+  'certificate-forgotten', // a named operator took one out of what is known of an address
   'started',
   'stopped',
 ] as const;

@@ -225,7 +225,7 @@ function readFilter(request: ControlRequest): EntryFilter {
   };
 }
 
-function readText(request: ControlRequest, name: string): string | undefined {
+export function readText(request: ControlRequest, name: string): string | undefined {
   const value = request[name];
   if (value !== undefined && typeof value !== 'string') throw new SealpostError('usage', { detail: `${name} is not text` });
   return value;

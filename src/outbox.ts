@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { AuditEvent } from './audit.ts';
 import { wireForm } from './delivery/wire.ts';
 import type { Outbox } from './path.ts';
-import type { NewRecipient, StoredBody } from './queue/queue.ts';
+import type { NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
 
 /** Gets one recipient's sealed message, in the form in which it goes on the wire. */
 export type TakeSealed = (recipient: NewRecipient, wire: AsyncIterable<Buffer>) => Promise<void>;
@@ -12,7 +11,7 @@ export type TakeSealed = (recipient: NewRecipient, wire: AsyncIterable<Buffer>) 
  * An outbox that queues nothing: it hands out each message as soon as it is sealed. The ciphertext waits in memory, since the
  * length of it stands in front of it.
  */
-export function makeHeldOutbox(take: TakeSealed, record: (events: readonly AuditEvent[]) => Promise<void> = async () => {}): Outbox {
+export function makeHeldOutbox(take: TakeSealed, record: QueueStore['record'] = async () => {}): Outbox {
   return {
     newBody() {
       const chunks: Buffer[] = [];
@@ -22,8 +21,8 @@ export function makeHeldOutbox(take: TakeSealed, record: (events: readonly Audit
         discard: async () => void chunks.splice(0),
       };
     },
-    async enqueue({ bodies, recipients }, events) {
-      await record(events);
+    async enqueue({ bodies, recipients }, events, uses) {
+      await record(events, uses);
       for (const recipient of recipients) {
         const content = bodies[recipient.body]?.content;
         if (content?.kind !== 'inline') throw new Error('a body that is not in memory');

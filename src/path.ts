@@ -10,6 +10,7 @@ import type { AuditEvent } from './audit.ts';
 import { type AddressBook, certificatesOf, type Resolution, type ResolveWish, type Share, type Way } from './certificates/address-book.ts';
 import type { Certificate } from './certificates/certificate.ts';
 import type { Chosen } from './certificates/directory.ts';
+import { certificateUse } from './change-control.ts';
 import { assertFits, assertMayFit } from './delivery/admission.ts';
 import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
@@ -21,6 +22,7 @@ import type { Look } from './message/look.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
 import { type Decision, decide, type Dress, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
+import type { CertificateUse } from './queue/known.ts';
 import { newQueueId } from './queue/id.ts';
 import type { BodyWriter, NewRecipient, QueueStore } from './queue/queue.ts';
 import type { Form } from './seal/algorithms.ts';
@@ -37,6 +39,8 @@ export interface PathParts {
   /** Cipher and key transport for one reader's certificates. */
   readonly chooseForm: (certificates: readonly Certificate[]) => Form;
   readonly outbox: Outbox;
+  /** True where a certificate that is unknown for its address must not be used (`certificates.pin`). */
+  readonly pinned?: boolean;
   /** The largest sealed message, in octets on the wire, that will be taken further on; undefined for every one. */
   readonly largest: () => number | undefined;
   /** Called once a message is durable. */
@@ -78,7 +82,8 @@ export function makePath(parts: PathParts): Reception {
         const bodies = await sealing.stored();
         const events = [accepted(id, envelope, counted.count()), ...readers.flatMap((reader) => sealed(id, reader))];
         const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };
-        await parts.outbox.enqueue({ ...about, bodies, recipients }, events);
+        const uses = readers.flatMap((reader) => usesOf(reader, { pinned: parts.pinned === true, queueId: id }));
+        await parts.outbox.enqueue({ ...about, bodies, recipients }, events, uses);
       } catch (error) {
         await sealing.discard();
         throw error;
@@ -305,6 +310,10 @@ function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
     protocol,
   };
 }
+
+/** What change control keeps, under the address whose certificates they are. */
+const usesOf = ({ resolution }: Reader, about: Parameters<typeof certificateUse>[2]): CertificateUse[] =>
+  resolution.shares.flatMap(({ address, chosen }) => chosen.map((candidate) => certificateUse(address, candidate, about)));
 
 /** An event for each address whose certificates the message names, and one for each member of a group that has none (P9). */
 function sealed(id: string, { recipient, rule, resolution, form }: Reader): AuditEvent[] {

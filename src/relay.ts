@@ -11,6 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { openSiteCertificates } from './certificates/site.ts';
+import { knownHandlers, makeKnownCertificates } from './change-control.ts';
 import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
@@ -81,15 +82,6 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = await loadRules(config.policies);
-    const certificates = openSiteCertificates(config.certificates, {
-      now,
-      log,
-      patience: config.timeouts.lookup,
-      cache: { folder: dirname(config.queue.sqlite), writable: true },
-      ldapSecrets: (places) => readLdapSecrets(places, env),
-    });
-    undo.push(() => certificates.close());
-
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -98,6 +90,16 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.close());
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
+
+    const certificates = openSiteCertificates(config.certificates, {
+      now,
+      log,
+      patience: config.timeouts.lookup,
+      cache: { folder: dirname(config.queue.sqlite), writable: true },
+      ldapSecrets: (places) => readLdapSecrets(places, env),
+      known: config.certificates.pin ? makeKnownCertificates(queue.known, log) : undefined,
+    });
+    undo.push(() => certificates.close());
 
     const random = Math.random; // spreads retries; nothing secret comes from it
     const rates = await openRateFile(paths.rates, log);
@@ -110,6 +112,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const sealing = {
       hostname: config.hostname,
       addressBook: certificates.addressBook,
+      pinned: config.certificates.pin,
       chooseForm: (list: Parameters<typeof chooseForm>[0]): Form => chooseForm(list, config.profile),
       now,
       randomBytes,
@@ -121,7 +124,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...config.notices,
       domains: sendersOf(config.notices.domains),
       maxAge: config.retry.maxAge,
-      sealer: makeNoticeSealer({ ...sealing, record: (events) => queue.record(events) }),
+      sealer: makeNoticeSealer({ ...sealing, record: (events, uses) => queue.record(events, uses) }),
       newId: () => newQueueId(now(), randomBytes),
       now,
       elapsed: () => performance.now(),
@@ -136,7 +139,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       route.revive();
       scheduler.wake();
     };
-    const handlers = queueHandlers({ store: queue, now, wake: retryNow });
+    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...knownHandlers(queue.known) };
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
@@ -180,10 +183,11 @@ function sendersOf(domains: readonly string[]): AddressPattern | undefined {
   return patterns.length === 0 ? undefined : anyOf(patterns);
 }
 
-/** Bounced rows stay visible for a while, then leave; answers how to end it. */
+/** Bounced rows, and certificates that nothing is sealed to any more, stay for a while, then leave; answers how to end it. */
 function pruneDaily(queue: QueueStore, keptBounced: number, now: () => number, log: Logger): () => void {
   const prune = (): void => {
     queue.prune(now() - keptBounced).catch((error: unknown) => log.error({ err: error }, 'old bounced messages were not cleared away'));
+    queue.known.prune().catch((error: unknown) => log.error({ err: error }, 'certificates that are not used any more were not forgotten'));
   };
   prune();
   const timer = setInterval(prune, DAY_MS);

@@ -3,17 +3,17 @@
  * given. Certificates are looked up while the notice is sent, so a retry may be sealed to a newer one.
  */
 import type { Logger } from 'pino';
-import type { AuditEvent } from './audit.ts';
 import type { NoticeSealer } from './delivery/notices.ts';
 import { SealpostError } from './errors.ts';
 import { plainRecipient } from './message/envelope.ts';
 import { makeHeldOutbox } from './outbox.ts';
 import { makePath, type PathParts } from './path.ts';
 import type { Rule } from './policy/decide.ts';
+import type { QueueStore } from './queue/queue.ts';
 
-export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'addressBook' | 'chooseForm' | 'now' | 'randomBytes'> {
+export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes'> {
   /** Which certificate was chosen (P9). */
-  readonly record: (events: readonly AuditEvent[]) => Promise<void>;
+  readonly record: QueueStore['record'];
   readonly log: Logger;
 }
 
@@ -34,7 +34,11 @@ export function makeNoticeSealer({ addressBook, record, log, ...parts }: NoticeS
           async (_, wire) => {
             for await (const octets of wire) sealed.push(octets);
           },
-          (events) => record(events.filter(({ event }) => event === 'sealed' || event === 'skipped')),
+          (events, uses) =>
+            record(
+              events.filter(({ event }) => event === 'sealed' || event === 'skipped'),
+              uses,
+            ),
         ),
         newId: () => queueId,
         // A notice is smaller than anything that an upstream takes.

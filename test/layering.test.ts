@@ -26,6 +26,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   queue: ['message', 'audit.ts'],
   delivery: ['message', 'queue', 'audit.ts'],
   'control.ts': ['message', 'queue'],
+  'change-control.ts': ['message', 'certificates', 'queue', 'control.ts'],
   'path.ts': ['*'],
   'outbox.ts': ['*', 'path.ts'],
   'seal-notice.ts': ['*', 'path.ts', 'outbox.ts'],

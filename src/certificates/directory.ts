@@ -8,6 +8,7 @@ import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import { type Assessed, type Assessment, choose, type Consulted, type Lookup } from './choose.ts';
+import { type KnownCertificates, makeHold } from './known.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import { within } from './time-box.ts';
 import type { Trust } from './trust.ts';
@@ -33,6 +34,8 @@ export interface DirectoryOptions {
   readonly log: Logger;
   /** ms for one look-up, all its sources and what trust asks; beyond it the answer is unavailable. */
   readonly patience: number;
+  /** Where certificates are pinned to those that are known. */
+  readonly known?: KnownCertificates | undefined;
 }
 
 /** More certificates for one address are nobody's practice: the answer counts as none, rather than as a part of it. */
@@ -42,18 +45,22 @@ const SIDE_BY_SIDE = 8;
 /** Milliseconds of judging after which others get their turn. */
 const TURN_MS = 10;
 
-export function makeDirectory({ sources, trust, now, log, patience }: DirectoryOptions): Directory {
+export function makeDirectory({ sources, trust, now, log, patience, known }: DirectoryOptions): Directory {
   return {
     lookup: async (mailbox, { thorough = false } = {}) => {
       const ends = performance.now() + patience;
+      const hold = makeHold(known, mailboxKey(mailbox));
       const consulted: Consulted[] = [];
       for (const source of sources) {
         const remarks: readonly string[] = [];
         const answer = choose(consulted).kind;
         if (!thorough && answer !== 'absent') consulted.push({ source: source.name, answer: 'not needed', remarks });
-        else consulted.push(await consult(source, { mailbox, trust, now, left: () => (thorough ? patience : ends - performance.now()) }));
+        else {
+          const left = (): number => (thorough ? patience : ends - performance.now());
+          consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left })));
+        }
       }
-      const lookup = choose(consulted);
+      const lookup = hold.conclude(choose(consulted));
       if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate source is unavailable');
       return lookup;
     },

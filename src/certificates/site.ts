@@ -11,6 +11,7 @@ import { makeResolver } from './smimea/resolver.ts';
 import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
 import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
 import type { LdapSecrets } from './ldap/servers.ts';
+import type { KnownCertificates } from './known.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
@@ -57,6 +58,8 @@ export interface SiteOptions {
   readonly cache: { readonly folder: string; readonly writable: boolean };
   /** Reads what an LDAP source names in files and the environment, for each connection. May throw. */
   readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
+  /** Where certificates are pinned to those that are known. */
+  readonly known?: KnownCertificates | undefined;
 }
 
 /** The certificate stage of one site. */

@@ -1,6 +1,7 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/issue.ts';
+import { approve, forget, pending } from './certificates/changes.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -8,6 +9,7 @@ import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
 import { list, show } from './certificates/show.ts';
+import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -44,6 +46,30 @@ export const build: BuildCommand = (terminal) => {
     .description('take away the certificates of an address, or one by its SHA-256 fingerprint')
     .argument('<address|fingerprint>')
     .action(async (what: string, _options: unknown, command: Command) => remove(what, await pathsOf(command, terminal), terminal));
+  certs
+    .command('pending')
+    .description('changed certificates that wait for approval (certificates.pin)')
+    .option('--json', 'as JSON')
+    .action(async (options: { json?: boolean }, command: Command) => pending(await locateQueue(terminal, command), terminal, options));
+  certs
+    .command('approve')
+    .description('let a certificate be used that waits; the audit log keeps who did it')
+    .argument('<address>')
+    .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; needed where several wait')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
+      approve({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
+    );
+  certs
+    .command('forget')
+    .description('forget which certificates mail to an address was sealed to, or one of them; the next one is trusted again')
+    .argument('<address>')
+    .argument('[fingerprint]', 'its SHA-256, or the first 16 digits')
+    .option('--by <name>', 'for whom you do it')
+    .option('--yes', 'yes, whatever is found next for the address is trusted')
+    .action(async (address: string, fingerprint: string | undefined, options: { by?: string; yes?: true }, command: Command) =>
+      forget({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
+    );
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')

@@ -1,15 +1,14 @@
 /** `sealpost queue …`: reading goes past the relay, straight to the database; changes go through a running relay, else here. */
 import { Command } from 'commander';
-import { pino } from 'pino';
 import { escapeUnprintable } from '../audit.ts';
-import { callControl, queueHandlers, type ControlRequest } from '../control.ts';
+import { queueHandlers } from '../control.ts';
 import { readFacts, type NoticeFacts } from '../delivery/facts.ts';
 import { SealpostError } from '../errors.ts';
 import { listEntries, readStats } from '../queue/operator.ts';
 import type { QueuePaths } from '../queue/paths.ts';
 import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from '../queue/queue.ts';
 import { openDatabaseReadOnly } from '../queue/schema.ts';
-import { openSqliteQueue } from '../queue/sqlite.ts';
+import { changeQueue } from './change.ts';
 import { locateQueue, operatorName } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -90,29 +89,10 @@ const asFilter = (queueId: string | undefined, recipient: string | undefined): E
   ...(recipient === undefined ? {} : { recipient }),
 });
 
-/** By the relay that runs; where none does, by taking its lock. */
+/** How many rows were changed. */
 async function change(terminal: Terminal, paths: QueuePaths, command: string, filter: EntryFilter): Promise<number> {
-  const request: ControlRequest = { command, ...filter, operator: operatorName(terminal) };
-  try {
-    return Number(await callControl(paths.socket, request));
-  } catch (error) {
-    if (!(error instanceof SealpostError) || error.code !== 'relay-not-running') throw error;
-  }
-  // Opening for writing would make a queue where there is none.
-  withDatabase(paths, () => undefined);
-  const log = pino({ level: 'warn' }, { write: (line: string) => terminal.stderr.write(`sealpost: ${messageOf(line)}\n`) });
-  const store = await openSqliteQueue({ ...paths, now: Date.now, log });
-  try {
-    const handlers = queueHandlers({ store, now: Date.now, wake: () => undefined });
-    return Number(await handlers[command]?.(request));
-  } finally {
-    await store.close();
-  }
-}
-
-function messageOf(line: string): string {
-  const entry: unknown = JSON.parse(line);
-  return typeof entry === 'object' && entry !== null && 'msg' in entry ? String(entry.msg) : line;
+  const request = { command, ...filter, operator: operatorName(terminal) };
+  return Number(await changeQueue(terminal, paths, request, (store) => queueHandlers({ store, now: Date.now, wake: () => undefined })));
 }
 
 function readState(text: string): RecipientState {

@@ -119,5 +119,10 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     unit: 'keys',
     example: '{ anchors: certs/anchors }',
   }),
+  pin: key(yesOrNo.prefault(false), {
+    meaning: 'Whether another certificate of an address that mail was sealed to before waits for `sealpost certs approve`.',
+    unit: 'true or false',
+    example: 'true',
+  }),
   ...addressBook(),
 });

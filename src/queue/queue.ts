@@ -22,6 +22,7 @@
  */
 import type { AuditEvent } from '../audit.ts';
 import type { Notify } from '../message/envelope.ts';
+import type { CertificateUse, KnownStore } from './known.ts';
 
 /** Takes ciphertext only; a buffer belongs to the writer once it is handed over. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
 export interface BodyWriter {
@@ -159,8 +160,11 @@ export interface EntryFilter {
 
 export interface QueueStore {
   newBody(): BodyWriter;
-  /** Durable on resolve, bodies, rows and events together; on rejection nothing of it is there. */
-  enqueue(message: NewMessage, events: readonly AuditEvent[]): Promise<void>;
+  /**
+   * Durable on resolve, bodies, rows and events together; on rejection nothing of it is there. `uses`: what was sealed to; a
+   * changed certificate adds its event. Throws `lookup-unavailable` where a pin stands against one.
+   */
+  enqueue(message: NewMessage, events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
   /**
    * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
    * than `now`, by a clock that has been set back since, are due too. A row that does not fit its checksum becomes `damaged`
@@ -174,8 +178,10 @@ export interface QueueStore {
   /** Durable mark: from here on the upstream may have it. */
   passDot(lease: Lease): Promise<void>;
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
-  /** An event that changes nothing in the queue (started, stopped). */
-  record(events: readonly AuditEvent[]): Promise<void>;
+  /** Events that change no row of the queue (started, stopped); `uses` as in `enqueue`, of a notice sealed while it is sent. */
+  record(events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
+  /** Which certificates mail was sealed to. */
+  readonly known: KnownStore;
   /**
    * Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. `retry` takes
    * deferred and bounced rows and makes them due at `now`; `remove` takes all but leased ones.

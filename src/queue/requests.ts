@@ -4,6 +4,7 @@
  */
 import type { AuditEvent } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
+import type { Approval, CertificateUse, KnownCertificate, KnownFilter } from './known.ts';
 import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
 
 export interface StoredRecipient {
@@ -77,7 +78,11 @@ export function octetsOf({ bodies, recipients }: StoredMessage): number {
 
 /** Per operation what is asked and what is answered. Times are ms since the epoch. */
 export interface Operations {
-  enqueue: { ask: { readonly message: StoredMessage; readonly events: readonly AuditEvent[] }; answer: null };
+  /** Answers the events that tell of a changed certificate. */
+  enqueue: {
+    ask: { readonly message: StoredMessage; readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] };
+    answer: readonly AuditEvent[];
+  };
   claim: { ask: { readonly now: number; readonly limit: number }; answer: LeasedRow[] };
   nextDue: { ask: null; answer: number | null };
   bodyBytes: { ask: number; answer: Uint8Array | null };
@@ -91,10 +96,15 @@ export interface Operations {
     };
     answer: null;
   };
-  record: { ask: readonly AuditEvent[]; answer: null };
+  record: { ask: { readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] }; answer: readonly AuditEvent[] };
   retry: { ask: { readonly filter: EntryFilter; readonly now: number; readonly operator: string; readonly from: number }; answer: Step };
   remove: { ask: { readonly filter: EntryFilter; readonly operator: string; readonly from: number }; answer: Step };
   prune: { ask: { readonly before: number; readonly from: number }; answer: Step };
+  known: { ask: string; answer: readonly KnownCertificate[] };
+  wait: { ask: CertificateUse; answer: readonly AuditEvent[] };
+  approve: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: Approval };
+  forget: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: number };
+  pruneKnown: { ask: null; answer: Step };
   list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
   stats: { ask: null; answer: QueueStats };
 }

@@ -8,7 +8,7 @@ import { SealpostError } from '../errors.ts';
 import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
 
 /** In user_version. A release reads every older one and refuses newer ones. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 /** In application_id, 'SPQ1': a database of somebody else is not written to. */
 const APPLICATION_ID = 0x53505131;
 
@@ -63,6 +63,17 @@ const ASKED_TABLES = `
   ) STRICT;
 `;
 
+// Schema 3: which certificates mail was sealed to (known.ts). `last_at` is when a certificate was used last, or seen waiting.
+const KNOWN_TABLES = `
+  CREATE TABLE known_certificates (
+    address TEXT NOT NULL, fingerprint TEXT NOT NULL, state TEXT NOT NULL CHECK (state IN ('used', 'waiting', 'approved')),
+    subject TEXT NOT NULL, issuer TEXT NOT NULL, serial TEXT NOT NULL, not_after INTEGER NOT NULL, source TEXT NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, approved_by TEXT,
+    PRIMARY KEY (address, fingerprint)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX known_last ON known_certificates (last_at);
+`;
+
 /** Opens for writing, makes the tables where the file is new, and brings those of an older release up to this one. Throws `queue-newer`, `storage-failed`, `storage-full`. */
 export function openDatabase(path: string): DatabaseSync {
   try {
@@ -80,10 +91,12 @@ export function openDatabase(path: string): DatabaseSync {
     `);
     if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
       db.exec(
-        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
       );
     assertOurs(db, path);
-    if (schemaVersion(db) === 1) db.exec(`BEGIN IMMEDIATE; ${ASKED_TABLES} PRAGMA user_version = 2; COMMIT`);
+    const found = schemaVersion(db);
+    if (found < SCHEMA_VERSION)
+      db.exec(`BEGIN IMMEDIATE; ${found < 2 ? ASKED_TABLES : ''} ${KNOWN_TABLES} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
     return db;
   } catch (error) {
     throw asStorageError(error, path);

@@ -20,9 +20,7 @@ export interface RowGuard {
 }
 
 export function prepareGuard(db: DatabaseSync): RowGuard {
-  const savepoint = db.prepare('SAVEPOINT one_row');
-  const release = db.prepare('RELEASE one_row');
-  const undo = db.prepare('ROLLBACK TO one_row');
+  const alone = prepareAlone(db, 'one_row');
   // STRICT judges every column of a row that is written. A flipped serial type leaves the octets: a cast makes them storable,
   // and the checksum still tells that they were damaged.
   const mark = db.prepare(`
@@ -35,20 +33,6 @@ export function prepareGuard(db: DatabaseSync): RowGuard {
   const note = db.prepare('INSERT OR REPLACE INTO set_aside (row, reason) VALUES (?, ?)');
   const name = db.prepare('SELECT CAST(message AS TEXT) AS message, CAST(address AS TEXT) AS address FROM recipients WHERE id = ?');
 
-  const alone = <T>(work: () => T): { readonly done: T } | { readonly fault: unknown } => {
-    savepoint.run();
-    try {
-      const done = work();
-      release.run();
-      return { done };
-    } catch (fault) {
-      // What is no fault of one row loses the whole request; its own savepoint, or the transaction, undoes this one too.
-      if (!isRowFault(fault) || !db.isTransaction) throw fault;
-      undo.run();
-      release.run();
-      return { fault };
-    }
-  };
   const setAside = (id: number, at: number, fault: unknown): AuditEvent => {
     const reason = fault instanceof SealpostError ? String(fault.detail) : 'the database cannot read or write its row';
     if ('fault' in alone(() => mark.run(at, reason, id))) note.run(id, reason);
@@ -62,6 +46,27 @@ export function prepareGuard(db: DatabaseSync): RowGuard {
       events.push(setAside(id, at, result.fault));
       return undefined;
     },
+  };
+}
+
+/** Runs `work` under a savepoint of this name, or nothing of it where the fault may be a row's. Throws what is no fault of a row. */
+export function prepareAlone(db: DatabaseSync, name: string) {
+  const savepoint = db.prepare(`SAVEPOINT ${name}`);
+  const release = db.prepare(`RELEASE ${name}`);
+  const undo = db.prepare(`ROLLBACK TO ${name}`);
+  return <T>(work: () => T): { readonly done: T } | { readonly fault: unknown } => {
+    savepoint.run();
+    try {
+      const done = work();
+      release.run();
+      return { done };
+    } catch (fault) {
+      // What is no fault of one row loses the whole request; its own savepoint, or the transaction, undoes this one too.
+      if (!isRowFault(fault) || !db.isTransaction) throw fault;
+      undo.run();
+      release.run();
+      return { fault };
+    }
   };
 }
 

@@ -10,10 +10,12 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import { inspect } from 'node:util';
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
+import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { openAuditFile, type AuditWriter } from './audit-file.ts';
 import { BODY_NAME } from './bodies.ts';
 import { asStorageError, isUntrustworthy } from './failure.ts';
+import { prepareKnown, type Known, type Recorded } from './known-rows.ts';
 import { listEntries, pruneStep, readStats, removeStep, retryStep } from './operator.ts';
 import { octetsOf, type CloseRequest, type Failure, type Request, type WorkerMessage, type WorkerStart } from './requests.ts';
 import { prepareRows, type Done, type Rows } from './rows.ts';
@@ -28,6 +30,7 @@ interface OpenQueue {
   readonly db: DatabaseSync;
   readonly lock: DatabaseSync;
   readonly rows: Rows;
+  readonly known: Known;
   readonly audit: AuditWriter;
   readonly transactions: Transactions;
 }
@@ -97,7 +100,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
     });
     audit.settle(true);
     sweep(start.bodies, rows, post);
-    return { db, lock, rows, audit, transactions };
+    return { db, lock, rows, known: prepareKnown(db), audit, transactions };
   } catch (error) {
     db?.close();
     lock.close();
@@ -207,13 +210,16 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
 }
 
 function execute(queue: OpenQueue, request: Request): Done<unknown> {
-  const { db, rows, audit } = queue;
+  const { db, rows, known, audit } = queue;
   const { at } = request;
   rows.wrote(at);
   switch (request.operation) {
-    case 'enqueue':
+    case 'enqueue': {
       if (!audit.hasRoom()) throw new SealpostError('audit-failed');
-      return rows.enqueue(request.ask.message, request.ask.events);
+      const { message, events, uses } = request.ask;
+      rows.enqueue(message, events);
+      return withUses(events, known.use(uses, at));
+    }
     case 'claim':
       return rows.claim(request.ask.now, request.ask.limit, at);
     case 'nextDue':
@@ -225,13 +231,23 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
     case 'settle':
       return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, request.ask.telling, at);
     case 'record':
-      return { answer: null, events: request.ask };
+      return withUses(request.ask.events, known.use(request.ask.uses, at));
     case 'retry':
       return retryStep(db, request.ask, at);
     case 'remove':
       return removeStep(db, rows, request.ask);
     case 'prune':
       return pruneStep(db, rows, request.ask);
+    case 'known':
+      return known.of(request.ask);
+    case 'wait':
+      return known.wait(request.ask, at);
+    case 'approve':
+      return known.approve(request.ask.filter, request.ask.operator, at);
+    case 'forget':
+      return known.forget(request.ask.filter, request.ask.operator);
+    case 'pruneKnown':
+      return known.prune(at);
     case 'list':
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
     case 'stats':
@@ -240,6 +256,11 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return unknownOperation(request);
   }
 }
+
+const withUses = (events: readonly AuditEvent[], recorded: Recorded): Done<readonly AuditEvent[]> => ({
+  answer: recorded.changes,
+  events: [...events, ...recorded.events],
+});
 
 function unknownOperation(request: never): never {
   throw new SealpostError('internal', { detail: 'the queue was asked what it does not know', cause: request });

@@ -12,6 +12,7 @@ import { sealedHash } from './checksum.ts';
 import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
 import { watchIdentity } from './identity.ts';
+import { makeKnownMemory } from './known-memory.ts';
 import type { Lease, NewMessage, QueueStore } from './queue.ts';
 import type { LeasedRow, Step, StoredMessage } from './requests.ts';
 import { startThread } from './thread.ts';
@@ -66,6 +67,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     throw asStorageError(error, database);
   });
 
+  const known = makeKnownMemory({ ask: (operation, ask) => thread.ask(operation, ask), now, log });
   const turns = makeTurns(MAX_POSTED_OCTETS);
   const leases = new Map<number, LeasedRow>();
   const folder: BodyFolder = {
@@ -83,11 +85,13 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
   };
   return {
     newBody: () => makeBodyWriter(folder),
-    async enqueue(message, events) {
-      await folder.assertRoom(rowOctets(message));
+    async enqueue(message, events, named = []) {
+      const uses = known.unwritten(named);
+      const octets = rowOctets(message) + 2 * uses.length * ROW_OVERHEAD;
+      await folder.assertRoom(octets);
       try {
         // Copied only when it is its turn: what is posted to the worker lies in memory twice.
-        await turns.take(rowOctets(message), () => thread.ask('enqueue', { message: asStored(message), events }));
+        known.written(uses, await turns.take(octets, () => thread.ask('enqueue', { message: asStored(message), events, uses })));
       } catch (error) {
         // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
         if (latch.failed()) claimFiles(message, folder.unclaimed);
@@ -113,9 +117,11 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
       await thread.ask('settle', { row: lease.row, outcome, events, telling: stored });
       leases.delete(lease.row);
     },
-    async record(events) {
-      await thread.ask('record', events);
+    async record(events, named = []) {
+      const uses = known.unwritten(named);
+      known.written(uses, await thread.ask('record', { events, uses }));
     },
+    known: known.store,
     retry: (filter, now, operator) => steps((from) => thread.ask('retry', { filter, now, operator, from })),
     remove: (filter, operator) => steps((from) => thread.ask('remove', { filter, operator, from })),
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),

@@ -8,12 +8,15 @@ import { join } from 'node:path';
 import { argv, kill, pid } from 'node:process';
 import { pino } from 'pino';
 import { verifyAudit } from '../../src/audit.ts';
+import type { CertificateUse } from '../../src/queue/known.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
 import type { Lease, QueueStore } from '../../src/queue/queue.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 
 const [, , folder = '', mode = ''] = argv;
 const LARGE = 200_000;
+/** Names what this process accepts. */
+const run = randomBytes(4).toString('hex');
 
 /** Synchronous: what was said is out before the next step can kill us. */
 const say = (line: string): unknown => writeSync(1, `${line}\n`);
@@ -26,6 +29,19 @@ const store = await openSqliteQueue({
   log,
   reserveBytes: mode === 'fill' ? 1024 * 1024 : 0,
   ...(mode === 'backlog' ? { auditBacklog: 1 } : {}),
+});
+
+/** A certificate of its own for each message, all of them of one reader. */
+const useOf = (id: string): CertificateUse => ({
+  address: `${run}@x.example`,
+  fingerprint: createHash('sha256').update(id).digest('hex'),
+  subject: id,
+  issuer: 'CN=CA',
+  serial: '01',
+  notAfter: 0,
+  source: 'child',
+  pinned: false,
+  queueId: id,
 });
 
 async function accept(id: string, octets: number): Promise<string> {
@@ -46,9 +62,8 @@ async function accept(id: string, octets: number): Promise<string> {
     };
     const recipients = [{ address: `${id}@x.example`, ...part }];
     const unsaid = { envid: null, submitter: null, notice: null };
-    await store.enqueue({ id, acceptedAt: Date.now(), sender: '', size: octets, ...unsaid, bodies: [body], recipients }, [
-      { event: 'accepted', queue_id: id },
-    ]);
+    const message = { id, acceptedAt: Date.now(), sender: '', size: octets, ...unsaid, bodies: [body], recipients };
+    await store.enqueue(message, [{ event: 'accepted', queue_id: id }], [useOf(id)]);
     return createHash('sha256').update(bytes).digest('hex');
   } catch (error) {
     await writer.discard();
@@ -88,11 +103,10 @@ async function serial(): Promise<void> {
 
 /** Twelve messages, small and large, a few at a time, every third delivered; a refusal is said and the rest goes on. */
 async function load(): Promise<void> {
-  const prefix = randomBytes(4).toString('hex');
   await Promise.all(
     [0, 1, 2].map(async (lane) => {
       for (let index = 0; index < 4; index++) {
-        const id = `${prefix}-${lane}-${index}`;
+        const id = `${run}-${lane}-${index}`;
         try {
           say(`accepted ${id} ${await accept(id, index % 2 === 0 ? 500 : LARGE)}`);
           if (index === 2) for (const lease of await store.claim(Date.now(), 1)) await deliver(store, lease);

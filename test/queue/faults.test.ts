@@ -11,6 +11,7 @@ import { env, execPath } from 'node:process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { verifyAudit } from '../../src/audit.ts';
+import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { hasCode, makeSite, put, readAll, type Site } from './site.ts';
 
 const childScript = fileURLToPath(new URL('./child.ts', import.meta.url));
@@ -93,7 +94,23 @@ async function assertKept(site: Site, lines: readonly string[], open = Promise.r
     assert.equal(found.get(id), gone ? undefined : sha256, `${id} was acknowledged`);
   }
   for (const id of accepted.keys()) assert.ok(audit.includes(`"event":"accepted","queue_id":"${id}"`), `the audit log tells of ${id}`);
+  assertKnown(site, audit);
   for (const id of delivered) assert.ok(audit.includes(`"event":"delivered","queue_id":"${id}"`), `the audit log tells of ${id}`);
+}
+
+/** The child seals each message to a certificate of its own: it is known if the message was accepted, and told of as a change. */
+function assertKnown(site: Site, audit: string): void {
+  const events = audit
+    .trim()
+    .split('\n')
+    .filter(Boolean)
+    .map((line): Record<string, unknown> => ({ ...JSON.parse(line) }));
+  const idsOf = (event: string): string[] => events.filter((entry) => entry['event'] === event).map((entry) => String(entry['queue_id']));
+  const db = openDatabaseReadOnly(site.paths.database);
+  const rows = db.prepare('SELECT subject AS id, address FROM known_certificates').all();
+  db.close();
+  assert.deepEqual(rows.map(({ id }) => String(id)).toSorted(), idsOf('accepted').toSorted());
+  assert.equal(idsOf('certificate-changed').length, rows.length - new Set(rows.map(({ address }) => address)).size);
 }
 
 /** Two at a time; both lanes have ended before a failure is told, or what they open would outlive the test. */

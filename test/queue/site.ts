@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { AuditEvent } from '../../src/audit.ts';
+import type { CertificateUse } from '../../src/queue/known.ts';
 import { queuePaths, type QueuePaths } from '../../src/queue/paths.ts';
 import type { Lease, NewMessage, NewRecipient, QueueStore } from '../../src/queue/queue.ts';
 import { openSqliteQueue, type SqliteQueueOptions } from '../../src/queue/sqlite.ts';
@@ -51,6 +52,7 @@ export interface Put {
   readonly recipients?: readonly string[];
   readonly events?: readonly AuditEvent[];
   readonly asked?: Asked;
+  readonly uses?: readonly CertificateUse[];
 }
 
 /** What the envelope says besides addresses; nothing where it is not there. */
@@ -64,7 +66,7 @@ export interface Stored {
 /** Writes a body in uneven pieces and enqueues it for each recipient. */
 export async function put(
   store: QueueStore,
-  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {} }: Put,
+  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [] }: Put,
 ): Promise<Stored> {
   const ciphertext = randomBytes(octets);
   const writer = store.newBody();
@@ -91,7 +93,7 @@ export async function put(
       needsSmtputf8: false,
     })),
   };
-  await store.enqueue(message, events ?? [{ event: 'accepted', queue_id: id }]);
+  await store.enqueue(message, events ?? [{ event: 'accepted', queue_id: id }], uses);
   return { message, ciphertext };
 }
 

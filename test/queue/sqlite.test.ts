@@ -33,6 +33,12 @@ storeSuite('sqlite', async (t) => {
   const store = await site.open();
   return {
     store,
+    clock: site.clock,
+    audit: () =>
+      readFileSync(site.paths.audit, 'utf8')
+        .trim()
+        .split('\n')
+        .map((line): Record<string, unknown> => ({ ...JSON.parse(line) })),
     assertNothingLeft: () => assert.deepEqual(readdirSync(site.paths.bodies), []),
     // Closing changes no row: a lease stays a lease.
     reopen: async () => {
@@ -162,7 +168,7 @@ test('an older queue with a damaged row is brought up to date all the same (P10)
   const before = await site.open();
   for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
   await before.close();
-  tamper(site, 'DROP TABLE message_asked; DROP TABLE recipient_asked; PRAGMA user_version = 1');
+  tamper(site, 'DROP TABLE message_asked; DROP TABLE recipient_asked; DROP TABLE known_certificates; PRAGMA user_version = 1');
   flipHeaderType(site, 2);
   const store = await site.open();
   assert.deepEqual(

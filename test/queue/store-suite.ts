@@ -3,12 +3,17 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test, type TestContext } from 'node:test';
 import type { NewMessage, QueueStore } from '../../src/queue/queue.ts';
+import { knownSuite } from './known-suite.ts';
 import { type Asked, claimOne, hasCode, put, readAll, START } from './site.ts';
 
 export interface StoreUnderTest {
   readonly store: QueueStore;
   /** Ends the process that owns the store as a crash would, and opens it anew. */
   reopen(): Promise<QueueStore>;
+  /** What the test moves the store's time by. */
+  readonly clock: { now: number };
+  /** The events of the audit log, once the store is closed. */
+  audit(): Record<string, unknown>[];
   /** Nothing of any body is stored. */
   assertNothingLeft(): void;
 }
@@ -31,6 +36,7 @@ export function storeSuite(name: string, makeStore: (t: TestContext) => Promise<
   describe(`${name}: a store`, () => {
     movements(makeStore);
     operators(makeStore);
+    knownSuite(makeStore);
   });
 }
 

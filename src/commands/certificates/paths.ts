@@ -2,6 +2,7 @@
 import { dirname, relative } from 'node:path';
 import type { LdapPlaces } from '../../certificates/ldap/source.ts';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
+import { readKnownCertificates } from '../../change-control.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import type { Environment } from '../../config/environment.ts';
 import { readLdapSecrets } from '../../config/ldap-secrets.ts';
@@ -11,7 +12,7 @@ import type { Terminal } from '../terminal.ts';
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'ldapSecrets'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'ldapSecrets' | 'known'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
@@ -32,6 +33,7 @@ export function pathsOf(
     patience: timeouts.lookup,
     cache: { folder: dirname(queue.sqlite), writable: false },
     ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
+    known: certificates.pin ? readKnownCertificates(queue.sqlite) : undefined,
   };
   return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys };
 }
