@@ -1,7 +1,7 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import type { Logger } from 'pino';
 import { type Directory, makeDirectory } from './directory.ts';
-import { makeFileSource } from './files.ts';
+import { makeFileSource, openRecipientFolder, type RecipientFolder } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
@@ -25,6 +25,8 @@ export interface SiteOptions {
   readonly patience: number;
   /** Where indexes and caches are kept, absolute; it need not exist. A command that only looks reads them and writes none. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** Told every second of a long first look at a folder how many files it has seen. */
+  readonly progress?: ((files: number) => void) | undefined;
 }
 
 /** The certificate stage of one site. */
@@ -32,7 +34,7 @@ export interface SiteCertificates {
   readonly directory: Directory;
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
-  readonly recipients: readonly CertificateFolder[];
+  readonly recipients: readonly RecipientFolder[];
   readonly anchors: CertificateFolder;
   /** Ends polling, connections and threads. */
   close(): Promise<void>;
@@ -42,10 +44,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
-  const recipients: CertificateFolder[] = [];
+  const recipients: RecipientFolder[] = [];
   const openSource = ({ files }: SourceEntry): CertificateSource => {
     if (files !== undefined) {
-      const folder = open(files);
+      const folder = openRecipientFolder({ path: files, ...options });
       recipients.push(folder);
       return makeFileSource(folder);
     }
