@@ -53,14 +53,18 @@ export interface RecipientFolderOptions {
   readonly delays?: Partial<FolderDelays>;
   /** From so many files on there is an index on disk. */
   readonly leastIndexed?: number;
+  /** Of certificates of late that are held unparsed: also what a half-written file gave before. */
+  readonly heldBytes?: number;
   /** Told every second of a long first scan how many files it has seen. */
   readonly progress?: ((files: number) => void) | undefined;
 }
 
 /** Smaller folders are read in a fraction of a second. */
 const LEAST_INDEXED = 1000;
+/** Five thousand certificates or more: a folder of that size costs no reads. */
+const HELD_BYTES = 8 * 1024 * 1024;
 /** Parsed certificates of late: sealing keeps what it derives from one beside it. */
-const MAX_PARSED = 1000;
+const MAX_PARSED = 500;
 /** How often an answer may be overtaken by changes before it is given up. */
 const MAX_TRIES = 3;
 const SLOW_MS = 1000;
@@ -77,6 +81,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       path,
       delays,
       index: { file: indexPath(cache.folder, path), writable: cache.writable, leastFiles: options.leastIndexed ?? LEAST_INDEXED },
+      heldBytes: options.heldBytes ?? HELD_BYTES,
       beat: beat.memory,
     },
     (told: FolderNews) => {

@@ -28,7 +28,8 @@ export interface TrustOptions {
 
 /** A verdict is remembered while nothing it rests on changes, and not longer than this: dates pass without anybody telling. */
 const LONGEST_MEMORY_MS = 60_000;
-const MAX_REMEMBERED = 10_000;
+/** Each holds its path, parsed. */
+const MAX_REMEMBERED = 2000;
 
 interface Remembered {
   readonly verdict: PathVerdict;

@@ -9,6 +9,8 @@ export interface WorkerStart {
   /** ms, see FolderDelays. */
   readonly delays: { readonly loss: number; readonly emptiness: number };
   readonly index: { readonly file: string; readonly writable: boolean; readonly leastFiles: number };
+  /** Of certificates of late that are held unparsed. */
+  readonly heldBytes: number;
   /** Where the scan stands: see beat.ts. */
   readonly beat: SharedArrayBuffer;
 }

@@ -23,8 +23,6 @@ export type ShelfAnswer =
   | { readonly kind: 'stale' }
   | { readonly kind: 'too-many' };
 
-/** Of late ones: ten thousand or more, so that a folder of that size costs no reads. */
-const MAX_HELD_BYTES = 16 * 1024 * 1024;
 /** Certificates for one address: beyond, nobody would wait for them to be judged. */
 export const MAX_FOR_ADDRESS = 1000;
 
@@ -34,7 +32,7 @@ export interface Shelf {
   take(catalogue: Catalogue, certificates: readonly number[], begin: (path: string) => void): ShelfAnswer;
 }
 
-export function makeShelf(root: string, most = MAX_HELD_BYTES): Shelf {
+export function makeShelf(root: string, most: number): Shelf {
   const held = new Map<string, Uint8Array>();
   let bytes = 0;
   const hold = (fingerprint: string, der: Uint8Array): void => {

@@ -30,9 +30,9 @@ type Answer = Operations[keyof Operations]['answer'];
 const send = (message: WorkerMessage<Answer>): void => port.postMessage(message, []);
 
 const start: WorkerStart = workerData;
-const { path, delays, index, beat: memory } = start;
+const { path, delays, index, heldBytes, beat: memory } = start;
 const beat = makeBeat(memory);
-const shelf = makeShelf(path);
+const shelf = makeShelf(path, heldBytes);
 const strike = (at: string): void => beat.strike(at);
 
 const indexed = readIndex(index.file, path);
