@@ -50,7 +50,8 @@ export interface PathFinderOptions {
 
 /** A verdict is remembered while nothing it rests on changes, and not longer than this: dates pass without anybody telling. */
 const LONGEST_MEMORY_MS = 60_000;
-const MAX_REMEMBERED = 10_000;
+/** Each holds its paths, parsed. */
+const MAX_REMEMBERED = 2000;
 
 /** One folder of anchors; `set` undefined for the general one. */
 interface Source {

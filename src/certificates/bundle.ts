@@ -10,7 +10,15 @@ import { signedData } from './oids.ts';
 /** `faults`: one line for each thing in the file that is no readable certificate, with its place in the file. */
 export interface Bundle {
   readonly certificates: readonly Certificate[];
+  /** For each certificate, what certificateOctets() finds it in again. */
+  readonly spans: readonly Span[];
   readonly faults: readonly string[];
+}
+
+/** Octets of the file: a PEM block, or all of a binary file. */
+export interface Span {
+  readonly at: number;
+  readonly length: number;
 }
 
 /** A file of certificates is read whole. A thousand certificates fit. */
@@ -37,15 +45,38 @@ export function readCertificates(bytes: Buffer): Bundle {
   }
 }
 
-/** The same, with turns for others: for a process that does more than read. */
-export async function readCertificatesInTurns(bytes: Buffer): Promise<Bundle> {
+/** The same, with turns for others: for a process that does more than read. `turn` is called behind each certificate. */
+export async function readCertificatesInTurns(bytes: Buffer, turn: () => Promise<void> | void = makeTurn()): Promise<Bundle> {
   const reading = read(bytes);
-  for (let begun = performance.now(); ;) {
+  for (;;) {
     const step = reading.next();
     if (step.done === true) return step.value;
-    if (performance.now() - begun < TURN_MS) continue;
+    await turn();
+  }
+}
+
+/** Lets the event loop turn once there was work for a while. */
+export function makeTurn(): () => Promise<void> | void {
+  let begun = performance.now();
+  return async () => {
+    if (performance.now() - begun < TURN_MS) return;
     await setImmediate();
     begun = performance.now();
+  };
+}
+
+/** The certificates of one span of a file, unparsed; none where it is no longer what it was. Never throws. */
+export function certificateOctets(span: Buffer): readonly Buffer[] {
+  try {
+    if (span[0] === SEQUENCE_OCTET) return binaryCertificates(span);
+    const text = span.toString('latin1').replace(BYTE_ORDER_MARK, '   ');
+    const [begin] = text.matchAll(BEGIN);
+    if (begin === undefined) return [];
+    const label = begin[1] ?? '';
+    const bytes = pemBody(text, begin.index + begin[0].length, label);
+    return pkcs7Labels.has(label) ? pkcs7Certificates(bytes) : [bytes];
+  } catch {
+    return [];
   }
 }
 
@@ -54,24 +85,36 @@ type Reading<Result> = Generator<undefined, Result, void>;
 
 interface Found {
   readonly certificates: Certificate[];
+  readonly spans: Span[];
   readonly faults: string[];
 }
 
 function* read(bytes: Buffer): Reading<Bundle> {
-  const found: Found = { certificates: [], faults: [] };
+  const found: Found = { certificates: [], spans: [], faults: [] };
   if (bytes.length > MAX_BUNDLE_BYTES) found.faults.push(`more than ${MAX_BUNDLE_BYTES} octets`);
-  else if (bytes[0] === SEQUENCE_OCTET) yield* take(found, '', () => binaryCertificates(bytes));
-  else yield* readPem(bytes.toString('latin1').replace(BYTE_ORDER_MARK, ''), found);
+  else if (bytes[0] === SEQUENCE_OCTET)
+    yield* take(found, { place: '', span: { at: 0, length: bytes.length } }, () => binaryCertificates(bytes));
+  // One character an octet; the mark becomes blanks, so that places in the text stay places in the file.
+  else yield* readPem(bytes.toString('latin1').replace(BYTE_ORDER_MARK, '   '), found);
   const { certificates, faults } = found;
   if (certificates.length === 0 && faults.length === 0) faults.push(bytes.length === 0 ? 'the file is empty' : 'no certificate in it');
   return found;
 }
 
-/** Parses what `locate` finds; the place stands in front of each fault. */
-function* take(found: Found, place: string, locate: () => readonly Buffer[]): Reading<void> {
+interface Block {
+  /** Stands in front of each fault. */
+  readonly place: string;
+  readonly span: Span;
+}
+
+/** Parses what `locate` finds. */
+function* take(found: Found, { place, span }: Block, locate: () => readonly Buffer[]): Reading<void> {
   for (const der of attempt(found, place, locate) ?? []) {
     const certificate = attempt(found, place, () => parseCertificate(der));
-    if (certificate !== undefined) found.certificates.push(certificate);
+    if (certificate !== undefined) {
+      found.certificates.push(certificate);
+      found.spans.push(span);
+    }
     yield;
   }
 }
@@ -108,6 +151,8 @@ function pkcs7Certificates(bytes: Buffer): readonly Buffer[] {
   return set.children.filter((entry: Tlv) => entry.tag === tags.sequence).map((entry) => entry.bytes);
 }
 
+const DASHES = '-----';
+const END = '-----END ';
 const BEGIN = /^[ \t]*-----BEGIN ([A-Z0-9 #]{1,40})-----[ \t]*\r?$/gm;
 
 function* readPem(text: string, found: Found): Reading<void> {
@@ -125,7 +170,9 @@ function* readPem(text: string, found: Found): Reading<void> {
     }
     if (!certificateLabels.has(label) && !pkcs7Labels.has(label)) continue;
     const start = begin.index + begin[0].length;
-    yield* take(found, place, () => {
+    const end = text.indexOf(END, start);
+    const length = end < 0 ? text.length - begin.index : end + END.length + label.length + DASHES.length - begin.index;
+    yield* take(found, { place, span: { at: begin.index, length } }, () => {
       const bytes = pemBody(text, start, label);
       return pkcs7Labels.has(label) ? pkcs7Certificates(bytes) : [bytes];
     });

@@ -1,38 +1,269 @@
-/** Recipient certificates kept as files: a source whose folder is live (folder.ts). */
+/**
+ * Recipient certificates kept as files: a source whose folder is live (files/scan.ts), however large it is. A thread of its own scans
+ * the folder, keeps an index of addresses in memory and, for a large folder, on disk, and reads the certificate again from its file when
+ * it is asked for; what is found there is compared with the fingerprint of the index. Where the file has changed meanwhile, the folder
+ * is scanned first, and the answer is what stands there then, or *unavailable*, never what the index remembers.
+ */
+import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
-import type { Candidate, CertificateSource } from './source.ts';
-import type { CertificateFolder, FolderContents } from './folder.ts';
+import { makeTurn } from './bundle.ts';
+import type { Certificate } from './certificate.ts';
+import { parseCertificate } from './certificate.ts';
+import { type Beat, makeBeat } from './files/beat.ts';
+import { addressHash } from './files/catalogue.ts';
+import { indexPath } from './files/index-file.ts';
+import { type FolderNews, logOf } from './files/news.ts';
+import { startPoll } from './files/poll.ts';
+import type { FindAnswer, PagePlace } from './files/requests.ts';
+import { asError, type ScanState } from './files/scan.ts';
+import type { Shelved } from './files/shelf.ts';
+import { makeFolderThread } from './files/thread.ts';
+import { type BrokenFile, type FolderDelays, placeOf, type PlacedCertificate, usualDelays } from './folder.ts';
+import type { CertificateSource, SourceAnswer } from './source.ts';
 
-/** Certificates count for every address they name. */
-export function makeFileSource(folder: CertificateFolder): CertificateSource {
-  const name = `files ${folder.path}`;
-  let index: ReadonlyMap<string, readonly Candidate[]> = new Map();
-  let indexed: FolderContents | undefined;
+export interface RecipientFolder {
+  readonly path: string;
+  /** Of a mailboxKey(): everything that names it, in the order of paths. Waits for the first scan. */
+  find(key: string, signal: AbortSignal): Promise<FolderAnswer>;
+  /** What is wrong with it, for people; waits for the first scan. At most a thousand files are named. */
+  survey(): Promise<FolderSurvey>;
+  /** All in the order of paths, or the chosen ones. Throws where the folder cannot be read. */
+  entries(which?: Selection): AsyncIterable<PlacedCertificate>;
+  /** Scans now. */
+  refresh(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One of an address as mailboxKey() writes it, or by the beginning of a fingerprint in hex. */
+export type Selection = { readonly address: string } | { readonly fingerprint: string };
+
+/** `found` may be empty: that is a fact. `lost`: places of certificates that stood there and cannot be read now. */
+export type FolderAnswer =
+  | { readonly kind: 'found'; readonly certificates: readonly PlacedCertificate[]; readonly lost: readonly string[] }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
+
+export type FolderSurvey =
+  | { readonly kind: 'read'; readonly broken: readonly BrokenFile[] }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
+
+export interface RecipientFolderOptions {
+  readonly path: string;
+  readonly log: Logger;
+  readonly cache: { readonly folder: string; readonly writable: boolean };
+  readonly delays?: Partial<FolderDelays>;
+  /** From so many files on there is an index on disk. */
+  readonly leastIndexed?: number;
+  /** Of certificates of late that are held unparsed: also what a half-written file gave before. */
+  readonly heldBytes?: number;
+  /** Told every second of a long first scan how many files it has seen. */
+  readonly progress?: ((files: number) => void) | undefined;
+}
+
+/** Smaller folders are read in a fraction of a second. */
+const LEAST_INDEXED = 1000;
+/** Five thousand certificates or more: a folder of that size costs no reads. */
+const HELD_BYTES = 8 * 1024 * 1024;
+/** Parsed certificates of late: sealing keeps what it derives from one beside it. */
+const MAX_PARSED = 500;
+/** How often an answer may be overtaken by changes before it is given up. */
+const MAX_TRIES = 3;
+const SLOW_MS = 1000;
+
+export function openRecipientFolder(options: RecipientFolderOptions): RecipientFolder {
+  const { path, log, cache, progress } = options;
+  const delays = { ...usualDelays, ...options.delays };
+  const beat = makeBeat();
+  const watched = watch(beat);
+  const news = logOf(path, log);
+  let state: ScanState | undefined;
+  const thread = makeFolderThread(
+    {
+      path,
+      delays,
+      index: { file: indexPath(cache.folder, path), writable: cache.writable, leastFiles: options.leastIndexed ?? LEAST_INDEXED },
+      heldBytes: options.heldBytes ?? HELD_BYTES,
+      beat: beat.memory,
+    },
+    (told: FolderNews) => {
+      if (told.kind === 'progress') progress?.(told.files);
+      news(told);
+    },
+  );
+  const parsed = makeParsed();
+  const scan = async (): Promise<void> => {
+    const begun = performance.now();
+    const first = state === undefined;
+    watched.begin();
+    try {
+      const { state: seen, files, certificates } = await thread.ask('scan', {});
+      const seconds = Math.round((performance.now() - begun) / 100) / 10;
+      if (first && seconds * 1000 >= SLOW_MS) log.info({ path, files, certificates, seconds }, 'certificate folder is read');
+      state = seen;
+    } catch (error) {
+      const cause = asError(error);
+      if (state?.kind !== 'unavailable') log.error({ path, err: cause }, 'thread of the certificate folder has failed');
+      state = { kind: 'unavailable', cause };
+    }
+  };
+  const poll = startPoll({
+    path,
+    log,
+    answer: delays.answer,
+    scan,
+    progress: () => watched.progress(),
+    stuck: (cause) => (state = { kind: 'unavailable', cause }),
+  });
+  /** As of the last scan; waits for the first one, and for no longer than anybody does. */
+  const current = async (signal?: AbortSignal): Promise<ScanState> => {
+    await within(poll.first, { signal });
+    return state ?? { kind: 'unavailable', cause: new Error(`${path} is not read yet`) };
+  };
+  /** Asks until the answer is of what stands in the files. */
+  const settled = async (ask: () => Promise<FindAnswer>, signal?: AbortSignal): Promise<readonly Shelved[]> => {
+    for (let tries = 1; tries <= MAX_TRIES; tries++) {
+      const known = await current(signal);
+      if (known.kind === 'unavailable') throw known.cause;
+      const answer = await within(ask(), { signal, ms: delays.answer });
+      if (answer.kind === 'shelved') return answer.found;
+      if (answer.kind === 'too-many') throw new Error('more than a thousand certificates for one address or fingerprint');
+      await within(poll.refresh(), { signal });
+    }
+    throw new Error(`${path} changes while it is read`);
+  };
+  const find = async (key: string, signal?: AbortSignal): Promise<FolderAnswer> => {
+    try {
+      const shelved = await settled(() => thread.ask('find', { hash: addressHash(key) }), signal);
+      const { certificates, lost } = await parsed.all(path, shelved);
+      const named = certificates.filter(({ certificate }) => certificate.addresses.includes(key));
+      const unread = state?.kind === 'read' ? state.unread : state?.cause;
+      if (named.length === 0 && unread !== undefined) return { kind: 'unavailable', cause: unread };
+      return { kind: 'found', certificates: named, lost };
+    } catch (cause) {
+      return { kind: 'unavailable', cause };
+    }
+  };
   return {
-    name,
-    close: () => folder.close(),
-    lookup: async (mailbox) => {
-      const contents = await folder.contents();
-      if (contents.kind === 'unavailable') return contents;
-      if (contents !== indexed) {
-        index = byAddress(contents, name);
-        indexed = contents;
+    path,
+    find,
+    survey: async () => {
+      const known = await current();
+      if (known.kind === 'unavailable') return known;
+      try {
+        return { kind: 'read', broken: await within(thread.ask('broken', {}), { ms: delays.answer }) };
+      } catch (cause) {
+        return { kind: 'unavailable', cause };
       }
-      const candidates = index.get(mailboxKey(mailbox));
-      if (candidates !== undefined) return { kind: 'found', candidates };
-      return contents.unread === undefined ? { kind: 'absent' } : { kind: 'unavailable', cause: contents.unread };
+    },
+    entries: async function* (which) {
+      if (which !== undefined) {
+        const ask = (): Promise<FindAnswer> =>
+          'address' in which ? thread.ask('find', { hash: addressHash(which.address) }) : thread.ask('begun', which);
+        const { certificates } = await parsed.all(path, await settled(ask));
+        yield* certificates.filter(({ certificate }) => !('address' in which) || certificate.addresses.includes(which.address));
+        return;
+      }
+      for (let after: PagePlace | undefined; ;) {
+        const ask = (): Promise<FindAnswer> => thread.ask('page', { after });
+        const page = await settled(ask);
+        const last = page.at(-1);
+        if (last === undefined) return;
+        yield* (await parsed.all(path, page)).certificates;
+        after = { path: last.path, index: last.index };
+      }
+    },
+    refresh: () => poll.refresh(),
+    close: async () => {
+      poll.close();
+      await thread.close();
     },
   };
 }
 
-function byAddress(contents: FolderContents & { kind: 'read' }, source: string): ReadonlyMap<string, readonly Candidate[]> {
-  const index = new Map<string, Candidate[]>();
-  for (const { certificate, place } of contents.certificates) {
-    for (const address of certificate.addresses) {
-      const candidates = index.get(address) ?? [];
-      candidates.push({ certificate, source, place });
-      index.set(address, candidates);
-    }
+interface Watched {
+  /** It has something to do from now on. */
+  begin(): void;
+  progress(): { readonly at: string; readonly since: number };
+}
+
+/** Since when the thread stands where it is. Until its first beat it is being started, which is no fault of the folder. */
+function watch(beat: Beat): Watched {
+  let [count, since] = [0, performance.now()];
+  return {
+    begin: () => (since = performance.now()),
+    progress: () => {
+      const { count: beats, at } = beat.read();
+      if (beats !== count || beats === 0) [count, since] = [beats, performance.now()];
+      return { at, since };
+    },
+  };
+}
+
+interface Patience {
+  readonly signal?: AbortSignal | undefined;
+  readonly ms?: number;
+}
+
+/** Rejects once nobody waits any more, or too long. */
+async function within<Result>(work: Promise<Result>, { signal, ms }: Patience): Promise<Result> {
+  // Whoever loses the race has nobody to tell.
+  work.catch(() => undefined);
+  signal?.throwIfAborted();
+  const { promise: over, reject } = Promise.withResolvers<never>();
+  const abort = (): void => reject(asError(signal?.reason));
+  signal?.addEventListener('abort', abort, { once: true });
+  const timer = ms === undefined ? undefined : setTimeout(() => reject(new Error('not answered by the file system')), ms);
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', abort);
   }
-  return index;
+}
+
+interface Parsed {
+  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: string[] }>;
+}
+
+/** Parses, and remembers some: the same octets are the same object while they are asked for often. */
+function makeParsed(): Parsed {
+  const known = new Map<string, Certificate>();
+  const certificateOf = (fingerprint: string, der: Uint8Array): Certificate => {
+    const certificate = known.get(fingerprint) ?? parseCertificate(Buffer.from(der.buffer, der.byteOffset, der.length));
+    known.delete(fingerprint);
+    known.set(fingerprint, certificate);
+    const [oldest] = known.keys();
+    if (known.size > MAX_PARSED && oldest !== undefined) known.delete(oldest);
+    return certificate;
+  };
+  return {
+    all: async (root, shelved) => {
+      const turn = makeTurn();
+      const [certificates, lost]: [PlacedCertificate[], string[]] = [[], []];
+      for (const { der, fingerprint, path, index, all } of shelved) {
+        const place = placeOf(root, path, index, all);
+        if (der === undefined) lost.push(place.place);
+        else certificates.push({ certificate: certificateOf(fingerprint, der), ...place });
+        await turn();
+      }
+      return { certificates, lost };
+    },
+  };
+}
+
+/** Certificates count for every address they name. */
+export function makeFileSource(folder: Pick<RecipientFolder, 'path' | 'find' | 'close'>): CertificateSource {
+  const name = `files ${folder.path}`;
+  return {
+    name,
+    close: () => folder.close(),
+    lookup: async (mailbox, signal): Promise<SourceAnswer> => {
+      const answer = await folder.find(mailboxKey(mailbox), signal);
+      if (answer.kind === 'unavailable') return answer;
+      const candidates = answer.certificates.map(({ certificate, place }) => ({ certificate, source: name, place }));
+      // What stood there a moment ago may be the certificate that is asked for.
+      const remarks = answer.lost.map((place) => `${place} held another certificate and cannot be read in full now`);
+      if (candidates.length > 0) return remarks.length > 0 ? { kind: 'found', candidates, remarks } : { kind: 'found', candidates };
+      return remarks[0] === undefined ? { kind: 'absent' } : { kind: 'unavailable', cause: new Error(remarks[0]) };
+    },
+  };
 }

@@ -5,7 +5,7 @@ import { type AddressBook, type BookEntries, makeAddressBook } from './address-b
 import { type CacheAges, makeCachedSource } from './cache.ts';
 import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
-import { makeFileSource } from './files.ts';
+import { makeFileSource, openRecipientFolder, type RecipientFolder } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
 import { makeResolver } from './smimea/resolver.ts';
 import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
@@ -60,6 +60,8 @@ export interface SiteOptions {
   readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
   /** Where certificates are pinned to those that are known. */
   readonly known?: KnownCertificates | undefined;
+  /** Told every second of a long first look at a folder how many files it has seen. */
+  readonly progress?: ((files: number) => void) | undefined;
 }
 
 /** The certificate stage of one site. */
@@ -68,7 +70,7 @@ export interface SiteCertificates {
   readonly addressBook: AddressBook;
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
-  readonly recipients: readonly CertificateFolder[];
+  readonly recipients: readonly RecipientFolder[];
   readonly anchors: CertificateFolder;
   /** In the order of the configuration. */
   readonly anchorSets: readonly AnchorSet[];
@@ -87,10 +89,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   const intermediates = open(places.trust.intermediates);
-  const recipients: CertificateFolder[] = [];
+  const recipients: RecipientFolder[] = [];
   const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
-      const folder = open(files);
+      const folder = openRecipientFolder({ path: files, ...options });
       recipients.push(folder);
       return { source: makeFileSource(folder), remote: false };
     }

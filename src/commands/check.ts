@@ -115,7 +115,7 @@ export const build: BuildCommand = (terminal) =>
       const host = { addresses, uid: process.getuid?.() };
       const report = await check(
         { file: config, env: terminal.env, cwd: terminal.cwd },
-        { host, survey: surveyCertificates, now: Date.now },
+        { host, survey: (read) => surveyCertificates(read, terminal), now: Date.now },
       );
       terminal.stdout.write(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : showReport(report));
       if (report.faults.length > 0) throw new SealpostError('check-failed', { detail: count(report.faults.length, 'fault') });

@@ -4,9 +4,9 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, t
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
 import { pino } from 'pino';
-import { makeFileSource } from '../../src/certificates/files.ts';
+import { makeFileSource, openRecipientFolder, type RecipientFolder } from '../../src/certificates/files.ts';
 import type { CertificateSource } from '../../src/certificates/source.ts';
-import { type CertificateFolder, type FolderDelays, makeCertificateFolder } from '../../src/certificates/folder.ts';
+import type { FolderDelays } from '../../src/certificates/folder.ts';
 import { eventually, hangReadsOf, mailboxOf, make, noOpenssl, noPerl, temporaryFolder } from './openssl.ts';
 
 const SIGNAL = new AbortController().signal;
@@ -17,17 +17,18 @@ describe('a folder of certificates', { skip: noOpenssl }, () => {
   const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
   make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'] });
 
-  const folders: CertificateFolder[] = [];
+  const cacheFolder = temporaryFolder();
+  const folders: RecipientFolder[] = [];
   const log: string[] = [];
-  afterEach(() => {
-    for (const folder of folders.splice(0)) folder.close();
+  afterEach(async () => {
+    for (const folder of folders.splice(0)) await folder.close();
     log.length = 0;
   });
   const watch = (path: string, delays: Partial<FolderDelays> = {}): CertificateSource => {
-    const folder = makeCertificateFolder({
+    const folder = openRecipientFolder({
       delays,
       path,
-      now: Date.now,
+      cache: { folder: cacheFolder, writable: true },
       log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
     });
     folders.push(folder);

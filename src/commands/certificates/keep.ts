@@ -5,6 +5,7 @@ import { buffer } from 'node:stream/consumers';
 import { readCertificates } from '../../certificates/bundle.ts';
 import type { Bundle } from '../../certificates/bundle.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
+import type { Selection } from '../../certificates/files.ts';
 import type { PlacedCertificate } from '../../certificates/folder.ts';
 import { certificatePem } from '../../certificates/issue.ts';
 import { SealpostError } from '../../errors.ts';
@@ -22,7 +23,7 @@ const PUBLIC_FILE = 0o644;
 /** Adds what is usable and says why not of the rest; throws at the end where anything was refused. */
 export async function add(files: readonly string[], paths: CertificatePaths, terminal: Terminal): Promise<void> {
   const { refused, all } = await withSite(paths, terminal, async (site) => {
-    const there = new Map((await site.read(firstFolder(paths))).map((entry) => [entry.certificate.fingerprint, entry]));
+    const added = new Map<string, string>();
     let [refused, all] = [0, 0];
     for (const file of files) {
       const { certificates, faults } = await read(file, terminal);
@@ -30,7 +31,7 @@ export async function add(files: readonly string[], paths: CertificatePaths, ter
       refused += faults.length;
       all += faults.length + certificates.length;
       for (const certificate of certificates) {
-        if (!(await addOne(certificate, file, { site, paths, terminal, there }))) refused++;
+        if (!(await addOne(certificate, file, { site, paths, terminal, added }))) refused++;
       }
     }
     return { refused, all };
@@ -47,14 +48,15 @@ interface Adding {
   readonly site: Site;
   readonly paths: CertificatePaths;
   readonly terminal: Terminal;
-  readonly there: Map<string, PlacedCertificate>;
+  /** Files by fingerprint. */
+  readonly added: Map<string, string>;
 }
 
 /** False where it is refused. */
-async function addOne(certificate: Certificate, from: string, { site, paths, terminal, there }: Adding): Promise<boolean> {
-  const known = there.get(certificate.fingerprint);
+async function addOne(certificate: Certificate, from: string, { site, paths, terminal, added }: Adding): Promise<boolean> {
+  const known = added.get(certificate.fingerprint) ?? (await fileOf(certificate, site, paths));
   if (known !== undefined) {
-    terminal.stdout.write(`already there: ${certificate.addresses.join(', ')} in ${shown(known.file, terminal)}\n`);
+    terminal.stdout.write(`already there: ${certificate.addresses.join(', ')} in ${shown(known, terminal)}\n`);
     return true;
   }
   if (certificate.ca && certificate.addresses.length === 0) {
@@ -74,11 +76,17 @@ async function addOne(certificate: Certificate, from: string, { site, paths, ter
     return false;
   }
   const file = place(certificate, paths, terminal);
-  there.set(certificate.fingerprint, { certificate, place: file, file });
+  added.set(certificate.fingerprint, file);
   terminal.stdout.write(
     `added: ${certificate.addresses.join(', ')}, valid until ${certificate.notAfter.toISOString().slice(0, 10)}, in ${shown(file, terminal)}\n`,
   );
   return true;
+}
+
+/** Where it is already. */
+async function fileOf({ fingerprint }: Certificate, site: Site, paths: CertificatePaths): Promise<string | undefined> {
+  for await (const { file } of site.read(firstFolder(paths), { fingerprint })) return file;
+  return undefined;
 }
 
 /** Writes it into the file of its first address, behind what is there. Returns the path. */
@@ -101,12 +109,14 @@ const MIN_FINGERPRINT = 8;
 
 export async function remove(what: string, paths: CertificatePaths, terminal: Terminal): Promise<void> {
   const folder = firstFolder(paths);
-  const all = await withSite(paths, terminal, (site) => site.read(folder));
-  const wanted = selection(
-    what,
-    all.map((entry) => entry.certificate),
-  );
-  const found = all.filter(({ certificate }) => wanted.has(certificate.fingerprint));
+  const which = selection(what);
+  const found: PlacedCertificate[] = [];
+  await withSite(paths, terminal, async (site) => {
+    for await (const entry of site.read(folder, which)) found.push(entry);
+  });
+  const wanted = new Set(found.map(({ certificate }) => certificate.fingerprint));
+  if ('fingerprint' in which && wanted.size > 1)
+    throw new SealpostError('usage', { detail: `${what} begins ${wanted.size} fingerprints`, hint: 'give more of it' });
   if (found.length === 0) {
     throw new SealpostError('certificate-missing', {
       detail: `${what} in ${shown(folder, terminal)}`,
@@ -123,13 +133,10 @@ export async function remove(what: string, paths: CertificatePaths, terminal: Te
   }
 }
 
-/** Fingerprints of the certificates that an address names, or the one that a fingerprint, whole or begun, names. */
-function selection(what: string, certificates: readonly Certificate[]): ReadonlySet<string> {
+/** The certificates that an address names, or the one that a fingerprint, whole or begun, names. */
+function selection(what: string): Selection {
   const verdict = parseMailbox(what);
-  if (verdict.kind === 'mailbox') {
-    const key = mailboxKey(verdict.mailbox);
-    return new Set(certificates.filter(({ addresses }) => addresses.includes(key)).map(({ fingerprint }) => fingerprint));
-  }
+  if (verdict.kind === 'mailbox') return { address: mailboxKey(verdict.mailbox) };
   const begun = what.replace(/[:\s]/g, '').toLowerCase();
   if (!/^[0-9a-f]+$/.test(begun) || begun.length < MIN_FINGERPRINT) {
     throw new SealpostError('usage', {
@@ -137,10 +144,7 @@ function selection(what: string, certificates: readonly Certificate[]): Readonly
       hint: `a fingerprint is SHA-256 in hex, ${MIN_FINGERPRINT} figures of it or more`,
     });
   }
-  const matching = new Set(certificates.map(({ fingerprint }) => fingerprint).filter((fingerprint) => fingerprint.startsWith(begun)));
-  if (matching.size > 1)
-    throw new SealpostError('usage', { detail: `${what} begins ${matching.size} fingerprints`, hint: 'give more of it' });
-  return matching;
+  return { fingerprint: begun };
 }
 
 function removeFrom(file: string, wanted: ReadonlySet<string>, terminal: Terminal): void {

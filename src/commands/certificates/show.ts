@@ -1,4 +1,5 @@
 /** `certs list` and `certs show`: certificates as they stand in files; what a look-up makes of them, `certs lookup` tells. */
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MAX_BUNDLE_BYTES, readCertificates } from '../../certificates/bundle.ts';
@@ -6,6 +7,7 @@ import type { Certificate } from '../../certificates/certificate.ts';
 import { day } from '../../certificates/usability.ts';
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
+import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { keyText } from './key-text.ts';
 import { shown } from './paths.ts';
@@ -36,6 +38,7 @@ function rowOf(certificate: Certificate, path: string, reason: string | undefine
   return { addresses, key: keyText(certificate), ...times, ...verdict, path, subject, issuer, serial, fingerprint };
 }
 
+const PROGRESS_STEP = 1000;
 /** Of a fingerprint: enough to tell two certificates of one person apart. */
 const SHOWN_DIGITS = 16;
 
@@ -44,33 +47,48 @@ interface Output {
 }
 
 export async function list(paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
-  const rows = await withSite(paths, terminal, async (site) => {
-    const all: Row[] = [];
-    for (const source of paths.folders) {
-      for (const { certificate, file } of await site.read(source)) {
-        all.push(rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate)));
-      }
+  await withSite(paths, terminal, (site) => (json === true ? listJson : listLines)(rowsOf(paths, terminal, site), terminal));
+}
+
+/** One by one: of a hundred thousand, each is let go once it is shown. */
+async function* rowsOf(paths: CertificatePaths, terminal: Terminal, site: Site): AsyncIterable<Row> {
+  const progress = makeProgress(terminal);
+  let judged = 0;
+  for (const source of paths.folders) {
+    for await (const { certificate, file } of site.read(source)) {
+      yield rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate));
+      if (++judged % PROGRESS_STEP === 0) progress.show(`${judged} certificates judged`);
     }
-    return all;
-  });
-  if (json === true) {
-    terminal.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`);
-    return;
   }
-  if (rows.length === 0) terminal.stderr.write('sealpost: no certificates yet: sealpost certs add FILE, or sealpost certs issue ADDRESS\n');
-  const lines = rows.flatMap((row) =>
-    (row.addresses.length > 0 ? row.addresses : ['-']).map((address) => [
-      address,
-      row.key,
-      row.not_after.slice(0, 10),
-      row.usable ? 'usable' : `not usable: ${row.reason}`,
-      row.path,
-      row.fingerprint.slice(0, SHOWN_DIGITS),
-    ]),
-  );
-  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...lines.map((line) => line[column]?.length ?? 0)));
+  progress.end();
+}
+
+/** The same text as of all rows at once. */
+async function listJson(rows: AsyncIterable<Row>, { stdout }: Terminal): Promise<void> {
+  let before = '[';
+  for await (const row of rows) {
+    const text = `${before}\n${JSON.stringify(row, undefined, 2).replace(/^/gm, '  ')}`;
+    if (!stdout.write(text)) await once(stdout, 'drain');
+    before = ',';
+  }
+  stdout.write(before === '[' ? '[]\n' : '\n]\n');
+}
+
+async function listLines(rows: AsyncIterable<Row>, { stdout, stderr }: Terminal): Promise<void> {
+  const lines: string[][] = [];
+  const widths = [0, 0, 0, 0, 0];
+  for await (const row of rows) {
+    const state = row.usable ? 'usable' : `not usable: ${row.reason}`;
+    for (const address of row.addresses.length > 0 ? row.addresses : ['-']) {
+      const line = [address, row.key, row.not_after.slice(0, 10), state, row.path, row.fingerprint.slice(0, SHOWN_DIGITS)];
+      for (const column of widths.keys()) widths[column] = Math.max(widths[column] ?? 0, line[column]?.length ?? 0);
+      lines.push(line);
+    }
+  }
+  if (lines.length === 0) stderr.write('sealpost: no certificates yet: sealpost certs add FILE, or sealpost certs issue ADDRESS\n');
   for (const line of lines.sort((a, b) => ((a[0] ?? '') < (b[0] ?? '') ? -1 : 1))) {
-    terminal.stdout.write(`${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`);
+    const text = `${line.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')}\n`;
+    if (!stdout.write(text)) await once(stdout, 'drain');
   }
 }
 

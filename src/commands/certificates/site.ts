@@ -2,19 +2,21 @@
 import { pino } from 'pino';
 import type { AddressBook } from '../../certificates/address-book.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
-import type { CertificateFolder, PlacedCertificate } from '../../certificates/folder.ts';
+import type { RecipientFolder, Selection } from '../../certificates/files.ts';
+import type { PlacedCertificate } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import { SealpostError } from '../../errors.ts';
 import { type Mailbox, parseMailbox } from '../../message/envelope.ts';
+import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 
 export interface Site {
   readonly addressBook: AddressBook;
-  /** What a folder of recipients holds; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
-  read(path: string): Promise<readonly PlacedCertificate[]>;
+  /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
+  read(path: string, which?: Selection): AsyncIterable<PlacedCertificate>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
   reasonAgainst(certificate: Certificate): Promise<string | undefined>;
 }
@@ -23,20 +25,32 @@ export interface Site {
 export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, act: (site: Site) => Promise<T>): Promise<T> {
   const now = Date.now;
   // What the relay would log, a command says on stderr.
-  const certificates = openSiteCertificates(paths.places, { ...paths.options, now, log: pino({ level: 'silent' }) });
+  const progress = makeProgress(terminal);
+  const certificates = openSiteCertificates(paths.places, {
+    ...paths.options,
+    now,
+    log: pino({ level: 'silent' }),
+    progress: (files) => progress.show(`${files} files of certificates read`),
+  });
   const { addressBook, trust } = certificates;
+  const surveyed = new Set<string>();
+  const survey = async (folder: RecipientFolder): Promise<void> => {
+    const seen = await folder.survey();
+    progress.end();
+    if (seen.kind === 'unavailable') {
+      const hint = 'sealpost init makes the folders of a site; the configuration names them';
+      throw new SealpostError('file-unreadable', { detail: shown(folder.path, terminal), hint, cause: seen.cause });
+    }
+    for (const { place, faults } of seen.broken) terminal.stderr.write(`sealpost: ${place} is broken: ${faults.join('; ')}\n`);
+    surveyed.add(folder.path);
+  };
   try {
     return await act({
       addressBook,
-      read: async (path) => {
-        const contents = await folderAt(certificates, path).contents();
-        if (contents.kind === 'unavailable') {
-          const hint = 'sealpost init makes the folders of a site; the configuration names them';
-          throw new SealpostError('file-unreadable', { detail: shown(path, terminal), hint, cause: contents.cause });
-        }
-        for (const { place, faults } of contents.broken)
-          terminal.stderr.write(`sealpost: ${place} is broken: ${faults.slice(0, 3).join('; ')}\n`);
-        return contents.certificates;
+      read: async function* (path, which) {
+        const folder = folderAt(certificates, path);
+        if (!surveyed.has(path)) await survey(folder);
+        yield* folder.entries(which);
       },
       reasonAgainst: async (certificate) => {
         const usable = usability(certificate, now());
@@ -48,6 +62,7 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
       },
     });
   } finally {
+    progress.end();
     await certificates.close();
   }
 }
@@ -59,7 +74,7 @@ export function ownMailbox({ addresses }: Certificate): Mailbox {
   return verdict.mailbox;
 }
 
-function folderAt({ recipients }: SiteCertificates, path: string): CertificateFolder {
+function folderAt({ recipients }: SiteCertificates, path: string): RecipientFolder {
   const folder = recipients.find((one) => one.path === path);
   if (folder === undefined) throw new Error(`${path} is no source of this site`);
   return folder;

@@ -1,13 +1,15 @@
 import { pino } from 'pino';
-import type { FolderContents, PlacedCertificate } from '../../certificates/folder.ts';
+import type { BrokenFile } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
 import { notesOf } from './account.ts';
+import type { Fault } from '../../document/fault.ts';
+import { makeProgress } from '../progress.ts';
+import type { Terminal } from '../terminal.ts';
 import { pathsOf } from './paths.ts';
 import { ownMailbox } from './site.ts';
-import type { Fault } from '../../document/fault.ts';
 
 export interface CertificateSurvey {
   /** Certificates that mail can be sealed to now, and the others. */
@@ -19,15 +21,21 @@ export interface CertificateSurvey {
 }
 
 /** For `check`: every folder of certificates that the configuration names, read once. */
-export async function surveyCertificates(config: Config): Promise<CertificateSurvey> {
+export async function surveyCertificates(config: Config, terminal: Pick<Terminal, 'stderr'>): Promise<CertificateSurvey> {
   const now = Date.now;
-  // No secret is wanted: folders are read, and nobody is asked.
-  const site = openSiteCertificates(config.certificates, { ...pathsOf(config, {}).options, now, log: pino({ level: 'silent' }) });
+  const progress = makeProgress(terminal);
+  const site = openSiteCertificates(config.certificates, {
+    // No secret is wanted: folders are read, and nobody is asked.
+    ...pathsOf(config, {}).options,
+    now,
+    log: pino({ level: 'silent' }),
+    progress: (files) => progress.show(`${files} files of certificates read`),
+  });
   try {
-    const contents = await Promise.all(site.recipients.map((folder) => folder.contents()));
+    const surveys = await Promise.all(site.recipients.map((folder) => folder.survey()));
     const anchors = await site.anchors.contents();
     const sets = await Promise.all(site.anchorSets.map(({ folder }) => folder.contents()));
-    const faults = [...contents, anchors, ...sets].flatMap(brokenFiles);
+    const faults = [...surveys, anchors, ...sets].flatMap(brokenFiles);
     for (const [index, set] of sets.entries()) {
       if (set.kind === 'unavailable' || set.certificates.length > 0) continue;
       faults.push({
@@ -47,33 +55,38 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
         mend: "put the CA there that issued your recipients' certificates",
       });
     }
-    const found = contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []));
-    const usable = await countUsable(site, found, { now: now(), patience: config.timeouts.lookup });
-    return { usable, unusable: found.length - usable, faults, notes: await noteBook(site.addressBook, config.certificates) };
+    // A folder that cannot be read is told by the look at the folders themselves.
+    const readable = site.recipients.filter((_, index) => surveys[index]?.kind === 'read');
+    const counts = await countUsable({ ...site, recipients: readable }, { now: now(), patience: config.timeouts.lookup });
+    return { ...counts, faults, notes: await noteBook(site.addressBook, config.certificates) };
   } finally {
+    progress.end();
     await site.close();
   }
 }
 
-/** A folder that cannot be read is told by the look at the folders themselves. */
-function brokenFiles(contents: FolderContents): Fault[] {
+function brokenFiles(
+  contents: { readonly kind: 'read'; readonly broken: readonly BrokenFile[] } | { readonly kind: 'unavailable' },
+): Fault[] {
   if (contents.kind === 'unavailable') return [];
   const mend = 'replace it by a PEM, DER or PKCS#7 file, or take it away';
   return contents.broken.map(({ place, faults }) => ({ place, key: '', wrong: faults.slice(0, 3).join('; '), mend }));
 }
 
 async function countUsable(
-  { trust }: SiteCertificates,
-  found: readonly PlacedCertificate[],
+  { trust, recipients }: Pick<SiteCertificates, 'trust' | 'recipients'>,
   { now, patience }: { readonly now: number; readonly patience: number },
-): Promise<number> {
-  let usable = 0;
-  for (const { certificate } of found) {
-    if (usability(certificate, now).kind !== 'usable') continue;
-    const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(patience));
-    if (verdict.kind === 'trusted') usable++;
+): Promise<Pick<CertificateSurvey, 'usable' | 'unusable'>> {
+  let [usable, all] = [0, 0];
+  for (const folder of recipients) {
+    for await (const { certificate } of folder.entries()) {
+      all++;
+      if (usability(certificate, now).kind !== 'usable') continue;
+      const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(patience));
+      if (verdict.kind === 'trusted') usable++;
+    }
   }
-  return usable;
+  return { usable, unusable: all - usable };
 }
 
 /** One at a time: a book may be long, and its sources are other people's servers. */
