@@ -101,6 +101,11 @@ describe('A26: an answer that is none', () => {
     assert.equal(fake.connections(), 1);
   });
 
+  test('a length that is too long ends it at once, not when time is up', async (t) => {
+    const { source } = await against(t, answers['a message of 2 GB'] ?? assert.fail, 60_000);
+    assert.match(await told(source, ADDRESS), /a message of the directory server is longer than 1048576 octets/);
+  });
+
   test('what nobody asked for ends the connection', async (t) => {
     const stranger = message(77, entry('cn=x', { userCertificate: [Buffer.alloc(500_000)] }));
     const { source } = await against(t, (socket) => void socket.write(Buffer.concat(Array.from({ length: 20 }, () => stranger))), 5000);
@@ -138,6 +143,18 @@ describe('a server that is slow', () => {
     assert.equal((await first).kind, 'unavailable');
     const second = await ask(source, 'ben@clinic.example');
     assert.deepEqual(second.kind === 'found' && second.candidates.map(({ place }) => place), ['cn=ben userCertificate#1']);
+  });
+
+  test('a connection that breaks under a search is made anew once', async (t) => {
+    let searches = 0;
+    const { source, fake } = await against(t, (socket, id) => {
+      // As a firewall that forgot the connection.
+      if (++searches === 2) socket.resetAndDestroy();
+      else socket.write(Buffer.concat([message(id, anna), message(id, done())]));
+    });
+    assert.equal(await told(source, ADDRESS), 'found');
+    assert.equal(await told(source, ADDRESS), 'found');
+    assert.deepEqual([searches, fake.connections()], [3, 2]);
   });
 
   test('octets that come one by one are one answer', async (t) => {
