@@ -48,10 +48,10 @@ const CONNECT_MS = 3000;
 const MAX_UNDER_WAY = 16;
 
 /** ms to wait for the answer to a search, of a look-up that has `patience`: two servers may be slow to connect, and one to answer. */
-export const answerPatience = (patience: number): number => patience * 0.4;
+export const answerPatience = (patience: number): number => Math.round(patience * 0.4);
 
 export function makeServers({ addresses, dn, secrets, now, patience }: ServersOptions): Servers {
-  const timeouts = { connect: Math.min(CONNECT_MS, patience * 0.3), answer: answerPatience(patience) };
+  const timeouts = { connect: Math.min(CONNECT_MS, Math.round(patience * 0.3)), answer: answerPatience(patience) };
   const ending = new AbortController();
   const turn = makeTurns(MAX_UNDER_WAY);
   const logins = makeLogins(now);

@@ -104,6 +104,15 @@ describe('a relay on a directory', { skip }, () => {
     assert.match(await rcpt('nobody.else@clinic.example'), /^550 5\.7\.1/);
   });
 
+  test('it stops while the directory hangs', async () => {
+    const { slapd, relay } = all();
+    await slapd.freeze();
+    const asked = rcpt('somebody@clinic.example').catch(() => 'closed');
+    await relay.stop();
+    assert.equal(relay.child.exitCode, 0);
+    assert.match(await asked, /^4|closed/);
+  });
+
   test('check says what of the login cannot be read', async () => {
     const { site } = all();
     const text = readFileSync(site.file, 'utf8');
