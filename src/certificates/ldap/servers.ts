@@ -68,7 +68,7 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
     const paused = logins.refusal(given.login);
     if (paused !== undefined) return { kind: 'final', fault: paused };
     const opening = await openConnection({ address, ...given, timeouts }, ending.signal);
-    if (opening.kind === 'refused') return { kind: 'final', fault: logins.refused(given.login, opening.code) };
+    if (opening.kind === 'refused') return { kind: 'final', fault: logins.refused(given.login, opening.result) };
     logins.taken();
     return opening;
   };

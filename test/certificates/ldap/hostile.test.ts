@@ -181,6 +181,24 @@ describe('a server that is slow', () => {
   });
 });
 
+describe('a login that Active Directory refuses', () => {
+  const said = (data: string): string => `80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data ${data}, v2580\0`;
+  const bind = { dn: 'relay@clinic.example', password: { from: 'env', name: 'X' } } as const;
+  for (const [text, expected] of [
+    [said('52e'), /name or password is wrong \(LDAP result 49\)$/],
+    [said('532'), /the password has expired \(LDAP result 49\)$/],
+    [said('775'), /the account is locked \(LDAP result 49\)$/],
+    [said('constructor'), /wrong, or the account is locked \(LDAP result 49\)$/],
+    ['relay@clinic.example may not', /wrong, or the account is locked \(LDAP result 49\)$/],
+  ] as const) {
+    test(`${text.slice(-16, -1)} is told in words`, async (t) => {
+      const fake = await startFake(t, (socket, id) => void socket.write(message(id, result(0x61, 49, text))));
+      const source = openSource(t, places([clear(fake.port)], { bind }), { secrets: async () => ({ ca: undefined, password: 'x' }) });
+      assert.match(await told(source, ADDRESS), expected);
+    });
+  }
+});
+
 describe('the reader of LDAP messages', () => {
   const typed = (read: () => unknown): boolean => {
     try {
