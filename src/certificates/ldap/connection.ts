@@ -3,7 +3,7 @@ import type { SecureContext } from 'node:tls';
 import { type Channel, makeChannel } from './channel.ts';
 import { asUnavailable, unavailable } from './fault.ts';
 import type { Login } from './logins.ts';
-import { type Answer, bindRequest, type Entry, results, type Search, searchRequest, startTlsRequest } from './message.ts';
+import { type Answer, bindRequest, type Entry, type Result, results, type Search, searchRequest, startTlsRequest } from './message.ts';
 import { dial, secure, type ServerAddress } from './socket.ts';
 
 export interface ConnectionOptions {
@@ -17,7 +17,7 @@ export interface ConnectionOptions {
 }
 
 /** `refused`: the login, which another server of the same directory would refuse too. */
-export type Opening = { readonly kind: 'open'; readonly connection: Connection } | { readonly kind: 'refused'; readonly code: number };
+export type Opening = { readonly kind: 'open'; readonly connection: Connection } | { readonly kind: 'refused'; readonly result: Result };
 
 /** What a search brought. With another code than success the entries are not all. */
 export interface Found {
@@ -47,11 +47,11 @@ export async function openConnection(options: ConnectionOptions, signal: AbortSi
   const channel = await openChannel(options, patience);
   try {
     if (login !== undefined) {
-      const code = await channel.ask((id) => bindRequest(id, login.dn, login.password), resultOf('bind'), patience);
-      if (code === results.busy || code === results.unavailable) throw refusedFor(code);
-      if (code !== results.success) {
+      const result = await channel.ask((id) => bindRequest(id, login.dn, login.password), resultOf('bind'), patience);
+      if (result.code === results.busy || result.code === results.unavailable) throw refusedFor(result.code);
+      if (result.code !== results.success) {
         channel.close();
-        return { kind: 'refused', code };
+        return { kind: 'refused', result };
       }
     }
   } catch (fault) {
@@ -67,7 +67,7 @@ async function openChannel({ address, context }: ConnectionOptions, signal: Abor
   if (address.tls === 'implicit') return makeChannel(await secure(plain, address.host, context, signal));
   const clear = makeChannel(plain);
   try {
-    const code = await clear.ask(startTlsRequest, resultOf('extended'), signal);
+    const { code } = await clear.ask(startTlsRequest, resultOf('extended'), signal);
     if (code !== results.success)
       throw unavailable(`the server refuses STARTTLS (LDAP result ${code})`, {
         hint: 'nothing is asked in clear: give the server a certificate, or does the port want ldaps://?',
@@ -82,9 +82,9 @@ async function openChannel({ address, context }: ConnectionOptions, signal: Abor
 /** A bind or extended operation has one answer. */
 const resultOf =
   (operation: 'bind' | 'extended') =>
-  (answer: Answer): number => {
+  (answer: Answer): Result => {
     if (answer.kind !== 'result' || answer.of !== operation) throw unavailable('the directory server answers another question');
-    return answer.code;
+    return answer;
   };
 
 function makeConnection(channel: Channel, patience: number): Connection {

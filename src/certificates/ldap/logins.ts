@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto';
 import type { SealpostError } from '../../errors.ts';
 import { unavailable } from './fault.ts';
-import { results } from './message.ts';
+import { type Result, results } from './message.ts';
 
 export interface Login {
   readonly dn: string;
@@ -18,7 +18,7 @@ export interface Logins {
   /** Why this login is not tried now; undefined where it may be. */
   refusal(login: Login | undefined): SealpostError | undefined;
   /** The directory refused it; answers the fault to tell. */
-  refused(login: Login | undefined, code: number): SealpostError;
+  refused(login: Login | undefined, result: Result): SealpostError;
   /** The directory took it. */
   taken(): void;
 }
@@ -30,7 +30,7 @@ const pauseOf = (times: number): number => PAUSES_MS[Math.min(times, PAUSES_MS.l
 interface Refusal {
   /** Of name and password, so that neither is kept. */
   readonly digest: string;
-  readonly code: number;
+  readonly result: Result;
   readonly times: number;
   /** ms */
   readonly until: number;
@@ -46,10 +46,10 @@ export function makeLogins(now: () => number): Logins {
       // More than the whole pause is a clock that was set back.
       return wait > 0 && wait <= pauseOf(last.times) ? faultOf(last, now()) : undefined;
     },
-    refused: (login, code) => {
+    refused: (login, result) => {
       const digest = digestOf(login);
       const times = last?.digest === digest ? last.times + 1 : 0;
-      last = { digest, code, times, until: now() + pauseOf(times) };
+      last = { digest, result, times, until: now() + pauseOf(times) };
       return faultOf(last, now());
     },
     taken: () => {
@@ -70,8 +70,22 @@ const digestOf = (login: Login | undefined): string =>
     .update(JSON.stringify([login?.dn, login?.password]))
     .digest('hex');
 
-function faultOf({ code, until }: Refusal, now: number): SealpostError {
-  const why = code === results.invalidCredentials ? 'name or password is wrong, or the account is locked' : 'it may not log in so';
+/** What Active Directory says in figures: error codes of Windows ([MS-ERREF] 2.2), by their hexadecimal form. */
+const activeDirectoryReasons: Readonly<Record<string, string>> = {
+  '525': 'there is no such account',
+  '52e': 'name or password is wrong',
+  '530': 'the account may not log in at this time',
+  '531': 'the account may not log in from here',
+  '532': 'the password has expired',
+  '533': 'the account is disabled',
+  '701': 'the account has expired',
+  '773': 'the password must be changed first',
+  '775': 'the account is locked',
+};
+
+function faultOf({ result: { code, reason = '' }, until }: Refusal, now: number): SealpostError {
+  const usual = code === results.invalidCredentials ? 'name or password is wrong, or the account is locked' : 'it may not log in so';
+  const why = Object.hasOwn(activeDirectoryReasons, reason) ? activeDirectoryReasons[reason] : usual;
   return unavailable(`the directory refuses the login of the relay: ${why} (LDAP result ${code})`, {
     hint: `mend bind: another password counts at once, the same one is tried again in ${Math.ceil((until - now) / 1000)} s`,
   });

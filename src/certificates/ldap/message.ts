@@ -70,10 +70,18 @@ export interface Entry {
   readonly attributes: readonly Attribute[];
 }
 
+/** `reason`: the figures that Active Directory gives for a refused login beside the code, lower-case hex. */
+export interface Result {
+  readonly kind: 'result';
+  readonly of: 'bind' | 'search' | 'extended';
+  readonly code: number;
+  readonly reason?: string | undefined;
+}
+
 export type Answer =
   | { readonly kind: 'entry'; readonly entry: Entry }
   | { readonly kind: 'reference' }
-  | { readonly kind: 'result'; readonly of: 'bind' | 'search' | 'extended'; readonly code: number }
+  | Result
   /** Of a kind that was not asked for. */
   | { readonly kind: 'other' };
 
@@ -124,18 +132,27 @@ function readAnswer({ tag, content }: Element): Answer {
     case operations.searchResultReference:
       return { kind: 'reference' };
     case operations.bindResponse:
-      return { kind: 'result', of: 'bind', code: readCode(content) };
+      return readResult('bind', content);
     case operations.searchResultDone:
-      return { kind: 'result', of: 'search', code: readCode(content) };
+      return readResult('search', content);
     case operations.extendedResponse:
-      return { kind: 'result', of: 'extended', code: readCode(content) };
+      return readResult('extended', content);
     default:
       return { kind: 'other' };
   }
 }
 
-/** LDAPResult (RFC 4511 §4.1.9): what follows the code is text for people and names of other servers, neither of which is used. */
-const readCode = (content: Buffer): number => wholeNumber(next(elements(content), ENUMERATED));
+/** LDAPResult (RFC 4511 §4.1.9). Of its text for people only figures are taken, and where the server refers to others nothing. */
+function readResult(of: Result['of'], content: Buffer): Result {
+  const fields = elements(content);
+  const code = wholeNumber(next(fields, ENUMERATED));
+  next(fields, OCTET_STRING);
+  const text = next(fields, OCTET_STRING).subarray(0, MAX_TEXT).toString('latin1');
+  return { kind: 'result', of, code, reason: /^[0-9A-F]{8}: LdapErr: .*, data ([0-9a-f]{1,8}),/.exec(text)?.[1] };
+}
+
+/** Octets of a text that are looked at. */
+const MAX_TEXT = 300;
 
 /** An entry of more attributes answers something else than what was asked. */
 const MAX_ATTRIBUTES = 1000;

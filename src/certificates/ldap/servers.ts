@@ -48,10 +48,10 @@ const CONNECT_MS = 3000;
 const MAX_UNDER_WAY = 16;
 
 /** ms to wait for the answer to a search, of a look-up that has `patience`: two servers may be slow to connect, and one to answer. */
-export const answerPatience = (patience: number): number => patience * 0.4;
+export const answerPatience = (patience: number): number => Math.round(patience * 0.4);
 
 export function makeServers({ addresses, dn, secrets, now, patience }: ServersOptions): Servers {
-  const timeouts = { connect: Math.min(CONNECT_MS, patience * 0.3), answer: answerPatience(patience) };
+  const timeouts = { connect: Math.min(CONNECT_MS, Math.round(patience * 0.3)), answer: answerPatience(patience) };
   const ending = new AbortController();
   const turn = makeTurns(MAX_UNDER_WAY);
   const logins = makeLogins(now);
@@ -68,7 +68,7 @@ export function makeServers({ addresses, dn, secrets, now, patience }: ServersOp
     const paused = logins.refusal(given.login);
     if (paused !== undefined) return { kind: 'final', fault: paused };
     const opening = await openConnection({ address, ...given, timeouts }, ending.signal);
-    if (opening.kind === 'refused') return { kind: 'final', fault: logins.refused(given.login, opening.code) };
+    if (opening.kind === 'refused') return { kind: 'final', fault: logins.refused(given.login, opening.result) };
     logins.taken();
     return opening;
   };

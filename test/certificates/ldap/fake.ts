@@ -11,7 +11,7 @@ const text = (value: string): Buffer => octetString(Buffer.from(value));
 
 /** LDAPMessage (RFC 4511 §4.1.1) around an operation. */
 export const message = (id: number, operation: Buffer): Buffer => sequence(integer(id), operation);
-export const result = (tag: number, code: number): Buffer => tlv(tag, enumerated(code), text(''), text('said by the server'));
+export const result = (tag: number, code: number, said = 'said by the server'): Buffer => tlv(tag, enumerated(code), text(''), text(said));
 export const done = (code = 0): Buffer => result(0x65, code);
 export const entry = (name: string, attributes: Readonly<Record<string, readonly Buffer[]>>): Buffer =>
   tlv(

@@ -101,6 +101,11 @@ describe('A26: an answer that is none', () => {
     assert.equal(fake.connections(), 1);
   });
 
+  test('a length that is too long ends it at once, not when time is up', async (t) => {
+    const { source } = await against(t, answers['a message of 2 GB'] ?? assert.fail, 60_000);
+    assert.match(await told(source, ADDRESS), /a message of the directory server is longer than 1048576 octets/);
+  });
+
   test('what nobody asked for ends the connection', async (t) => {
     const stranger = message(77, entry('cn=x', { userCertificate: [Buffer.alloc(500_000)] }));
     const { source } = await against(t, (socket) => void socket.write(Buffer.concat(Array.from({ length: 20 }, () => stranger))), 5000);
@@ -140,6 +145,18 @@ describe('a server that is slow', () => {
     assert.deepEqual(second.kind === 'found' && second.candidates.map(({ place }) => place), ['cn=ben userCertificate#1']);
   });
 
+  test('a connection that breaks under a search is made anew once', async (t) => {
+    let searches = 0;
+    const { source, fake } = await against(t, (socket, id) => {
+      // As a firewall that forgot the connection.
+      if (++searches === 2) socket.resetAndDestroy();
+      else socket.write(Buffer.concat([message(id, anna), message(id, done())]));
+    });
+    assert.equal(await told(source, ADDRESS), 'found');
+    assert.equal(await told(source, ADDRESS), 'found');
+    assert.deepEqual([searches, fake.connections()], [3, 2]);
+  });
+
   test('octets that come one by one are one answer', async (t) => {
     const { source } = await against(
       t,
@@ -162,6 +179,24 @@ describe('a server that is slow', () => {
     });
     assert.equal(await told(source, ADDRESS), 'found');
   });
+});
+
+describe('a login that Active Directory refuses', () => {
+  const said = (data: string): string => `80090308: LdapErr: DSID-0C09044E, comment: AcceptSecurityContext error, data ${data}, v2580\0`;
+  const bind = { dn: 'relay@clinic.example', password: { from: 'env', name: 'X' } } as const;
+  for (const [text, expected] of [
+    [said('52e'), /name or password is wrong \(LDAP result 49\)$/],
+    [said('532'), /the password has expired \(LDAP result 49\)$/],
+    [said('775'), /the account is locked \(LDAP result 49\)$/],
+    [said('constructor'), /wrong, or the account is locked \(LDAP result 49\)$/],
+    ['relay@clinic.example may not', /wrong, or the account is locked \(LDAP result 49\)$/],
+  ] as const) {
+    test(`${text.slice(-16, -1)} is told in words`, async (t) => {
+      const fake = await startFake(t, (socket, id) => void socket.write(message(id, result(0x61, 49, text))));
+      const source = openSource(t, places([clear(fake.port)], { bind }), { secrets: async () => ({ ca: undefined, password: 'x' }) });
+      assert.match(await told(source, ADDRESS), expected);
+    });
+  }
 });
 
 describe('the reader of LDAP messages', () => {

@@ -87,7 +87,7 @@ describe('a relay on a directory', { skip }, () => {
     const told = await site.sealpost('explain', '--from', 'forms@clinic.example', '--to', 'anna@clinic.example');
     assert.match(told, new RegExp(`ldap ldaps://127\\.0\\.0\\.1:${slapd.tlsPort}`));
     assert.match(told, /cn=anna,dc=clinic,dc=example userCertificate;binary#1/);
-    assert.match(await site.sealpost('certs', 'show', 'anna@clinic.example'), /cn=anna,dc=clinic,dc=example/);
+    assert.match(await site.sealpost('certs', 'lookup', 'anna@clinic.example'), /cn=anna,dc=clinic,dc=example/);
   });
 
   test('a directory that is stopped refuses nobody for good: 451 where nothing is known, mail where it is', async () => {
@@ -102,6 +102,15 @@ describe('a relay on a directory', { skip }, () => {
     await slapd.start();
     await eventually(() => delivers('ben@clinic.example'));
     assert.match(await rcpt('nobody.else@clinic.example'), /^550 5\.7\.1/);
+  });
+
+  test('it stops while the directory hangs', async () => {
+    const { slapd, relay } = all();
+    await slapd.freeze();
+    const asked = rcpt('somebody@clinic.example').catch(() => 'closed');
+    await relay.stop();
+    assert.equal(relay.child.exitCode, 0);
+    assert.match(await asked, /^4|closed/);
   });
 
   test('check says what of the login cannot be read', async () => {

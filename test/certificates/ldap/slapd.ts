@@ -1,7 +1,7 @@
 /** A real directory: OpenLDAP's slapd in a temporary folder, on free ports of 127.0.0.1, as the user of the test. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,13 +46,15 @@ export interface Slapd {
   readonly tlsPort: number;
   /** Of loglevel stats: each operation. */
   log(): string;
+  /** Until everything that it did before this call stands in the log: its log comes by a pipe, later than its answers. */
+  caughtUp(): Promise<void>;
   /** How many searches it was asked below BASE. */
   searches(): number;
   stop(): Promise<void>;
   /** Again, on the same ports with the same content. */
   start(): Promise<void>;
   /** Stops it from answering while its port stays open, as a machine that hangs. */
-  freeze(frozen: boolean): void;
+  freeze(): Promise<void>;
 }
 
 export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], database = [] }: SlapdOptions = {}): Promise<Slapd> {
@@ -82,7 +84,10 @@ export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], da
   ];
   writeFileSync(conf, `${lines.join('\n')}\n`);
   const top = `dn: ${BASE}\nobjectClass: dcObject\nobjectClass: organization\no: Clinic\ndc: clinic\n`;
-  const filled = spawnSync('/usr/sbin/slapadd', ['-q', '-f', conf], { input: `${top}\n${ldif}`, encoding: 'utf8' });
+  // A copy: where AppArmor confines slapd, it does so by its path, to the system's own folders.
+  const program = join(folder, 'slapd');
+  copyFileSync(SLAPD, program);
+  const filled = spawnSync(program, ['-Tadd', '-q', '-f', conf], { input: `${top}\n${ldif}`, encoding: 'utf8' });
   if (filled.status !== 0) throw new Error(`slapadd: ${filled.stderr}`);
 
   const [port, tlsPort] = [await freePort(), await freePort()];
@@ -98,7 +103,7 @@ export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], da
   };
   const start = async (): Promise<void> => {
     // -d keeps it in the foreground, and 256 is loglevel stats.
-    const begun = spawn(SLAPD, ['-d', '256', '-f', conf, '-h', urls.join(' ')], { stdio: ['ignore', 'ignore', 'pipe'] });
+    const begun = spawn(program, ['-d', '256', '-f', conf, '-h', urls.join(' ')], { stdio: ['ignore', 'ignore', 'pipe'] });
     child = begun;
     begun.stderr.on('data', (chunk: Buffer) => {
       log += chunk.toString('latin1');
@@ -114,10 +119,21 @@ export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], da
     port,
     tlsPort,
     log: () => log,
+    caughtUp: async () => {
+      const socket = connect(port, '127.0.0.1');
+      await once(socket, 'connect');
+      const mark = ` ACCEPT from IP=127.0.0.1:${socket.localPort} `;
+      socket.destroy();
+      await eventually(async () => log.includes(mark));
+    },
     searches: () => log.split(` SRCH base="${BASE}"`).length - 1,
     stop,
     start,
-    freeze: (frozen) => void child?.kill(frozen ? 'SIGSTOP' : 'SIGCONT'),
+    freeze: async () => {
+      child?.kill('SIGSTOP');
+      // A signal takes its time to reach every thread.
+      await eventually(async () => /\) T /.test(readFileSync(`/proc/${child?.pid}/stat`, 'latin1')));
+    },
   };
 }
 
