@@ -111,4 +111,9 @@ export const classes: readonly DifferenceClass[] = [
     accepts: 'OpenSSL',
     covers: (difference) => refused(difference, /its signature is not by the issuer of the certificate/),
   },
+  {
+    title: 'a list without nextUpdate',
+    accepts: 'OpenSSL',
+    covers: (difference) => refused(difference, /does not say when the next one comes \(nextUpdate\)/),
+  },
 ];

@@ -9,6 +9,7 @@ import { describe, test } from 'node:test';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { implicit, oid, sequence } from '../../src/certificates/encode.ts';
+import { DAY_MS } from '../../src/certificates/issue.ts';
 import { anyExtendedKeyUsage, extensionOids } from '../../src/certificates/oids.ts';
 import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
 import type { Path } from '../../src/certificates/path.ts';
@@ -24,11 +25,13 @@ import {
   authorityKeyId,
   ca,
   CRL_SIGN,
+  crlDer,
   ecKeys,
   email,
   extension,
   issueDer,
   KEY_CERT_SIGN,
+  keyIdOf,
   keyUsage,
   name,
   nameConstraints,
@@ -133,6 +136,46 @@ function byHand(): readonly Sample[] {
   ];
 }
 
+/** And those of revocation lists. */
+function listsByHand(): readonly Sample[] {
+  const top = root('Root');
+  const sub = top.sub('Sub');
+  const list = (by: Issuer, days: number | undefined): Buffer => {
+    const until = days === undefined ? undefined : new Date(NOW + days * DAY_MS);
+    return crlDer({ issuer: by.name, signer: by.keys, from: new Date(NOW - DAY_MS), until, revoked: [] });
+  };
+  const heir = { name: top.name, keys: ecKeys() };
+  const basics = [ca(), keyUsage(KEY_CERT_SIGN, CRL_SIGN)];
+  const [old, young] = [keyIdOf(top.keys.publicKey), keyIdOf(heir.keys.publicKey)];
+  const anna = san(email('anna@a.example'));
+  return [
+    { anchors: [top.certificate.der], intermediates: [], leaves: [top.leaf('anna@a.example').der], lists: [list(top, undefined)] },
+    { anchors: [sub.certificate.der], intermediates: [], leaves: [sub.leaf('anna@a.example').der], lists: [list(sub, 1)] },
+    {
+      anchors: [issueDer({ ...top, subject: top.name, issuer: top.name, signer: top.keys, extensions: [...basics, subjectKeyId(old)] })],
+      intermediates: [
+        issueDer({
+          subject: top.name,
+          keys: heir.keys,
+          issuer: top.name,
+          signer: top.keys,
+          extensions: [...basics, subjectKeyId(young), authorityKeyId(old)],
+        }),
+      ],
+      leaves: [
+        issueDer({
+          subject: name(['CN', 'leaf']),
+          keys: sub.keys,
+          issuer: top.name,
+          signer: heir.keys,
+          extensions: [anna, authorityKeyId(young)],
+        }),
+      ],
+      lists: [list(top, 1)],
+    },
+  ];
+}
+
 type Issuer = Pick<Ca, 'name' | 'keys'>;
 
 describe('held against openssl verify', { skip: noOpenssl }, () => {
@@ -215,7 +258,7 @@ describe('held against openssl verify', { skip: noOpenssl }, () => {
       [...page.matchAll(/^\| (.+?) \| (sealpost|OpenSSL) \| .+ \|$/gm)].map(([, title, accepts]) => ({ title, accepts })),
       classes.map(({ title, accepts }) => ({ title, accepts })),
     );
-    await compareAll(byHand());
+    await compareAll([...byHand(), ...listsByHand()]);
     for (const [title, times] of seen) t.diagnostic(`${title}: ${times}`);
     assert.deepEqual(
       classes.map(({ title }) => title).filter((title) => !seen.has(title)),
