@@ -70,9 +70,10 @@ export function anchorSetFaults(
 ): readonly { readonly index: number; readonly wrong: string; readonly mend: string }[] {
   return sets.flatMap(({ anchors: folder }, index) => {
     const others = [anchors, ...sets.filter((_, other) => other !== index).map((set) => set.anchors)];
-    const outer = others.find((other) => isWithin(folder, other));
-    if (outer === undefined) return [];
-    const wrong = `${folder === outer ? 'is' : 'lies in'} a folder of other anchors, which counts with its sub-folders`;
+    const other = others.find((one) => isWithin(folder, one) || isWithin(one, folder));
+    if (other === undefined) return [];
+    const how = folder === other ? 'is' : isWithin(folder, other) ? 'lies in' : 'holds';
+    const wrong = `${how} a folder of other anchors: folders count with their sub-folders`;
     return [{ index, wrong, mend: 'a folder beside it, for example certs/partner-anchors' }];
   });
 }
