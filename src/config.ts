@@ -9,7 +9,7 @@ import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
-import { sourceFault } from './config/certificate-keys.ts';
+import { anchorSetFaults, sourceFault } from './config/certificate-keys.ts';
 import { ldapFaults } from './config/ldap-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
@@ -137,6 +137,8 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     if (ldap !== undefined)
       for (const { key, wrong, mend } of ldapFaults(ldap)) tell(['certificates', 'sources', index, 'ldap', key], wrong, mend);
   }
+  for (const { index, wrong, mend } of anchorSetFaults(config.certificates.trust, isWithin))
+    tell(['certificates', 'trust', 'anchor_sets', index, 'anchors'], wrong, mend);
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {
     for (const { key, wrong, mend } of listenerFaults(listener, config.clients.users !== undefined))
