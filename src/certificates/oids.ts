@@ -13,6 +13,8 @@ export const extensionOids = {
   extKeyUsage: '2.5.29.37',
   /** RFC 5280 §4.2.2.1. */
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  /** RFC 6960 §4.2.2.2.1. */
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
   /** RFC 4262 §2; the same OID as the signed attribute of RFC 8551 §2.5.2. */
   smimeCapabilities: '1.2.840.113549.1.9.15',
 } as const;
@@ -23,6 +25,10 @@ export const anyExtendedKeyUsage = '2.5.29.37.0';
 
 /** RFC 5280 §4.2.2.1: the access method of OCSP. */
 export const ocspAccess = '1.3.6.1.5.5.7.48.1';
+/** RFC 6960 §4.2.1, §4.4.1, §4.2.2.2. */
+export const ocspBasic = '1.3.6.1.5.5.7.48.1.1';
+export const ocspNonce = '1.3.6.1.5.5.7.48.1.2';
+export const ocspSigning = '1.3.6.1.5.5.7.3.9';
 
 /** RFC 9598 §3. */
 export const smtpUtf8Mailbox = '1.3.6.1.5.5.7.8.9';

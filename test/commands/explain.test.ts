@@ -49,6 +49,7 @@ function candidate(fingerprint: string, place: string): Candidate {
     authorityKeyId: undefined,
     crlPoints: [],
     ocspUrls: [],
+    ocspNoCheck: false,
   };
   return { certificate, source: 'files', place };
 }
