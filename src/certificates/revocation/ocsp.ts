@@ -3,7 +3,8 @@
  *
  * An answer counts until its nextUpdate, and is asked for anew in the background when half of that has passed, so that no look-up
  * waits for a responder that was there this morning. What came to nothing is remembered too, for a time that grows: a responder
- * that is dead or answers nonsense costs one look-up its time and not each (P6). Askers for one certificate share one request.
+ * that answers nonsense costs one look-up its time and not each (P6), and one that is dead `fetch` leaves alone. Askers for one
+ * certificate share one request.
  */
 import { createHash } from 'node:crypto';
 import type { Certificate } from '../certificate.ts';
@@ -52,7 +53,6 @@ interface Known {
 export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSource {
   const known = new Map<string, Known>();
   const flights = new Map<string, Promise<RevocationStatus>>();
-  const silent = new Map<string, { readonly until: number; readonly failures: number; readonly why: string }>();
   const closing = new AbortController();
 
   const remember = (key: string, entry: Known): RevocationStatus => {
@@ -67,19 +67,11 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
 
   /** Octets from one responder, or why there are none. */
   const request = async (url: string, octets: Buffer): Promise<Buffer | string> => {
-    const dead = silent.get(url);
-    if (dead !== undefined && dead.until > now()) return dead.why;
     try {
       const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(REQUEST_MS)]);
-      const answer = await fetch({ url, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes }, signal);
-      silent.delete(url);
-      return answer;
+      return await fetch({ url, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes }, signal);
     } catch (error) {
-      const why = error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
-      const failures = (dead?.failures ?? 0) + 1;
-      if (silent.size >= MAX_REMEMBERED) silent.clear();
-      silent.set(url, { until: now() + pause(failures), failures, why });
-      return why;
+      return error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
     }
   };
 

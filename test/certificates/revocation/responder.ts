@@ -1,0 +1,103 @@
+/** OCSP by a stranger: openssl(1), as a process that listens, and as one that signs a single answer. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import { parseCertificate } from '../../../src/certificates/certificate.ts';
+import type { Certificate } from '../../../src/certificates/certificate.ts';
+import { certIdOf, ocspRequest } from '../../../src/certificates/revocation/ocsp-request.ts';
+import type { FetchDocument } from '../../../src/certificates/revocation/revocation.ts';
+import { derOf, eventually, run } from '../openssl.ts';
+
+export const read = (folder: string, name: string): Certificate =>
+  parseCertificate(derOf(readFileSync(join(folder, `${name}.pem`), 'latin1')));
+
+/** `status`: V, or R with a date and reason as openssl's database has them. */
+export interface Row {
+  readonly certificate: Certificate;
+  readonly status: 'V' | `R ${string}`;
+}
+
+/** openssl's database of a CA: what its responder answers from. */
+export function writeIndex(folder: string, name: string, rows: readonly Row[]): void {
+  const lines = rows.map(({ certificate: { serial }, status: [letter = '', , ...revoked] }) => {
+    const hex = serial.length % 2 === 0 ? serial : `0${serial}`;
+    return [letter, '491231235959Z', revoked.join(''), hex.toUpperCase(), 'unknown', '/CN=x'].join('\t');
+  });
+  writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
+}
+
+export interface Responder {
+  /** Names of certificates in the folder. */
+  readonly ca: string;
+  readonly signer: string;
+  readonly index: string;
+  /** Further arguments: `-ndays 7`, `-rmd sha1`. */
+  readonly more?: readonly string[];
+}
+
+const asked = ({ ca, signer, index, more = [] }: Responder): string[] => [
+  ...['-index', index, '-CA', `${ca}.pem`, '-rsigner', `${signer}.pem`, '-rkey', `${signer}.key`],
+  ...more,
+];
+
+let requests = 0;
+
+/** One answer of openssl's to our own request. */
+export function answerOf(folder: string, certificate: Certificate, issuer: Certificate, responder: Responder): Buffer {
+  const name = `request${requests++}`;
+  writeFileSync(join(folder, `${name}.der`), ocspRequest(certIdOf(certificate, issuer)));
+  run('openssl', ['ocsp', ...asked(responder), '-reqin', `${name}.der`, '-respout', `${name}.out`], folder);
+  return readFileSync(join(folder, `${name}.out`));
+}
+
+export interface RunningResponder {
+  readonly stop: () => Promise<void>;
+}
+
+/** `openssl ocsp` on a port of 127.0.0.1 until it is stopped. */
+export async function startResponder(folder: string, port: number, responder: Responder): Promise<RunningResponder> {
+  const args = ['ocsp', '-port', `${port}`, '-timeout', '5', ...asked(responder)];
+  const process = spawn('openssl', args, { cwd: folder, stdio: 'ignore' });
+  const gone = once(process, 'exit');
+  const listens = async (): Promise<boolean> => {
+    if (process.exitCode !== null) throw new Error('openssl ocsp does not start');
+    const socket = connect(port, '127.0.0.1');
+    try {
+      await once(socket, 'connect');
+      return true;
+    } catch {
+      return false;
+    } finally {
+      socket.destroy();
+    }
+  };
+  await eventually(listens);
+  return {
+    stop: async () => {
+      process.kill('SIGKILL');
+      await gone;
+    },
+  };
+}
+
+/** A port of 127.0.0.1 that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const { port } = address;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Without a guard: what the tests of answers need. */
+export const plainFetch: FetchDocument = async ({ url, body }, signal) => {
+  const post = body === undefined ? {} : { method: 'POST', headers: { 'content-type': body.type }, body: new Uint8Array(body.octets) };
+  const answer = await fetch(url, { ...post, signal });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return Buffer.from(await answer.arrayBuffer());
+};
