@@ -1,0 +1,120 @@
+/**
+ * Lists that the operator, or a job of his, lays into a folder: for a CA that publishes none, and for a relay that reaches nobody.
+ * The folder is live: what is laid there counts within seconds. Only the beginning of each file is read here, to know whose list
+ * it is; the list itself is read when a certificate of that issuer is asked about.
+ */
+import { open, readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { readCrlIssuer } from './crl-scan.ts';
+
+export interface LocalCrl {
+  readonly path: string;
+  /** For people: `crls/ca.crl`. */
+  readonly name: string;
+  /** Changes with the file. */
+  readonly stamp: string;
+  /** DER of the issuer; undefined where the file is none that can be read. */
+  readonly issuer: Buffer | undefined;
+}
+
+export type LocalCrls =
+  | { readonly kind: 'read'; readonly lists: readonly LocalCrl[] }
+  /** The folder, or a part of it, could not be looked into: the list may be there (P5). */
+  | { readonly kind: 'unavailable'; readonly why: string };
+
+export interface CrlFolder {
+  /** As of at most some seconds ago. */
+  lists(): Promise<LocalCrls>;
+}
+
+const FRESH_MS = 2000;
+/** For a file system that stands still. */
+const PATIENCE_MS = 2000;
+const MAX_FILES = 1000;
+const BEGINNING = 16 * 1024;
+const DASH = 0x2d;
+const PEM_BEGINNING = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)/;
+/** As in folders of certificates: hidden files, backups and notes. */
+const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp|part)$/i;
+
+export function makeCrlFolder(folder: string): CrlFolder {
+  let known = new Map<string, LocalCrl>();
+  let scanned = -Infinity;
+  let scanning: Promise<LocalCrls> | undefined;
+  let last: LocalCrls = { kind: 'read', lists: [] };
+
+  const scan = async (): Promise<LocalCrls> => {
+    try {
+      const next = new Map<string, LocalCrl>();
+      for (const name of (await readdir(folder)).sort()) {
+        if (PASSED_OVER.test(name)) continue;
+        const list = await look(folder, name, known.get(name));
+        if (list === undefined) continue;
+        if (next.size >= MAX_FILES) return unavailable(folder, `it holds more than ${MAX_FILES} files`);
+        next.set(name, list);
+      }
+      known = next;
+      return { kind: 'read', lists: [...next.values()] };
+    } catch (error) {
+      return unavailable(folder, error instanceof Error && 'code' in error ? String(error.code) : 'it cannot be read');
+    }
+  };
+
+  return {
+    lists: async () => {
+      if (performance.now() - scanned < FRESH_MS) return last;
+      scanning ??= scan().then((found) => {
+        scanned = performance.now();
+        scanning = undefined;
+        return (last = found);
+      });
+      const { promise: late, resolve } = Promise.withResolvers<LocalCrls>();
+      const timer = setTimeout(() => resolve(unavailable(folder, 'it does not answer')), PATIENCE_MS);
+      try {
+        return await Promise.race([scanning, late]);
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+  };
+}
+
+const unavailable = (folder: string, why: string): LocalCrls => ({ kind: 'unavailable', why: `the folder ${basename(folder)}: ${why}` });
+
+/** Throws where the system does not let us look. */
+async function look(folder: string, name: string, before: LocalCrl | undefined): Promise<LocalCrl | undefined> {
+  const path = join(folder, name);
+  try {
+    const stats = await stat(path, { bigint: true });
+    if (!stats.isFile()) return undefined;
+    const stamp = [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
+    if (before?.stamp === stamp) return before;
+    return { path, name: `${basename(folder)}/${name}`, stamp, issuer: (await issuerOf(path)) ?? before?.issuer };
+  } catch (error) {
+    // Taken away between the listing and the look, or a link to nothing.
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function issuerOf(path: string): Promise<Buffer | undefined> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(BEGINNING), 0, BEGINNING, 0);
+    const beginning = buffer.subarray(0, bytesRead);
+    const [, base64] = beginning[0] === DASH ? (PEM_BEGINNING.exec(beginning.toString('latin1')) ?? []) : [];
+    const der = base64 === undefined ? beginning : Buffer.from(base64, 'base64');
+    return readIssuer(der);
+  } finally {
+    await file.close();
+  }
+}
+
+function readIssuer(der: Buffer): Buffer | undefined {
+  try {
+    return readCrlIssuer(der, der.length);
+  } catch {
+    // No list, or one that is being written: its stamp changes once it is whole.
+    return undefined;
+  }
+}

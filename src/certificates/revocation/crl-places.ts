@@ -1,0 +1,95 @@
+/** The two places of lists: a file that the operator laid, and a URL with its copy on disk. */
+import type { CrlIssuer, CrlReading } from './crl-read.ts';
+import { MAX_CRL_BYTES } from './crl-scan.ts';
+import type { CrlPlace, Loaded } from './crl-shelf.ts';
+import type { CrlStore } from './crl-store.ts';
+import type { CrlThread } from './crl-thread.ts';
+import { FetchRefused } from './fetch.ts';
+import type { FetchDocument } from './revocation.ts';
+import type { Seats } from './seats.ts';
+
+export interface CrlLoads {
+  readonly thread: CrlThread;
+  readonly store: CrlStore;
+  /** For fetching and reading together: the octets of a list are in memory meanwhile. */
+  readonly seats: Seats;
+  readonly fetch: FetchDocument;
+  /** ms */
+  readonly now: () => number;
+}
+
+/** Below this a copy costs nothing, and what is small may share its memory with others. */
+const COPIED_BELOW = 1024 * 1024;
+
+export function filePlace(path: string, stamp: string, { thread, now }: CrlLoads): CrlPlace {
+  return {
+    id: `file ${path}`,
+    stamp,
+    refreshed: false,
+    load: async (issuer) => ({ reading: await thread.read(path, issuer), got: now() }),
+  };
+}
+
+/** `url` has been parsed by parseFetchUrl(). */
+export function urlPlace(url: URL, loads: CrlLoads): CrlPlace {
+  return {
+    id: `url ${url.href}`,
+    stamp: '',
+    refreshed: true,
+    load: async (issuer, held, signal) => {
+      const copy = held === undefined ? await readCopy(url, issuer, loads) : undefined;
+      if (copy?.reading.kind === 'list' && copy.reading.list.nextUpdate > loads.now()) return copy;
+      const since = held?.thisUpdate ?? (copy?.reading.kind === 'list' ? copy.reading.list.thisUpdate : 0);
+      const reading = await fetchList({ url, issuer, since }, loads, signal);
+      // A stale list still tells what was revoked.
+      return reading.kind === 'refused' && copy !== undefined ? copy : { reading, got: loads.now() };
+    },
+  };
+}
+
+async function readCopy(url: URL, issuer: CrlIssuer, { thread, store }: CrlLoads): Promise<Loaded | undefined> {
+  const file = await store.find(url.href, issuer);
+  if (file === undefined) return undefined;
+  const reading = await thread.read(file.path, issuer);
+  if (reading.kind === 'list') return { reading, got: file.written };
+  await store.discard(file.path);
+  return undefined;
+}
+
+interface Wanted {
+  readonly url: URL;
+  readonly issuer: CrlIssuer;
+  /** thisUpdate of what is known already: an older list does not take its place on disk. */
+  readonly since: number;
+}
+
+async function fetchList(
+  { url, issuer, since }: Wanted,
+  { thread, store, seats, fetch }: CrlLoads,
+  signal: AbortSignal,
+): Promise<CrlReading> {
+  try {
+    const free = await seats.take(url.host, signal);
+    try {
+      const octets = transferable(await fetch({ url: url.href, maxBytes: MAX_CRL_BYTES }, signal));
+      const path = store.keep(url.href, issuer);
+      const reading = await thread.read(octets, issuer, path === undefined ? undefined : { path, since });
+      if (reading.kind === 'list') await store.prune();
+      return reading;
+    } finally {
+      free();
+    }
+  } catch (error) {
+    return {
+      kind: 'refused',
+      why: error instanceof Error ? error.message : 'it cannot be fetched',
+      lasting: error instanceof FetchRefused,
+    };
+  }
+}
+
+function transferable(octets: Buffer): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = octets;
+  if (byteLength < COPIED_BELOW || !(buffer instanceof ArrayBuffer)) return Uint8Array.from(octets);
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}

@@ -1,0 +1,163 @@
+/**
+ * Lists that have been read, by place and issuer. One that is current is used as it is; when half of its life or a day has passed,
+ * the next is got beside that, so that nobody waits for it. Whoever asks for one that is not there waits for a moment: a large or
+ * slow list goes on loading, and the next who asks finds it.
+ *
+ * What a place gives is never older than what it gave before (A23): an old list is as good as none to somebody who holds a newer.
+ */
+import { indexBytes } from './crl-index.ts';
+import type { Crl, CrlIssuer, CrlReading } from './crl-read.ts';
+
+/** What was read, and how fresh it is: ms since the epoch at which it was got from where it is published. */
+export interface Loaded {
+  readonly reading: CrlReading;
+  readonly got: number;
+}
+
+/** Where a list comes from. */
+export interface CrlPlace {
+  readonly id: string;
+  /** Changes where the place is known to hold something else now. */
+  readonly stamp: string;
+  /** Whether it must be asked again by and by, since it does not tell of its changes. */
+  readonly refreshed: boolean;
+  /** `held`: what is held of this place; where that is nothing, an earlier copy is welcome. Never rejects. */
+  load(issuer: CrlIssuer, held: Crl | undefined, signal: AbortSignal): Promise<Loaded>;
+}
+
+export type Shelved =
+  /** `fault`: why there is no newer one, where it has been looked for. */
+  | { readonly kind: 'list'; readonly list: Crl; readonly fault: string | undefined }
+  | { readonly kind: 'none'; readonly why: string; readonly lasting: boolean };
+
+export interface CrlShelf {
+  /** Waits until `signal` is aborted and not longer. Never rejects. */
+  list(place: CrlPlace, issuer: CrlIssuer, signal: AbortSignal): Promise<Shelved>;
+  close(): void;
+}
+
+export interface ShelfOptions {
+  /** ms */
+  readonly now: () => number;
+  /** From 0 to 1: spreads what would come due at one moment. */
+  readonly random: () => number;
+  /** Octets of all lists. */
+  readonly bound: number;
+}
+
+interface Slot {
+  place: CrlPlace;
+  readonly issuer: CrlIssuer;
+  list: Crl | undefined;
+  /** Of the place when it was last read, in vain or not. */
+  tried: string | undefined;
+  fault: { readonly why: string; readonly lasting: boolean; readonly until: number; readonly pause: number } | undefined;
+  /** ms since the epoch */
+  refreshAt: number;
+  asked: number;
+  loading: Promise<void> | undefined;
+}
+
+const MAX_SLOTS = 500;
+const DAY_MS = 86_400_000;
+/** What nobody has asked about for so long is not kept fresh. */
+const UNUSED_MS = 3 * DAY_MS;
+const SWEEP_MS = 30_000;
+const SHORTEST_REFRESH_MS = 30_000;
+const FIRST_PAUSE_MS = 5000;
+const LONGEST_PAUSE_MS = 600_000;
+
+export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
+  /** The one asked for last stands last. */
+  const slots = new Map<string, Slot>();
+  const closed = new AbortController();
+
+  const load = async (slot: Slot): Promise<void> => {
+    const { place } = slot;
+    slot.tried = place.stamp;
+    const { reading, got } = await place.load(slot.issuer, slot.list, closed.signal);
+    if (reading.kind === 'refused') {
+      const pause = Math.min((slot.fault?.pause ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
+      slot.fault = { why: reading.why, lasting: reading.lasting, until: now() + pause, pause };
+      return;
+    }
+    slot.fault = undefined;
+    if (slot.list === undefined || reading.list.thisUpdate >= slot.list.thisUpdate) slot.list = reading.list;
+    slot.refreshAt = place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;
+    makeRoom(slots, slot, bound);
+  };
+  const begin = (slot: Slot): void => {
+    const pausing = slot.fault !== undefined && slot.fault.until > now() && slot.tried === slot.place.stamp;
+    if (slot.loading !== undefined || pausing || closed.signal.aborted) return;
+    slot.loading = load(slot).finally(() => (slot.loading = undefined));
+  };
+  const timer = setInterval(() => {
+    for (const slot of slots.values())
+      if (slot.list !== undefined && slot.refreshAt <= now() && now() - slot.asked < UNUSED_MS) begin(slot);
+  }, SWEEP_MS).unref();
+
+  const slotFor = (place: CrlPlace, issuer: CrlIssuer): Slot => {
+    const key = `${place.id}\n${Buffer.from(issuer.name).toString('base64')}\n${Buffer.from(issuer.spki).toString('base64')}`;
+    const slot = slots.get(key) ?? emptySlot(place, issuer);
+    slot.place = place;
+    slot.asked = now();
+    slots.delete(key);
+    slots.set(key, slot);
+    return slot;
+  };
+
+  return {
+    list: async (place, issuer, signal) => {
+      const slot = slotFor(place, issuer);
+      const isChanged = slot.tried !== place.stamp;
+      if (slot.list === undefined || isChanged || slot.refreshAt <= now()) begin(slot);
+      const isCurrent = slot.list !== undefined && !isChanged && slot.list.nextUpdate > now();
+      if (slot.loading !== undefined && !isCurrent) await endOr(slot.loading, signal);
+      if (slot.list !== undefined) return { kind: 'list', list: slot.list, fault: slot.fault?.why };
+      return slot.fault === undefined || slot.loading !== undefined
+        ? { kind: 'none', why: 'is being fetched', lasting: false }
+        : { kind: 'none', why: `is not used: ${slot.fault.why}`, lasting: slot.fault.lasting };
+    },
+    close: () => {
+      clearInterval(timer);
+      closed.abort(new Error('closed'));
+      slots.clear();
+    },
+  };
+}
+
+const emptySlot = (place: CrlPlace, issuer: CrlIssuer): Slot => {
+  const nothing = { list: undefined, tried: undefined, fault: undefined, loading: undefined };
+  return { place, issuer, ...nothing, refreshAt: 0, asked: 0 };
+};
+
+/** Half of the life of a list, or a day; where that is over when it comes, a part of what is left. Up to a tenth earlier. */
+function refreshTime({ thisUpdate, nextUpdate }: Crl, got: number, now: number, random: number): number {
+  const life = nextUpdate - thisUpdate;
+  const due = Math.min(nextUpdate, got + DAY_MS, Math.max(thisUpdate + life / 2, got + life / 20));
+  return Math.max(now + SHORTEST_REFRESH_MS, got + (due - got) * (1 - random / 10));
+}
+
+/** Lets go of what was asked for longest ago, but for what has just come and what is on its way. */
+function makeRoom(slots: Map<string, Slot>, newest: Slot, bound: number): void {
+  const octets = (slot: Slot): number => (slot.list === undefined ? 0 : indexBytes(slot.list.index));
+  let total = [...slots.values()].reduce((sum, slot) => sum + octets(slot), 0);
+  for (const [key, slot] of slots) {
+    if (total <= bound && slots.size <= MAX_SLOTS) return;
+    if (slot === newest || slot.loading !== undefined) continue;
+    total -= octets(slot);
+    slots.delete(key);
+  }
+}
+
+async function endOr(loading: Promise<void>, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const stop = (): void => resolve();
+  signal.addEventListener('abort', stop, { once: true });
+  try {
+    await Promise.race([loading, promise]);
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+}

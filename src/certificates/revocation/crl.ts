@@ -1,0 +1,151 @@
+/**
+ * Asking revocation lists (RFC 5280 §5, §6.3). Two kinds of places: the folder of lists that the operator fills, and the URLs in the
+ * certificate, which are fetched. The first list that knows answers; the folder comes first, since it costs nothing and tells nobody.
+ *
+ * Lists are read in a thread of their own and kept as a compact index (crl-index.ts); the octets of a list live no longer than it
+ * takes to read them, but for the copy on disk.
+ */
+import { join } from 'node:path';
+import type { Certificate } from '../certificate.ts';
+import { type CrlFolder, makeCrlFolder } from './crl-folder.ts';
+import { type CrlLoads, filePlace, urlPlace } from './crl-places.ts';
+import type { CrlIssuer } from './crl-read.ts';
+import { makeCrlShelf, type Shelved } from './crl-shelf.ts';
+import { makeCrlStore } from './crl-store.ts';
+import { makeCrlThread } from './crl-thread.ts';
+import { judgeByList } from './crl-verdict.ts';
+import { parseFetchUrl } from './fetch.ts';
+import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
+import { makeSeats } from './seats.ts';
+
+export interface CrlOptions {
+  readonly fetch: FetchDocument;
+  /** `certificates.trust.crls`: the folder of lists, absolute; undefined where there is none. */
+  readonly folder: string | undefined;
+  /** The folder for caches of the site; lists stand in `crls/` below it. */
+  readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** ms */
+  readonly now: () => number;
+  /** From 0 to 1; Math.random. */
+  readonly random: () => number;
+  /** ms that one certificate waits for lists that are not there yet; 3000. They go on loading. */
+  readonly patience?: number;
+}
+
+type Unknown = Extract<RevocationStatus, { kind: 'unknown' }>;
+
+const USUAL_PATIENCE_MS = 3000;
+/** Of all lists in memory: five of 500,000 entries. */
+const MEMORY_BYTES = 96 * 1024 * 1024;
+/** Lists that are fetched and read at a time, and of one server. */
+const MAX_LOADS = 3;
+const MAX_WAITING_LOADS = 100;
+/** A CA names one or two of each. */
+const MAX_URLS = 8;
+const MAX_LOCAL_LISTS = 16;
+const MAX_REASONS = 3;
+const MAX_SHOWN = 200;
+
+const unknown = (why: string, lasting: boolean): Unknown => ({ kind: 'unknown', why, lasting });
+
+export function makeCrlSource(options: CrlOptions): RevocationSource {
+  const { now, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
+  const thread = makeCrlThread();
+  const shelf = makeCrlShelf({ now, random, bound: MEMORY_BYTES });
+  const store = makeCrlStore({ folder: join(cache.folder, 'crls'), writable: cache.writable });
+  const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, waiting: MAX_WAITING_LOADS });
+  const loads: CrlLoads = { thread, store, seats, fetch, now };
+  const folder = options.folder === undefined ? undefined : makeCrlFolder(options.folder);
+
+  const askFolder = async (certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus[]> => {
+    const found = await listsOf(folder, issuer);
+    if (!Array.isArray(found)) return [found];
+    const read = await Promise.all(
+      found.map(async ({ path, stamp, name }) => ({ name, shelved: await shelf.list(filePlace(path, stamp, loads), issuer, signal) })),
+    );
+    // The newest first: a hold that was lifted stands in the older ones still.
+    const age = ({ shelved }: (typeof read)[number]): number => (shelved.kind === 'list' ? shelved.list.thisUpdate : 0);
+    return read.sort((a, b) => age(b) - age(a)).map(({ name, shelved }) => judge(`CRL ${name}`, shelved, certificate, now()));
+  };
+
+  const askUrl = async (text: string, certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus> => {
+    let url: URL;
+    try {
+      url = parseFetchUrl(text);
+    } catch (error) {
+      return unknown(`a list is not fetched: ${error instanceof Error ? error.message : 'its URL is none'}`, true);
+    }
+    return judge(`CRL ${url.href.slice(0, MAX_SHOWN)}`, await shelf.list(urlPlace(url, loads), issuer, signal), certificate, now());
+  };
+
+  return {
+    status: async (certificate, issuer, signal) => {
+      // RFC 5280 §6.3.3 (f)
+      if (issuer.keyUsage !== undefined && !issuer.keyUsage.includes('cRLSign'))
+        return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
+      const whose = { name: Uint8Array.from(issuer.subjectDer), spki: issuer.publicKey.export({ type: 'spki', format: 'der' }) };
+      const enough = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
+      const answers: RevocationStatus[] = await askFolder(certificate, whose, enough);
+      if (answers.every(({ kind }) => kind === 'unknown')) {
+        answers.push(...unasked(certificate));
+        for (const [url, partial] of urlsOf(certificate)) {
+          const answer = await askUrl(url, certificate, whose, enough);
+          answers.push(answer.kind === 'good' && partial ? unknown(`${answer.from} is named for some reasons only`, true) : answer);
+          if (answers.at(-1)?.kind !== 'unknown') break;
+        }
+      }
+      return sumUp(answers);
+    },
+    close: () => {
+      shelf.close();
+      thread.close();
+    },
+  };
+}
+
+/** The files that hold lists of that issuer, or why that is not known. */
+async function listsOf(folder: CrlFolder | undefined, { name }: CrlIssuer) {
+  if (folder === undefined) return [];
+  const found = await folder.lists();
+  if (found.kind === 'unavailable') return unknown(found.why, false);
+  const own = found.lists.filter(({ issuer }) => issuer?.equals(name));
+  const odd = found.lists.find(({ issuer }) => issuer === undefined);
+  // It may be the one that is missing, caught while it is written.
+  if (own.length === 0 && odd !== undefined) return unknown(`CRL ${odd.name} cannot be read`, false);
+  return own.slice(0, MAX_LOCAL_LISTS);
+}
+
+function judge(name: string, shelved: Shelved, certificate: Certificate, now: number): RevocationStatus {
+  if (shelved.kind === 'none') return unknown(`${name} ${shelved.why}`, shelved.lasting);
+  const status = judgeByList(shelved.list, certificate, name, now);
+  if (status.kind !== 'unknown' || shelved.fault === undefined) return status;
+  return { ...status, why: `${status.why}; a newer one: ${shelved.fault}` };
+}
+
+/** Points of the certificate that are passed over, each with its reason. */
+const unasked = ({ crlPoints }: Certificate): readonly Unknown[] =>
+  crlPoints.flatMap(({ indirect, urls }) => {
+    if (indirect) return [unknown('the certificate names an indirect list, which is not taken', true)];
+    return urls.length === 0 ? [unknown('the certificate names a list without a URL', true)] : [];
+  });
+
+/** And whether each is named for some reasons only. */
+function urlsOf({ crlPoints }: Certificate): ReadonlyMap<string, boolean> {
+  const urls = new Map<string, boolean>();
+  for (const { indirect, partial, urls: named } of crlPoints)
+    for (const url of indirect ? [] : named) if (urls.size < MAX_URLS) urls.set(url, partial && (urls.get(url) ?? true));
+  return urls;
+}
+
+/** The first that knows; else all reasons, which last where each of them does. */
+function sumUp(answers: readonly RevocationStatus[]): RevocationStatus {
+  const known = answers.find(({ kind }) => kind !== 'unknown');
+  if (known !== undefined) return known;
+  const reasons = answers.filter((answer) => answer.kind === 'unknown');
+  if (reasons.length === 0) return unknown('the certificate names no list', true);
+  const distinct = [...new Set(reasons.map(({ why }) => why))].slice(0, MAX_REASONS);
+  return unknown(
+    distinct.join('; '),
+    reasons.every(({ lasting }) => lasting),
+  );
+}
