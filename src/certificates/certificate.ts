@@ -32,6 +32,8 @@ export interface Certificate extends Extensions {
   /** mailboxKey() forms of the SAN rfc822Name and SmtpUTF8Mailbox entries. */
   readonly addresses: readonly string[];
   readonly publicKey: KeyObject;
+  /** SubjectPublicKeyInfo as it stands there: equal octets are the same key. */
+  readonly spkiDer: Buffer;
   /** Undefined where the key is of no kind that mail is sealed to; `keyFault` says why. */
   readonly key: PublicKeyKind | undefined;
   readonly keyFault: string | undefined;
@@ -82,6 +84,7 @@ function read(der: Buffer): Certificate {
     notBefore: readTime(times[0], 'notBefore'),
     notAfter: readTime(times[1], 'notAfter'),
     publicKey,
+    spkiDer: spkiTlv.bytes,
     key: verdict.kind === 'key' ? verdict.key : undefined,
     keyFault: verdict.kind === 'fault' ? verdict.fault : undefined,
     signatureFault: signatureFault(algorithm),

@@ -2,7 +2,11 @@
 import { CERTIFICATE_LIMITS, expectTag, isContext, malformed, oidText, readDer, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { addressesOf } from './name.ts';
+import { readNameConstraints } from './name-constraints.ts';
+import type { NameConstraints } from './name-constraints.ts';
 import { extensionOids, ocspAccess } from './oids.ts';
+import { readPolicies, smallNumber } from './policies.ts';
+import type { Policies } from './policies.ts';
 
 /** In the order of their bits, RFC 5280 §4.2.1.3. */
 const keyUsages = [
@@ -26,7 +30,10 @@ export interface Extensions {
   readonly ca: boolean;
   /** RFC 5280 §4.2.1.9: how many CA certificates may stand between this one and the end; undefined is no limit. */
   readonly pathLength: number | undefined;
-  readonly nameConstraints: boolean;
+  readonly nameConstraints: NameConstraints | undefined;
+  readonly policies: Policies;
+  /** The extension's value as it stands there, for those who compare all names; undefined where it is absent. */
+  readonly subjectAltName: Buffer | undefined;
   /** OIDs of critical extensions that nothing here understands: RFC 5280 §4.2 wants the certificate refused. */
   readonly unknownCritical: readonly string[];
   /** Lower-case hex. */
@@ -52,8 +59,8 @@ export interface DistributionPoint {
 }
 
 /**
- * Critical extensions that are acted upon. certificatePolicies counts: no policy is asked for, so any is taken (RFC 5280 §6.1.1 c).
- * nameConstraints has a fault of its own in the path builder.
+ * Critical extensions that are acted upon. cRLDistributionPoints counts, though lists may not be asked for: it says where they
+ * are and forbids nothing (RFC 5280 §4.2.1.13).
  */
 const understood: ReadonlySet<string> = new Set([
   extensionOids.keyUsage,
@@ -61,7 +68,11 @@ const understood: ReadonlySet<string> = new Set([
   extensionOids.basicConstraints,
   extensionOids.subjectAltName,
   extensionOids.nameConstraints,
+  extensionOids.cRLDistributionPoints,
   extensionOids.certificatePolicies,
+  extensionOids.policyMappings,
+  extensionOids.policyConstraints,
+  extensionOids.inhibitAnyPolicy,
   extensionOids.smimeCapabilities,
   extensionOids.ocspNoCheck,
 ]);
@@ -85,7 +96,14 @@ export function readExtensions(list: Tlv | undefined): Extensions {
     keyUsage: readKeyUsage(values.get(extensionOids.keyUsage)),
     extendedKeyUsage: purposes?.children.map((purpose) => oidText(purpose, 'extKeyUsage')),
     ...readBasicConstraints(basic),
-    nameConstraints: values.has(extensionOids.nameConstraints),
+    nameConstraints: readNameConstraints(values.get(extensionOids.nameConstraints)),
+    policies: readPolicies({
+      policies: values.get(extensionOids.certificatePolicies),
+      mappings: values.get(extensionOids.policyMappings),
+      constraints: values.get(extensionOids.policyConstraints),
+      inhibitAny: values.get(extensionOids.inhibitAnyPolicy),
+    }),
+    subjectAltName: san?.bytes,
     unknownCritical,
     subjectKeyId: values.get(extensionOids.subjectKeyIdentifier)?.content.toString('hex'),
     authorityKeyId: values
@@ -147,7 +165,5 @@ function readBasicConstraints(tlv: Tlv | undefined): Pick<Extensions, 'ca' | 'pa
   const fields = expectTag(tlv, UNIVERSAL, tags.sequence, 'basicConstraints').children;
   const ca = fields[0]?.tag === tags.boolean && fields[0].content[0] !== 0;
   const length = fields.find((field) => field.tag === tags.integer)?.content;
-  if (length === undefined) return { ca, pathLength: undefined };
-  if (length.length === 0 || length.length > 4 || (length[0] ?? 0) & 0x80) throw malformed('pathLenConstraint is not a small number');
-  return { ca, pathLength: length.readUIntBE(0, length.length) };
+  return { ca, pathLength: length === undefined ? undefined : smallNumber(length, 'pathLenConstraint') };
 }

@@ -42,6 +42,7 @@ export function nameText(name: Tlv): string {
   return text.length > MAX_NAME ? `${text.slice(0, MAX_NAME)}…` : text;
 }
 
+/** The text of an attribute value, for people; what is no text comes out as some. */
 function decoded(value: Tlv): string {
   const { content } = value;
   switch (value.tag) {
@@ -68,7 +69,8 @@ function codePoints(content: Buffer): string {
   return text;
 }
 
-const escaped = (text: string): string =>
+/** Safe for terminals and log lines. */
+export const escaped = (text: string): string =>
   text
     .slice(0, MAX_NAME)
     .replace(/[,+"\\<>;]/g, '\\$&')

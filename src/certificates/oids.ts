@@ -9,8 +9,11 @@ export const extensionOids = {
   nameConstraints: '2.5.29.30',
   cRLDistributionPoints: '2.5.29.31',
   certificatePolicies: '2.5.29.32',
+  policyMappings: '2.5.29.33',
   authorityKeyIdentifier: '2.5.29.35',
+  policyConstraints: '2.5.29.36',
   extKeyUsage: '2.5.29.37',
+  inhibitAnyPolicy: '2.5.29.54',
   /** RFC 5280 §4.2.2.1. */
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
   /** RFC 6960 §4.2.2.2.1. */
@@ -22,6 +25,12 @@ export const extensionOids = {
 /** RFC 5280 §4.2.1.12. */
 export const emailProtection = '1.3.6.1.5.5.7.3.4';
 export const anyExtendedKeyUsage = '2.5.29.37.0';
+
+/** RFC 5280 §4.2.1.4. */
+export const anyPolicy = '2.5.29.32.0';
+
+/** RFC 5280 appendix A.1: the attribute type of a mail address in a distinguished name. */
+export const emailAddress = '1.2.840.113549.1.9.1';
 
 /** RFC 5280 §4.2.2.1: the access method of OCSP. */
 export const ocspAccess = '1.3.6.1.5.5.7.48.1';

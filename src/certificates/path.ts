@@ -1,19 +1,28 @@
 /**
- * From a certificate to an anchor (RFC 5280 §6, RFC 4158 for the building). The search goes breadth first and visits every
- * certificate once: a mesh of CAs that certify one another costs one visit each and has no circle to run in, and the first path
- * that arrives is the shortest, which is the one most likely to keep every pathLenConstraint.
+ * From a certificate to an anchor (RFC 5280 §6, RFC 4158 for the building). Nothing is fetched.
  *
- * Name constraints are not understood yet: a CA that carries them is refused, with that reason. Nothing is fetched.
+ * Paths grow from the certificate upwards, the shortest first. A path that ends at a certificate which none has reached before
+ * goes ahead of one that comes to a known place by another way: so a mesh of CAs that certify one another is walked once, in
+ * time that grows with its size, and only then, as far as the limits allow, along its other ways. Those matter: the shortest
+ * way to a CA may break a pathLenConstraint or a name constraint that a longer one keeps.
+ *
+ * What an issuer is by itself, and whether it signed, is judged once for a search, whatever path asks. Names and lengths are
+ * judged as a path grows, policies when it has arrived. Several paths are given, since revocation may refuse the first.
  */
-import { X509Certificate } from 'node:crypto';
 import type { Certificate } from './certificate.ts';
-import { anyExtendedKeyUsage, emailProtection } from './oids.ts';
-import { caKeyFault } from './publickey.ts';
-import { validityFault } from './usability.ts';
+import { namesOf } from './general-name.ts';
+import type { ComparableName } from './general-name.ts';
+import { criticalFault, isSelfIssued, isSignedBy, issuerFault, keyIdsAgree, lengthFault } from './issuer.ts';
+import { constraintFault, MAX_COMPARISONS } from './name-constraints.ts';
+import { policyFault } from './policies.ts';
+import type { PolicyStep } from './policies.ts';
+
+/** From the certificate itself to the anchor, both included. */
+export type Path = readonly [Certificate, ...Certificate[]];
 
 export type PathVerdict =
-  /** From the certificate itself to the anchor, both included. */
-  | { readonly kind: 'trusted'; readonly path: readonly [Certificate, ...Certificate[]] }
+  /** `path` is the shortest; `others` are to be tried in their order where revocation refuses it. */
+  | { readonly kind: 'trusted'; readonly path: Path; readonly others: readonly Path[] }
   | { readonly kind: 'untrusted'; readonly reason: string };
 
 /** Certificates by the DER of their subject, and by fingerprint. */
@@ -22,12 +31,21 @@ export interface CertificateSet {
   has(fingerprint: string): boolean;
 }
 
-/** A path of more than this many certificates, ends included, is no CA's practice. */
-const MAX_PATH = 8;
-/** Certificates of one subject that are tried at one step. */
-const MAX_ISSUERS = 20;
-/** Signatures that are checked for one verdict: the work an attacker's mesh may cost, about 20 ms. */
-const MAX_SIGNATURES = 100;
+/** Limits of one search, for docs/trust.md and its test. */
+export const PATH_LIMITS = {
+  /** Certificates in a path, ends included: no CA's practice needs more. */
+  length: 8,
+  /** Certificates of one subject that are tried at one step. */
+  issuers: 20,
+  /** Signatures: the work an attacker's mesh may cost, about 20 ms. */
+  signatures: 100,
+  /** Issuers that are looked at, over all paths. */
+  steps: 2000,
+  comparisons: MAX_COMPARISONS,
+  /** Paths that are given. */
+  paths: 4,
+} as const;
+
 /** Reasons that a verdict names; more help nobody. */
 const MAX_REASONS = 3;
 
@@ -54,75 +72,133 @@ export function buildPath(certificate: Certificate, anchors: CertificateSet, int
   const fault = criticalFault(certificate);
   if (fault !== undefined) return { kind: 'untrusted', reason: `it ${fault}` };
   // The operator laid this very certificate among the anchors: nobody else needs to vouch for it.
-  if (anchors.has(certificate.fingerprint)) return { kind: 'trusted', path: [certificate] };
-  const reasons: string[] = [];
-  const visited = new Set([certificate.fingerprint]);
-  const open: (readonly [Certificate, ...Certificate[]])[] = [[certificate]];
-  let signatures = 0;
-  for (let path = open.shift(); path !== undefined; path = open.shift()) {
-    const last = path.at(-1) ?? certificate;
-    const known = [...anchors.issuersOf(last), ...intermediates.issuersOf(last)].filter((issuer) => keyIdsAgree(last, issuer));
-    if (known.length === 0) reasons.push(unknownIssuer(last));
-    for (const issuer of known.slice(0, MAX_ISSUERS)) {
-      if (visited.has(issuer.fingerprint)) continue;
-      const wrong = last.signatureFault ?? issuerFault(issuer, path, now);
-      if (wrong !== undefined) {
-        reasons.push(`${last.signatureFault === undefined ? issuer.subject : last.subject} ${wrong}`);
+  if (anchors.has(certificate.fingerprint)) return { kind: 'trusted', path: [certificate], others: [] };
+  const search = openSearch(anchors, intermediates, now);
+  const found: Path[] = [];
+  const fresh: Path[] = [[certificate]];
+  const again: Path[] = [];
+  const reached = new Set<string>();
+  for (let path = fresh.shift(); path !== undefined; path = fresh.shift() ?? again.shift()) {
+    for (const issuer of search.issuersAbove(path)) {
+      const longer: Path = [...path, issuer];
+      if (anchors.has(issuer.fingerprint)) {
+        const missing = policyFault(longer.map(policyStep));
+        if (missing === undefined) found.push(longer);
+        else search.tell(missing);
+        if (found.length === PATH_LIMITS.paths) break;
         continue;
       }
-      if (++signatures > MAX_SIGNATURES) return { kind: 'untrusted', reason: `no path to an anchor within ${MAX_SIGNATURES} signatures` };
-      if (!isSignedBy(last, issuer)) {
-        reasons.push(`the signature on ${last.subject} is not by ${issuer.subject}`);
+      if (longer.length >= PATH_LIMITS.length) {
+        search.tell(`the path is longer than ${PATH_LIMITS.length} certificates`);
         continue;
       }
-      visited.add(issuer.fingerprint);
-      if (anchors.has(issuer.fingerprint)) return { kind: 'trusted', path: [...path, issuer] };
-      if (path.length + 1 < MAX_PATH) open.push([...path, issuer]);
-      else reasons.push(`the path is longer than ${MAX_PATH} certificates`);
+      (reached.has(issuer.fingerprint) ? again : fresh).push(longer);
+      reached.add(issuer.fingerprint);
+    }
+    if (found.length === PATH_LIMITS.paths || search.exhausted() !== undefined) break;
+  }
+  const [first, ...others] = found;
+  if (first !== undefined) return { kind: 'trusted', path: first, others };
+  return { kind: 'untrusted', reason: search.exhausted() ?? `no path to an anchor: ${search.reasons()}` };
+}
+
+const policyStep = (certificate: Certificate): PolicyStep => {
+  const { subject, policies } = certificate;
+  return { subject, policies, selfIssued: isSelfIssued(certificate) };
+};
+
+/** The work of one search, and what it may cost. */
+interface Search {
+  /** Those that may stand above this path; it stops short where a limit is reached. */
+  issuersAbove(path: Path): Iterable<Certificate>;
+  tell(reason: string): void;
+  reasons(): string;
+  /** The limit that ended the search; undefined while none did. */
+  exhausted(): string | undefined;
+}
+
+function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now: number): Search {
+  const told = new Set<string>();
+  const own = remembered((issuer) => issuerFault(issuer, now));
+  const names = remembered((certificate) => namesOf(certificate));
+  const budget = { left: MAX_COMPARISONS };
+  const signatures = new Map<string, boolean>();
+  let steps = 0;
+  let exhausted: string | undefined;
+
+  const isSigned = (child: Certificate, issuer: Certificate): boolean | undefined => {
+    // By key: many certificates of one CA are one question.
+    const pair = `${child.fingerprint} ${issuer.spkiDer.toString('latin1')}`;
+    const known = signatures.get(pair);
+    if (known !== undefined) return known;
+    if (signatures.size >= PATH_LIMITS.signatures) return undefined;
+    const signed = isSignedBy(child, issuer);
+    signatures.set(pair, signed);
+    return signed;
+  };
+  function* issuersAbove(path: Path): Generator<Certificate, void> {
+    const child = path.at(-1) ?? path[0];
+    const others = intermediates.issuersOf(child).filter(({ fingerprint }) => !anchors.has(fingerprint));
+    const namesakes = [...anchors.issuersOf(child), ...others].filter((issuer) => keyIdsAgree(child, issuer));
+    if (namesakes.length === 0) told.add(unknownIssuer(child));
+    let tried = 0;
+    for (const issuer of namesakes) {
+      if (++steps > PATH_LIMITS.steps) return void (exhausted = `no path to an anchor within ${PATH_LIMITS.steps} steps`);
+      if (path.some((below) => isSameEntity(below, issuer))) continue;
+      const fault = child.signatureFault ?? own(issuer) ?? lengthFault(issuer, path);
+      if (fault !== undefined) {
+        told.add(`${child.signatureFault === undefined ? issuer.subject : child.subject} ${fault}`);
+        continue;
+      }
+      if (++tried > PATH_LIMITS.issuers) return void told.add(`more than ${PATH_LIMITS.issuers} issuers are called ${issuer.subject}`);
+      const signed = isSigned(child, issuer);
+      if (signed === undefined) return void (exhausted = `no path to an anchor within ${PATH_LIMITS.signatures} signatures`);
+      const wrong = signed ? namesFault(issuer, path, names, budget) : `the signature on ${child.subject} is not by ${issuer.subject}`;
+      if (wrong === undefined) yield issuer;
+      else told.add(wrong);
     }
   }
-  const distinct = [...new Set(reasons)].slice(0, MAX_REASONS);
-  return { kind: 'untrusted', reason: `no path to an anchor: ${distinct.length > 0 ? distinct.join('; ') : 'the CAs lead in a circle'}` };
+  return {
+    issuersAbove,
+    tell: (reason) => void told.add(reason),
+    reasons: () => (told.size > 0 ? [...told].slice(0, MAX_REASONS).join('; ') : 'the CAs lead in a circle'),
+    exhausted: () => exhausted,
+  };
+}
+
+function remembered<Answer>(ask: (certificate: Certificate) => Answer): (certificate: Certificate) => Answer {
+  const answers = new Map<string, { readonly answer: Answer }>();
+  return (certificate) => {
+    const known = answers.get(certificate.fingerprint);
+    if (known !== undefined) return known.answer;
+    const answer = ask(certificate);
+    answers.set(certificate.fingerprint, { answer });
+    return answer;
+  };
+}
+
+/** RFC 4158 §2.4.2: a path that comes back to the same name and key has gained nothing, and would run in circles. */
+const isSameEntity = (one: Certificate, other: Certificate): boolean =>
+  one.subjectDer.equals(other.subjectDer) && one.spkiDer.equals(other.spkiDer);
+
+/**
+ * An anchor's own constraints count too, which RFC 5280 §6.2 leaves open. §6.1.3 (b): self-issued CAs are exempt, the last
+ * certificate never is.
+ */
+function namesFault(
+  issuer: Certificate,
+  below: Path,
+  names: (certificate: Certificate) => readonly ComparableName[],
+  budget: { left: number },
+): string | undefined {
+  if (issuer.nameConstraints === undefined) return undefined;
+  for (const [index, certificate] of below.entries()) {
+    if (index > 0 && isSelfIssued(certificate)) continue;
+    const fault = constraintFault(issuer.nameConstraints, names(certificate), budget);
+    if (fault !== undefined) return `${issuer.subject} ${fault}, and refuses ${certificate.subject}`;
+  }
+  return undefined;
 }
 
 const unknownIssuer = ({ subject, issuer, subjectDer, issuerDer }: Certificate): string =>
   subjectDer.equals(issuerDer) ? `${subject} is self-signed and not among the anchors` : `the issuer of ${subject} is not known: ${issuer}`;
-
-/** Both name the key, and not the same one (RFC 5280 §4.2.1.1): another key of the same CA. */
-const keyIdsAgree = (child: Certificate, issuer: Certificate): boolean =>
-  child.authorityKeyId === undefined || issuer.subjectKeyId === undefined || child.authorityKeyId === issuer.subjectKeyId;
-
-/** Why `issuer` may not stand above `path` (RFC 5280 §6.1.4); undefined where it may, its signature apart. */
-function issuerFault(issuer: Certificate, path: readonly Certificate[], now: number): string | undefined {
-  if (!issuer.ca) return 'is not a CA (basicConstraints)';
-  if (issuer.keyUsage !== undefined && !issuer.keyUsage.includes('keyCertSign')) return 'may not sign certificates (key usage)';
-  // What public CAs are held to (CA/B S/MIME requirements §7.1.2.2): a CA for servers does not speak for mail.
-  const purposes = issuer.extendedKeyUsage;
-  if (purposes !== undefined && !purposes.includes(emailProtection) && !purposes.includes(anyExtendedKeyUsage)) {
-    return 'is a CA for other things than mail (extended key usage)';
-  }
-  // RFC 5280 §6.1.4 (l): self-issued certificates, a CA's change of key, do not count.
-  const between = path.slice(1).filter(({ subjectDer, issuerDer }) => !subjectDer.equals(issuerDer)).length;
-  if (issuer.pathLength !== undefined && between > issuer.pathLength)
-    return `allows ${issuer.pathLength} CAs below it, here are ${between}`;
-  const invalid = validityFault(issuer, now)?.replace(/^it /, '');
-  if (invalid !== undefined) return invalid;
-  const weak = caKeyFault(issuer.publicKey);
-  if (weak !== undefined) return `holds ${weak}`;
-  if (issuer.nameConstraints) return 'carries name constraints, which are not understood yet';
-  return criticalFault(issuer);
-}
-
-const criticalFault = ({ unknownCritical }: Certificate): string | undefined =>
-  unknownCritical.length === 0
-    ? undefined
-    : `carries a critical extension that is not understood: ${unknownCritical.slice(0, MAX_REASONS).join(', ')}`;
-
-function isSignedBy(child: Certificate, issuer: Certificate): boolean {
-  try {
-    return new X509Certificate(child.der).verify(issuer.publicKey);
-  } catch {
-    // OpenSSL throws where the algorithm of the signature does not fit the key: it is not by this key.
-    return false;
-  }
-}

@@ -1,5 +1,6 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import type { Logger } from 'pino';
+import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
@@ -14,7 +15,19 @@ export interface SourceEntry {
 /** As the configuration names them; absolute paths. */
 export interface CertificatePlaces {
   readonly sources: readonly SourceEntry[];
-  readonly trust: { readonly anchors: string; readonly intermediates: string };
+  readonly trust: {
+    readonly anchors: string;
+    readonly intermediates: string;
+    /** Anchors of some domains only. */
+    readonly anchorSets?: readonly AnchorSetEntry[];
+  };
+}
+
+/** One entry of `certificates.trust.anchor_sets`; an absolute path. */
+export interface AnchorSetEntry {
+  readonly anchors: string;
+  readonly domains: readonly string[];
+  readonly exclusive: boolean;
 }
 
 export interface SiteOptions {
@@ -34,6 +47,8 @@ export interface SiteCertificates {
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly CertificateFolder[];
   readonly anchors: CertificateFolder;
+  /** In the order of the configuration. */
+  readonly anchorSets: readonly AnchorSet[];
   /** Ends polling, connections and threads. */
   close(): Promise<void>;
 }
@@ -52,16 +67,17 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     throw new Error('a source of no kind');
   };
   const sources = places.sources.map(openSource);
-  const trust = makeTrust({ anchors, intermediates, now: options.now });
+  const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
+  const trust = makeTrust({ anchors, sets: anchorSets, intermediates, now: options.now });
   return {
     directory: makeDirectory({ sources, trust, ...options }),
     trust,
     recipients,
     anchors,
+    anchorSets,
     close: async () => {
       for (const source of sources) await source.close();
-      anchors.close();
-      intermediates.close();
+      for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };
 }

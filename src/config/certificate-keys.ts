@@ -1,9 +1,23 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { listOf, oneOf } from './values.ts';
+import { domainPattern, listOf, oneOf, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
+
+const anchorSet = (path: z.ZodType<string>) => ({
+  anchors: key(path, { meaning: 'The folder of this set.', unit: 'path', example: 'certs/partner-anchors' }),
+  domains: key(listOf(domainPattern), {
+    meaning: 'For mailboxes of these domains its certificates count, and for no others.',
+    unit: 'list',
+    example: "[partner.example, '*.partner.example']",
+  }),
+  exclusive: key(yesOrNo.prefault(false), {
+    meaning: 'Whether for these domains no other anchors count, the general ones neither.',
+    unit: 'true or false',
+    example: 'true',
+  }),
+});
 
 const trust = (path: z.ZodType<string>) =>
   section({
@@ -16,6 +30,11 @@ const trust = (path: z.ZodType<string>) =>
       meaning: 'The folder of CA certificates that may stand between an anchor and a recipient; not trusted by themselves.',
       unit: 'path',
       example: 'certs/intermediates',
+    }),
+    anchor_sets: key(z.array(section(anchorSet(path))).prefault([]), {
+      meaning: 'Further folders of CA certificates, each believed for some domains only.',
+      unit: 'list',
+      example: '[{ anchors: certs/partner-anchors, domains: [partner.example] }]',
     }),
     revocation: key(oneOf('off').prefault('off'), {
       meaning: 'Whether revocation is asked for. Only `off` works for now.',

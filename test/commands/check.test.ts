@@ -4,6 +4,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { check, showReport } from '../../src/commands/check.ts';
+import { surveyCertificates } from '../../src/commands/certificates/survey.ts';
 import { makeSite } from '../../src/commands/init.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
 import { makeIdentities } from '../delivery/tls-peer.ts';
@@ -226,6 +227,26 @@ test('faults of policies, folders and certificates are told together', async (t)
     report.faults.map(({ wrong }) => wrong),
     ['is not known', 'its mode is 0755: open to other users', 'no anchor'],
   );
+});
+
+test('an anchor set that is empty or missing is told, and so are domains that are none', async (t) => {
+  const folder = await newSite(t);
+  const file = path.join(folder, 'sealpost.yaml');
+  const set = (anchors: string, domain: string): string => `    - { anchors: certs/${anchors}, domains: ['${domain}'], exclusive: true }\n`;
+  const written = await readFile(file, 'utf8');
+  const trust = `\ncertificates:\n  trust:\n    anchor_sets:\n`;
+  await writeFile(file, `${written}${trust}${set('partner', '*.partner.example')}${set('gone', 'gone.example')}`);
+  await mkdir(path.join(folder, 'certs/partner'));
+  const report = await check({ env: {}, cwd: folder }, { host, survey: surveyCertificates, now: Date.now });
+  assert.deepEqual(
+    report.faults.map(({ place, key, wrong }) => [path.relative(folder, place), key, wrong]),
+    [
+      ['certs/gone', 'certificates.trust.anchor_sets[1].anchors', 'is not there'],
+      ['certs/partner', 'certificates.trust.anchor_sets[0].anchors', 'holds no certificate, so the set makes nothing trusted'],
+    ],
+  );
+  await writeFile(file, `${written}${trust}${set('partner', '*')}`);
+  assert.match(await said(folder), /anchor_sets\[0\]\.domains\[0\]: names other people's domains too/);
 });
 
 test('a rule that no mail reaches is noted', async (t) => {

@@ -21,8 +21,19 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
   try {
     const contents = await Promise.all(site.recipients.map((folder) => folder.contents()));
     const anchors = await site.anchors.contents();
-    const faults = [...contents, anchors].flatMap(brokenFiles);
-    if (anchors.kind === 'read' && anchors.certificates.length === 0) {
+    const sets = await Promise.all(site.anchorSets.map(({ folder }) => folder.contents()));
+    const faults = [...contents, anchors, ...sets].flatMap(brokenFiles);
+    for (const [index, set] of sets.entries()) {
+      if (set.kind === 'unavailable' || set.certificates.length > 0) continue;
+      faults.push({
+        place: site.anchorSets[index]?.folder.path ?? '',
+        key: `certificates.trust.anchor_sets[${index}].anchors`,
+        wrong: 'holds no certificate, so the set makes nothing trusted',
+        mend: 'put the CA of these domains there, or take the set away',
+      });
+    }
+    // A site may believe in sets only.
+    if (sets.length === 0 && anchors.kind === 'read' && anchors.certificates.length === 0) {
       const place = config.certificates.trust.anchors;
       faults.push({
         place,

@@ -1,0 +1,188 @@
+/**
+ * Which anchors are believed for whom. The general ones count for every mailbox; those of a set only for mailboxes of its
+ * domains: so a partner's CA vouches for the partner's people and for nobody else's. Where an exclusive set names a domain, no
+ * other anchors count for it: so a public CA, or the one in-house, cannot give out certificates for the partner's people.
+ *
+ * Verdicts are remembered by all they depend on: the certificate, and the folders that count for the mailbox as they are now.
+ */
+import { basename } from 'node:path';
+import type { Mailbox } from '../message/envelope.ts';
+import { anyOf, parsePattern } from '../message/pattern.ts';
+import type { AddressPattern } from '../message/pattern.ts';
+import type { Certificate } from './certificate.ts';
+import type { CertificateFolder, FolderContents } from './folder.ts';
+import { buildPath, makeCertificateSet } from './path.ts';
+import type { CertificateSet, Path } from './path.ts';
+
+/** Anchors of some domains: `partner.example`, `*.partner.example` for all below it. */
+export interface AnchorSet {
+  readonly folder: CertificateFolder;
+  readonly domains: readonly string[];
+  /** For these domains the anchors of this set count alone, with those of other exclusive sets that name them. */
+  readonly exclusive: boolean;
+}
+
+/** `set`: whence its anchor comes; undefined for the general ones. An anchor in both counts as the set's, which is the narrower word. */
+export interface FoundPath {
+  readonly path: Path;
+  readonly set: AnchorSet | undefined;
+}
+
+export type FoundPaths =
+  /** The next is to be tried where revocation refuses one. */
+  | { readonly kind: 'trusted'; readonly paths: readonly [FoundPath, ...FoundPath[]] }
+  | { readonly kind: 'untrusted'; readonly reason: string }
+  | { readonly kind: 'unavailable'; readonly cause: unknown };
+
+export interface PathFinder {
+  /** Never throws: a folder that counts for the mailbox and cannot be read is `unavailable` (P5). */
+  find(certificate: Certificate, mailbox: Mailbox): Promise<FoundPaths>;
+}
+
+export interface PathFinderOptions {
+  readonly anchors: CertificateFolder;
+  /** In the order of their precedence. */
+  readonly sets?: readonly AnchorSet[];
+  readonly intermediates: CertificateFolder;
+  /** ms */
+  readonly now: () => number;
+}
+
+/** A verdict is remembered while nothing it rests on changes, and not longer than this: dates pass without anybody telling. */
+const LONGEST_MEMORY_MS = 60_000;
+const MAX_REMEMBERED = 10_000;
+
+/** One folder of anchors; `set` undefined for the general one. */
+interface Source {
+  readonly folder: CertificateFolder;
+  readonly set: AnchorSet | undefined;
+  readonly counts: (mailbox: Mailbox) => boolean;
+}
+
+type Known = Exclude<FoundPaths, { readonly kind: 'unavailable' }>;
+type Read = FolderContents & { readonly kind: 'read' };
+
+export function makePathFinder({ anchors, sets = [], intermediates, now }: PathFinderOptions): PathFinder {
+  const sources: readonly Source[] = [
+    ...sets.map((set) => {
+      const domains = matcherOf(set.domains);
+      return { folder: set.folder, set, counts: (mailbox: Mailbox) => domains.matches(mailbox) };
+    }),
+    { folder: anchors, set: undefined, counts: () => true },
+  ];
+  const shelf = makeShelf();
+  const verdicts = new Map<string, { readonly verdict: Known; readonly until: number }>();
+
+  const remember = (key: string, verdict: Known): void => {
+    if (verdicts.size >= MAX_REMEMBERED) verdicts.clear();
+    verdicts.set(key, { verdict, until: Math.min(now() + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
+  };
+  /** Folders that cannot be read hold nothing here: these only make a reason better. */
+  const readOthers = (believed: readonly Source[]): Promise<readonly Anchors[]> =>
+    Promise.all(
+      sources
+        .filter((source) => !believed.includes(source))
+        .map(async ({ folder, set }) => {
+          const contents = await folder.contents();
+          return { set, certificates: contents.kind === 'read' ? shelf(folder, contents) : makeCertificateSet([]) };
+        }),
+    );
+  return {
+    find: async (certificate, mailbox) => {
+      const middle = await intermediates.contents();
+      if (middle.kind === 'unavailable') return middle;
+      const believed = believedFor(sources, mailbox);
+      const anchors: Anchors[] = [];
+      const versions = [`${middle.version}`];
+      let unread = middle.unread;
+      for (const source of believed) {
+        const contents = await source.folder.contents();
+        if (contents.kind === 'unavailable') return contents;
+        anchors.push({ set: source.set, certificates: shelf(source.folder, contents) });
+        versions.push(`${sources.indexOf(source)}:${contents.version}`);
+        unread ??= contents.unread;
+      }
+      const key = `${certificate.fingerprint} ${versions.join(' ')}`;
+      const known = verdicts.get(key);
+      let verdict = known !== undefined && known.until > now() ? known.verdict : undefined;
+      if (verdict === undefined) {
+        const question = { believed, intermediates: shelf(intermediates, middle), now: now() };
+        verdict = judge(certificate, anchors, question);
+        if (verdict.kind === 'untrusted') verdict = elsewhere(certificate, await readOthers(believed), question) ?? verdict;
+        remember(key, verdict);
+      }
+      if (verdict.kind === 'trusted') return verdict;
+      // An anchor in a file that we were not let read may be the one that is missing.
+      return unread === undefined ? verdict : { kind: 'unavailable', cause: unread };
+    },
+  };
+}
+
+const matcherOf = (domains: readonly string[]): AddressPattern =>
+  anyOf(domains.map((domain) => parsePattern(`*@${domain}`)).flatMap((one) => (one.kind === 'pattern' ? [one.pattern] : [])));
+
+function believedFor(sources: readonly Source[], mailbox: Mailbox): readonly Source[] {
+  const counting = sources.filter(({ counts }) => counts(mailbox));
+  const exclusive = counting.filter(({ set }) => set?.exclusive === true);
+  return exclusive.length > 0 ? exclusive : counting;
+}
+
+/** Each folder's certificates by name, made once for as long as they stay the same. */
+function makeShelf(): (folder: CertificateFolder, contents: Read) => CertificateSet {
+  const made = new Map<CertificateFolder, { readonly version: number; readonly set: CertificateSet }>();
+  return (folder, { version, certificates }) => {
+    const known = made.get(folder);
+    if (known?.version === version) return known.set;
+    const set = makeCertificateSet(certificates.map(({ certificate }) => certificate));
+    made.set(folder, { version, set });
+    return set;
+  };
+}
+
+interface Anchors {
+  readonly set: AnchorSet | undefined;
+  readonly certificates: CertificateSet;
+}
+
+interface Question {
+  readonly believed: readonly Source[];
+  readonly intermediates: CertificateSet;
+  readonly now: number;
+}
+
+function judge(certificate: Certificate, believed: readonly Anchors[], { intermediates, now }: Question): Known {
+  const verdict = buildPath(certificate, together(believed), intermediates, now);
+  if (verdict.kind === 'untrusted') return verdict;
+  const found = (path: Path): FoundPath => ({ path, set: believed.find(({ certificates }) => certificates.has(anchorOf(path)))?.set });
+  return { kind: 'trusted', paths: [found(verdict.path), ...verdict.others.map(found)] };
+}
+
+const anchorOf = (path: Path): string => (path.at(-1) ?? path[0]).fingerprint;
+
+function together(anchors: readonly Anchors[]): CertificateSet {
+  const [only, ...more] = anchors;
+  if (only !== undefined && more.length === 0) return only.certificates;
+  return {
+    issuersOf: (certificate) => {
+      const issuers = anchors.flatMap(({ certificates }) => certificates.issuersOf(certificate));
+      return [...new Map(issuers.map((issuer) => [issuer.fingerprint, issuer])).values()];
+    },
+    has: (fingerprint) => anchors.some(({ certificates }) => certificates.has(fingerprint)),
+  };
+}
+
+const endsOf = (verdict: Known): readonly number[] =>
+  verdict.kind === 'trusted' ? verdict.paths.flatMap(({ path }) => path.map(({ notAfter }) => notAfter.getTime())) : [];
+
+/** The better reason, where an anchor that is not believed for this mailbox would have done. */
+function elsewhere(certificate: Certificate, others: readonly Anchors[], question: Question): Known | undefined {
+  const verdict = others.length === 0 ? undefined : judge(certificate, others, question);
+  if (verdict?.kind !== 'trusted') return undefined;
+  const [{ path, set }] = verdict.paths;
+  const anchor = `its anchor ${(path.at(-1) ?? path[0]).subject}`;
+  const alone = question.believed.flatMap(({ set }) => (set?.exclusive === true ? [set] : []));
+  if (alone.length === 0 && set !== undefined) return { kind: 'untrusted', reason: `${anchor} is believed for ${shown(set)} only` };
+  return { kind: 'untrusted', reason: `${anchor} is none of those that alone are believed for ${alone.map(shown).join(', ')}` };
+}
+
+const shown = ({ domains, folder }: AnchorSet): string => `${domains.join(', ')} (${basename(folder.path)})`;

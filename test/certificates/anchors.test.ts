@@ -1,0 +1,125 @@
+/** Anchors of some domains only, with folders on disk, as the relay asks. */
+import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { pino } from 'pino';
+import { makePathFinder } from '../../src/certificates/anchors.ts';
+import type { AnchorSet } from '../../src/certificates/anchors.ts';
+import type { Certificate } from '../../src/certificates/certificate.ts';
+import { makeCertificateFolder } from '../../src/certificates/folder.ts';
+import type { CertificateFolder } from '../../src/certificates/folder.ts';
+import { certificatePem } from '../../src/certificates/issue.ts';
+import { eventually, mailboxOf, temporaryFolder } from './openssl.ts';
+import { root } from './pki.ts';
+
+const log = pino({ level: 'silent' });
+
+describe('anchors of some domains only', () => {
+  const base = temporaryFolder();
+  const opened: CertificateFolder[] = [];
+  after(() => {
+    for (const folder of opened) folder.close();
+  });
+  let folders = 0;
+  const folderOf = (name: string, ...certificates: readonly Certificate[]): CertificateFolder => {
+    const path = join(base, String(folders++), name);
+    mkdirSync(path, { recursive: true });
+    for (const [index, certificate] of certificates.entries()) writeFileSync(join(path, `${index}.pem`), certificatePem(certificate));
+    const folder = makeCertificateFolder({ path, log, now: Date.now });
+    opened.push(folder);
+    return folder;
+  };
+  const house = root('House');
+  const partner = root('Partner');
+  const anchors = folderOf('anchors', house.certificate);
+  const intermediates = folderOf('intermediates');
+  const setOf = (domains: readonly string[], exclusive: boolean, ...certificates: readonly Certificate[]): AnchorSet => ({
+    folder: folderOf('partner-anchors', ...certificates),
+    domains,
+    exclusive,
+  });
+  const judge = async (sets: readonly AnchorSet[], certificate: Certificate, address: string): Promise<string> => {
+    const found = await makePathFinder({ anchors, sets, intermediates, now: Date.now }).find(certificate, mailboxOf(address));
+    if (found.kind === 'trusted') return `trusted by ${found.paths[0].set === undefined ? 'all' : found.paths[0].set.domains.join(' ')}`;
+    return found.kind === 'untrusted' ? found.reason : found.kind;
+  };
+  const theirs = partner.leaf('anna@partner.example');
+
+  test('an anchor of a set vouches for its domains, and for no others', async () => {
+    const sets = [setOf(['partner.example', '*.partner.example'], false, partner.certificate)];
+    assert.equal(await judge(sets, theirs, 'anna@partner.example'), 'trusted by partner.example *.partner.example');
+    assert.equal(await judge(sets, theirs, 'anna@lab.PARTNER.example'), 'trusted by partner.example *.partner.example');
+    const refused = 'its anchor CN=Partner is believed for partner.example, *.partner.example (partner-anchors) only';
+    assert.equal(await judge(sets, theirs, 'anna@clinic.example'), refused);
+    assert.equal(await judge(sets, theirs, 'anna@evilpartner.example'), refused);
+    assert.equal(await judge(sets, house.leaf('ben@partner.example'), 'ben@partner.example'), 'trusted by all');
+  });
+
+  test('one finder keeps verdicts of several domains apart', async () => {
+    const sets = [setOf(['partner.example'], false, partner.certificate)];
+    const finder = makePathFinder({ anchors, sets, intermediates, now: Date.now });
+    const kinds = [];
+    for (const address of ['a@partner.example', 'a@clinic.example', 'a@partner.example', 'a@other.example'])
+      kinds.push((await finder.find(theirs, mailboxOf(address))).kind);
+    assert.deepEqual(kinds, ['trusted', 'untrusted', 'trusted', 'untrusted']);
+  });
+
+  test('exclusive: the general anchors do not count for these domains, and still do for all others', async () => {
+    const sets = [setOf(['partner.example'], true, partner.certificate)];
+    assert.equal(await judge(sets, theirs, 'anna@partner.example'), 'trusted by partner.example');
+    assert.equal(
+      await judge(sets, house.leaf('anna@partner.example'), 'anna@partner.example'),
+      'its anchor CN=House is none of those that alone are believed for partner.example (partner-anchors)',
+    );
+    assert.equal(await judge(sets, house.leaf('ben@clinic.example'), 'ben@clinic.example'), 'trusted by all');
+  });
+
+  test('a set that is not exclusive does not get past one that is', async () => {
+    const sets = [setOf(['*.example'], false, house.certificate), setOf(['partner.example'], true, partner.certificate)];
+    assert.match(await judge(sets, house.leaf('a@partner.example'), 'a@partner.example'), /none of those that alone are believed/);
+    assert.equal(await judge(sets, theirs, 'a@partner.example'), 'trusted by partner.example');
+  });
+
+  test("an anchor in a set and among the general ones counts as the set's, where the set counts", async () => {
+    const sets = [setOf(['clinic.example'], false, house.certificate)];
+    assert.equal(await judge(sets, house.leaf('a@clinic.example'), 'a@clinic.example'), 'trusted by clinic.example');
+    assert.equal(await judge(sets, house.leaf('a@b.example'), 'a@b.example'), 'trusted by all');
+  });
+
+  test('a certificate that lies in the set itself is trusted for its domains only', async () => {
+    const stray = root('Stray').leaf('anna@partner.example');
+    const sets = [setOf(['partner.example'], false, stray)];
+    assert.equal(await judge(sets, stray, 'anna@partner.example'), 'trusted by partner.example');
+    assert.match(await judge(sets, stray, 'anna@clinic.example'), /CN=anna is believed for partner\.example \(partner-anchors\) only/);
+  });
+
+  test('P5: a set that counts and cannot be read is unavailable; for other domains nothing changes', async () => {
+    const broken: AnchorSet = { ...setOf(['partner.example'], false), folder: makeMissing() };
+    assert.equal(await judge([broken], theirs, 'anna@partner.example'), 'unavailable');
+    assert.equal(await judge([broken], house.leaf('ben@clinic.example'), 'ben@clinic.example'), 'trusted by all');
+  });
+  const makeMissing = (): CertificateFolder => {
+    const folder = makeCertificateFolder({ path: join(base, 'missing'), log, now: Date.now });
+    opened.push(folder);
+    return folder;
+  };
+
+  test('P5: a part of a set that is not read: what it may vouch for is unavailable, not untrusted', async () => {
+    const set = setOf(['partner.example'], false);
+    // Deeper than folders are read.
+    mkdirSync(join(set.folder.path, '1/2/3/4/5/6/7/8/9/10'), { recursive: true });
+    await set.folder.refresh();
+    assert.equal(await judge([set], theirs, 'anna@partner.example'), 'unavailable');
+    assert.match(await judge([set], root('Nobody').leaf('ben@clinic.example'), 'ben@clinic.example'), /is not known/);
+  });
+
+  test('an anchor taken away is believed no more within seconds', async () => {
+    const set = setOf(['partner.example'], false, partner.certificate, root('Other').certificate);
+    const finder = makePathFinder({ anchors, sets: [set], intermediates, now: Date.now });
+    const kind = async (): Promise<string> => (await finder.find(theirs, mailboxOf('anna@partner.example'))).kind;
+    assert.equal(await kind(), 'trusted');
+    rmSync(join(set.folder.path, '0.pem'));
+    await eventually(async () => (await kind()) === 'untrusted');
+  });
+});
