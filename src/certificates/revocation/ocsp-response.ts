@@ -15,10 +15,10 @@ import type { DerLimits, Tlv } from '../der.ts';
 import { SEQUENCE } from '../encode.ts';
 import { ocspBasic, ocspNonce, ocspSigning } from '../oids.ts';
 import { caKeyFault } from '../publickey.ts';
-import { signatureCheck } from '../signature.ts';
 import { validityFault } from '../usability.ts';
 import { idSha1, keyHashOf } from './ocsp-request.ts';
 import type { CertId } from './ocsp-request.ts';
+import { judgeSignature, type SignatureVerdict } from './signature.ts';
 
 /** An answer with a chain of certificates takes a tenth of this. */
 export const OCSP_LIMITS: DerLimits = { bytes: 64 * 1024, nodes: 4000, depth: 24 };
@@ -78,9 +78,10 @@ function judge(octets: Buffer, question: OcspQuestion): OcspVerdict {
   if (more.length > 0 || only(wrapped, EXPLICIT_0).children.length > 1) throw malformed('responseBytes');
   if (oidText(only(type, tags.oid), 'responseType') !== ocspBasic) return unknown('its answer is of a kind that is not known');
   const basic = readBasic(readDer(only(response, tags.octetString).content, OCSP_LIMITS));
-  const check = signatureCheck(basic.algorithm);
-  if (check === undefined) return unknown('its answer is signed with an algorithm that is not taken');
-  const signer = findSigner(basic, question, (key) => check(basic.signed, basic.signature, key));
+  const by = (key: KeyObject): SignatureVerdict => judgeSignature(basic.algorithm, key, basic.signed, basic.signature);
+  const own = by(question.issuer.publicKey);
+  if (own.kind === 'weak') return unknown(`its answer is ${own.reason}`);
+  const signer = findSigner(basic, question, (key) => by(key).kind === 'right');
   return signer.kind === 'fault' ? unknown(signer.why) : judgeSingle(basic, question, signer.certificate);
 }
 

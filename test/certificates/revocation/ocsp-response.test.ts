@@ -38,7 +38,10 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
   };
   const craft = (wish: Partial<Answer> = {}, name = 'root'): Buffer =>
     craftAnswer({
-      ...{ folder, signer: of(name), name, producedAt: NOW },
+      folder,
+      signer: of(name),
+      name,
+      producedAt: NOW,
       singles: [single({ id: certIdOf(of('anna'), of('root')), from: NOW - HOUR, to: NOW + HOUR })],
       certificates: name === 'root' ? [] : [of(name)],
       ...wish,
@@ -87,7 +90,10 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
       assert.deepEqual(
         { ...lost, since: 0, until: 0 },
         {
-          ...{ kind: 'revoked', since: 0, until: 0, reason: 'keyCompromise' },
+          kind: 'revoked',
+          since: 0,
+          until: 0,
+          reason: 'keyCompromise',
           at: new Date('2026-05-01T12:00:00Z'),
         },
       );
@@ -123,8 +129,8 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
   });
 
   test('A23: SHA-1 is no signature, whoever made it', () => {
-    assert.match(why(byOpenssl('anna', 'strong', '-rmd', 'sha1')), /algorithm that is not taken/);
-    assert.match(why(byOpenssl('anna', 'responder', '-rmd', 'sha1')), /algorithm that is not taken/);
+    assert.match(why(byOpenssl('anna', 'strong', '-rmd', 'sha1')), /is signed with .*, which is not taken/);
+    assert.match(why(byOpenssl('anna', 'responder', '-rmd', 'sha1')), /is signed with .*, which is not taken/);
   });
 
   test('A23: what was said of another certificate says nothing of this one', () => {

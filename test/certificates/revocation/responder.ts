@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { parseCertificate } from '../../../src/certificates/certificate.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { certIdOf, ocspRequest } from '../../../src/certificates/revocation/ocsp-request.ts';
+import { makeFetch } from '../../../src/certificates/revocation/fetch.ts';
 import type { FetchDocument } from '../../../src/certificates/revocation/revocation.ts';
 import { derOf, eventually, run } from '../openssl.ts';
 
@@ -37,10 +38,8 @@ export interface Responder {
   readonly more?: readonly string[];
 }
 
-const asked = ({ ca, signer, index, more = [] }: Responder): string[] => [
-  ...['-index', index, '-CA', `${ca}.pem`, '-rsigner', `${signer}.pem`, '-rkey', `${signer}.key`],
-  ...more,
-];
+const asked = ({ ca, signer, index, more = [] }: Responder): string[] =>
+  ['-index', index, '-CA', `${ca}.pem`, '-rsigner', `${signer}.pem`, '-rkey', `${signer}.key`].concat(more);
 
 let requests = 0;
 
@@ -94,10 +93,6 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** Without a guard: what the tests of answers need. */
-export const plainFetch: FetchDocument = async ({ url, body }, signal) => {
-  const post = body === undefined ? {} : { method: 'POST', headers: { 'content-type': body.type }, body: new Uint8Array(body.octets) };
-  const answer = await fetch(url, { ...post, signal });
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  return Buffer.from(await answer.arrayBuffer());
-};
+/** The guarded fetch of the relay, let into the network of the tests. */
+export const guardedFetch = (): FetchDocument =>
+  makeFetch({ networks: ['127.0.0.0/8'], resolve: async () => ['127.0.0.1'], now: Date.now });
