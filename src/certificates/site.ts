@@ -4,6 +4,8 @@ import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
+import { openRevocation } from './revocation/open.ts';
+import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
@@ -20,6 +22,11 @@ export interface CertificatePlaces {
     readonly intermediates: string;
     /** Anchors of some domains only. */
     readonly anchorSets?: readonly AnchorSetEntry[];
+    readonly revocation: RevocationMode;
+    /** The folder of revocation lists. */
+    readonly crls?: string | undefined;
+    /** Networks that lists and answers may be fetched from though they are not public. */
+    readonly fetchNetworks: readonly string[];
   };
 }
 
@@ -28,6 +35,8 @@ export interface AnchorSetEntry {
   readonly anchors: string;
   readonly domains: readonly string[];
   readonly exclusive: boolean;
+  /** Instead of the site's. */
+  readonly revocation?: RevocationMode | undefined;
 }
 
 export interface SiteOptions {
@@ -43,6 +52,7 @@ export interface SiteOptions {
 /** The certificate stage of one site. */
 export interface SiteCertificates {
   readonly directory: Directory;
+  /** For a look at many certificates: it judges by the lists and answers that are at hand, and fetches nothing. */
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly CertificateFolder[];
@@ -68,15 +78,19 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   };
   const sources = places.sources.map(openSource);
   const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
-  const trust = makeTrust({ anchors, sets: anchorSets, intermediates, now: options.now });
+  const { crls, fetchNetworks, revocation: mode } = places.trust;
+  const revocation = openRevocation({ crls, fetchNetworks, ...options });
+  const trustBy = (policy: RevocationPolicy): Trust =>
+    makeTrust({ anchors, sets: anchorSets, intermediates, now: options.now, revocation: { policy, mode } });
   return {
-    directory: makeDirectory({ sources, trust, ...options }),
-    trust,
+    directory: makeDirectory({ sources, trust: trustBy(revocation.asking), ...options }),
+    trust: trustBy(revocation.atHand),
     recipients,
     anchors,
     anchorSets,
     close: async () => {
       for (const source of sources) await source.close();
+      await revocation.close();
       for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };

@@ -1,9 +1,11 @@
 /** `certificates`: where those of recipients are looked for, and which are believed. */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
-import { domainPattern, listOf, oneOf, yesOrNo } from './values.ts';
+import { domainPattern, listOf, network, oneOf, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
+
+const revocationModes = ['hard', 'soft', 'off'] as const;
 
 const anchorSet = (path: z.ZodType<string>) => ({
   anchors: key(path, { meaning: 'The folder of this set.', unit: 'path', example: 'certs/partner-anchors' }),
@@ -16,6 +18,11 @@ const anchorSet = (path: z.ZodType<string>) => ({
     meaning: 'Whether for these domains no other anchors count, the general ones neither.',
     unit: 'true or false',
     example: 'true',
+  }),
+  revocation: key(oneOf(...revocationModes).optional(), {
+    meaning: 'For certificates below these anchors, instead of `certificates.trust.revocation`.',
+    unit: 'word',
+    example: 'hard',
   }),
 });
 
@@ -36,10 +43,21 @@ const trust = (path: z.ZodType<string>) =>
       unit: 'list',
       example: '[{ anchors: certs/partner-anchors, domains: [partner.example] }]',
     }),
-    revocation: key(oneOf('off').prefault('off'), {
-      meaning: 'Whether revocation is asked for. Only `off` works for now.',
+    revocation: key(oneOf(...revocationModes).prefault('soft'), {
+      meaning:
+        'Whether revocation is asked for, and what follows where nobody answers: `soft` takes the certificate and says so, `hard` does not.',
       unit: 'word',
-      example: 'off',
+      example: 'hard',
+    }),
+    crls: key(path.optional(), {
+      meaning: 'A folder of revocation lists, DER or PEM, that you fill: for CAs whose lists cannot be fetched.',
+      unit: 'path',
+      example: 'certs/crls',
+    }),
+    fetch_networks: key(z.array(network).prefault([]), {
+      meaning: 'Networks that lists and OCSP answers may be fetched from though their addresses are not public: where your own CA is.',
+      unit: 'list',
+      example: '[10.1.0.0/16]',
     }),
   });
 

@@ -44,7 +44,13 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
       sources: [{ files: at('certs/recipients') }],
-      trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), anchorSets: [], revocation: 'off' },
+      trust: {
+        anchors: at('certs/anchors'),
+        intermediates: at('certs/intermediates'),
+        anchorSets: [],
+        revocation: 'soft',
+        fetchNetworks: [],
+      },
     },
     profile: 'compatible',
     policies: at('policies'),

@@ -8,6 +8,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { Certificate } from '../certificate.ts';
+import { FetchRefused } from './fetch.ts';
 import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
 import { judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
 import type { OcspVerdict } from './ocsp-response.ts';
@@ -66,12 +67,14 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
   };
 
   /** Octets from one responder, or why there are none. */
-  const request = async (url: string, octets: Buffer): Promise<Buffer | string> => {
+  const request = async (url: string, octets: Buffer): Promise<Buffer | Unanswered> => {
     try {
       const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(REQUEST_MS)]);
+      signal.throwIfAborted();
       return await fetch({ url, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes }, signal);
     } catch (error) {
-      return error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
+      const why = error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
+      return unanswered(why, error instanceof FetchRefused);
     }
   };
 
@@ -88,9 +91,8 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     let lasting = true;
     for (const url of urls) {
       const answer = await request(url, ocspRequest(id));
-      const verdict =
-        typeof answer === 'string' ? unanswered(answer) : notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since);
-      if (typeof answer !== 'string' && verdict.kind !== 'unknown') {
+      const verdict = Buffer.isBuffer(answer) ? notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
+      if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
         await store?.write(name, answer);
         return remember(key, entryOf(verdict, url, now()));
       }
@@ -143,7 +145,9 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
 const noResponder = ({ ocspUrls }: Certificate): string =>
   ocspUrls.length === 0 ? 'it names no OCSP responder' : 'it names an OCSP responder by something else than http or https';
 
-const unanswered = (why: string): OcspVerdict => ({ kind: 'unknown', why, lasting: false });
+type Unanswered = Extract<OcspVerdict, { kind: 'unknown' }>;
+
+const unanswered = (why: string, lasting = false): Unanswered => ({ kind: 'unknown', why, lasting });
 
 /** Who sits on the way may play an answer again that was good yesterday; it does not undo one that we have since. */
 const notBefore = (verdict: OcspVerdict, since = 0): OcspVerdict =>

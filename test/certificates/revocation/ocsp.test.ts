@@ -142,6 +142,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     clock += 3 * HOUR;
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'until its nextUpdate');
     await eventually(async () => asked === 3);
+    await setImmediate();
     clock += 2 * HOUR;
     assert.match(text(await asking.status(anna, root, SIGNAL)), /gone/, 'and not beyond');
     up = true;

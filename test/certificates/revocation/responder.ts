@@ -2,14 +2,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parseCertificate } from '../../../src/certificates/certificate.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { certIdOf, ocspRequest } from '../../../src/certificates/revocation/ocsp-request.ts';
 import { makeFetch } from '../../../src/certificates/revocation/fetch.ts';
 import type { FetchDocument } from '../../../src/certificates/revocation/revocation.ts';
-import { derOf, eventually, run } from '../openssl.ts';
+import { derOf, run } from '../openssl.ts';
 
 export const read = (folder: string, name: string): Certificate =>
   parseCertificate(derOf(readFileSync(join(folder, `${name}.pem`), 'latin1')));
@@ -57,22 +57,17 @@ export interface RunningResponder {
 
 /** `openssl ocsp` on a port of 127.0.0.1 until it is stopped. */
 export async function startResponder(folder: string, port: number, responder: Responder): Promise<RunningResponder> {
-  const args = ['ocsp', '-port', `${port}`, '-timeout', '5', ...asked(responder)];
-  const process = spawn('openssl', args, { cwd: folder, stdio: 'ignore' });
+  const args = ['ocsp', '-port', `${port}`, ...asked(responder)];
+  const process = spawn('openssl', args, { cwd: folder, stdio: ['ignore', 'pipe', 'ignore'] });
   const gone = once(process, 'exit');
-  const listens = async (): Promise<boolean> => {
-    if (process.exitCode !== null) throw new Error('openssl ocsp does not start');
-    const socket = connect(port, '127.0.0.1');
-    try {
-      await once(socket, 'connect');
-      return true;
-    } catch {
-      return false;
-    } finally {
-      socket.destroy();
-    }
-  };
-  await eventually(listens);
+  // Its first word is that it listens. A connection to try that would end it: it answers, and dies of the closed pipe.
+  await Promise.race([
+    once(process.stdout, 'data'),
+    gone.then(() => {
+      throw new Error('openssl ocsp does not start');
+    }),
+  ]);
+  process.stdout.resume();
   return {
     stop: async () => {
       process.kill('SIGKILL');
