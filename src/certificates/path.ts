@@ -126,6 +126,12 @@ function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now:
   let steps = 0;
   let exhausted: string | undefined;
 
+  const belowAnchor = remembered((certificate) => anchors.issuersOf(certificate).length > 0);
+  /** The anchors first, then what an anchor may have certified: among many of one name, those lead somewhere. */
+  const namesakesOf = (child: Certificate): readonly Certificate[] => {
+    const others = intermediates.issuersOf(child).filter(({ fingerprint }) => !anchors.has(fingerprint));
+    return [...anchors.issuersOf(child), ...others.filter(belowAnchor), ...others.filter((issuer) => !belowAnchor(issuer))];
+  };
   const isSigned = (child: Certificate, issuer: Certificate): boolean | undefined => {
     // By key: many certificates of one CA are one question.
     const pair = `${child.fingerprint} ${issuer.spkiDer.toString('latin1')}`;
@@ -138,8 +144,7 @@ function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now:
   };
   function* issuersAbove(path: Path): Generator<Certificate, void> {
     const child = path.at(-1) ?? path[0];
-    const others = intermediates.issuersOf(child).filter(({ fingerprint }) => !anchors.has(fingerprint));
-    const namesakes = [...anchors.issuersOf(child), ...others].filter((issuer) => keyIdsAgree(child, issuer));
+    const namesakes = namesakesOf(child).filter((issuer) => keyIdsAgree(child, issuer));
     if (namesakes.length === 0) told.add(unknownIssuer(child));
     let tried = 0;
     for (const issuer of namesakes) {

@@ -50,6 +50,8 @@ export async function exchange({ request, url, addresses, ca, pace }: Exchange, 
       : httpRequest(url, { ...options, agent: new HttpAgent({ keepAlive: false }) });
   const { promise: begun, resolve, reject } = Promise.withResolvers<IncomingMessage>();
   sent.once('response', resolve);
+  // Without anybody who listens for it, an upgrade ends the connection without a word.
+  sent.once('upgrade', () => reject(new AnswerFault('it answers 101')));
   // What fails once the answer has begun is told by the answer.
   sent.on('error', reject);
   // Before a fault is known nobody waits for it.

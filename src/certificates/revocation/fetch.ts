@@ -74,7 +74,7 @@ export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: Fetc
   };
 
   const fetchNow = async (request: FetchRequest, url: URL, signal: AbortSignal): Promise<Buffer> => {
-    const time = AbortSignal.timeout(Math.min(BASE_MS + request.maxBytes / OCTETS_PER_MS, LONGEST_MS));
+    const time = AbortSignal.timeout(Math.min(BASE_MS + Math.ceil(request.maxBytes / OCTETS_PER_MS), LONGEST_MS));
     const either = AbortSignal.any([signal, time]);
     const addresses = await within(judged(url, either), either);
     return within(exchange({ request, url, addresses, ca, pace }, either), either);
