@@ -23,6 +23,8 @@ export type CrlReading =
 export interface CrlIssuer {
   readonly name: Uint8Array;
   readonly spki: Uint8Array;
+  /** Tells it from all others. */
+  readonly id: string;
 }
 
 const PEM = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)-----END X509 CRL-----/;

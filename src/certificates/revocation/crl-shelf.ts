@@ -97,7 +97,7 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
   }, SWEEP_MS).unref();
 
   const slotFor = (place: CrlPlace, issuer: CrlIssuer): Slot => {
-    const key = `${place.id}\n${Buffer.from(issuer.name).toString('base64')}\n${Buffer.from(issuer.spki).toString('base64')}`;
+    const key = `${place.id}\n${issuer.id}`;
     const slot = slots.get(key) ?? emptySlot(place, issuer);
     slot.place = place;
     slot.asked = now();

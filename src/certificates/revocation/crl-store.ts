@@ -31,11 +31,8 @@ const OURS = /^[0-9a-f]{64}\.crl(?:\.part)?$/;
 
 export function makeCrlStore({ folder, writable, bound = USUAL_BOUND }: CrlStoreOptions): CrlStore {
   // The issuer too: two CAs may name the same URL, and each has its own list there.
-  const pathOf = (url: string, { name, spki }: CrlIssuer): string => {
-    const hash = createHash('sha256');
-    for (const part of [Buffer.from(url), name, spki]) hash.update(`${part.length}:`).update(part);
-    return join(folder, `${hash.digest('hex')}.crl`);
-  };
+  const pathOf = (url: string, { id }: CrlIssuer): string =>
+    join(folder, `${createHash('sha256').update(`${id} ${url}`).digest('hex')}.crl`);
   return {
     keep: (url, issuer) => (writable ? pathOf(url, issuer) : undefined),
     find: async (url, issuer) => {

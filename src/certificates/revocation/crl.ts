@@ -5,6 +5,7 @@
  * Lists are read in a thread of their own and kept as a compact index (crl-index.ts); the octets of a list live no longer than it
  * takes to read them, but for the copy on disk.
  */
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Certificate } from '../certificate.ts';
 import { type CrlFolder, makeCrlFolder } from './crl-folder.ts';
@@ -55,6 +56,8 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
   const store = makeCrlStore({ folder: join(cache.folder, 'crls'), writable: cache.writable });
   const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, waiting: MAX_WAITING_LOADS });
   const loads: CrlLoads = { thread, store, seats, fetch, now };
+  /** Once for each, since a key takes a while to export. */
+  const issuers = new WeakMap<Certificate, CrlIssuer>();
   const folder = options.folder === undefined ? undefined : makeCrlFolder(options.folder);
 
   const askFolder = async (certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus[]> => {
@@ -83,7 +86,8 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
       // RFC 5280 §6.3.3 (f)
       if (issuer.keyUsage !== undefined && !issuer.keyUsage.includes('cRLSign'))
         return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
-      const whose = { name: Uint8Array.from(issuer.subjectDer), spki: issuer.publicKey.export({ type: 'spki', format: 'der' }) };
+      const whose = issuers.get(issuer) ?? issuerOf(issuer);
+      issuers.set(issuer, whose);
       const enough = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
       const answers: RevocationStatus[] = await askFolder(certificate, whose, enough);
       if (answers.every(({ kind }) => kind === 'unknown')) {
@@ -101,6 +105,11 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
       thread.close();
     },
   };
+}
+
+function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
+  const spki = Uint8Array.from(publicKey.export({ type: 'spki', format: 'der' }));
+  return { name: Uint8Array.from(subjectDer), spki, id: createHash('sha256').update(spki).update(subjectDer).digest('hex') };
 }
 
 /** The files that hold lists of that issuer, or why that is not known. */

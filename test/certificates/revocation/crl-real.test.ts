@@ -59,7 +59,7 @@ function listOf({ folder }: Made, ...options: readonly string[]): Buffer {
 
 function says({ ca }: Made, list: Buffer, certificate: Certificate): string {
   const spki = ca.publicKey.export({ type: 'spki', format: 'der' });
-  const reading = readCrl(list, { name: ca.subjectDer, spki });
+  const reading = readCrl(list, { name: ca.subjectDer, spki, id: ca.fingerprint });
   if (reading.kind === 'refused') return `refused ${reading.why}`;
   const status = judgeByList(reading.list, certificate, 'CRL x', Date.now());
   return status.kind === 'revoked' ? `revoked ${status.reason}` : status.kind;

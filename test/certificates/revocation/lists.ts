@@ -80,7 +80,7 @@ export function makeCa(text: string, options: { readonly signsLists?: boolean } 
   const usage = extension('2.5.29.15', options.signsLists === false ? SIGNS_CERTIFICATES : SIGNS_BOTH, true);
   return {
     name,
-    issuer: { name: Uint8Array.from(name), spki: Uint8Array.from(spki) },
+    issuer: { name: Uint8Array.from(name), spki: Uint8Array.from(spki), id: spki.toString('hex') },
     key: privateKey,
     certificate: certify(name, spki, Buffer.from([1]), [basic, usage]),
     issue: ({ serial = Buffer.concat([Buffer.from([0x11]), randomBytes(8)]), points = [], ca = false }) => {
