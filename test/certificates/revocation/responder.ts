@@ -24,7 +24,7 @@ export interface Row {
 export function writeIndex(folder: string, name: string, rows: readonly Row[]): void {
   const lines = rows.map(({ certificate: { serial }, status: [letter = '', , ...revoked] }) => {
     const hex = serial.length % 2 === 0 ? serial : `0${serial}`;
-    return [letter, '491231235959Z', revoked.join(''), hex.toUpperCase(), 'unknown', '/CN=x'].join('\t');
+    return [letter, '491231235959Z', revoked.join(''), hex.toUpperCase(), 'unknown', `/CN=${hex}`].join('\t');
   });
   writeFileSync(join(folder, name), `${lines.join('\n')}\n`);
 }
