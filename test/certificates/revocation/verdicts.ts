@@ -1,5 +1,5 @@
 /**
- * `npm run verdicts`: the table of docs/revocation.md. A root, CAs below it, lists and responders are made with openssl(1) in a
+ * `npm run verdicts`: the table of docs/revocation.md, which `-- --write` puts there. A root, CAs below it, lists and responders are made with openssl(1) in a
  * temporary folder and served on the loopback; the directory is asked for one reader after the other under off, soft and hard.
  */
 import { spawnSync } from 'node:child_process';
@@ -18,6 +18,8 @@ import type { RevocationMode } from '../../../src/certificates/revocation/policy
 import { makeTrust, type Trust } from '../../../src/certificates/trust.ts';
 import { caExtensions, mailboxOf, make, run } from '../openssl.ts';
 import { freePort, read, type Row, startResponder, writeIndex } from './responder.ts';
+
+export const PAGE = join(import.meta.dirname, '../../../docs/revocation.md');
 
 /** `crl`, `ocsp`: the place that the certificate names; `by`: its issuer. */
 interface Leaf {
@@ -196,11 +198,17 @@ async function serve(folder: string): Promise<{ readonly server: Server; readonl
   return { server, port: address.port };
 }
 
+/** docs/revocation.md with this table in it. */
+export const withTable = (page: string, table: string): string =>
+  page.replace(/(?<=<!-- verdicts -->\n).*?(?=<!-- end of verdicts -->)/s, () => `\n${table}\n`);
+
 if (import.meta.main) {
   if (spawnSync('openssl', ['version']).status !== 0) throw new Error('openssl is not installed');
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-verdicts-'));
   try {
-    process.stdout.write(await verdicts(folder));
+    const table = await verdicts(folder);
+    process.stdout.write(table);
+    if (process.argv.includes('--write')) writeFileSync(PAGE, withTable(readFileSync(PAGE, 'utf8'), table));
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
