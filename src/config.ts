@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
-import { sourceFault } from './config/certificate-keys.ts';
+import { anchorSetFaults, sourceFault } from './config/certificate-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
 import { isLoopback } from './config/values.ts';
@@ -124,6 +124,8 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     const fault = sourceFault(source);
     if (fault !== undefined) tell(['certificates', 'sources', index], fault.wrong, fault.mend);
   }
+  for (const { index, wrong, mend } of anchorSetFaults(config.certificates.trust, isWithin))
+    tell(['certificates', 'trust', 'anchor_sets', index, 'anchors'], wrong, mend);
   const seen = new Set<string>();
   for (const [index, listener] of config.listen.entries()) {
     for (const { key, wrong, mend } of listenerFaults(listener, config.clients.users !== undefined))

@@ -84,7 +84,7 @@ export function buildPath(certificate: Certificate, anchors: CertificateSet, int
       if (anchors.has(issuer.fingerprint)) {
         const missing = policyFault(longer.map(policyStep));
         if (missing === undefined) found.push(longer);
-        else search.tell(missing);
+        else search.forbid(missing);
         if (found.length === PATH_LIMITS.paths) break;
         continue;
       }
@@ -112,6 +112,8 @@ interface Search {
   /** Those that may stand above this path; it stops short where a limit is reached. */
   issuersAbove(path: Path): Iterable<Certificate>;
   tell(reason: string): void;
+  /** What a CA forbids stands before what is missing: it is why the way that was there failed. */
+  forbid(reason: string): void;
   reasons(): string;
   /** The limit that ended the search; undefined while none did. */
   exhausted(): string | undefined;
@@ -119,6 +121,7 @@ interface Search {
 
 function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now: number): Search {
   const told = new Set<string>();
+  const forbidden = new Set<string>();
   const own = remembered((issuer) => issuerFault(issuer, now));
   const names = remembered((certificate) => namesOf(certificate));
   const budget = { left: MAX_COMPARISONS };
@@ -158,15 +161,17 @@ function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now:
       if (++tried > PATH_LIMITS.issuers) return void told.add(`more than ${PATH_LIMITS.issuers} issuers are called ${issuer.subject}`);
       const signed = isSigned(child, issuer);
       if (signed === undefined) return void (exhausted = `no path to an anchor within ${PATH_LIMITS.signatures} signatures`);
-      const wrong = signed ? namesFault(issuer, path, names, budget) : `the signature on ${child.subject} is not by ${issuer.subject}`;
-      if (wrong === undefined) yield issuer;
-      else told.add(wrong);
+      const forbids = signed ? namesFault(issuer, path, names, budget) : undefined;
+      if (!signed) told.add(`the signature on ${child.subject} is not by ${issuer.subject}`);
+      else if (forbids !== undefined) forbidden.add(forbids);
+      else yield issuer;
     }
   }
   return {
     issuersAbove,
+    forbid: (reason) => void forbidden.add(reason),
     tell: (reason) => void told.add(reason),
-    reasons: () => (told.size > 0 ? [...told].slice(0, MAX_REASONS).join('; ') : 'the CAs lead in a circle'),
+    reasons: () => [...forbidden, ...told].slice(0, MAX_REASONS).join('; ') || 'the CAs lead in a circle',
     exhausted: () => exhausted,
   };
 }

@@ -76,6 +76,26 @@ export function sourceFault(entry: Readonly<Record<string, unknown>>): { readonl
   return kinds.length === 1 ? undefined : { wrong: kinds.length === 0 ? 'is empty' : `is of two kinds: ${kinds.join(' and ')}`, mend };
 }
 
+interface AnchorFolders {
+  readonly anchors: string;
+  readonly anchor_sets: readonly { readonly anchors: string }[];
+}
+
+/** Sub-folders count with their folder: a set within other anchors would be believed for all that these are believed for. */
+export function anchorSetFaults(
+  { anchors, anchor_sets: sets }: AnchorFolders,
+  isWithin: (inner: string, outer: string) => boolean,
+): readonly { readonly index: number; readonly wrong: string; readonly mend: string }[] {
+  return sets.flatMap(({ anchors: folder }, index) => {
+    const others = [anchors, ...sets.filter((_, other) => other !== index).map((set) => set.anchors)];
+    const other = others.find((one) => isWithin(folder, one) || isWithin(one, folder));
+    if (other === undefined) return [];
+    const how = folder === other ? 'is' : isWithin(folder, other) ? 'lies in' : 'holds';
+    const wrong = `${how} a folder of other anchors: folders count with their sub-folders`;
+    return [{ index, wrong, mend: 'a folder beside it, for example certs/partner-anchors' }];
+  });
+}
+
 export const certificates = (path: z.ZodType<string>) => ({
   sources: key(listOf(section(source(path))).prefault([{ files: 'certs/recipients' }]), {
     meaning: 'Where certificates of recipients are looked for, in this order.',

@@ -4,11 +4,14 @@
  * cross-certificates and namesakes.
  */
 import { implicit, nullValue, oid, sequence } from '../../src/certificates/encode.ts';
+import { parseCertificate } from '../../src/certificates/certificate.ts';
+import { DAY_MS } from '../../src/certificates/issue.ts';
 import { anyExtendedKeyUsage, anyPolicy, extensionOids } from '../../src/certificates/oids.ts';
 import {
   authorityKeyId,
   ca,
   CRL_SIGN,
+  crlDer,
   directory,
   ecKeys,
   email,
@@ -37,6 +40,8 @@ export interface Hierarchy {
   readonly anchors: readonly Buffer[];
   readonly intermediates: readonly Buffer[];
   readonly leaves: readonly Buffer[];
+  /** Who issued all this: roots, then the line of CAs below the first. */
+  readonly authorities: readonly Authority[];
 }
 
 /** 0 to below 1, by mulberry32: good enough to vary, and the same everywhere. */
@@ -142,7 +147,7 @@ const purposesOf = (d: Dice): Buffer =>
     sequence(oid(anyExtendedKeyUsage)),
   ]);
 
-interface Authority {
+export interface Authority {
   readonly name: Buffer;
   readonly keys: KeyPair;
 }
@@ -174,7 +179,27 @@ function distinct(extensions: readonly Buffer[]): readonly Buffer[] {
   });
 }
 
-export function makeHierarchy(random: Random, keys: Keys): Hierarchy {
+/** Lists of all its CAs, most of them fresh: some revoke what was issued, are stale, from the future, by another key, or missing. */
+export function makeLists(random: Random, { authorities, intermediates, leaves }: Hierarchy, now: number): readonly Buffer[] {
+  const d = dice(random);
+  const issued = [...intermediates, ...leaves].map(parseCertificate);
+  return authorities.flatMap(({ name, keys }) => {
+    const revoked = d.chance(0.25) ? [d.one(issued).serialDer] : [];
+    const list = { issuer: name, signer: keys, from: new Date(now - DAY_MS), until: new Date(now + DAY_MS), revoked };
+    if (d.chance(0.8)) return [crlDer(list)];
+    return d.one([
+      () => [],
+      () => [crlDer({ ...list, until: new Date(now - DAY_MS / 2) })],
+      () => [crlDer({ ...list, from: new Date(now + DAY_MS / 2) })],
+      () => [crlDer({ ...list, signer: d.one(authorities).keys })],
+      () => [crlDer({ ...list, critical: true })],
+      () => [crlDer({ ...list, delta: true })],
+      () => [crlDer({ ...list, until: undefined })],
+    ])();
+  });
+}
+
+export function makeHierarchy(random: Random, keys: Keys, share = 0.4): Hierarchy {
   const d = dice(random);
   const oddity = (share: number): Fault => (d.chance(share) ? d.one(oddities)(d, keys) : {});
   const withPolicies = d.chance(0.35);
@@ -203,7 +228,7 @@ export function makeHierarchy(random: Random, keys: Keys): Hierarchy {
     const above = line.at(-1) ?? top;
     // Now and then a CA's change of key: the same name above and below.
     const next = { ...fresh(`Sub ${depth}`), ...(d.chance(0.12) ? { name: above.name } : {}) };
-    const fault = oddity(0.4);
+    const fault = oddity(share);
     const made = { ...next, keys: fault.keys ?? next.keys };
     const placed = certificateOf(made, above, fault, somePolicies());
     (d.chance(0.04) ? anchors : intermediates).push(placed);
@@ -215,7 +240,7 @@ export function makeHierarchy(random: Random, keys: Keys): Hierarchy {
   }
   const issuer = line.at(-1) ?? top;
   const leaves = Array.from({ length: 4 }, () => leafOf(d, keys, d.chance(0.85) ? issuer : d.one(line), somePolicies()));
-  return { anchors, intermediates: intermediates.sort(() => random() - 0.5), leaves };
+  return { anchors, intermediates: intermediates.sort(() => random() - 0.5), leaves, authorities: [...roots, ...line.slice(1)] };
 }
 
 function leafOf(d: Dice, keys: Keys, issuer: Authority, ordinary: readonly Buffer[]): Buffer {

@@ -3,29 +3,35 @@
  * must be of a class that docs/trust.md lists, in the direction that it says; and every class listed there must occur.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
-import { anyExtendedKeyUsage, emailProtection, extensionOids, smtpUtf8Mailbox } from '../../src/certificates/oids.ts';
 import { implicit, oid, sequence } from '../../src/certificates/encode.ts';
+import { DAY_MS } from '../../src/certificates/issue.ts';
+import { anyExtendedKeyUsage, extensionOids } from '../../src/certificates/oids.ts';
 import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
 import type { Path } from '../../src/certificates/path.ts';
-import { isSelfIssued } from '../../src/certificates/issuer.ts';
+import { makeCrlSource } from '../../src/certificates/revocation/crl.ts';
+import type { RevocationSource } from '../../src/certificates/revocation/revocation.ts';
 import { usability } from '../../src/certificates/usability.ts';
-import { makeHierarchy, makeKeys, seeded } from './chains.ts';
+import { makeHierarchy, makeKeys, makeLists, seeded } from './chains.ts';
 import type { Hierarchy } from './chains.ts';
+import { classes } from './differences.ts';
+import type { Ours } from './differences.ts';
 import { noOpenssl, temporaryFolder } from './openssl.ts';
 import {
   authorityKeyId,
   ca,
   CRL_SIGN,
+  crlDer,
   ecKeys,
   email,
   extension,
   issueDer,
   KEY_CERT_SIGN,
+  keyIdOf,
   keyUsage,
   name,
   nameConstraints,
@@ -41,114 +47,44 @@ import type { Opinion } from './verify.ts';
 
 const NOW = Date.parse('2026-06-01T00:00:00Z');
 const HIERARCHIES = 120;
+const WITH_LISTS = 60;
 const SEED = 20_260_601;
 
-type Ours = { readonly kind: 'accepts'; readonly path: Path } | { readonly kind: 'refuses'; readonly reason: string };
+/** What is held against OpenSSL at once; `lists` undefined where revocation is not asked for. */
+type Sample = Omit<Hierarchy, 'authorities'> & { readonly lists?: readonly Buffer[] };
 
-/** `alone`: what OpenSSL says of the path that we took, with nothing beside it. */
-interface Difference {
-  readonly ours: Ours;
-  readonly theirs: Opinion;
-  readonly alone: Opinion | undefined;
-  readonly leaf: Certificate;
-  readonly anchors: readonly Certificate[];
-}
-
-interface DifferenceClass {
-  /** The first column of the table in docs/trust.md. */
-  readonly title: string;
-  readonly accepts: 'sealpost' | 'OpenSSL';
-  readonly covers: (difference: Difference) => boolean;
-}
-
-const alone = ({ alone }: Difference, reason: RegExp): boolean => alone?.kind === 'refuses' && reason.test(alone.reason);
-const refused = ({ ours }: Difference, reason: RegExp): boolean => ours.kind === 'refuses' && reason.test(ours.reason);
-const some = ({ ours }: Difference, of: (certificate: Certificate) => boolean): boolean => ours.kind === 'accepts' && ours.path.some(of);
-const carries = ({ der }: Certificate, extension: string): boolean => der.includes(oid(extension));
-
-const classes: readonly DifferenceClass[] = [
-  {
-    title: 'a way round a dead end',
-    accepts: 'sealpost',
-    // The proof: of this very path OpenSSL thinks as we do.
-    covers: ({ alone }) => alone?.kind === 'accepts',
-  },
-  {
-    title: 'anyExtendedKeyUsage',
-    accepts: 'sealpost',
-    covers: (difference) =>
-      alone(difference, /^unsuitable certificate purpose$/) &&
-      some(
-        difference,
-        ({ extendedKeyUsage: purposes }) => purposes?.includes(anyExtendedKeyUsage) === true && !purposes.includes(emailProtection),
-      ),
-  },
-  {
-    title: 'an issuer named by its serial number',
-    accepts: 'sealpost',
-    covers: (difference) =>
-      alone(difference, /^unable to get (?:local )?issuer certificate$/) &&
-      some(difference, (one) => one.authorityKeyId === undefined && carries(one, '2.5.29.35')),
-  },
-  {
-    title: 'a change of key without a key identifier',
-    accepts: 'sealpost',
-    covers: (difference) =>
-      alone(difference, /^self-signed certificate in certificate chain$/) &&
-      some(difference, (one) => isSelfIssued(one) && one.subjectKeyId === undefined),
-  },
-  {
-    title: 'SmtpUTF8Mailbox below a permitted `.domain`',
-    accepts: 'sealpost',
-    covers: (difference) =>
-      alone(difference, /^permitted subtree violation$/) &&
-      carries(difference.leaf, smtpUtf8Mailbox) &&
-      some(difference, ({ nameConstraints: names }) => names?.permitted.some(({ text }) => text.startsWith('*.')) === true),
-  },
-  {
-    title: 'SmtpUTF8Mailbox below an excluded `.domain`',
-    accepts: 'OpenSSL',
-    covers: (difference) => refused(difference, /forbids mail addresses of \*\./) && carries(difference.leaf, smtpUtf8Mailbox),
-  },
-  {
-    title: 'a mailbox excluded in other letters',
-    accepts: 'OpenSSL',
-    covers: (difference) => refused(difference, /forbids mail addresses of anna@/),
-  },
-  {
-    title: 'a CA without basicConstraints',
-    accepts: 'OpenSSL',
-    covers: (difference) => refused(difference, /is not a CA \(basicConstraints\)/),
-  },
-  {
-    title: 'other curves',
-    accepts: 'OpenSSL',
-    covers: (difference) => refused(difference, /holds an EC key on another curve/),
-  },
-  {
-    title: 'policies that an anchor demands',
-    accepts: 'OpenSSL',
-    covers: (difference) =>
-      refused(difference, /demands a certificate policy below it/) &&
-      difference.anchors.some(({ policies }) => policies.requireExplicit !== undefined),
-  },
-  {
-    title: 'names in other octets',
-    accepts: 'OpenSSL',
-    covers: (difference) => refused(difference, /^no path to an anchor: the issuer of CN=leaf is not known: CN=Written Otherwise/),
-  },
-];
-
-const ourVerdict = (certificate: Certificate, { anchors, intermediates }: Hierarchy): Ours => {
+/** As trust does under `hard`: the first path of which no certificate but the anchor lacks a good word. */
+const ourVerdict = async (
+  certificate: Certificate,
+  { anchors, intermediates }: Sample,
+  lists: RevocationSource | undefined,
+): Promise<Ours> => {
   const set = (ders: readonly Buffer[]) => makeCertificateSet(ders.map(parseCertificate));
   const usable = usability(certificate, NOW);
   if (usable.kind === 'unusable') return { kind: 'refuses', reason: usable.reason };
   const verdict = buildPath(certificate, set(anchors), set(intermediates), NOW);
-  return verdict.kind === 'trusted' ? { kind: 'accepts', path: verdict.path } : { kind: 'refuses', reason: verdict.reason };
+  if (verdict.kind === 'untrusted') return { kind: 'refuses', reason: verdict.reason };
+  let reason = '';
+  for (const taken of [verdict.path, ...verdict.others]) {
+    const against = lists === undefined ? undefined : await revocationFault(taken, lists);
+    if (against === undefined) return { kind: 'accepts', path: taken };
+    reason = against;
+  }
+  return { kind: 'refuses', reason };
 };
 
+async function revocationFault(taken: Path, lists: RevocationSource): Promise<string | undefined> {
+  for (const [index, certificate] of taken.entries()) {
+    const issuer = taken[index + 1];
+    if (issuer === undefined) return undefined;
+    const status = await lists.status(certificate, issuer, AbortSignal.timeout(10_000));
+    if (status.kind !== 'good') return status.kind === 'revoked' ? `revoked, says ${status.from}` : status.why;
+  }
+  return undefined;
+}
+
 /** What chance may make too seldom: each class of the table once. */
-function byHand(): readonly Hierarchy[] {
+function byHand(): readonly Sample[] {
   const top = root('Root');
   const subject = name(['CN', 'leaf']);
   const leafKeys = ecKeys();
@@ -159,7 +95,7 @@ function byHand(): readonly Hierarchy[] {
   const basics = [ca(), keyUsage(KEY_CERT_SIGN)];
   const selfIssued = (issuer: Issuer, extensions: readonly Buffer[], written = issuer.name): Buffer =>
     issueDer({ subject: written, issuer: written, keys: issuer.keys, signer: issuer.keys, extensions });
-  const one = (anchor: Buffer, leaf: Buffer): Hierarchy => ({ anchors: [anchor], intermediates: [], leaves: [leaf] });
+  const one = (anchor: Buffer, leaf: Buffer): Sample => ({ anchors: [anchor], intermediates: [], leaves: [leaf] });
   const other = { name: name(['CN', 'Written Otherwise']), keys: ecKeys() };
   const koblitz = { name: name(['CN', 'Koblitz']), keys: ecKeys('secp256k1') };
   const newKeys = ecKeys();
@@ -200,59 +136,133 @@ function byHand(): readonly Hierarchy[] {
   ];
 }
 
+/** And those of revocation lists. */
+function listsByHand(): readonly Sample[] {
+  const top = root('Root');
+  const sub = top.sub('Sub');
+  const list = (by: Issuer, days: number | undefined): Buffer => {
+    const until = days === undefined ? undefined : new Date(NOW + days * DAY_MS);
+    return crlDer({ issuer: by.name, signer: by.keys, from: new Date(NOW - DAY_MS), until, revoked: [] });
+  };
+  const heir = { name: top.name, keys: ecKeys() };
+  const basics = [ca(), keyUsage(KEY_CERT_SIGN, CRL_SIGN)];
+  const [old, young] = [keyIdOf(top.keys.publicKey), keyIdOf(heir.keys.publicKey)];
+  const anna = san(email('anna@a.example'));
+  return [
+    { anchors: [top.certificate.der], intermediates: [], leaves: [top.leaf('anna@a.example').der], lists: [list(top, undefined)] },
+    { anchors: [sub.certificate.der], intermediates: [], leaves: [sub.leaf('anna@a.example').der], lists: [list(sub, 1)] },
+    {
+      anchors: [issueDer({ ...top, subject: top.name, issuer: top.name, signer: top.keys, extensions: [...basics, subjectKeyId(old)] })],
+      intermediates: [
+        issueDer({
+          subject: top.name,
+          keys: heir.keys,
+          issuer: top.name,
+          signer: top.keys,
+          extensions: [...basics, subjectKeyId(young), authorityKeyId(old)],
+        }),
+      ],
+      leaves: [
+        issueDer({
+          subject: name(['CN', 'leaf']),
+          keys: sub.keys,
+          issuer: top.name,
+          signer: heir.keys,
+          extensions: [anna, authorityKeyId(young)],
+        }),
+      ],
+      lists: [list(top, 1)],
+    },
+  ];
+}
+
 type Issuer = Pick<Ca, 'name' | 'keys'>;
 
 describe('held against openssl verify', { skip: noOpenssl }, () => {
   const folder = temporaryFolder();
-  const rows = [
-    ...readFileSync(path.resolve(import.meta.dirname, '../../docs/trust.md'), 'utf8').matchAll(
-      /^\| (.+?) \| (sealpost|OpenSSL) \| .+ \|$/gm,
-    ),
-  ];
+  const keys = makeKeys();
+  const seen = new Map<string, number>();
 
-  test(`${HIERARCHIES * 4} chains: each difference is of a class that docs/trust.md lists, and each class occurs`, async (t) => {
+  const askAlone = async (taken: Path, crls: readonly Buffer[] | undefined): Promise<Opinion> => {
+    const anchors = taken.slice(-1).map(({ der }) => der);
+    const intermediates = taken.slice(1, -1).map(({ der }) => der);
+    const [opinion] = await askOpenssl(folder, { anchors, intermediates, leaves: [taken[0].der], crls, now: NOW });
+    return opinion ?? assert.fail();
+  };
+  let sources = 0;
+  const openLists = (lists: readonly Buffer[]): RevocationSource => {
+    const place = path.join(folder, `crls${sources++}`);
+    mkdirSync(place);
+    for (const [index, list] of lists.entries()) writeFileSync(path.join(place, `${index}.crl`), list);
+    const fetch = () => Promise.reject(new Error('nothing is fetched here'));
+    return makeCrlSource({ fetch, folder: place, cache: { folder: place, writable: false }, now: () => NOW, random: () => 0.5 });
+  };
+
+  /** Both opinions of each leaf; fails where they differ in a way that is not listed. */
+  const compare = async (sample: Sample, label: string): Promise<Record<Opinion['kind'], number>> => {
+    const agreed = { accepts: 0, refuses: 0 };
+    const crls = sample.lists;
+    const opinions = await askOpenssl(folder, { ...sample, crls, now: NOW });
+    const anchors = sample.anchors.map(parseCertificate);
+    const lists = sample.lists === undefined ? undefined : openLists(sample.lists);
+    for (const [index, theirs] of opinions.entries()) {
+      const leaf = parseCertificate(sample.leaves[index] ?? assert.fail());
+      const ours = await ourVerdict(leaf, sample, lists);
+      assert.ok(theirs.kind === 'accepts' || !theirs.reason.startsWith('not read'), `${label}: ${JSON.stringify(theirs)}`);
+      if (ours.kind === theirs.kind) {
+        agreed[ours.kind]++;
+        continue;
+      }
+      const alone = ours.kind === 'accepts' ? await askAlone(ours.path, crls) : undefined;
+      const accepts = ours.kind === 'accepts' ? 'sealpost' : 'OpenSSL';
+      const found = classes.find((one) => one.accepts === accepts && one.covers({ ours, theirs, alone, leaf, anchors }));
+      const opinion = ours.kind === 'refuses' ? ours.reason : 'accepts';
+      assert.ok(found, `${label}, leaf ${index}: ours: ${opinion}; OpenSSL: ${JSON.stringify(theirs)}, alone ${JSON.stringify(alone)}`);
+      seen.set(found.title, (seen.get(found.title) ?? 0) + 1);
+    }
+    await lists?.close();
+    return agreed;
+  };
+  const compareAll = async (samples: Iterable<Sample>): Promise<Record<Opinion['kind'], number>> => {
+    const total = { accepts: 0, refuses: 0 };
+    let count = 0;
+    for (const sample of samples) {
+      const agreed = await compare(sample, `hierarchy ${count++}`);
+      total.accepts += agreed.accepts;
+      total.refuses += agreed.refuses;
+    }
+    return total;
+  };
+
+  test(`${HIERARCHIES * 4} chains: each difference is of a class that docs/trust.md lists`, async (t) => {
+    const random = seeded(SEED);
+    const total = await compareAll(Array.from({ length: HIERARCHIES }, () => makeHierarchy(random, keys)));
+    t.diagnostic(`both accept ${total.accepts}, both refuse ${total.refuses}`);
+    assert.ok(total.accepts > HIERARCHIES && total.refuses > HIERARCHIES / 2);
+  });
+
+  test(`${WITH_LISTS * 4} chains with revocation lists: likewise, where each certificate must be known good`, async (t) => {
+    const random = seeded(SEED + 1);
+    const samples = Array.from({ length: WITH_LISTS }, () => {
+      const hierarchy = makeHierarchy(random, keys, 0.15);
+      return { ...hierarchy, lists: makeLists(random, hierarchy, NOW) };
+    });
+    const total = await compareAll(samples);
+    t.diagnostic(`both accept ${total.accepts}, both refuse ${total.refuses}`);
+    assert.ok(total.accepts > WITH_LISTS / 2 && total.refuses > WITH_LISTS / 2);
+  });
+
+  test('docs/trust.md lists these classes and no others, and each of them occurs', async (t) => {
+    const page = readFileSync(path.resolve(import.meta.dirname, '../../docs/trust.md'), 'utf8');
     assert.deepEqual(
-      rows.map(([, title, accepts]) => ({ title, accepts })),
+      [...page.matchAll(/^\| (.+?) \| (sealpost|OpenSSL) \| .+ \|$/gm)].map(([, title, accepts]) => ({ title, accepts })),
       classes.map(({ title, accepts }) => ({ title, accepts })),
     );
-    const random = seeded(SEED);
-    const keys = makeKeys();
-    const count = { accepted: 0, refused: 0 };
-    const seen = new Map<string, number>();
-    const judge = async (hierarchy: Hierarchy, label: string): Promise<void> => {
-      const opinions = await askOpenssl(folder, { ...hierarchy, now: NOW });
-      const anchors = hierarchy.anchors.map(parseCertificate);
-      for (const [index, theirs] of opinions.entries()) {
-        const leaf = parseCertificate(hierarchy.leaves[index] ?? assert.fail());
-        const ours = ourVerdict(leaf, hierarchy);
-        assert.ok(theirs.kind === 'accepts' || !theirs.reason.startsWith('not read'), `${label}: ${JSON.stringify(theirs)}`);
-        if (ours.kind === theirs.kind) {
-          count[ours.kind === 'accepts' ? 'accepted' : 'refused']++;
-          continue;
-        }
-        const difference = { ours, theirs, alone: ours.kind === 'accepts' ? await askAlone(ours.path) : undefined, leaf, anchors };
-        const accepts = ours.kind === 'accepts' ? 'sealpost' : 'OpenSSL';
-        const found = classes.find((one) => one.accepts === accepts && one.covers(difference));
-        const told = `ours: ${ours.kind === 'refuses' ? ours.reason : 'accepts'}; OpenSSL: ${JSON.stringify(theirs)}, alone ${JSON.stringify(difference.alone)}`;
-        assert.ok(found, `${label}, leaf ${index}: ${told}`);
-        seen.set(found.title, (seen.get(found.title) ?? 0) + 1);
-      }
-    };
-    for (const [index, hierarchy] of byHand().entries()) await judge(hierarchy, `by hand ${index}`);
-    for (let index = 0; index < HIERARCHIES; index++) await judge(makeHierarchy(random, keys), `hierarchy ${index}`);
-    t.diagnostic(`both accept ${count.accepted}, both refuse ${count.refused}`);
+    await compareAll([...byHand(), ...listsByHand()]);
     for (const [title, times] of seen) t.diagnostic(`${title}: ${times}`);
-    assert.ok(count.accepted > HIERARCHIES && count.refused > HIERARCHIES / 2, JSON.stringify(count));
     assert.deepEqual(
       classes.map(({ title }) => title).filter((title) => !seen.has(title)),
       [],
     );
   });
-
-  const askAlone = async (taken: Path): Promise<Opinion> => {
-    const anchors = taken.slice(-1).map(({ der }) => der);
-    const intermediates = taken.slice(1, -1).map(({ der }) => der);
-    const [opinion] = await askOpenssl(folder, { anchors, intermediates, leaves: [taken[0].der], now: NOW });
-    return opinion ?? assert.fail();
-  };
 });

@@ -149,6 +149,41 @@ export function issueDer({ subject, keys, issuer, signer, extensions, from, to, 
   return sequence(tbs, algorithm, bitString(signature));
 }
 
+export interface ListPlan {
+  readonly issuer: Buffer;
+  readonly signer: KeyPair;
+  readonly from: Date;
+  /** Undefined leaves nextUpdate out. */
+  readonly until: Date | undefined;
+  /** INTEGERs, as certificates have them. */
+  readonly revoked: readonly Buffer[];
+  /** A critical extension that nobody knows. */
+  readonly critical?: boolean;
+  readonly delta?: boolean;
+}
+
+/** A revocation list, RFC 5280 §5. */
+export function crlDer({ issuer, signer, from, until, revoked, critical = false, delta = false }: ListPlan): Buffer {
+  const rsa = signer.privateKey.asymmetricKeyType === 'rsa';
+  const algorithm = sequence(oid(algorithms[rsa ? 'rsa' : 'ec'].sha256), ...(rsa ? [nullValue] : []));
+  const extensions = [
+    authorityKeyId(keyIdOf(signer.publicKey)),
+    extension('2.5.29.20', number(2)),
+    ...(critical ? [extension('1.3.6.1.4.1.99999.7', nullValue, true)] : []),
+    ...(delta ? [extension('2.5.29.27', number(1), true)] : []),
+  ];
+  const tbs = sequence(
+    number(1),
+    algorithm,
+    issuer,
+    time(from),
+    ...(until === undefined ? [] : [time(until)]),
+    ...(revoked.length === 0 ? [] : [sequence(...revoked.map((serial) => sequence(serial, time(from))))]),
+    explicit(0, sequence(...extensions)),
+  );
+  return sequence(tbs, algorithm, bitString(sign('sha256', tbs, signer.privateKey)));
+}
+
 export const issue = (plan: Plan): Certificate => parseCertificate(issueDer(plan));
 
 /** An ordinary CA of one name and key, and what it issues. */

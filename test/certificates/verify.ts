@@ -3,14 +3,15 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-export type Opinion = { readonly kind: 'accepts' } | { readonly kind: 'refuses'; readonly reason: string };
+/** `depth`: of the certificate that it is about, 0 for the last one. */
+export type Opinion = { readonly kind: 'accepts' } | { readonly kind: 'refuses'; readonly reason: string; readonly depth: number };
 
 export interface Question {
   readonly anchors: readonly Buffer[];
   readonly intermediates: readonly Buffer[];
   readonly leaves: readonly Buffer[];
-  /** PEM files of revocation lists; none asks for no revocation. */
-  readonly crls?: readonly Buffer[];
+  /** Revocation lists; undefined asks for no revocation. */
+  readonly crls: readonly Buffer[] | undefined;
   /** ms */
   readonly now: number;
 }
@@ -24,10 +25,7 @@ const pem = (ders: readonly Buffer[], label = 'CERTIFICATE'): string =>
  * One opinion for each leaf. `-partial_chain`: whatever lies among the anchors is one. `-auth_level 2`: RSA from 2048 bits and no
  * SHA-1. `-policy_check` and anyPolicy: policies are followed, and any will do (RFC 5280 §6.1.1 c).
  */
-export async function askOpenssl(
-  folder: string,
-  { anchors, intermediates, leaves, crls = [], now }: Question,
-): Promise<readonly Opinion[]> {
+export async function askOpenssl(folder: string, { anchors, intermediates, leaves, crls, now }: Question): Promise<readonly Opinion[]> {
   const file = (name: string, text: string): string => {
     writeFileSync(join(folder, name), text);
     return name;
@@ -46,14 +44,15 @@ export async function askOpenssl(
   ];
   const trusted = ['-no-CApath', '-no-CAstore', '-CAfile', file('anchors.pem', pem(anchors))];
   const helping = intermediates.length > 0 ? ['-untrusted', file('untrusted.pem', pem(intermediates))] : [];
-  const revoked = crls.length > 0 ? ['-crl_check_all', '-CRLfile', file('crls.pem', pem(crls, 'X509 CRL'))] : [];
+  const lists = crls === undefined || crls.length === 0 ? [] : ['-CRLfile', file('crls.pem', pem(crls, 'X509 CRL'))];
+  const revoked = crls === undefined ? [] : ['-crl_check_all', ...lists];
   const files = leaves.map((leaf, index) => file(`leaf${index}.pem`, pem([leaf])));
   const told = await outputOf(folder, ['verify', ...options, ...trusted, ...helping, ...revoked, ...files]);
   return files.map((name) => {
     if (told.includes(`\n${name}: OK`)) return { kind: 'accepts' };
     const before = told.split(`error ${name}: verification failed`)[0] ?? '';
-    const reasons = [...before.matchAll(/^error \d+ at \d+ depth lookup: (.+)$/gm)].map(([, reason = '']) => reason);
-    return { kind: 'refuses', reason: reasons.at(-1) ?? `not read: ${told.slice(0, 500)}` };
+    const [, depth, reason] = [...before.matchAll(/^error \d+ at (\d+) depth lookup: (.+)$/gm)].at(-1) ?? [];
+    return { kind: 'refuses', reason: reason ?? `not read: ${told.slice(0, 500)}`, depth: Number(depth) };
   });
 }
 

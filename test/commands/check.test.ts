@@ -245,6 +245,10 @@ test('an anchor set that is empty or missing is told, and so are domains that ar
       ['certs/partner', 'certificates.trust.anchor_sets[0].anchors', 'holds no certificate, so the set makes nothing trusted'],
     ],
   );
+  await writeFile(file, `${written}${trust}${set('anchors/partner', 'partner.example')}`);
+  assert.match(await said(folder), /anchor_sets\[0\]\.anchors: lies in a folder of other anchors: folders count with their sub-folders/);
+  await writeFile(file, written + trust + set('partner', 'partner.example') + set('partner/east', 'east.example'));
+  assert.match(await said(folder), /anchor_sets\[0\]\.anchors: holds a folder of other anchors/);
   await writeFile(file, `${written}${trust}${set('partner', '*')}`);
   assert.match(await said(folder), /anchor_sets\[0\]\.domains\[0\]: names other people's domains too/);
 });
