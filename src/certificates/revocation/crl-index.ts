@@ -2,7 +2,7 @@
  * The entries of a list in a compact form: a record for each, one behind the other, and the hashes of all serials in order, so that
  * one is found by halving. 500,000 entries take some 17 MiB instead of hundreds, and go from thread to thread without a copy.
  *
- * The hash only finds the place; the serial itself is compared. A list made so that all hashes are alike costs a walk over them.
+ * The hash only finds the place; the serial itself is compared. A list made so that many hashes are alike is refused.
  */
 import { malformed, readDer } from '../der.ts';
 import { DerReader, octets } from './crl-reader.ts';
@@ -26,6 +26,8 @@ export interface CrlEntry {
 /** A hash and the number of its entry fit together into the 53 bits of a double, which the engine sorts fast. */
 const NUMBER_BITS = 21;
 export const MAX_CRL_ENTRIES = 2 ** NUMBER_BITS;
+/** Entries of one hash: two are chance, and a serial may be listed twice. More would make each look-up a walk. */
+const MAX_ALIKE = 64;
 const LENGTH_OCTETS = 2;
 const AFTER_SERIAL = 5;
 const MAX_SECONDS = 2 ** 32 - 1;
@@ -63,6 +65,7 @@ export function indexEntries(bytes: Buffer, { from, to }: { readonly from: numbe
   for (const [index, key] of keys.entries()) {
     hashes[index] = Math.floor(key / MAX_CRL_ENTRIES);
     places[index] = starts[key % MAX_CRL_ENTRIES] ?? 0;
+    if (index >= MAX_ALIKE && hashes[index] === hashes[index - MAX_ALIKE]) throw malformed(`more than ${MAX_ALIKE} entries for one serial`);
   }
   return { hashes, places, records };
 }

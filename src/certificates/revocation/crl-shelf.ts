@@ -103,6 +103,7 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
     slot.asked = now();
     slots.delete(key);
     slots.set(key, slot);
+    if (slots.size > MAX_SLOTS) makeRoom(slots, slot, bound);
     return slot;
   };
 

@@ -31,6 +31,8 @@ export interface CrlThread {
 }
 
 const IDLE_MS = 10_000;
+/** For one list; ten times what the largest takes on a slow machine. */
+const STUCK_MS = 60_000;
 /** MiB of its heap; the octets of a list lie beside it, and the text of one in PEM within. */
 const HEAP = { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 8 };
 
@@ -40,10 +42,12 @@ export function makeCrlThread(): CrlThread {
   let worker: Worker | undefined;
   let lastId = 0;
   let idle: NodeJS.Timeout | undefined;
+  let stuck: NodeJS.Timeout | undefined;
   const waiting = new Map<number, Resolve>();
 
   const end = (of: Worker | undefined): void => {
     clearTimeout(idle);
+    clearTimeout(stuck);
     if (of !== undefined && of === worker) worker = undefined;
     void of?.terminate();
   };
@@ -54,6 +58,14 @@ export function makeCrlThread(): CrlThread {
       resolve({ kind: 'refused', why: 'it could not be read: the thread for lists has ended', lasting: false });
     waiting.clear();
   };
+  /** A file system that stands still holds the thread for good: it is given up, and the next list gets another. */
+  const watch = (of: Worker): void => {
+    clearTimeout(stuck);
+    stuck = setTimeout(() => {
+      fail(of);
+      end(of);
+    }, STUCK_MS).unref();
+  };
   const start = (): Worker => {
     // From source it is a .ts file, from dist a .js one.
     const file = import.meta.url.endsWith('.ts') ? './crl-worker.ts' : './crl-worker.js';
@@ -61,7 +73,8 @@ export function makeCrlThread(): CrlThread {
     started.on('message', ({ id, reading }: CrlAnswer) => {
       waiting.get(id)?.(reading);
       waiting.delete(id);
-      if (waiting.size > 0) return;
+      if (waiting.size > 0) return watch(started);
+      clearTimeout(stuck);
       // Between lists it keeps nobody from ending.
       started.unref();
       idle = setTimeout(end, IDLE_MS, started).unref();
@@ -78,9 +91,10 @@ export function makeCrlThread(): CrlThread {
       const id = ++lastId;
       const request: CrlRequest = { id, source, issuer, keep };
       const { promise, resolve } = Promise.withResolvers<CrlReading>();
+      worker.postMessage(request, typeof source === 'string' ? [] : [source.buffer]);
       waiting.set(id, resolve);
       worker.ref();
-      worker.postMessage(request, typeof source === 'string' ? [] : [source.buffer]);
+      if (waiting.size === 1) watch(worker);
       return promise;
     },
     close: () => {

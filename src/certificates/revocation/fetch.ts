@@ -106,18 +106,17 @@ export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: Fetc
       if (failed !== undefined) throw new Error(failed);
       signal.throwIfAborted();
       const stop = new AbortController();
-      const answer = attempt(request, url, stop.signal).finally(() => running.delete(key));
-      shared = { answer, stop, waiting: 0 };
+      shared = { answer: attempt(request, url, stop.signal), stop, waiting: 0 };
       running.set(key, shared);
     }
     shared.waiting++;
     try {
       return await within(shared.answer, signal);
     } finally {
-      if (--shared.waiting === 0) {
-        shared.stop.abort(new Error('nobody waits for it any more'));
-        if (running.get(key) === shared) running.delete(key);
-      }
+      shared.waiting--;
+      // Answered, or nobody waits any more: whoever asks next asks anew.
+      if (running.get(key) === shared && (shared.waiting === 0 || !signal.aborted)) running.delete(key);
+      if (shared.waiting === 0) shared.stop.abort(new Error('nobody waits for it any more'));
     }
   };
 }
