@@ -61,7 +61,11 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
     if (logged.has(once)) return;
     if (logged.size >= MAX_LOGGED) logged.clear();
     logged.add(once);
-    log.warn({ certificate_sha256: certificate.fingerprint, why: status.why }, 'revocation is unknown, the certificate is taken');
+    const about = { certificate_sha256: certificate.fingerprint, why: status.why };
+    const message = 'revocation is unknown, the certificate is taken';
+    // Every certificate of an in-house CA that names nobody to ask: nothing has happened, and nobody can mend it today.
+    if (status.lasting) log.info(about, message);
+    else log.warn(about, message);
   };
   const ask = async (certificate: Certificate, issuer: Certificate, signal: AbortSignal): Promise<RevocationStatus> => {
     const listed = await statusOf(crl, certificate, issuer, signal);

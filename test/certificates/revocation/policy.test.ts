@@ -147,6 +147,7 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     await judged(by, both, 'soft');
     assert.equal(logged.length, 1);
     assert.match(logged[0] ?? '', /"msg":"revocation is unknown, the certificate is taken"/);
+    assert.match(logged[0] ?? '', /"level":40/);
     assert.ok(both !== undefined && logged[0]?.includes(`"certificate_sha256":"${both.fingerprint}"`));
     assert.ok(logged[0]?.includes('CN=') === false, 'no name');
   });
