@@ -35,7 +35,7 @@ const MAX_RESPONDERS = 3;
 const MAX_REMEMBERED = 10_000;
 /** A failure is remembered for this long, twice as long each time it repeats, and at most so long. */
 const FIRST_PAUSE_MS = 30_000;
-const LONGEST_PAUSE_MS = 10 * 60_000;
+const LONGEST_PAUSE_MS = 5 * 60_000;
 /** However long an answer lasts, a revocation of today should be known tomorrow. */
 const LONGEST_REST_MS = 24 * 3_600_000;
 
