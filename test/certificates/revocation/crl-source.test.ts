@@ -217,6 +217,18 @@ describe('copies on disk', () => {
     }
   });
 
+  test('that are damaged while the server is down leave nothing behind, and nothing to go by', async () => {
+    const cache = { folder: temporaryFolder(), writable: true };
+    const published = await publish(ca.list());
+    const anna = ca.issue({ points: [point(`${published.server.url}/`)] });
+    await says(open({ cache }), anna, ca);
+    published.server.close();
+    const [name = ''] = readdirSync(join(cache.folder, 'crls'));
+    writeFileSync(join(cache.folder, 'crls', name), 'damaged');
+    assert.match(await says(open({ cache }), anna, ca), /^unknown CRL \S+ is not used: \S+ was asked in vain: ECONNREFUSED$/);
+    assert.deepEqual(readdirSync(join(cache.folder, 'crls')), []);
+  });
+
   test('a command that only looks writes none and takes none away', async () => {
     const folder = temporaryFolder();
     const published = await publish(ca.list());
@@ -268,9 +280,11 @@ describe('the folder of lists', () => {
   test('a file that is half written over keeps what it said; one that never was whole is unknown and does not last', async () => {
     const { folder, place } = local();
     const anna = ca.issue({});
-    place('ca.crl', ca.list());
+    place('ca.crl', ca.list().subarray(0, 10));
     const source = open({ folder });
-    assert.equal(await says(source, anna, ca), 'good CRL crls/ca.crl');
+    assert.equal(await says(source, anna, ca), 'unknown CRL crls/ca.crl cannot be read');
+    place('ca.crl', ca.list());
+    await eventually(async () => (await says(source, anna, ca)) === 'good CRL crls/ca.crl');
     const next = ca.list({ from: NOW, entries: [entry(contentOf(anna))] });
     place('ca.crl', next.subarray(0, next.length - 20));
     const fresh = open({ folder });

@@ -84,6 +84,18 @@ describe('a list', () => {
     assert.equal(written('7f'.repeat(300), '7f'.repeat(299)), GOOD);
   });
 
+  test('does not take one serial for another whose FNV-1a hash is the same', () => {
+    for (const [listed = '', other = ''] of [
+      ['costarring', 'liquid'],
+      ['liquid', 'costarring'],
+      ['altarage', 'zinke'],
+    ]) {
+      const list = ca.list({ entries: [entry(Buffer.from(listed))] });
+      assert.equal(says(list, ca.issue({ serial: Buffer.from(listed) })), 'revoked unspecified');
+      assert.equal(says(list, ca.issue({ serial: Buffer.from(other) })), GOOD);
+    }
+  });
+
   test('with a serial twice: what revokes for good counts', () => {
     const twice = (...codes: number[]): string => saysOf({ entries: codes.map((code) => entry(contentOf(anna), reason(code))) });
     assert.equal(twice(6, 1), 'revoked keyCompromise');
