@@ -82,22 +82,20 @@ describe('several ways up', () => {
 });
 
 describe('CAs that certify one another', () => {
-  const LIMIT = /no path to an anchor within (?:100 signatures|2000 steps)/;
-
   test('A19: a mesh of 1,000 CAs without an anchor ends at its limit, at once', () => {
     const { leaf, certificates } = makeMesh(1000, 3);
     const set = makeCertificateSet(certificates);
     const begun = performance.now();
     const verdict = buildPath(leaf, makeCertificateSet([]), set, NOW);
     const took = performance.now() - begun;
-    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', LIMIT);
+    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', /no path to an anchor within 100 signatures/);
     assert.ok(took < 1000, `${took} ms`);
   });
   test('A19: so does a mesh in which every CA certified every other', () => {
     const { leaf, certificates } = makeMesh(50, 49);
     const begun = performance.now();
     const verdict = buildPath(leaf, makeCertificateSet([]), makeCertificateSet(certificates), NOW);
-    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', LIMIT);
+    assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', /no path to an anchor within 2000 steps/);
     assert.ok(performance.now() - begun < 1000);
   });
   test('two CAs that certify each other are a circle, and the search ends', () => {
