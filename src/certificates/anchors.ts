@@ -13,6 +13,7 @@ import type { Certificate } from './certificate.ts';
 import type { CertificateFolder, FolderContents } from './folder.ts';
 import { buildPath, makeCertificateSet } from './path.ts';
 import type { CertificateSet, Path } from './path.ts';
+import type { RevocationMode } from './revocation/policy.ts';
 
 /** Anchors of some domains: `partner.example`, `*.partner.example` for all below it. */
 export interface AnchorSet {
@@ -20,6 +21,8 @@ export interface AnchorSet {
   readonly domains: readonly string[];
   /** For these domains the anchors of this set count alone, with those of other exclusive sets that name them. */
   readonly exclusive: boolean;
+  /** Instead of the site's. */
+  readonly revocation?: RevocationMode | undefined;
 }
 
 /** `set`: whence its anchor comes; undefined for the general ones. An anchor in both counts as the set's, which is the narrower word. */

@@ -127,7 +127,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
       if (old === undefined || !isWithin(old, ages.stale)) return join(key, mailbox, signal);
       const answer = isBefore(old.restUntil, REST_MS)
         ? resting
-        : await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(patience / 2)]));
+        : await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(patience / 2))]));
       // Its age may have ended while the source was waited for.
       if (answer.kind !== 'unavailable' || !isWithin(old, ages.stale)) return answer;
       if (answer !== resting) old.restUntil = now() + REST_MS;

@@ -45,6 +45,8 @@ export interface Extensions {
   readonly crlPoints: readonly DistributionPoint[];
   /** Where OCSP is asked (RFC 5280 §4.2.2.1): URLs as they stand there, whatever their scheme. */
   readonly ocspUrls: readonly string[];
+  /** A responder that is believed for as long as it is valid (RFC 6960 §4.2.2.2.1). */
+  readonly ocspNoCheck: boolean;
 }
 
 /** One place of a revocation list, as it stands in the certificate: hostile until a guard has looked at the URLs. */
@@ -72,6 +74,7 @@ const understood: ReadonlySet<string> = new Set([
   extensionOids.policyConstraints,
   extensionOids.inhibitAnyPolicy,
   extensionOids.smimeCapabilities,
+  extensionOids.ocspNoCheck,
 ]);
 
 /** `list` is the SEQUENCE OF Extension; undefined where the certificate has none. */
@@ -113,6 +116,7 @@ export function readExtensions(list: Tlv | undefined): Extensions {
     ),
     crlPoints: readCrlPoints(values.get(extensionOids.cRLDistributionPoints)),
     ocspUrls: readOcspUrls(values.get(extensionOids.authorityInfoAccess)),
+    ocspNoCheck: values.has(extensionOids.ocspNoCheck),
   };
 }
 

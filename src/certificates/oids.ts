@@ -16,6 +16,8 @@ export const extensionOids = {
   inhibitAnyPolicy: '2.5.29.54',
   /** RFC 5280 §4.2.2.1. */
   authorityInfoAccess: '1.3.6.1.5.5.7.1.1',
+  /** RFC 6960 §4.2.2.2.1. */
+  ocspNoCheck: '1.3.6.1.5.5.7.48.1.5',
   /** RFC 4262 §2; the same OID as the signed attribute of RFC 8551 §2.5.2. */
   smimeCapabilities: '1.2.840.113549.1.9.15',
 } as const;
@@ -32,6 +34,10 @@ export const emailAddress = '1.2.840.113549.1.9.1';
 
 /** RFC 5280 §4.2.2.1: the access method of OCSP. */
 export const ocspAccess = '1.3.6.1.5.5.7.48.1';
+/** RFC 6960 §4.2.1, §4.4.1, §4.2.2.2. */
+export const ocspBasic = '1.3.6.1.5.5.7.48.1.1';
+export const ocspNonce = '1.3.6.1.5.5.7.48.1.2';
+export const ocspSigning = '1.3.6.1.5.5.7.3.9';
 
 /** RFC 9598 §3. */
 export const smtpUtf8Mailbox = '1.3.6.1.5.5.7.8.9';

@@ -12,6 +12,8 @@ import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
 import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
 import type { LdapSecrets } from './ldap/servers.ts';
 import type { KnownCertificates } from './known.ts';
+import { openRevocation } from './revocation/open.ts';
+import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
 
@@ -38,6 +40,11 @@ export interface CertificatePlaces extends BookEntries {
     readonly intermediates: string;
     /** Anchors of some domains only. */
     readonly anchorSets?: readonly AnchorSetEntry[];
+    readonly revocation: RevocationMode;
+    /** The folder of revocation lists. */
+    readonly crls?: string | undefined;
+    /** Networks that lists and answers may be fetched from though they are not public. */
+    readonly fetchNetworks: readonly string[];
   };
 }
 
@@ -46,6 +53,8 @@ export interface AnchorSetEntry {
   readonly anchors: string;
   readonly domains: readonly string[];
   readonly exclusive: boolean;
+  /** Instead of the site's. */
+  readonly revocation?: RevocationMode | undefined;
 }
 
 export interface SiteOptions {
@@ -68,6 +77,7 @@ export interface SiteOptions {
 export interface SiteCertificates {
   readonly directory: Directory;
   readonly addressBook: AddressBook;
+  /** For a look at many certificates: it judges by the lists and answers that are at hand, and fetches nothing. */
   readonly trust: Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly RecipientFolder[];
@@ -108,17 +118,21 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     .map(openSource)
     .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
   const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
-  const trust = makeTrust({ anchors, sets: anchorSets, intermediates, now });
-  const directory = makeDirectory({ sources, trust, ...options });
+  const { crls, fetchNetworks, revocation: mode } = places.trust;
+  const revocation = openRevocation({ crls, fetchNetworks, ...options });
+  const trustBy = (policy: RevocationPolicy): Trust =>
+    makeTrust({ anchors, sets: anchorSets, intermediates, now, revocation: { policy, mode } });
+  const directory = makeDirectory({ sources, trust: trustBy(revocation.asking), ...options });
   return {
     directory,
     addressBook: makeAddressBook(directory, places),
-    trust,
+    trust: trustBy(revocation.atHand),
     recipients,
     anchors,
     anchorSets,
     close: async () => {
       for (const source of sources) await source.close();
+      await revocation.close();
       for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };

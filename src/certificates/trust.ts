@@ -1,9 +1,13 @@
-/** Whether a certificate chains to what the operator trusts for the mailbox, with help from the folder of intermediates. */
+/**
+ * Whether a certificate chains to what the operator trusts for the mailbox, and is not revoked. Paths are tried in their order, the
+ * shortest first: where revocation refuses one, another CA may still vouch for the certificate.
+ */
 import type { Mailbox } from '../message/envelope.ts';
 import { makePathFinder } from './anchors.ts';
 import type { PathFinderOptions } from './anchors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
+import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 
 /** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
 export type TrustVerdict =
@@ -19,13 +23,28 @@ export interface Trust {
   judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal): Promise<TrustVerdict>;
 }
 
-/** The folders stay the caller's, to close. */
-export function makeTrust(options: PathFinderOptions): Trust {
+export interface TrustOptions extends PathFinderOptions {
+  /** Undefined asks nobody. What is remembered of answers is the policy's: a list that changes counts at once. */
+  readonly revocation?: { readonly policy: RevocationPolicy; readonly mode: RevocationMode };
+}
+
+/** The folders and the policy's sources stay the caller's, to close. */
+export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
   const finder = makePathFinder(options);
   return {
-    judge: async (certificate, mailbox) => {
+    judge: async (certificate, mailbox, signal) => {
       const found = await finder.find(certificate, mailbox);
-      return found.kind === 'trusted' ? { kind: 'trusted', path: found.paths[0].path, revocation: 'off' } : found;
+      if (found.kind !== 'trusted') return found;
+      let [unavailable, reason]: [Error | undefined, string | undefined] = [undefined, undefined];
+      for (const { path, set } of found.paths) {
+        if (revocation === undefined) return { kind: 'trusted', path, revocation: 'off' };
+        const verdict = await revocation.policy.judge(path, set?.revocation ?? revocation.mode, signal);
+        if (verdict.kind === 'taken') return { kind: 'trusted', path, revocation: verdict.text };
+        if (verdict.kind === 'unavailable') unavailable ??= verdict.cause;
+        else reason ??= verdict.reason;
+      }
+      // The path that could not be judged may be the one that holds.
+      return unavailable === undefined ? { kind: 'untrusted', reason: reason ?? 'revoked' } : { kind: 'unavailable', cause: unavailable };
     },
   };
 }

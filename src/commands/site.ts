@@ -23,6 +23,7 @@ export async function inspectSite(config: Config, host: Host): Promise<Fault[]> 
     ...sources.flatMap(({ files }, index) => (files === undefined ? [] : [inspectReadable(files, `certificates.sources[${index}].files`)])),
     inspectReadable(trust.anchors, 'certificates.trust.anchors'),
     inspectReadable(trust.intermediates, 'certificates.trust.intermediates'),
+    ...(trust.crls === undefined ? [] : [inspectReadable(trust.crls, 'certificates.trust.crls')]),
     ...trust.anchorSets.map(({ anchors }, index) => inspectReadable(anchors, `certificates.trust.anchor_sets[${index}].anchors`)),
   ]);
   const data = new Map([

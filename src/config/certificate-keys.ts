@@ -3,9 +3,11 @@ import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
 import { ldap } from './ldap-keys.ts';
-import { domainPattern, duration, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
+import { domainPattern, duration, listOf, loopbackResolver, network, oneOf, type Secret, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
+
+const revocationModes = ['hard', 'soft', 'off'] as const;
 
 const anchorSet = (path: z.ZodType<string>) => ({
   anchors: key(path, { meaning: 'The folder of this set.', unit: 'path', example: 'certs/partner-anchors' }),
@@ -18,6 +20,11 @@ const anchorSet = (path: z.ZodType<string>) => ({
     meaning: 'Whether for these domains no other anchors count, the general ones neither.',
     unit: 'true or false',
     example: 'true',
+  }),
+  revocation: key(oneOf(...revocationModes).optional(), {
+    meaning: 'For certificates below these anchors, instead of `certificates.trust.revocation`.',
+    unit: 'word',
+    example: 'hard',
   }),
 });
 
@@ -38,10 +45,21 @@ const trust = (path: z.ZodType<string>) =>
       unit: 'list',
       example: '[{ anchors: certs/partner-anchors, domains: [partner.example] }]',
     }),
-    revocation: key(oneOf('off').prefault('off'), {
-      meaning: 'Whether revocation is asked for. Only `off` works for now.',
+    revocation: key(oneOf(...revocationModes).prefault('soft'), {
+      meaning:
+        'Whether revocation is asked for, and what follows where nobody answers: `soft` takes the certificate and says so, `hard` does not.',
       unit: 'word',
-      example: 'off',
+      example: 'hard',
+    }),
+    crls: key(path.optional(), {
+      meaning: 'A folder of revocation lists, DER or PEM, that you fill: for CAs whose lists cannot be fetched.',
+      unit: 'path',
+      example: 'certs/crls',
+    }),
+    fetch_networks: key(z.array(network).prefault([]), {
+      meaning: 'Networks that lists and OCSP answers may be fetched from though their addresses are not public: where your own CA is.',
+      unit: 'list',
+      example: '[10.1.0.0/16]',
     }),
   });
 

@@ -41,6 +41,7 @@ export function certificateNamed(name: string, facts: Partial<Certificate> = {})
     authorityKeyId: undefined,
     crlPoints: [],
     ocspUrls: [],
+    ocspNoCheck: false,
     ...facts,
   };
 }

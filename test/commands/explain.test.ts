@@ -52,6 +52,7 @@ function candidate(fingerprint: string, place: string): Chosen {
     authorityKeyId: undefined,
     crlPoints: [],
     ocspUrls: [],
+    ocspNoCheck: false,
   };
   return { certificate, source: 'files', place, path: [certificate], revocation: 'off' };
 }

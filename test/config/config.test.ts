@@ -45,7 +45,13 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     certificates: {
       sources: [{ files: at('certs/recipients') }],
       cache: { found: 3_600_000, absent: 300_000, stale: 86_400_000 },
-      trust: { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), anchorSets: [], revocation: 'off' },
+      trust: {
+        anchors: at('certs/anchors'),
+        intermediates: at('certs/intermediates'),
+        anchorSets: [],
+        revocation: 'soft',
+        fetchNetworks: [],
+      },
       pin: false,
     },
     profile: 'compatible',

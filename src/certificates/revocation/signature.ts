@@ -36,9 +36,17 @@ export function judgeSignature(algorithm: Tlv, key: KeyObject, signed: Buffer, s
   if (oid === rsassaPss) return judgePss(algorithm.children[1], key, signed, signature);
   const known = algorithms[oid];
   if (known === undefined) return { kind: 'weak', reason: `signed with ${oid}, which is not taken` };
+  if (!isPlain(algorithm.children.slice(1), known)) return { kind: 'weak', reason: 'signed with parameters that are not known' };
   const right = key.asymmetricKeyType === known.key && isRight(() => verify(known.hash, signed, key, signature));
   return { kind: right ? 'right' : 'wrong' };
 }
+
+/**
+ * RFC 4055 §5: NULL with RSA, and some leave it out; RFC 5758 §3.2, RFC 8410 §3: nothing with the others. No signature covers this
+ * copy of the algorithm in an OCSP answer, so it has one spelling here.
+ */
+const isPlain = (parameters: readonly Tlv[], { key }: Algorithm): boolean =>
+  parameters.length === 0 || (key === 'rsa' && parameters.length === 1 && parameters[0]?.bytes.toString('hex') === '0500');
 
 /** RFC 4055 §3.1: [0] hash, [1] mask generation with its hash, [2] length of the salt. Defaults are of SHA-1, which is not taken. */
 function judgePss(parameters: Tlv | undefined, key: KeyObject, signed: Buffer, signature: Buffer): SignatureVerdict {

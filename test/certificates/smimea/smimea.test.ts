@@ -64,7 +64,11 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
     ]);
     const open = (trust: SmimeaOptions['trust']): SiteCertificates => {
       const ages = { found: 60_000, absent: 60_000, stale: 60_000 };
-      const places = { sources: [{ smimea: { resolver: world.resolver, trust } }], cache: ages, trust: { anchors, intermediates } };
+      const places = {
+        sources: [{ smimea: { resolver: world.resolver, trust } }],
+        cache: ages,
+        trust: { anchors, intermediates, revocation: 'off', fetchNetworks: [] },
+      } as const;
       const cache = { folder: cached, writable: false };
       const ldapSecrets = () => Promise.reject(new Error('no LDAP here'));
       const options = { now: Date.now, log: pino({ level: 'silent' }), patience: 10_000, cache, ldapSecrets };
@@ -146,7 +150,10 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
 
   test('each state is explained to people', () => {
     const { address, port } = world.resolver;
-    const certificates = { sources: [{ smimea: { resolver: `${address}:${port}` } }], trust: { anchors, intermediates } };
+    const certificates = {
+      sources: [{ smimea: { resolver: `${address}:${port}` } }],
+      trust: { anchors, intermediates, revocation: 'off', fetchNetworks: [] },
+    } as const;
     const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }], policies: 'policies' };
     mkdirSync(join(home, 'policies'));
     writeFileSync(join(home, 'policies/all.yaml'), 'rules: [{ name: all, then: seal, subject: keep }]\n');

@@ -1,0 +1,186 @@
+/**
+ * Asking OCSP responders (RFC 6960 appendix A.1: POST over HTTP), and remembering what they said.
+ *
+ * An answer counts until its nextUpdate, and is asked for anew in the background when half of that has passed, so that no look-up
+ * waits for a responder that was there this morning. What came to nothing is remembered too, for a time that grows: a responder
+ * that answers nonsense costs one look-up its time and not each (P6), and one that is dead `fetch` leaves alone. Askers for one
+ * certificate share one request.
+ */
+import { createHash } from 'node:crypto';
+import type { Certificate } from '../certificate.ts';
+import { FetchRefused } from './fetch.ts';
+import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
+import { judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
+import type { OcspVerdict } from './ocsp-response.ts';
+import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
+
+/** Where answers outlive the process. Neither throws; what comes back is judged like any stranger's octets. */
+export interface AnswerStore {
+  /** `name` is 64 hexadecimal digits. */
+  read(name: string): Promise<Buffer | undefined>;
+  write(name: string, octets: Buffer): Promise<void>;
+}
+
+export interface OcspOptions {
+  readonly fetch: FetchDocument;
+  /** ms */
+  readonly now: () => number;
+  readonly store?: AnswerStore;
+}
+
+/** One request, whoever waits for it. */
+const REQUEST_MS = 10_000;
+/** Responders of one certificate that are asked, in its order. */
+const MAX_RESPONDERS = 3;
+const MAX_REMEMBERED = 10_000;
+/** A failure is remembered for this long, twice as long each time it repeats, and at most so long. */
+const FIRST_PAUSE_MS = 30_000;
+const LONGEST_PAUSE_MS = 5 * 60_000;
+/** However long an answer lasts, a revocation of today should be known tomorrow. */
+const LONGEST_REST_MS = 24 * 3_600_000;
+
+interface Known {
+  readonly status: RevocationStatus;
+  /** ms: thisUpdate of the answer; 0 where there is none. */
+  readonly since: number;
+  /** ms: the status counts so long. */
+  readonly until: number;
+  /** ms: asked for anew from then on. */
+  readonly renewAt: number;
+  readonly failures: number;
+}
+
+/** The store stays the caller's. */
+export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSource {
+  const known = new Map<string, Known>();
+  const flights = new Map<string, Promise<RevocationStatus>>();
+  const closing = new AbortController();
+
+  const remember = (key: string, entry: Known): RevocationStatus => {
+    known.delete(key);
+    known.set(key, entry);
+    for (const oldest of known.keys()) {
+      if (known.size <= MAX_REMEMBERED) break;
+      known.delete(oldest);
+    }
+    return entry.status;
+  };
+
+  /** Octets from one responder, or why there are none. */
+  const request = async (url: string, octets: Buffer): Promise<Buffer | Unanswered> => {
+    try {
+      const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(REQUEST_MS)]);
+      signal.throwIfAborted();
+      return await fetch({ url, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes }, signal);
+    } catch (error) {
+      const why = error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
+      return unanswered(why, error instanceof FetchRefused);
+    }
+  };
+
+  const ask = async (key: string, certificate: Certificate, issuer: Certificate, urls: readonly string[]): Promise<RevocationStatus> => {
+    const id = certIdOf(certificate, issuer);
+    const name = createHash('sha256').update(ocspRequest(id)).update(issuer.der).digest('hex');
+    const before = known.get(key);
+    const kept = before === undefined ? await store?.read(name) : undefined;
+    if (kept !== undefined) {
+      const verdict = judgeOcspResponse(kept, { id, issuer, now: now() });
+      if (verdict.kind !== 'unknown') return remember(key, entryOf(verdict, urls[0] ?? '', now()));
+    }
+    const whys: string[] = [];
+    let lasting = true;
+    for (const url of urls) {
+      const answer = await request(url, ocspRequest(id));
+      const verdict = Buffer.isBuffer(answer) ? notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
+      if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
+        await store?.write(name, answer);
+        return remember(key, entryOf(verdict, url, now()));
+      }
+      if (verdict.kind !== 'unknown') continue;
+      whys.push(`OCSP ${url}: ${verdict.why}`);
+      lasting &&= verdict.lasting;
+    }
+    const failures = (before?.failures ?? 0) + 1;
+    const next = now() + pause(failures);
+    // What was said before counts for as long as it was said to.
+    if (before !== undefined && before.status.kind !== 'unknown' && before.until > now())
+      return remember(key, { ...before, renewAt: next, failures });
+    return remember(key, {
+      status: { kind: 'unknown', why: whys.join('; '), lasting },
+      since: before?.since ?? 0,
+      until: next,
+      renewAt: next,
+      failures,
+    });
+  };
+
+  const share = (key: string, certificate: Certificate, issuer: Certificate, urls: readonly string[]): Promise<RevocationStatus> => {
+    let flight = flights.get(key);
+    if (flight === undefined) {
+      flight = ask(key, certificate, issuer, urls)
+        .catch((): RevocationStatus => ({ kind: 'unknown', why: 'OCSP could not be asked', lasting: false }))
+        .finally(() => flights.delete(key));
+      flights.set(key, flight);
+    }
+    return flight;
+  };
+
+  return {
+    status: async (certificate, issuer, signal) => {
+      const urls = certificate.ocspUrls.filter((url) => /^https?:/i.test(url)).slice(0, MAX_RESPONDERS);
+      if (urls.length === 0) return { kind: 'unknown', why: noResponder(certificate), lasting: true };
+      const key = `${certificate.fingerprint} ${issuer.fingerprint}`;
+      const entry = known.get(key);
+      if (entry === undefined || entry.until <= now()) return within(share(key, certificate, issuer, urls), signal);
+      if (entry.renewAt <= now() && !closing.signal.aborted) void share(key, certificate, issuer, urls);
+      return entry.status;
+    },
+    close: async () => {
+      closing.abort();
+      await Promise.all(flights.values());
+    },
+  };
+}
+
+const noResponder = ({ ocspUrls }: Certificate): string =>
+  ocspUrls.length === 0 ? 'it names no OCSP responder' : 'it names an OCSP responder by something else than http or https';
+
+type Unanswered = Extract<OcspVerdict, { kind: 'unknown' }>;
+
+const unanswered = (why: string, lasting = false): Unanswered => ({ kind: 'unknown', why, lasting });
+
+/** Who sits on the way may play an answer again that was good yesterday; it does not undo one that we have since. */
+const notBefore = (verdict: OcspVerdict, since = 0): OcspVerdict =>
+  verdict.kind !== 'unknown' && verdict.since < since ? unanswered('its answer is older than one that was there before') : verdict;
+
+const pause = (failures: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
+
+function entryOf(verdict: Exclude<OcspVerdict, { kind: 'unknown' }>, url: string, now: number): Known {
+  const from = `OCSP ${url}`;
+  const status: RevocationStatus =
+    verdict.kind === 'good'
+      ? { kind: 'good', from, until: new Date(verdict.until) }
+      : { kind: 'revoked', from, at: verdict.at, reason: verdict.reason };
+  // What is only just within its time, by the skew that clocks are allowed, is taken once and asked for again.
+  return {
+    status,
+    since: verdict.since,
+    until: verdict.until,
+    renewAt: now + Math.min((verdict.until - now) / 2, LONGEST_REST_MS),
+    failures: 0,
+  };
+}
+
+/** Nobody waits beyond `signal`; the request goes on, and the next asker finds its answer. */
+async function within(flight: Promise<RevocationStatus>, signal: AbortSignal): Promise<RevocationStatus> {
+  const late: RevocationStatus = { kind: 'unknown', why: 'its OCSP responder has not answered yet', lasting: false };
+  if (signal.aborted) return late;
+  const given = Promise.withResolvers<RevocationStatus>();
+  const giveUp = (): void => given.resolve(late);
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await Promise.race([flight, given.promise]);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}

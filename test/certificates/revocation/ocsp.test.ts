@@ -1,0 +1,212 @@
+/** Asking responders: openssl's as a process, dead ones, slow ones, and what is remembered of them (A23, P6). */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import type { Certificate } from '../../../src/certificates/certificate.ts';
+import { type AnswerStore, makeOcspSource } from '../../../src/certificates/revocation/ocsp.ts';
+import { certIdOf } from '../../../src/certificates/revocation/ocsp-request.ts';
+import type { FetchDocument, RevocationSource, RevocationStatus } from '../../../src/certificates/revocation/revocation.ts';
+import { caExtensions, eventually, make, noOpenssl, temporaryFolder } from '../openssl.ts';
+import { craftAnswer, revoked, single } from './craft.ts';
+import { freePort, guardedFetch, read, startResponder, writeIndex } from './responder.ts';
+
+const HOUR = 3_600_000;
+const NOW = Date.now();
+const SIGNAL = new AbortController().signal;
+const san = 'subjectAltName=email:anna@example.org';
+
+describe('an OCSP source', { skip: noOpenssl }, () => {
+  const folder = temporaryFolder();
+  const open: { close: () => Promise<void> | void }[] = [];
+  let port: number;
+  let root: Certificate;
+  let anna: Certificate;
+  let clock = NOW;
+
+  before(async () => {
+    port = await freePort();
+    make(folder, { name: 'root', extensions: caExtensions });
+    const names = [`authorityInfoAccess=OCSP;URI:http://127.0.0.1:${port}/ocsp`, san];
+    make(folder, { name: 'anna', issuer: 'root', extensions: names });
+    make(folder, { name: 'ben', issuer: 'root', extensions: names });
+    make(folder, {
+      name: 'two',
+      issuer: 'root',
+      extensions: [`authorityInfoAccess=OCSP;URI:http://one.test/,OCSP;URI:http://two.test/`, san],
+    });
+    make(folder, { name: 'none', issuer: 'root' });
+    make(folder, { name: 'ldap', issuer: 'root', extensions: ['authorityInfoAccess=OCSP;URI:ldap://x.test/', san] });
+    [root, anna] = [read(folder, 'root'), read(folder, 'anna')];
+    writeIndex(folder, 'index', [
+      { certificate: anna, status: 'V' },
+      { certificate: read(folder, 'ben'), status: 'R 260501120000Z,cessationOfOperation' },
+    ]);
+  });
+  after(async () => {
+    for (const one of open) await one.close();
+  });
+
+  const source = (fetch: FetchDocument, store?: AnswerStore): RevocationSource => {
+    clock = NOW;
+    const made = makeOcspSource({ fetch, now: () => clock, ...(store === undefined ? {} : { store }) });
+    open.push(made);
+    return made;
+  };
+  const answer = (status?: Buffer, from = NOW, hours = 10): Buffer => {
+    const optional = status === undefined ? {} : { status };
+    const singles = [single({ id: certIdOf(anna, root), from, to: from + hours * HOUR, ...optional })];
+    return craftAnswer({ folder, signer: root, name: 'root', singles, producedAt: from });
+  };
+  const text = (status: RevocationStatus): string =>
+    status.kind === 'unknown' ? `${status.lasting ? 'lasting: ' : ''}${status.why}` : status.kind;
+
+  test('asks the responder that the certificate names; nobody there is unknown, not good', async () => {
+    const url = `OCSP http://127.0.0.1:${port}/ocsp`;
+    const responder = await startResponder(folder, port, { ca: 'root', signer: 'root', index: 'index', more: ['-ndays', '7'] });
+    const asking = source(guardedFetch());
+    try {
+      const good = await asking.status(anna, root, SIGNAL);
+      assert.equal(good.kind, 'good');
+      assert.equal(good.from, url);
+      assert.deepEqual(await asking.status(read(folder, 'ben'), root, SIGNAL), {
+        kind: 'revoked',
+        from: url,
+        at: new Date('2026-05-01T12:00:00Z'),
+        reason: 'cessationOfOperation',
+      });
+    } finally {
+      await responder.stop();
+    }
+    assert.equal((await asking.status(anna, root, SIGNAL)).kind, 'good', 'what was said counts while it lasts');
+    const dead = await source(guardedFetch()).status(anna, root, SIGNAL);
+    assert.equal(dead.kind, 'unknown');
+    assert.equal(dead.lasting, false);
+    assert.ok(dead.why.startsWith(url));
+  });
+
+  test('a certificate that names no responder to be asked is unknown for good', async () => {
+    const never: FetchDocument = () => assert.fail('nothing is to be fetched');
+    const asking = source(never);
+    assert.equal(text(await asking.status(read(folder, 'none'), root, SIGNAL)), 'lasting: it names no OCSP responder');
+    assert.match(text(await asking.status(read(folder, 'ldap'), root, SIGNAL)), /^lasting: .*something else than http/);
+  });
+
+  test('A23: a dead responder costs one look-up its time, and is asked again after a pause that grows', async () => {
+    let asked = 0;
+    const asking = source(async () => {
+      asked++;
+      throw new Error('connection refused');
+    });
+    const askedAt: number[] = [];
+    for (let seconds = 0; seconds <= 2400; seconds += 10) {
+      clock = NOW + seconds * 1000;
+      const before = asked;
+      assert.match(text(await asking.status(anna, root, SIGNAL)), /connection refused/);
+      if (asked > before) askedAt.push(seconds);
+    }
+    assert.deepEqual(askedAt, [0, 30, 90, 210, 450, 750, 1050, 1350, 1650, 1950, 2250]);
+  });
+
+  test('askers share one request, and each waits no longer than it wants to', async () => {
+    const given = Promise.withResolvers<Buffer>();
+    let asked = 0;
+    const asking = source(async () => {
+      asked++;
+      return given.promise;
+    });
+    const patient = Promise.all([1, 2, 3].map(() => asking.status(anna, root, SIGNAL)));
+    assert.equal(text(await asking.status(anna, root, AbortSignal.timeout(20))), 'its OCSP responder has not answered yet');
+    assert.equal(text(await asking.status(anna, root, AbortSignal.abort())), 'its OCSP responder has not answered yet');
+    given.resolve(answer());
+    assert.deepEqual((await patient).map(text), ['good', 'good', 'good']);
+    assert.equal(text(await asking.status(anna, root, AbortSignal.abort())), 'good', 'the request went on without who gave up');
+    assert.equal(asked, 1);
+  });
+
+  test('an answer is asked for anew ahead of its end, in the background, and counts when nobody is there', async () => {
+    let [asked, up] = [0, true];
+    const asking = source(async () => {
+      asked++;
+      if (!up) throw new Error('gone');
+      return answer(undefined, clock);
+    });
+    await asking.status(anna, root, SIGNAL);
+    clock += 4 * HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    assert.equal(asked, 1);
+    clock += 2 * HOUR;
+    up = false;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    await eventually(async () => asked === 2);
+    await setImmediate();
+    clock += 3 * HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'until its nextUpdate');
+    await eventually(async () => asked === 3);
+    await setImmediate();
+    clock += 2 * HOUR;
+    assert.match(text(await asking.status(anna, root, SIGNAL)), /gone/, 'and not beyond');
+    up = true;
+    clock += HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+  });
+
+  test('A23: an older answer, played again, does not undo a revocation', async () => {
+    const old = answer(undefined, NOW - HOUR, 20);
+    let next = answer(revoked(NOW, 1));
+    const asking = source(async () => next);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
+    next = old;
+    clock += 6 * HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
+    clock += 5 * HOUR;
+    assert.match(text(await asking.status(anna, root, SIGNAL)), /older than one that was there before/);
+  });
+
+  test('the second responder is asked where the first has no answer', async () => {
+    const two = read(folder, 'two');
+    const urls: string[] = [];
+    const asking = source(async ({ url }) => {
+      urls.push(url);
+      if (url === 'http://one.test/') return Buffer.from('<html>');
+      const singles = [single({ id: certIdOf(two, root), from: NOW, to: NOW + HOUR })];
+      return craftAnswer({ folder, signer: root, name: 'root', singles, producedAt: NOW });
+    });
+    assert.equal(text(await asking.status(two, root, SIGNAL)), 'good');
+    assert.deepEqual(urls, ['http://one.test/', 'http://two.test/']);
+  });
+
+  test('answers outlive the process, and are judged again when they are read', async () => {
+    const kept = new Map<string, Buffer>();
+    const store: AnswerStore = {
+      read: async (name) => kept.get(name),
+      write: async (name, octets) => void kept.set(name, octets),
+    };
+    await source(async () => answer(), store).status(anna, root, SIGNAL);
+    const [name = ''] = kept.keys();
+    assert.match(name, /^[0-9a-f]{64}$/);
+    const down: FetchDocument = async () => {
+      throw new Error('down');
+    };
+    assert.equal(text(await source(down, store).status(anna, root, SIGNAL)), 'good');
+    const later = source(down, store);
+    clock += 11 * HOUR;
+    assert.match(text(await later.status(anna, root, SIGNAL)), /down/, 'a stale one does not count');
+    const damaged = Buffer.from(kept.get(name) ?? '');
+    damaged[damaged.length - 1] = (damaged.at(-1) ?? 0) ^ 1;
+    kept.set(name, damaged);
+    assert.match(text(await source(down, store).status(anna, root, SIGNAL)), /down/, 'nor does a damaged one');
+    assert.equal(text(await source(async () => answer(), store).status(anna, root, SIGNAL)), 'good');
+  });
+
+  test('close ends what is under way', async () => {
+    const asking = source(
+      (_, signal) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => reject(new Error('closed')));
+        }),
+    );
+    const waiting = asking.status(anna, root, SIGNAL);
+    await asking.close();
+    assert.equal((await waiting).kind, 'unknown');
+  });
+});

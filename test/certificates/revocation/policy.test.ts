@@ -1,0 +1,213 @@
+/** What answers about revocation mean under hard, soft and off (A23, P5), and what trust makes of it path by path. */
+import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { pino } from 'pino';
+import type { Certificate } from '../../../src/certificates/certificate.ts';
+import { type CertificateFolder, makeCertificateFolder } from '../../../src/certificates/folder.ts';
+import { makeRevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
+import type { RevocationMode, RevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
+import type { RevocationSource, RevocationStatus } from '../../../src/certificates/revocation/revocation.ts';
+import { makeTrust } from '../../../src/certificates/trust.ts';
+import { caExtensions, certify, mailboxOf, make, noOpenssl, temporaryFolder } from '../openssl.ts';
+import { read } from './responder.ts';
+
+const byText = (a: string, b: string): number => (a < b ? -1 : 1);
+const SIGNAL = new AbortController().signal;
+const good = (from: string): RevocationStatus => ({ kind: 'good', from, until: new Date('2099-01-01') });
+const revoked: RevocationStatus = {
+  kind: 'revoked',
+  from: 'CRL http://x.test/',
+  at: new Date('2026-05-01T12:00:00Z'),
+  reason: 'keyCompromise',
+};
+const gone: RevocationStatus = { kind: 'unknown', why: 'CRL http://x.test/ is stale', lasting: false };
+const silent: RevocationStatus = { kind: 'unknown', why: 'OCSP http://y.test/: ECONNREFUSED', lasting: false };
+const delta: RevocationStatus = { kind: 'unknown', why: 'CRL http://x.test/ is a delta list', lasting: true };
+const noList: RevocationStatus = { kind: 'unknown', why: 'the certificate names no list', lasting: true };
+const noResponder: RevocationStatus = { kind: 'unknown', why: 'it names no OCSP responder', lasting: true };
+
+describe('the revocation policy', { skip: noOpenssl }, () => {
+  const folder = temporaryFolder();
+  const [anchorsPath, intermediatesPath] = [temporaryFolder(), temporaryFolder()];
+  const folders: CertificateFolder[] = [];
+  let [root, middle, both, bare, listed, asked]: Certificate[] = [];
+  const logged: string[] = [];
+  const log = pino({}, { write: (line: string) => void logged.push(line) });
+
+  before(() => {
+    const crl = 'crlDistributionPoints=URI:http://x.test/';
+    const ocsp = 'authorityInfoAccess=OCSP;URI:http://y.test/';
+    const san = 'subjectAltName=email:anna@example.org';
+    make(folder, { name: 'root', extensions: caExtensions });
+    make(folder, { name: 'second', extensions: caExtensions });
+    make(folder, { name: 'middle', issuer: 'root', extensions: [...caExtensions, crl] });
+    make(folder, { name: 'both', issuer: 'middle', extensions: [san, crl, ocsp] });
+    make(folder, { name: 'bare', issuer: 'middle', extensions: [san] });
+    make(folder, { name: 'listed', issuer: 'middle', extensions: [san, crl] });
+    make(folder, { name: 'asked', issuer: 'middle', extensions: [san, ocsp] });
+    [root, middle, both, bare, listed, asked] = ['root', 'middle', 'both', 'bare', 'listed', 'asked'].map((name) => read(folder, name));
+    for (const name of ['root', 'second']) writeFileSync(join(anchorsPath, `${name}.pem`), readFileSync(join(folder, `${name}.pem`)));
+    writeFileSync(join(intermediatesPath, 'middle.pem'), readFileSync(join(folder, 'middle.pem')));
+    // The same CA, certified by the second root too.
+    writeFileSync(join(folder, 'middle.key.pem'), readFileSync(join(folder, 'middle.pem')));
+    certify(folder, { name: 'middle', issuer: 'second', extensions: [...caExtensions, crl] });
+    writeFileSync(join(intermediatesPath, 'crossed.pem'), readFileSync(join(folder, 'middle.pem')));
+  });
+  after(() => {
+    for (const one of folders) one.close();
+  });
+
+  /** Answers by subject; what is not named is good. */
+  const source = (name: string, answers: Readonly<Record<string, RevocationStatus>>, questions: string[] = []): RevocationSource => ({
+    status: async ({ subject, issuer }) => {
+      const who = subject.replace('CN=', '');
+      questions.push(`${name} ${who}`);
+      return answers[`${who} by ${issuer.replace('CN=', '')}`] ?? answers[who] ?? good(`${name} of ${who}`);
+    },
+    close: () => {},
+  });
+  const policy = (
+    crl: Readonly<Record<string, RevocationStatus>>,
+    ocsp: Readonly<Record<string, RevocationStatus>> = {},
+  ): RevocationPolicy => makeRevocationPolicy({ crl: source('CRL', crl), ocsp: source('OCSP', ocsp), log });
+  const judged = async (by: RevocationPolicy, leaf: Certificate | undefined, mode: RevocationMode, signal = SIGNAL): Promise<string> => {
+    assert.ok(leaf && middle && root);
+    const verdict = await by.judge([leaf, middle, root], mode, signal);
+    if (verdict.kind === 'taken') return `taken, ${verdict.text}`;
+    return verdict.kind === 'refused' ? `refused: ${verdict.reason}` : `unavailable: ${verdict.cause.message}`;
+  };
+  const everyMode = async (by: RevocationPolicy, leaf: Certificate | undefined): Promise<string[]> => [
+    await judged(by, leaf, 'soft'),
+    await judged(by, leaf, 'hard'),
+  ];
+
+  test('off asks nobody, and nobody is asked about an anchor', async () => {
+    const questions: string[] = [];
+    const by = makeRevocationPolicy({ crl: source('CRL', {}, questions), ocsp: source('OCSP', {}, questions), log });
+    assert.equal(await judged(by, both, 'off'), 'taken, off');
+    assert.ok(root);
+    assert.equal((await by.judge([root], 'hard', SIGNAL)).kind, 'taken');
+    assert.deepEqual(questions, []);
+    await judged(by, both, 'hard');
+    assert.deepEqual([...new Set(questions)].sort(byText), ['CRL both', 'CRL middle']);
+  });
+
+  test('lists come first; a responder, who hears of the reader, is asked where no list answers', async () => {
+    const questions: string[] = [];
+    const by = makeRevocationPolicy({ crl: source('CRL', { both: gone }, questions), ocsp: source('OCSP', {}, questions), log });
+    assert.equal(await judged(by, both, 'hard'), 'taken, good: OCSP of both, CRL of middle');
+    assert.deepEqual([...new Set(questions)].sort(byText), ['CRL both', 'CRL middle', 'OCSP both']);
+  });
+
+  test('revoked is refused under soft and hard, whoever says so, of the certificate or a CA above it', async () => {
+    const reason = 'was revoked on 2026-05-01 (keyCompromise), says CRL http://x.test/';
+    assert.deepEqual(await everyMode(policy({ both: revoked }), both), Array(2).fill(`refused: it ${reason}`));
+    assert.deepEqual(await everyMode(policy({ both: gone }, { both: revoked }), both), Array(2).fill(`refused: it ${reason}`));
+    assert.deepEqual(
+      await everyMode(policy({ middle: revoked, both: gone }, { both: silent }), both),
+      Array(2).fill(`refused: CN=middle ${reason}`),
+    );
+  });
+
+  test('A23: unknown for now is taken and said under soft, and unavailable under hard, never absent (P5)', async () => {
+    const why = 'unknown: CRL http://x.test/ is stale; OCSP http://y.test/: ECONNREFUSED';
+    assert.deepEqual(await everyMode(policy({ both: gone }, { both: silent }), both), [
+      `taken, ${why}`,
+      `unavailable: revocation is ${why}`,
+    ]);
+    assert.deepEqual(await everyMode(policy({ middle: gone }, { middle: noResponder }), both), [
+      'taken, unknown: CN=middle: CRL http://x.test/ is stale',
+      'unavailable: revocation is unknown: CN=middle: CRL http://x.test/ is stale',
+    ]);
+    // The list is of no use for good, yet the responder may come back.
+    assert.match((await everyMode(policy({ both: delta }, { both: silent }), both)).join(), /^taken.*,unavailable: /);
+  });
+
+  test('A23: unknown for good is a fact, which hard refuses with its reason', async () => {
+    assert.deepEqual(await everyMode(policy({ listed: delta }, { listed: noResponder }), listed), [
+      'taken, unknown: CRL http://x.test/ is a delta list',
+      'refused: its revocation cannot be known: CRL http://x.test/ is a delta list',
+    ]);
+    assert.deepEqual(await everyMode(policy({ bare: noList }, { bare: noResponder }), bare), [
+      'taken, unknown: the certificate names no list; it names no OCSP responder',
+      'refused: its revocation cannot be known: the certificate names no list; it names no OCSP responder',
+    ]);
+    assert.equal(
+      await judged(policy({ asked: noList }, { asked: silent }), asked, 'soft'),
+      'taken, unknown: OCSP http://y.test/: ECONNREFUSED',
+    );
+  });
+
+  test('A23: what soft takes is logged once for each certificate and reason, by fingerprint', async () => {
+    logged.length = 0;
+    const by = policy({ both: gone }, { both: silent });
+    await judged(by, both, 'soft');
+    await judged(by, both, 'soft');
+    assert.equal(logged.length, 1);
+    assert.match(logged[0] ?? '', /"msg":"revocation is unknown, the certificate is taken"/);
+    assert.match(logged[0] ?? '', /"level":40/);
+    assert.ok(both !== undefined && logged[0]?.includes(`"certificate_sha256":"${both.fingerprint}"`));
+    assert.ok(logged[0]?.includes('CN=') === false, 'no name');
+  });
+
+  test('A23: a source that hangs is not waited for beyond the look-up; under soft not beyond some seconds', async () => {
+    const hangs: RevocationSource = {
+      status: (_certificate, _issuer, signal) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => resolve(gone));
+        }),
+      close: () => {},
+    };
+    const by = makeRevocationPolicy({ crl: hangs, ocsp: source('OCSP', { both: silent, middle: noResponder }), log });
+    assert.match(await judged(by, both, 'hard', AbortSignal.timeout(50)), /^unavailable/);
+    const start = performance.now();
+    assert.match(await judged(by, both, 'soft'), /^taken, unknown/);
+    assert.ok(performance.now() - start < 40_000);
+  });
+
+  test('a look at all certificates refuses what is known and waits for nothing else', async () => {
+    const by = (crl: Readonly<Record<string, RevocationStatus>>): RevocationPolicy =>
+      makeRevocationPolicy({ crl: source('CRL', crl), ocsp: source('OCSP', { both: silent, bare: noResponder }), log, atHandOnly: true });
+    assert.match(await judged(by({ both: gone }), both, 'hard'), /^taken, unknown/);
+    assert.match(await judged(by({ both: revoked }), both, 'hard'), /^refused/);
+    assert.match(await judged(by({ bare: noList }), bare, 'hard'), /^refused/);
+  });
+
+  test('a source that throws has said nothing', async () => {
+    const broken: RevocationSource = { status: () => Promise.reject(new Error('secret')), close: () => {} };
+    const by = makeRevocationPolicy({ crl: broken, ocsp: broken, log });
+    assert.equal(
+      await judged(by, both, 'hard'),
+      'unavailable: revocation is unknown: a fault while asking; a fault while asking; CN=middle: a fault while asking',
+    );
+  });
+
+  const trusting = (by: RevocationPolicy, mode: RevocationMode) => {
+    const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
+    assert.ok(anchors && intermediates && both);
+    folders.push(anchors, intermediates);
+    const trust = makeTrust({ anchors, intermediates, now: Date.now, revocation: { policy: by, mode } });
+    return trust.judge(both, mailboxOf('anna@example.org'), SIGNAL);
+  };
+
+  test('where one path holds a revoked CA, the next is tried', async () => {
+    const verdict = await trusting(policy({ 'middle by root': revoked }), 'hard');
+    assert.equal(verdict.kind, 'trusted');
+    assert.deepEqual(
+      verdict.path.map(({ subject }) => subject),
+      ['CN=both', 'CN=middle', 'CN=second'],
+    );
+    const neither = await trusting(policy({ middle: revoked }), 'soft');
+    assert.equal(
+      neither.kind === 'untrusted' && neither.reason,
+      'CN=middle was revoked on 2026-05-01 (keyCompromise), says CRL http://x.test/',
+    );
+  });
+
+  test('P5: a path that could not be judged keeps the whole unavailable', async () => {
+    const verdict = await trusting(policy({ 'middle by root': revoked, 'middle by second': gone }, { middle: noResponder }), 'hard');
+    assert.equal(verdict.kind, 'unavailable');
+  });
+});
