@@ -5,7 +5,6 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { SealpostError } from '../errors.ts';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import { type Assessed, type Assessment, choose, type Consulted, type Lookup } from './choose.ts';
@@ -72,8 +71,7 @@ interface Question {
 
 async function consult(source: CertificateSource, question: Question): Promise<Consulted> {
   const answer = await ask(source, question);
-  if (answer.kind === 'unavailable')
-    return { source: source.name, answer: 'unavailable', cause: answer.cause, remarks: reasonIn(answer.cause) };
+  if (answer.kind === 'unavailable') return { source: source.name, answer: 'unavailable', cause: answer.cause, remarks: [] };
   const { remarks = [] } = answer;
   if (answer.kind === 'absent') return { source: source.name, answer: 'absent', remarks };
   if (answer.candidates.length > MAX_CANDIDATES) {
@@ -82,10 +80,6 @@ async function consult(source: CertificateSource, question: Question): Promise<C
   }
   return { source: source.name, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
 }
-
-/** Of our own errors only, whose details are meant for people. */
-const reasonIn = (cause: unknown): readonly string[] =>
-  cause instanceof SealpostError && cause.detail !== undefined ? [cause.detail] : [];
 
 /** A source promises not to throw and to heed its signal; where one does not, that is no proof of absence. */
 async function ask(source: CertificateSource, { mailbox, left }: Question): Promise<SourceAnswer> {
