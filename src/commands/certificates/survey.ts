@@ -4,6 +4,7 @@ import { openSiteCertificates, type SiteCertificates } from '../../certificates/
 import { usability } from '../../certificates/usability.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { resolverFaults } from './resolvers.ts';
 import { notesOf } from './account.ts';
 import { pathsOf } from './paths.ts';
 import { ownMailbox } from './site.ts';
@@ -35,6 +36,7 @@ export async function surveyCertificates(config: Config): Promise<CertificateSur
         mend: "put the CA there that issued your recipients' certificates",
       });
     }
+    faults.push(...(await resolverFaults(config)));
     const found = contents.flatMap((one) => (one.kind === 'read' ? one.certificates : []));
     const usable = await countUsable(site, found, { now: now(), patience: config.timeouts.lookup });
     return { usable, unusable: found.length - usable, faults, notes: await noteBook(site.addressBook, config.certificates) };
