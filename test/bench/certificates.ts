@@ -5,6 +5,7 @@ import { benchFiles } from './certificates/files.ts';
 import { benchKnown } from './certificates/known.ts';
 import { benchLookup } from './certificates/lookup.ts';
 import { benchMesh } from './certificates/mesh.ts';
+import { benchSmimea } from './certificates/smimea.ts';
 import type { Owner } from './owner.ts';
 
 export type Print = (line: string) => void;
@@ -17,6 +18,7 @@ const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [
   benchKnown,
   benchCrl,
   benchMesh,
+  benchSmimea,
 ];
 
 export async function benchCertificates(print: Print, owner: Owner): Promise<void> {

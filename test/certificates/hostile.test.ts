@@ -1,60 +1,18 @@
 /** Certificates that strangers wrote to harm: A19 to A22, and octets at random. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { generateKeyPairSync, publicEncrypt, sign } from 'node:crypto';
+import { publicEncrypt } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { readCertificates, readCertificatesInTurns } from '../../src/certificates/bundle.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
-import {
-  bitString,
-  explicit,
-  implicit,
-  integer,
-  nullValue,
-  octetString,
-  oid,
-  sequence,
-  set,
-  time,
-  tlv,
-  utf8String,
-} from '../../src/certificates/encode.ts';
+import { explicit, nullValue, octetString, oid, sequence, set, tlv, utf8String } from '../../src/certificates/encode.ts';
 import { usability } from '../../src/certificates/usability.ts';
 import { asSealpostError } from '../../src/errors.ts';
+import { craft, nest, point, rfc822, rsaKey, utf8Name } from './craft.ts';
 import { ec, make, noOpenssl, rsa, temporaryFolder } from './openssl.ts';
 
 const NOW = Date.parse('2026-06-01T00:00:00Z');
-const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-const spki = publicKey.export({ type: 'spki', format: 'der' });
-
-interface Parts {
-  readonly names?: readonly Buffer[];
-  readonly key?: Buffer;
-  readonly extensions?: readonly Buffer[];
-  readonly subject?: Buffer;
-}
-
-/** A certificate with the given parts; nothing of it but those is odd. */
-function craft({ names = [rfc822('anna@example.org')], key = spki, extensions = [], subject }: Parts): Buffer {
-  const algorithm = sequence(oid('1.2.840.10045.4.3.2'));
-  const name = sequence(set(sequence(oid('2.5.4.3'), utf8String('anna'))));
-  const san = sequence(oid('2.5.29.17'), octetString(sequence(...names)));
-  const tbs = sequence(
-    explicit(0, integer(Buffer.from([2]))),
-    integer(Buffer.from([1])),
-    algorithm,
-    name,
-    sequence(time(new Date('2020-01-01')), time(new Date('2040-01-01'))),
-    subject ?? name,
-    key,
-    explicit(3, sequence(san, ...extensions)),
-  );
-  return sequence(tbs, algorithm, bitString(sign('sha256', tbs, privateKey)));
-}
-const rfc822 = (address: string | Buffer): Buffer => implicit(1, Buffer.from(address));
-const utf8Name = (address: string): Buffer => explicit(0, oid('1.3.6.1.5.5.7.8.9'), explicit(0, utf8String(address)));
-
 /** The reason why it is refused, or `taken`. */
 function reading(der: Buffer): string {
   try {
@@ -82,20 +40,6 @@ const verdict = (der: Buffer): string => {
 };
 
 describe('A19: ASN.1 bombs end in a typed error within 100 ms', () => {
-  const nest = (depth: number): Buffer => {
-    // From the inside out, headers only, so that depth costs no copying here either.
-    const headers: Buffer[] = [];
-    for (let level = 0, length = 0; level < depth; level++) {
-      const octets = length < 0x80 ? 0 : Math.ceil(Math.log2(length + 1) / 8);
-      const header = Buffer.alloc(2 + octets, 0x30);
-      header[1] = octets === 0 ? length : 0x80 | octets;
-      if (octets > 0) header.writeUIntBE(length, 2, octets);
-      headers.push(header);
-      length += header.length;
-    }
-    return Buffer.concat(headers.toReversed());
-  };
-
   const bombs: readonly (readonly [string, () => Buffer, RegExp])[] = [
     ['depth 10⁶', () => nest(1_000_000), /octets, more than the 65536/],
     ['depth as far as 64 KiB go', () => nest(10_000), /nested too deeply/],
@@ -171,10 +115,6 @@ describe('A19: ASN.1 bombs end in a typed error within 100 ms', () => {
 });
 
 describe('A20: hostile public keys are refused, by name', () => {
-  const point = (octets: Buffer, curve = '1.2.840.10045.3.1.7'): Buffer =>
-    sequence(sequence(oid('1.2.840.10045.2.1'), oid(curve)), bitString(octets));
-  const rsaKey = (modulus: Buffer, exponent: Buffer): Buffer =>
-    sequence(sequence(oid('1.2.840.113549.1.1.1'), nullValue), bitString(sequence(integer(modulus), integer(exponent))));
   const modulus = (bits: number): Buffer => Buffer.alloc(bits / 8, 0xff);
   const offCurve = Buffer.concat([Buffer.of(4), Buffer.alloc(64, 1)]);
 

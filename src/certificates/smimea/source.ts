@@ -42,14 +42,9 @@ export function makeSmimeaSource({ resolver, trust, now }: SmimeaOptions): Certi
   const source = `smimea ${resolver.name}`;
   let validatesUntil = -Infinity;
 
-  /** Throws `lookup-unavailable` where the resolver does not validate: then the lack of AD says nothing about a zone. */
-  const assertValidates = async (signal: AbortSignal): Promise<void> => {
+  const validates = async (signal: AbortSignal): Promise<void> => {
     if (now() < validatesUntil) return;
-    const root = await resolver.ask('.', recordTypes.soa, signal);
-    if (!root.authenticated) {
-      const detail = `the resolver ${resolver.name} does not validate: not even its answer for the root is authenticated`;
-      throw new SealpostError('lookup-unavailable', { detail, hint: 'use one that validates with DNSSEC; docs/smimea.md shows unbound' });
-    }
+    await assertValidates(resolver, signal);
     validatesUntil = now() + VALIDATES_MS;
   };
 
@@ -59,7 +54,7 @@ export function makeSmimeaSource({ resolver, trust, now }: SmimeaOptions): Certi
     const records = recordsOf(response, name);
     const until = now() + lifeOf(response, records) * 1000;
     if (!response.authenticated) {
-      await assertValidates(signal);
+      await validates(signal);
       const what = records.length > 0 ? 'its SMIMEA records are' : 'what DNS says of it is';
       return { kind: 'absent', proven: false, until, remarks: [`${name}: ${what} not used: the zone is not signed with DNSSEC`] };
     }
@@ -97,6 +92,14 @@ export function makeSmimeaSource({ resolver, trust, now }: SmimeaOptions): Certi
       }
     },
   };
+}
+
+/** Throws `lookup-unavailable` where the resolver does not validate: then the lack of AD says nothing about a zone. */
+export async function assertValidates(resolver: Resolver, signal: AbortSignal): Promise<void> {
+  const root = await resolver.ask('.', recordTypes.soa, signal);
+  if (root.authenticated) return;
+  const detail = `the resolver ${resolver.name} does not validate: not even its answer for the root is authenticated`;
+  throw new SealpostError('lookup-unavailable', { detail, hint: 'use one that validates with DNSSEC; docs/smimea.md shows unbound' });
 }
 
 /** The second name is asked only where there is proof that the first does not exist: else a signed zone and its records decide. */

@@ -4,6 +4,7 @@ import { openSiteCertificates, type SiteCertificates } from '../../certificates/
 import { usability } from '../../certificates/usability.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { resolverFaults } from './resolvers.ts';
 import { notesOf } from './account.ts';
 import type { Fault } from '../../document/fault.ts';
 import { makeProgress } from '../progress.ts';
@@ -55,6 +56,7 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
         mend: "put the CA there that issued your recipients' certificates",
       });
     }
+    faults.push(...(await resolverFaults(config)));
     // A folder that cannot be read is told by the look at the folders themselves.
     const readable = site.recipients.filter((_, index) => surveys[index]?.kind === 'read');
     const counts = await countUsable({ ...site, recipients: readable }, { now: now(), patience: config.timeouts.lookup });

@@ -1,7 +1,7 @@
 /** A resolver that answers as the test wants it, written with somebody else's DNS library. */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
+import { createServer, isIPv6, type Server } from 'node:net';
 import { type Answer, type DecodedPacket, decode, encode, type Packet, streamEncode } from 'dns-packet';
 
 export const AD = 1 << 5;
@@ -45,7 +45,7 @@ export interface Fake {
   close(): void;
 }
 
-export async function fakeResolver(reply: Reply): Promise<Fake> {
+export async function fakeResolver(reply: Reply, address = '127.0.0.1'): Promise<Fake> {
   const [log, ids]: [string[], number[]] = [[], []];
   const note = (asked: Asked): Asked => {
     log.push(`${asked.overTcp ? 'tcp' : 'udp'} ${asked.name}`);
@@ -56,24 +56,22 @@ export async function fakeResolver(reply: Reply): Promise<Fake> {
     const query = decode(octets);
     return note({ query, name: query.questions?.[0]?.name ?? '', from, overTcp });
   };
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
+  const { socket, server } = await bindBoth(address);
   const { port } = socket.address();
   socket.on('message', (octets, from) => {
     const packet = reply(read(octets, from, false), socket);
     if (packet !== undefined) socket.send(Buffer.isBuffer(packet) ? packet : encode(packet), from.port, from.address);
   });
-  const server = createServer((stream) => {
+  server.on('connection', (stream) => {
     stream.on('error', () => {});
     stream.once('data', (octets) => {
       const from = { address: '127.0.0.1', port: stream.remotePort ?? 0, family: 'IPv4' as const, size: 0 };
       const packet = reply(read(octets.subarray(2), from, true), socket);
       if (packet !== undefined) stream.end(Buffer.isBuffer(packet) ? packet : streamEncode(packet));
     });
-  }).listen(port, '127.0.0.1');
-  await once(server, 'listening');
+  });
   return {
-    address: '127.0.0.1',
+    address,
     port,
     log,
     ids,
@@ -82,4 +80,19 @@ export async function fakeResolver(reply: Reply): Promise<Fake> {
       server.close();
     },
   };
+}
+
+/** UDP and TCP on one port: the kernel gives one that is free for UDP, which another program may have for TCP. */
+export async function bindBoth(address: string): Promise<{ readonly socket: Socket; readonly server: Server }> {
+  for (;;) {
+    const socket = createSocket(isIPv6(address) ? 'udp6' : 'udp4').bind(0, address);
+    await once(socket, 'listening');
+    const server = createServer().listen(socket.address().port, address);
+    try {
+      await once(server, 'listening');
+      return { socket, server };
+    } catch {
+      socket.close();
+    }
+  }
 }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { networkInterfaces } from 'node:os';
 import { after, describe, test } from 'node:test';
 import { encode } from 'dns-packet';
 import { makeResolver } from '../../../src/certificates/smimea/resolver.ts';
@@ -15,11 +16,13 @@ import { freePort } from './world.ts';
 const NAME = 'abc._smimecert.clinic.example';
 const soon = (ms = 10_000): AbortSignal => AbortSignal.timeout(ms);
 
+const hasIpv6 = Object.values(networkInterfaces()).some((all) => all?.some(({ address }) => address === '::1'));
+
 describe('asking the resolver', () => {
   const open: Fake[] = [];
   after(() => open.forEach((fake) => fake.close()));
-  const fake = async (reply: Reply): Promise<Fake> => {
-    const one = await fakeResolver(reply);
+  const fake = async (reply: Reply, address?: string): Promise<Fake> => {
+    const one = await fakeResolver(reply, address);
     open.push(one);
     return one;
   };
@@ -48,9 +51,10 @@ describe('asking the resolver', () => {
     assert.ok(new Set(one.ids).size > 25 && ports.size > 20, `${ports.size} ports`);
   });
 
-  test('A27: answers with AD from another port or address, with another ID, question or direction are passed over', async () => {
+  test('A27: answers with AD from another port or address, with another ID, question or direction are passed over', async (t) => {
     const stranger = createSocket('udp4').bind(0, '127.0.0.2');
     const neighbour = createSocket('udp4').bind(0, '127.0.0.1');
+    for (const socket of [stranger, neighbour]) t.after(() => socket.close());
     await Promise.all([once(stranger, 'listening'), once(neighbour, 'listening')]);
     const one = await fake((asked, socket) => {
       const forged = answerTo(asked, saying('forged'));
@@ -67,8 +71,6 @@ describe('asking the resolver', () => {
       return undefined;
     });
     assert.deepEqual(records(await ask(one)), ['true']);
-    stranger.close();
-    neighbour.close();
   });
 
   test('A27: a flood of guesses ends the question', async () => {
@@ -90,6 +92,11 @@ describe('asking the resolver', () => {
     const one = await fake((asked) => answerTo(asked, asked.overTcp ? saying(big) : { flags: AD | TC }));
     assert.deepEqual(records(await ask(one)), [big]);
     assert.deepEqual(one.log, [`udp ${NAME}`, `tcp ${NAME}`]);
+  });
+
+  test('over IPv6 too', { skip: hasIpv6 ? false : 'this machine has no ::1' }, async () => {
+    const one = await fake((asked) => answerTo(asked, asked.overTcp ? saying('six') : { flags: AD | TC }), '::1');
+    assert.deepEqual(records(await ask(one)), ['six']);
   });
 
   test('TCP that is cut off, answers something else, says it is too big again or is silent is unavailable', async () => {

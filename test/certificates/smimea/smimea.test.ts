@@ -148,33 +148,48 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
     assert.match(remarks(answer), /it holds a hash and no certificate/);
   });
 
-  test('each state is explained to people', () => {
-    const { address, port } = world.resolver;
+  /** A site whose resolver is `place`; what sealpost says on it. */
+  function told(name: string, { address, port }: World['server'], ...args: readonly string[]): string {
+    const folder = join(home, name);
+    mkdirSync(join(folder, 'policies'), { recursive: true });
     const certificates = {
       sources: [{ smimea: { resolver: `${address}:${port}` } }],
-      trust: { anchors, intermediates, revocation: 'off', fetchNetworks: [] },
-    } as const;
+      trust: { anchors, intermediates, revocation: 'off' },
+    };
     const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }], policies: 'policies' };
-    mkdirSync(join(home, 'policies'));
-    writeFileSync(join(home, 'policies/all.yaml'), 'rules: [{ name: all, then: seal, subject: keep }]\n');
+    writeFileSync(join(folder, 'policies/all.yaml'), 'rules: [{ name: all, then: seal, subject: keep }]\n');
     writeFileSync(
-      join(home, 'sealpost.yaml'),
+      join(folder, 'sealpost.yaml'),
       JSON.stringify({ hostname: 'r.example', operator: 'p@clinic.example', ...ends, certificates }),
     );
     const { SEALPOST_CONFIG: _, ...env } = process.env;
-    const explained = (to: string): string =>
-      spawnSync(process.execPath, [CLI, 'explain', '--from', 'forms@r.example', '--to', to], {
-        cwd: home,
-        encoding: 'utf8',
-        env,
-      }).output.join('');
+    return spawnSync(process.execPath, [CLI, ...args], { cwd: folder, encoding: 'utf8', env }).output.join('');
+  }
+
+  test('each state is explained to people', () => {
+    const explained = (to: string): string => told('explain', world.resolver, 'explain', '--from', 'forms@r.example', '--to', to);
     assert.match(
       explained('anna@clinic.example'),
       /used: SHA-256 [^]*in smimea 127\.0\.0\.1:\d+: [0-9a-f]{56}\._smimecert\.clinic\.example#1/,
     );
     assert.match(explained('anna@plain.example'), /none that can be used[^]*not used: the zone is not signed with DNSSEC[^]*reply +550 /);
     assert.match(explained('hash@clinic.example'), /none that can be used[^]*it holds a hash and no certificate[^]*reply +550 /);
-    assert.match(explained('anna@bogus.example'), /unavailable: smimea 127\.0\.0\.1:\d+ does not answer[^]*reply +451 /);
+    assert.match(
+      explained('anna@bogus.example'),
+      /unavailable: smimea 127\.0\.0\.1:\d+ does not answer[^]*answers SERVFAIL\n[^]*reply +451 /,
+    );
+  });
+
+  test('check tells of a resolver that does not validate, or is not there', () => {
+    assert.doesNotMatch(told('good', world.resolver, 'check'), /smimea/);
+    assert.match(
+      told('server', world.server, 'check'),
+      /certificates\.sources\[0\]\.smimea\.resolver: the resolver .* does not validate[^]*mend: use one that validates/,
+    );
+    assert.match(
+      told('none', { address: '127.0.0.2', port: world.server.port }, 'check'),
+      /smimea\.resolver: the resolver .* cannot be asked/,
+    );
   });
 
   test('P5: a resolver that is stopped is unavailable, and works again once it is started', async () => {

@@ -1,11 +1,10 @@
 /** A small DNS of the test's own: knot serves a root and zones below it, unbound validates. Both on free ports of 127.0.0.1. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { ownerNames } from '../../../src/certificates/smimea/owner.ts';
+import { bindBoth } from './fake.ts';
 import { eventually, mailboxOf, run } from '../openssl.ts';
 
 const missing = ['knotd', 'keymgr', 'kdig', 'unbound'].filter((program) => spawnSync(program, ['-V']).error !== undefined);
@@ -34,16 +33,11 @@ export const smimea = (address: string, parts: string, data: Buffer): string =>
 
 /** A port that is free for UDP and TCP. */
 export async function freePort(): Promise<number> {
-  for (;;) {
-    const socket = createSocket('udp4').bind(0, '127.0.0.1');
-    await once(socket, 'listening');
-    const { port } = socket.address();
-    const server = createServer().listen(port, '127.0.0.1');
-    const free = await Promise.race([once(server, 'listening').then(() => true), once(server, 'error').then(() => false)]);
-    socket.close();
-    server.close();
-    if (free) return port;
-  }
+  const { socket, server } = await bindBoth('127.0.0.1');
+  const { port } = socket.address();
+  socket.close();
+  server.close();
+  return port;
 }
 
 /** `folder` is the caller's, for what the two read. */
