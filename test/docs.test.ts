@@ -74,10 +74,20 @@ test('the rules shown in docs/policies.md load, and show every key and every fie
   assert.equal((await loadRules(folder)).length, 3);
   assert.deepEqual(
     firstColumn(page).filter((cell) => /^[a-z._]+$/.test(cell)),
-    ['name', 'when', 'when.sender', 'when.recipient', 'then', 'missing', 'subject', 'from', 'envelope_from', 'message_id', 'text'].concat([
-      'from.replace',
-      'from.original',
-    ]),
+    [
+      'name',
+      'when',
+      'when.sender',
+      'when.recipient',
+      'then',
+      'missing',
+      'domain_certificate',
+      'subject',
+      'from',
+      'envelope_from',
+      'message_id',
+      'text',
+    ].concat(['from.replace', 'from.original']),
   );
   for (const field of subjectFields) assert.ok(firstColumn(page).includes(`{${field}}`), field);
 });

@@ -2,12 +2,13 @@
  * What a remote source answered, kept for a while. Files need none of this: their folder is live.
  *
  * An answer is fresh for `found` or `absent`; then the source is asked anew. Where it does not answer, what it found before is used
- * up to `stale`, and that is logged: a directory that is restarted stops no mail. Absence is never used beyond its age: somebody may have got
- * a certificate since (P5). `unavailable` is no answer and is not kept. A source may say itself how long its answer holds (`until`).
+ * up to `stale`, and that is logged: a directory that is restarted stops no mail. For half a minute the address is then not asked
+ * for again, since a source that hangs would make every message wait. Absence is never used beyond its age: somebody may have got a
+ * certificate since (P5). `unavailable` is no answer and is not kept. A source may say itself how long its answer holds (`until`).
  *
  * An address is asked for once at a time: whoever asks meanwhile waits for the same flight. A flight has a time box of its own, so
- * that whoever asked first and goes away takes it from nobody. Found and absent answers are kept apart, each the last ones used within its
- * bounds: a run of made-up addresses drives no certificate out (P6).
+ * that whoever asked first and goes away takes it from nobody. Found and absent answers are kept apart, each the last ones used
+ * within its bounds: a run of made-up addresses drives no certificate out (P6).
  */
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
@@ -42,11 +43,14 @@ export interface CacheBounds {
 }
 
 const usualBounds: CacheBounds = { entries: 10_000, octets: 64 * 1024 * 1024 };
-/** A certificate that was read takes about this many times its DER, and an entry this many octets by itself. */
+/** Memory that was measured: a certificate that was read takes about so many octets and times its DER; an entry by itself so many. */
+const CERTIFICATE_OCTETS = 3072;
 const READ_TO_DER = 4;
 const ENTRY_OCTETS = 512;
 /** ms between two log lines about one source. */
 const QUIET_MS = 60_000;
+/** ms for which an old answer is used without asking, behind a question that got none. */
+const REST_MS = 30_000;
 
 type Known = Exclude<SourceAnswer, { kind: 'unavailable' }>;
 
@@ -57,7 +61,10 @@ interface Kept<Answer> {
   readonly octets: number;
 }
 
-type Found = Kept<Extract<Known, { kind: 'found' }>>;
+interface Found extends Kept<Extract<Known, { kind: 'found' }>> {
+  /** ms: until then the source is not asked again, since it has just given no answer. */
+  restUntil: number;
+}
 type Absent = Kept<Extract<Known, { kind: 'absent' }>>;
 
 export function makeCachedSource(source: CertificateSource, { ages, now, log, patience, bounds }: CacheOptions): CertificateSource {
@@ -71,13 +78,15 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     const time = now();
     return at <= time && time < Math.min(at + age, until);
   };
+  /** Also false where the clock was set back by more than `longest`. */
+  const isBefore = (time: number, longest: number): boolean => now() < time && time - now() <= longest;
   const keep = (key: string, answer: SourceAnswer): void => {
     if (answer.kind === 'unavailable') return;
     const at = now();
     found.remove(key);
     absent.remove(key);
     if (answer.kind === 'absent') absent.put(key, { answer, at, octets: ENTRY_OCTETS });
-    else found.put(key, { answer, at, octets: octetsOf(answer) });
+    else found.put(key, { answer, at, octets: octetsOf(answer), restUntil: -Infinity });
   };
   const fly = async (key: string, mailbox: Mailbox): Promise<SourceAnswer> => {
     try {
@@ -100,7 +109,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     }
   };
   const tell = (at: number, cause: unknown): void => {
-    if (now() < quietUntil && quietUntil - now() <= QUIET_MS) return;
+    if (isBefore(quietUntil, QUIET_MS)) return;
     quietUntil = now() + QUIET_MS;
     log.warn(
       { source: source.name, age_seconds: Math.round((now() - at) / 1000), err: cause },
@@ -116,19 +125,24 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
       if (old !== undefined && isWithin(old, ages.found)) return old.answer;
       if (nothing !== undefined && isWithin(nothing, ages.absent)) return nothing.answer;
       if (old === undefined || !isWithin(old, ages.stale)) return join(key, mailbox, signal);
-      const answer = await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(patience / 2)]));
+      const answer = isBefore(old.restUntil, REST_MS)
+        ? resting
+        : await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(patience / 2)]));
       // Its age may have ended while the source was waited for.
       if (answer.kind !== 'unavailable' || !isWithin(old, ages.stale)) return answer;
+      if (answer !== resting) old.restUntil = now() + REST_MS;
       tell(old.at, answer.cause);
       return { ...old.answer, remarks: [...(old.answer.remarks ?? []), `answered at ${timeText(old.at)}; it does not answer now`] };
     },
   };
 }
 
+const resting: SourceAnswer = { kind: 'unavailable', cause: new Error('it gave no answer a moment ago') };
+
 const timeText = (at: number): string => new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
 
 const octetsOf = ({ candidates }: Found['answer']): number =>
-  candidates.reduce((sum, { certificate }) => sum + ENTRY_OCTETS + READ_TO_DER * certificate.der.length, ENTRY_OCTETS);
+  candidates.reduce((sum, { certificate }) => sum + CERTIFICATE_OCTETS + READ_TO_DER * certificate.der.length, ENTRY_OCTETS);
 
 /** The entries that were used last, within bounds. */
 interface Shelf<Entry> {

@@ -51,6 +51,8 @@ export interface Asked {
   readonly source: string;
   readonly answer: Consulted['answer'];
   readonly remarks: readonly string[];
+  /** Why it is unavailable. */
+  readonly cause?: unknown;
 }
 
 interface Account {
@@ -72,7 +74,7 @@ export type Lookup = Account &
 const MAX_CHOSEN = 3;
 
 export function choose(consulted: readonly Consulted[]): Lookup {
-  const asked = consulted.map(({ source, answer, remarks }) => ({ source, answer, remarks }));
+  const asked = consulted.map(askedOf);
   const deciding = consulted.findIndex(decides);
   const outcome = outcomeOf(consulted[deciding]);
   const chosen = outcome.kind === 'found' ? outcome.chosen : [];
@@ -87,6 +89,11 @@ export function choose(consulted: readonly Consulted[]): Lookup {
   });
   const rejected = left.sort(byRank).map(({ rejection }) => rejection);
   return { ...outcome, rejected, asked };
+}
+
+function askedOf(one: Consulted): Asked {
+  const { source, answer, remarks } = one;
+  return one.answer === 'unavailable' ? { source, answer, remarks, cause: one.cause } : { source, answer, remarks };
 }
 
 const decides = (one: Consulted): boolean =>
@@ -126,7 +133,7 @@ interface Place {
 function reasonOf(candidate: Assessed, { order, deciding, decider, chosen }: Place): string {
   const { verdict } = candidate;
   if (verdict.kind === 'rejected') return verdict.reason;
-  if (verdict.kind === 'unknown') return 'it could not be judged now';
+  if (verdict.kind === 'unknown') return `it could not be judged now: ${causeText(verdict.cause)}`;
   const [newest] = chosen;
   if (order > deciding) {
     const what = newest === undefined ? 'gives no answer' : 'has a usable one';
@@ -134,6 +141,15 @@ function reasonOf(candidate: Assessed, { order, deciding, decider, chosen }: Pla
   }
   if (newest === undefined) return 'another one of its source could not be judged now';
   return keyType(candidate) === keyType(newest) ? 'newer ones are used' : 'the newest has a key of another type';
+}
+
+/** Of a long message; a foreign one may hold anything, so it is for people's eyes behind an escape. */
+const MAX_CAUSE = 200;
+
+/** Why something is unavailable, in one line. */
+export function causeText(cause: unknown): string {
+  const text = cause instanceof Error && cause.message !== '' ? cause.message : 'no reason is known';
+  return text.replaceAll(/\s+/g, ' ').slice(0, MAX_CAUSE);
 }
 
 /** A candidate that is left over, with the place of its source. */

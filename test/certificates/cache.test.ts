@@ -98,6 +98,17 @@ describe('the cache of a remote source', () => {
     assert.deepEqual(await kinds(source, [4 * HOUR]), ['unavailable 7']);
   });
 
+  test('an address whose old answer is used is not asked for again at once: a source that hangs holds no mail', async () => {
+    const source = cached();
+    says(foundOne());
+    await kinds(source, [0]);
+    says(down);
+    const times = [2 * HOUR, 2 * HOUR + 29_999, 2 * HOUR + 30_000];
+    assert.deepEqual(await kinds(source, times), ['found 2', 'found 2', 'found 3']);
+    says({ kind: 'absent' });
+    assert.deepEqual(await kinds(source, [2 * HOUR + MINUTE]), ['absent 4']);
+  });
+
   test('old answers are logged once a minute, with their age and without the address', async () => {
     const source = cached();
     says(foundOne());
@@ -154,12 +165,13 @@ describe('the cache of a remote source', () => {
   });
 
   test('P6: a flight ends in its own time, also where the source heeds no signal; an old answer is used before', async () => {
-    const source = cached({}, 100);
+    const source = cached({}, 300);
     says(foundOne());
     await kinds(source, [0]);
     reply = () => new Promise(() => {});
     now = START + 2 * HOUR;
     const [stale, cold] = [source.lookup(anna, FOREVER), source.lookup(mailboxOf('ben@example.org'), FOREVER)];
+    assert.equal(await Promise.race([stale.then(() => 'the old answer'), cold.then(() => 'none')]), 'the old answer');
     assert.equal(await Promise.race([stale, sleep(5000)]).then((one) => one?.kind), 'found');
     assert.equal(await Promise.race([cold, sleep(5000)]).then((one) => one?.kind), 'unavailable');
     says(foundOne());

@@ -105,7 +105,7 @@ describe('the choice', () => {
     assert.equal(beside.kind === 'unavailable' && beside.source, 'trust');
     assert.deepEqual(others(beside), [
       'good.pem: another one of its source could not be judged now',
-      'murky.pem: it could not be judged now',
+      'murky.pem: it could not be judged now: down',
     ]);
     assert.equal(choose([found('files', { name: 'bad', against: 'no' }), down]).kind, 'unavailable');
     assert.equal(choose([good, down]).kind, 'found');

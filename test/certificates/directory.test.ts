@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../src/certificates/directory.ts';
-import type { Lookup } from '../../src/certificates/directory.ts';
+import type { Directory, DirectoryOptions, Lookup } from '../../src/certificates/directory.ts';
 import type { CertificateSource } from '../../src/certificates/source.ts';
 import { makeCertificateFolder } from '../../src/certificates/folder.ts';
 import type { CertificateFolder } from '../../src/certificates/folder.ts';
@@ -55,8 +55,11 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
     close: () => {},
     lookup: async () => ({ kind: 'unavailable', cause: new Error('refused') }),
   };
-  const lookup = (...sources: readonly CertificateSource[]): Promise<Lookup> =>
-    makeDirectory({ sources, trust, now: () => NOW, log, patience: 10_000 }).lookup(anna);
+  const directory = (sources: readonly CertificateSource[], changes: Partial<DirectoryOptions> = {}): Directory =>
+    makeDirectory({ sources, trust, now: () => NOW, log, patience: 10_000, ...changes });
+  const lookup = (...sources: readonly CertificateSource[]): Promise<Lookup> => directory(sources).lookup(anna);
+  const hanging = (name: string): CertificateSource => ({ name, close: () => {}, lookup: () => new Promise(() => {}) });
+  const outcome = (answer: Lookup): string => (answer.kind === 'unavailable' ? `${answer.kind} ${answer.source}` : answer.kind);
   const chosen = (answer: Lookup): string =>
     answer.kind === 'found' ? answer.chosen.map(({ certificate }) => certificate.subject).join(' ') : answer.kind;
 
@@ -123,6 +126,68 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
     assert.equal((await lookup(down, source('b', cert({ name: 'good' })))).kind, 'unavailable');
     assert.equal((await lookup(thrower)).kind, 'unavailable');
     assert.equal((await lookup(source('a'), source('b'))).kind, 'absent');
+  });
+
+  test('the account of a look-up: path, revocation, remarks, and who was asked', async () => {
+    const good = cert({ name: 'good' });
+    const talking: CertificateSource = { ...source('a'), lookup: async () => ({ kind: 'absent', remarks: ['an entry without a value'] }) };
+    const answer = await lookup(talking, source('b', good), down);
+    assert.ok(answer.kind === 'found');
+    const [first] = answer.chosen;
+    assert.deepEqual([first.path.map(({ subject }) => subject), first.revocation, first.place], [['CN=good', 'CN=root'], 'off', 'b']);
+    assert.deepEqual(
+      answer.asked.map((one) => [one.source, one.answer, ...one.remarks]),
+      [
+        ['a', 'absent', 'an entry without a value'],
+        ['b', 'found'],
+        ['down', 'not needed'],
+      ],
+    );
+  });
+
+  test('a thorough look-up asks everybody and comes to the same answer', async () => {
+    const [old, newer] = [cert({ name: 'old', from: '20210101000000Z' }), cert({ name: 'newer', from: '20250101000000Z' })];
+    const sources = [source('a', old), down, source('b', newer)];
+    const answer = await directory(sources).lookup(anna, { thorough: true });
+    assert.equal(chosen(answer), chosen(await directory(sources).lookup(anna)));
+    assert.deepEqual(
+      answer.asked.map((one) => one.answer),
+      ['found', 'unavailable', 'found'],
+    );
+    assert.deepEqual(
+      answer.rejected.map(({ source, reason }) => `${source}: ${reason}`),
+      ['b: a is asked first and has a usable one'],
+    );
+  });
+
+  test('P6 P5: a source or a trust that never answers costs the patience and no more, and is never absent', async () => {
+    const good = cert({ name: 'good' });
+    const silent: Trust = { judge: () => new Promise(() => {}) };
+    const throwing: Trust = { judge: () => Promise.reject(new Error('a fault')) };
+    const started = performance.now();
+    const outcomes = await Promise.all([
+      directory([hanging('ldap')], { patience: 100 }).lookup(anna),
+      directory([source('a'), hanging('ldap'), source('b', good)], { patience: 100 }).lookup(anna),
+      directory([source('a', good)], { patience: 100, trust: silent }).lookup(anna),
+      directory([source('a', good)], { trust: throwing }).lookup(anna),
+      directory([hanging('ldap'), hanging('dns'), source('b', good)], { patience: 100 }).lookup(anna, { thorough: true }),
+    ]);
+    assert.deepEqual(outcomes.map(outcome), [
+      'unavailable ldap',
+      'unavailable ldap',
+      'unavailable trust',
+      'unavailable trust',
+      'unavailable ldap',
+    ]);
+    assert.equal(outcomes[4]?.asked[2]?.answer, 'found');
+    assert.ok(performance.now() - started < 3000);
+  });
+
+  test('P6 A26: an answer of a hundred thousand certificates is no answer', async () => {
+    const good = cert({ name: 'good' });
+    const flood = source('ldap', ...Array.from({ length: 100_000 }, () => good));
+    assert.equal(outcome(await lookup(flood)), 'unavailable ldap');
+    assert.equal(chosen(await lookup(source('ldap', ...Array.from({ length: 1000 }, () => good)))), 'CN=good');
   });
 
   test('a verdict is dropped when the anchors change, and unavailable while their folder is', async () => {

@@ -72,7 +72,7 @@ const answers: Readonly<Record<string, Lookup>> = {
     source: 'ldap',
     cause: undefined,
     rejected: [],
-    asked: [{ source: 'ldap', answer: 'unavailable', remarks: [] }],
+    asked: [{ source: 'ldap', answer: 'unavailable', remarks: [], cause: new Error('connect\n ECONNREFUSED') }],
   },
 };
 
@@ -137,6 +137,7 @@ ${tried}  decision     refuse, by the rule inside
 ${tried}  decision     retry, by the rule inside
   certificate  unavailable: ldap does not answer
                asked ldap: unavailable
+                 connect ECONNREFUSED
   reply        451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside
 `,
   );

@@ -156,6 +156,19 @@ test('From, envelope sender and Message-ID are read, and their defaults leave no
   assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'subject']);
 });
 
+test('domain_certificate is read; never leaves no trace, and beside refuse it means nothing', async (t) => {
+  const rule = (name: string, use: string): string => `  - { name: ${name}, then: seal, subject: keep, domain_certificate: ${use} }\n`;
+  const folder = await folderWith(t, { 'a.yaml': `rules:\n${rule('a', 'fallback')}${rule('b', 'only')}${rule('c', 'never')}` });
+  assert.deepEqual(
+    (await loadRules(folder)).map(({ domainCertificate }) => domainCertificate),
+    ['fallback', 'only', undefined],
+  );
+  const refusing = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: refuse, domain_certificate: only }\n' });
+  await assert.rejects(loadRules(refusing), /domain_certificate: means nothing beside then: refuse\n {2}mend: take it out/);
+  const unknown = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: seal, subject: keep, domain_certificate: fall_back }\n' });
+  await assert.rejects(loadRules(unknown), /domain_certificate: is not known\n {2}mend: did you mean fallback\?/);
+});
+
 test('a folder without rules, and a file that would be passed over, are faults', async (t) => {
   await assert.rejects(loadRules(await folderWith(t, {})), /no rule in the whole folder/);
   const folder = await folderWith(t, { '10-refuse.yml': 'rules: []', '90.yaml': 'rules:\n  - { name: a, then: refuse }\n' });

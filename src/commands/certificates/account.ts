@@ -1,6 +1,7 @@
 /** What a look-up found, for people and as JSON: `certs lookup` and `explain` tell the same. */
 import { escapeUnprintable } from '../../audit.ts';
 import { MAX_SHARED, mixesKeyTypes, type Part, type Resolution, type Way } from '../../certificates/address-book.ts';
+import { type Asked, causeText } from '../../certificates/choose.ts';
 import type { Chosen, Rejection } from '../../certificates/directory.ts';
 import { day } from '../../certificates/usability.ts';
 import { keyText } from './key-text.ts';
@@ -71,10 +72,16 @@ function addressOf({ way, address, lookup }: Part, used: ReadonlySet<Chosen>, un
     by: way,
     state: lookup.kind,
     unavailable: lookup.kind === 'unavailable' ? lookup.source : null,
-    sources: lookup.asked,
+    sources: lookup.asked.map(sourceOf),
     candidates: [...chosen.map((one) => chosenOf(one, used.has(one) ? null : unused)), ...lookup.rejected.map(rejectedOf)],
   };
 }
+
+const sourceOf = ({ source, answer, remarks, cause }: Asked): AddressAccount['sources'][number] => ({
+  source,
+  answer,
+  remarks: answer === 'unavailable' ? [causeText(cause), ...remarks] : remarks,
+});
 
 function chosenOf(one: Chosen, reason: string | null): CandidateAccount {
   return {
