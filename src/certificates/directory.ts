@@ -49,16 +49,14 @@ export function makeDirectory({ sources, trust, now, log, patience, known }: Dir
   return {
     lookup: async (mailbox, { thorough = false } = {}) => {
       const ends = performance.now() + patience;
-      const hold = makeHold(known, mailboxKey(mailbox));
+      const left = (): number => (thorough ? patience : ends - performance.now());
+      const hold = makeHold(known, mailboxKey(mailbox), left);
       const consulted: Consulted[] = [];
       for (const source of sources) {
         const remarks: readonly string[] = [];
         const answer = choose(consulted).kind;
         if (!thorough && answer !== 'absent') consulted.push({ source: source.name, answer: 'not needed', remarks });
-        else {
-          const left = (): number => (thorough ? patience : ends - performance.now());
-          consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left })));
-        }
+        else consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left })));
       }
       const lookup = hold.conclude(choose(consulted));
       if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate source is unavailable');

@@ -5,6 +5,7 @@
  */
 import { choose, type Assessed, type Consulted, type Lookup } from './choose.ts';
 import type { Candidate } from './source.ts';
+import { within } from './time-box.ts';
 
 /** What is known of one address. `free`: nothing, so its first certificates are trusted. */
 export type Pin =
@@ -31,7 +32,8 @@ export interface Hold {
 /** Of a fingerprint: enough to tell two certificates of one person apart, and to name one to `certs approve`. */
 const SHOWN_DIGITS = 16;
 
-export function makeHold(known: KnownCertificates | undefined, address: string): Hold {
+/** `left`: ms that may still be waited for what is known; a disk that hangs is no reason to keep the client waiting for ever. */
+export function makeHold(known: KnownCertificates | undefined, address: string, left: () => number): Hold {
   if (known === undefined) return { apply: async (one) => one, conclude: (lookup) => lookup };
   let waits = false;
   return {
@@ -39,15 +41,16 @@ export function makeHold(known: KnownCertificates | undefined, address: string):
       const wanted = choose([one]);
       if (one.answer !== 'found' || wanted.kind !== 'found') return one;
       if (wanted.chosen.every(({ certificate }) => known.remembers(address, certificate.fingerprint))) return one;
-      const pin = await known.pinOf(address);
+      const pin = await within(left(), () => known.pinOf(address)).catch((cause: unknown): Pin => ({ kind: 'unavailable', cause }));
       if (pin.kind === 'free') return one;
       if (pin.kind === 'unavailable') {
         const verdict = { kind: 'unknown', cause: pin.cause } as const;
         return { ...one, candidates: one.candidates.map((candidate) => (isUsable(candidate) ? { ...candidate, verdict } : candidate)) };
       }
       const { rest, held } = withhold(one, address, pin.fingerprints);
-      if (held.length > 0) await known.wait(address, held);
       waits ||= held.length > 0;
+      // Kept in the background where it takes too long: it is not used either way.
+      if (held.length > 0) await within(left(), () => known.wait(address, held)).catch(() => undefined);
       return rest;
     },
     conclude: (lookup) => {

@@ -27,7 +27,7 @@ async function lookup(pin: Pin, consulted: readonly Consulted[]): Promise<{ read
       waits.push(...namesOf(candidates));
     },
   };
-  const hold = makeHold(known, ANNA);
+  const hold = makeHold(known, ANNA, () => 10_000);
   const held: Consulted[] = [];
   for (const one of consulted) held.push(await hold.apply(one));
   return { lookup: hold.conclude(choose(held)), waits };
@@ -75,6 +75,17 @@ describe('a pinned look-up', () => {
     const unread = await lookup({ kind: 'unavailable', cause: new Error('disk') }, [answer(assessed('old'))]);
     assert.equal(unread.lookup.kind, 'unavailable');
     assert.equal((await lookup(pinnedTo('old'), [{ source: 'files', answer: 'absent', remarks: [] }])).lookup.kind, 'absent');
+  });
+
+  test('does not wait for what is known for longer than the look-up may take (P6)', async () => {
+    const forever = new Promise<never>(() => {});
+    const known: KnownCertificates = { remembers: () => false, pinOf: () => forever, wait: () => forever };
+    const one = answer(assessed('old'));
+    assert.equal(choose([await makeHold(known, ANNA, () => 5).apply(one)]).kind, 'unavailable');
+    const slow: KnownCertificates = { ...known, pinOf: async () => pinnedTo('old') };
+    const held = await makeHold(slow, ANNA, () => 5).apply(answer(assessed('old'), assessed('new', newer)));
+    const found = choose([held]);
+    assert.deepEqual(found.kind === 'found' && namesOf(found.chosen), ['old']);
   });
 
   test('never chooses what is unknown, and keeps every known one that the rule chooses among the known alone (A22)', async () => {
