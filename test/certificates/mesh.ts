@@ -10,7 +10,7 @@ export interface Mesh {
   readonly first: { readonly subject: Buffer; readonly keys: KeyPair };
 }
 
-/** Each of `count` CAs is certified by `each` others: its neighbours, and their neighbours. */
+/** Each of `count` CAs is certified by `each` others: all of them, or so that a walk comes to ever new ones. */
 export function makeMesh(count: number, each: number): Mesh {
   const authorities = Array.from({ length: count }, (_, index) => ({ subject: name(['CN', `CA ${index}`]), keys: ecKeys() }));
   const at = (index: number): Mesh['first'] => {
@@ -20,7 +20,7 @@ export function makeMesh(count: number, each: number): Mesh {
   };
   const certificates = authorities.flatMap((authority, index) =>
     Array.from({ length: each }, (_, step) => {
-      const issuer = at(index + step + 1);
+      const issuer = at((each < count - 1 ? index * each : index) + step + 1);
       return issue({ ...authority, issuer: issuer.subject, signer: issuer.keys, extensions: [ca()] });
     }),
   );
