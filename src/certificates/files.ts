@@ -89,7 +89,9 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       news(told);
     },
   );
-  const parsed = makeParsed();
+  const parsed = makeParsed(MAX_PARSED);
+  // Whoever goes over all of them asks for each once.
+  const passing = makeParsed(0);
   const scan = async (): Promise<void> => {
     const begun = performance.now();
     const first = state === undefined;
@@ -167,7 +169,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
         const page = await settled(ask);
         const last = page.at(-1);
         if (last === undefined) return;
-        yield* (await parsed.all(path, page)).certificates;
+        yield* (await passing.all(path, page)).certificates;
         after = { path: last.path, index: last.index };
       }
     },
@@ -225,14 +227,14 @@ interface Parsed {
 }
 
 /** Parses, and remembers some: the same octets are the same object while they are asked for often. */
-function makeParsed(): Parsed {
+function makeParsed(most: number): Parsed {
   const known = new Map<string, Certificate>();
   const certificateOf = (fingerprint: string, der: Uint8Array): Certificate => {
     const certificate = known.get(fingerprint) ?? parseCertificate(Buffer.from(der.buffer, der.byteOffset, der.length));
     known.delete(fingerprint);
     known.set(fingerprint, certificate);
     const [oldest] = known.keys();
-    if (known.size > MAX_PARSED && oldest !== undefined) known.delete(oldest);
+    if (known.size > most && oldest !== undefined) known.delete(oldest);
     return certificate;
   };
   return {
