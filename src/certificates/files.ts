@@ -76,6 +76,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   const watched = watch(beat);
   const news = logOf(path, log);
   let state: ScanState | undefined;
+  let closed = false;
   const thread = makeFolderThread(
     {
       path,
@@ -103,7 +104,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       state = seen;
     } catch (error) {
       const cause = asError(error);
-      if (state?.kind !== 'unavailable') log.error({ path, err: cause }, 'thread of the certificate folder has failed');
+      if (state?.kind !== 'unavailable' && !closed) log.error({ path, err: cause }, 'thread of the certificate folder has failed');
       state = { kind: 'unavailable', cause };
     }
   };
@@ -175,6 +176,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     },
     refresh: () => poll.refresh(),
     close: async () => {
+      closed = true;
       poll.close();
       await thread.close();
     },
