@@ -76,6 +76,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   const watched = watch(beat);
   const news = logOf(path, log);
   let state: ScanState | undefined;
+  let closed = false;
   const thread = makeFolderThread(
     {
       path,
@@ -89,7 +90,9 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       news(told);
     },
   );
-  const parsed = makeParsed();
+  const parsed = makeParsed(MAX_PARSED);
+  // Whoever goes over all of them asks for each once.
+  const passing = makeParsed(0);
   const scan = async (): Promise<void> => {
     const begun = performance.now();
     const first = state === undefined;
@@ -101,7 +104,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       state = seen;
     } catch (error) {
       const cause = asError(error);
-      if (state?.kind !== 'unavailable') log.error({ path, err: cause }, 'thread of the certificate folder has failed');
+      if (state?.kind !== 'unavailable' && !closed) log.error({ path, err: cause }, 'thread of the certificate folder has failed');
       state = { kind: 'unavailable', cause };
     }
   };
@@ -167,12 +170,13 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
         const page = await settled(ask);
         const last = page.at(-1);
         if (last === undefined) return;
-        yield* (await parsed.all(path, page)).certificates;
+        yield* (await passing.all(path, page)).certificates;
         after = { path: last.path, index: last.index };
       }
     },
     refresh: () => poll.refresh(),
     close: async () => {
+      closed = true;
       poll.close();
       await thread.close();
     },
@@ -225,14 +229,14 @@ interface Parsed {
 }
 
 /** Parses, and remembers some: the same octets are the same object while they are asked for often. */
-function makeParsed(): Parsed {
+function makeParsed(most: number): Parsed {
   const known = new Map<string, Certificate>();
   const certificateOf = (fingerprint: string, der: Uint8Array): Certificate => {
     const certificate = known.get(fingerprint) ?? parseCertificate(Buffer.from(der.buffer, der.byteOffset, der.length));
     known.delete(fingerprint);
     known.set(fingerprint, certificate);
     const [oldest] = known.keys();
-    if (known.size > MAX_PARSED && oldest !== undefined) known.delete(oldest);
+    if (known.size > most && oldest !== undefined) known.delete(oldest);
     return certificate;
   };
   return {

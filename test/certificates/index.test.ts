@@ -250,7 +250,7 @@ describe('a folder over restarts', { skip: noOpenssl }, () => {
 
 describe('a large folder that is running', { skip: noOpenssl }, () => {
   const made = temporaryFolder();
-  for (const name of ['anna', 'ben', 'carl']) make(made, { name });
+  for (const name of ['anna', 'ben', 'carl', 'caroline']) make(made, { name });
   const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
   const folders: RecipientFolder[] = [];
   const log: string[] = [];
@@ -308,7 +308,7 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
   test('P9: what changed, moved or went since the last scan is answered as it is now, not as the index has it', async () => {
     const [path, cache] = [temporaryFolder(), temporaryFolder()];
     mkdirSync(join(path, 'ward'));
-    for (const name of ['anna', 'ben', 'carl']) writeFileSync(join(path, `${name}.pem`), pem(name));
+    for (const name of ['anna', 'ben', 'caroline']) writeFileSync(join(path, `${name}.pem`), pem(name));
     await open(path, cache).refresh();
     await folders[0]?.close();
     // Nothing is held in memory, and the next scan is a second away.
@@ -316,10 +316,13 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
     assert.equal(await find(folder, 'nobody'), 'absent');
     renameSync(join(path, 'anna.pem'), join(path, 'ward/anna.pem'));
     assert.equal(await find(folder, 'anna'), 'CN=anna ward/anna.pem');
-    writeFileSync(join(path, 'ben.pem'), `${pem('carl')}${pem('ben')}`);
-    assert.equal(await find(folder, 'ben'), 'CN=ben ben.pem#2');
-    unlinkSync(join(path, 'carl.pem'));
-    assert.equal(await find(folder, 'carl'), 'CN=carl ben.pem#1');
+    // In the place of hers stands another's, which is no longer.
+    writeFileSync(join(path, 'caroline.pem'), `${pem('ben')}${pem('caroline')}`);
+    assert.equal(await find(folder, 'caroline'), 'CN=caroline caroline.pem#2');
+    unlinkSync(join(path, 'ben.pem'));
+    assert.equal(await find(folder, 'ben'), 'CN=ben caroline.pem#1');
+    unlinkSync(join(path, 'caroline.pem'));
+    assert.equal(await find(folder, 'caroline'), 'absent');
   });
 
   test('P5: what stood in a file that is broken since the restart is unavailable, not absent', async () => {

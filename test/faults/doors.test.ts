@@ -8,8 +8,7 @@ import { pino } from 'pino';
 import { makeDirectory } from '../../src/certificates/directory.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { nullValue, octetString, oid, sequence, set, utf8String } from '../../src/certificates/encode.ts';
-import { makeFileSource } from '../../src/certificates/files.ts';
-import { makeCertificateFolder } from '../../src/certificates/folder.ts';
+import { makeFileSource, openRecipientFolder } from '../../src/certificates/files.ts';
 import { ownerNames } from '../../src/certificates/smimea/owner.ts';
 import { makeSmimeaSource } from '../../src/certificates/smimea/source.ts';
 import { recordTypes } from '../../src/certificates/smimea/wire.ts';
@@ -67,8 +66,7 @@ const files: Door = {
   open: async (t, ders) => {
     const path = await mkdtemp(join(tmpdir(), 'sealpost-doors-'));
     for (const [index, der] of ders.entries()) await writeFile(join(path, `${index}.der`), der);
-    const folder = makeCertificateFolder({ path, log, now: Date.now });
-    const source = makeFileSource(folder);
+    const source = makeFileSource(openRecipientFolder({ path, log, cache: { folder: path, writable: false } }));
     t.after(async () => {
       await source.close();
       await rm(path, { recursive: true });

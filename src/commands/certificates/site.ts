@@ -55,7 +55,7 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
       reasonAgainst: async (certificate) => {
         const usable = usability(certificate, now());
         if (usable.kind === 'unusable') return usable.reason;
-        const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(paths.options.patience));
+        const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
         if (verdict.kind === 'unavailable')
           throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
         return verdict.kind === 'trusted' ? undefined : verdict.reason;
@@ -64,6 +64,17 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
   } finally {
     progress.end();
     await certificates.close();
+  }
+}
+
+/** `work` with a signal that is aborted after so many ms. A timeout of AbortSignal would stay for as long, once for each certificate. */
+export async function withPatience<T>(patience: number, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const timer = setTimeout(() => controller.abort(new Error(`not answered within ${patience} ms`)), patience);
+  try {
+    return await work(controller.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -10,7 +10,7 @@ import type { Fault } from '../../document/fault.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { pathsOf } from './paths.ts';
-import { ownMailbox } from './site.ts';
+import { ownMailbox, withPatience } from './site.ts';
 
 export interface CertificateSurvey {
   /** Certificates that mail can be sealed to now, and the others. */
@@ -84,7 +84,7 @@ async function countUsable(
     for await (const { certificate } of folder.entries()) {
       all++;
       if (usability(certificate, now).kind !== 'usable') continue;
-      const verdict = await trust.judge(certificate, ownMailbox(certificate), AbortSignal.timeout(patience));
+      const verdict = await withPatience(patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
       if (verdict.kind === 'trusted') usable++;
     }
   }
