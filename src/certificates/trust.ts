@@ -40,6 +40,8 @@ export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
         if (revocation === undefined) return { kind: 'trusted', path, revocation: 'off' };
         const verdict = await revocation.policy.judge(path, set?.revocation ?? revocation.mode, signal);
         if (verdict.kind === 'taken') return { kind: 'trusted', path, revocation: verdict.text };
+        // Its own CA took it back: another way up does not give it back, nor one of which less is known.
+        if (verdict.kind === 'refused' && verdict.itself) return { kind: 'untrusted', reason: verdict.reason };
         if (verdict.kind === 'unavailable') unavailable ??= verdict.cause;
         else reason ??= verdict.reason;
       }

@@ -21,7 +21,8 @@ export type RevocationMode = (typeof revocationModes)[number];
 export type RevocationVerdict =
   /** `text` is what people and the audit log read: `good: CRL http://…`. */
   | { readonly kind: 'taken'; readonly text: string }
-  | { readonly kind: 'refused'; readonly reason: string }
+  /** `itself`: the certificate that all is about was revoked, whatever path leads on from it. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly itself: boolean }
   | { readonly kind: 'unavailable'; readonly cause: Error };
 
 /** Never throws. */
@@ -85,13 +86,13 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
         }),
       );
       const revoked = findings.find((finding) => isOf(finding, 'revoked'));
-      if (revoked !== undefined && isOf(revoked, 'revoked')) return { kind: 'refused', reason: revokedText(revoked) };
+      if (revoked !== undefined && isOf(revoked, 'revoked')) return { kind: 'refused', reason: revokedText(revoked), itself: revoked.name === undefined };
       const unknown = findings.filter((finding) => isOf(finding, 'unknown'));
       if (unknown.length === 0) return { kind: 'taken', text: `good: ${sourcesOf(findings)}` };
       const text = `unknown: ${unknown.map(unknownText).join('; ')}`;
       const lasting = unknown.find(({ status }) => status.lasting);
       if (mode === 'hard' && lasting !== undefined)
-        return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}` };
+        return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}`, itself: false };
       if (mode === 'hard' && !atHandOnly) return { kind: 'unavailable', cause: new Error(`revocation is ${text}`) };
       for (const finding of unknown) tell(finding);
       return { kind: 'taken', text };

@@ -206,6 +206,16 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     );
   });
 
+  test('A23: a certificate that was revoked itself is refused, though less is known of it by another path', async () => {
+    let asked = 0;
+    const once: RevocationSource = {
+      status: async ({ subject }) => (subject !== 'CN=both' ? good('CRL') : asked++ === 0 ? revoked : gone),
+      close: () => {},
+    };
+    const by = makeRevocationPolicy({ crl: once, ocsp: source('OCSP', { both: silent }), log });
+    assert.equal((await trusting(by, 'soft')).kind, 'untrusted');
+  });
+
   test('P5: a path that could not be judged keeps the whole unavailable', async () => {
     const verdict = await trusting(policy({ 'middle by root': revoked, 'middle by second': gone }, { middle: noResponder }), 'hard');
     assert.equal(verdict.kind, 'unavailable');
