@@ -186,7 +186,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
   used: SHA-256 ${fingerprintOf('dora2')}
     P-256, 2020-01-01 to 2099-12-31, in ${second}: second/new.pem
     CN=dora2, signed by CN=partner
-    revocation: off
+    revocation: unknown: the certificate names no list; it names no OCSP responder
 ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  asked ${first}: found
   asked ${second}: found
 `,
@@ -247,7 +247,12 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
         by: 'group',
         addresses: [
           { address: 'anna@example.org', by: 'group', state: 'found', candidates: [{ verdict: 'used', reason: null, key: 'RSA-2048' }] },
-          { address: 'ben@example.org', candidates: [{ verdict: 'used', key: 'P-384', revocation: 'off' }] },
+          {
+            address: 'ben@example.org',
+            candidates: [
+              { verdict: 'used', key: 'P-384', revocation: 'unknown: the certificate names no list; it names no OCSP responder' },
+            ],
+          },
           { address: 'nobody@example.org', state: 'absent', candidates: [] },
         ],
       });

@@ -70,7 +70,7 @@ test(
       ],
     );
     assert.equal(told[1]?.['certificate_sha256'], await fingerprintOf(site, 'ben'));
-    assert.equal(told[1]?.['revocation'], 'off');
+    assert.equal(told[1]?.['revocation'], 'unknown: the certificate names no list; it names no OCSP responder');
     assert.match(String(told[1]?.['certificate_source']), /^files .*certs\/recipients: recipients\/ben\.pem$/);
     assert.match(relay.log(), /"lacking":\["dora@clinic\.example"\],"msg":"members of a group have no certificate"/);
   },

@@ -86,7 +86,8 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
         }),
       );
       const revoked = findings.find((finding) => isOf(finding, 'revoked'));
-      if (revoked !== undefined && isOf(revoked, 'revoked')) return { kind: 'refused', reason: revokedText(revoked), itself: revoked.name === undefined };
+      if (revoked !== undefined && isOf(revoked, 'revoked'))
+        return { kind: 'refused', reason: revokedText(revoked), itself: revoked.name === undefined };
       const unknown = findings.filter((finding) => isOf(finding, 'unknown'));
       if (unknown.length === 0) return { kind: 'taken', text: `good: ${sourcesOf(findings)}` };
       const text = `unknown: ${unknown.map(unknownText).join('; ')}`;
