@@ -5,7 +5,8 @@
  *   1. Sources count in their order. The first that has a usable and trusted certificate decides; what later ones have is not used.
  *   2. A source that does not answer before that, or a certificate of the deciding source that cannot be judged now, makes the
  *      answer unavailable: it is never read as absent (P5), and the choice does not change with the weather.
- *   3. One certificate in two places of a source is one candidate, named by the first place in the order of the alphabet.
+ *   3. One certificate in two places of a source is one candidate, by the place that can be used: one place may be vouched for where
+ *      the other is not. Of equal places the first in the order of the alphabet names it.
  *   4. Of the deciding source the newest is used: latest notBefore, then latest notAfter, then the smallest fingerprint.
  *   5. With it come up to two others of its key type, the newest first, so that a reader with two devices reads on both.
  *
@@ -108,9 +109,10 @@ type Outcome =
 function outcomeOf(decider: Consulted | undefined): Outcome {
   if (decider?.answer === 'unavailable') return { kind: 'unavailable', source: decider.source, cause: decider.cause };
   if (decider?.answer !== 'found') return { kind: 'absent' };
-  const unknown = decider.candidates.find(({ verdict }) => verdict.kind === 'unknown');
+  const { first } = distinct(decider.candidates);
+  const unknown = first.find(({ verdict }) => verdict.kind === 'unknown');
   if (unknown?.verdict.kind === 'unknown') return { kind: 'unavailable', source: 'trust', cause: unknown.verdict.cause };
-  const [newest, ...others] = distinct(decider.candidates).first.flatMap(usableOne).sort(newestFirst);
+  const [newest, ...others] = first.flatMap(usableOne).sort(newestFirst);
   if (newest === undefined) return { kind: 'absent' };
   const fellows = others.filter((other) => keyType(other) === keyType(newest));
   return { kind: 'found', chosen: [newest, ...fellows.slice(0, MAX_CHOSEN - 1)] };
@@ -171,10 +173,11 @@ interface Distinct {
   readonly again: readonly { readonly candidate: Assessed; readonly place: string }[];
 }
 
+/** A place whose verdict is worse hides nothing: the same record may be there as DANE-EE and as PKIX-EE. */
 function distinct(candidates: readonly Assessed[]): Distinct {
   const first = new Map<string, Assessed>();
   const again: { candidate: Assessed; place: string }[] = [];
-  for (const candidate of candidates.toSorted((a, b) => compare(a.place, b.place))) {
+  for (const candidate of candidates.toSorted(byVerdict)) {
     const before = first.get(candidate.certificate.fingerprint);
     if (before === undefined) first.set(candidate.certificate.fingerprint, candidate);
     else again.push({ candidate, place: before.place });
@@ -194,6 +197,8 @@ function newestFirst(a: Candidate, b: Candidate): number {
 }
 
 const ranks: Readonly<Record<Assessment['kind'], number>> = { usable: 0, unknown: 1, rejected: 2 };
+
+const byVerdict = (a: Assessed, b: Assessed): number => ranks[a.verdict.kind] - ranks[b.verdict.kind] || compare(a.place, b.place);
 
 const byRank = (a: Left, b: Left): number =>
   ranks[a.rejection.verdict] - ranks[b.rejection.verdict] ||

@@ -79,6 +79,28 @@ describe('the choice', () => {
     }
   });
 
+  test('the same certificate with unequal verdicts counts by the best: what one place lacks hides nothing of another', () => {
+    const [worst, middle, best] = [
+      { name: 'a', place: 'a', against: 'no path to an anchor' },
+      { name: 'a', place: 'b', against: null },
+      { name: 'a', place: 'c' },
+    ];
+    const later = found('files', { name: 'later' });
+    for (const order of [
+      [worst, middle, best],
+      [best, middle, worst],
+    ]) {
+      const lookup = choose([found('smimea', ...order), later]);
+      assert.equal(lookup.kind === 'found' && lookup.chosen.map(({ place }) => place).join(), 'c');
+      assert.deepEqual(others(lookup), [
+        'later.pem: smimea is asked first and has a usable one',
+        'b: it is the same certificate as c',
+        'a: it is the same certificate as c',
+      ]);
+    }
+    assert.equal(choose([found('smimea', worst, middle), later]).kind, 'unavailable');
+  });
+
   test('sources in order: the first with a usable one decides, whatever later ones have or fail at', () => {
     const first = found('files', { name: 'old', year: 2000 }, { name: 'bad', against: 'it is for signing only' });
     const lookup = choose([absent, first, found('ldap', { name: 'new', year: 2026 }), down]);
@@ -126,11 +148,16 @@ describe('the choice', () => {
     ),
     { maxLength: 50 },
   );
-  // One certificate is one certificate: its facts and verdict follow from its name.
+  // One certificate is one certificate: its facts follow from its name; what is said of it may follow from its place.
   const consistent = (list: readonly Partial<Wish>[]): Wish[] => {
     const facts = new Map<string, Partial<Wish>>();
-    for (const wish of list) facts.set(wish.name ?? '', facts.get(wish.name ?? '') ?? wish);
-    return list.map(({ name = '', place = '1' }) => ({ ...facts.get(name), name, place }));
+    const said = new Map<string, Pick<Wish, 'against'>>();
+    return list.map(({ name = '', place = '1', against, ...rest }) => {
+      facts.set(name, facts.get(name) ?? rest);
+      const here = `${name} ${place}`;
+      said.set(here, said.get(here) ?? (against === undefined ? {} : { against }));
+      return { ...facts.get(name), name, place, ...said.get(here) };
+    });
   };
 
   test('A22: the order within an answer changes nothing, no candidate is lost, and only what is usable is chosen', () => {
