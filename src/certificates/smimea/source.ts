@@ -4,7 +4,8 @@
  * The resolver on this machine validates and says so with AD. What it answers is read like this:
  * - AD and records: their certificates are candidates. AD and none, or no such name: absent, a proven fact.
  * - No AD: the zone is not signed, so nothing of it is used: absent, with a remark. That is a fact about the zone only where the
- *   resolver validates at all: until it has shown so, with AD on this answer's like or on the root, it is unavailable (P5).
+ *   resolver validates at all, and it may have ceased to a moment ago: the root is asked each time, which costs a validating resolver
+ *   nothing, and without AD there too it is unavailable (P5).
  * - SERVFAIL, which is also what signatures that do not fit come to, any other code, silence, nonsense: unavailable.
  */
 import { SealpostError } from '../../errors.ts';
@@ -32,21 +33,12 @@ const LEAST_TTL = 60;
 const MOST_TTL = 86_400;
 /** RFC 2308 §5: three hours and more of a wrong absence have proved to be trouble. */
 const MOST_ABSENT_TTL = 3_600;
-/** How long a resolver that has shown that it validates is believed to go on. */
-const VALIDATES_MS = 3_600_000;
 
 /** The answer for one name; `proven` where DNSSEC says so. */
 type Outcome = Exclude<SourceAnswer, { kind: 'unavailable' }> & { readonly proven: boolean; readonly until: number };
 
 export function makeSmimeaSource({ resolver, trust, now }: SmimeaOptions): CertificateSource {
   const source = `smimea ${resolver.name}`;
-  let validatesUntil = -Infinity;
-
-  const validates = async (signal: AbortSignal): Promise<void> => {
-    if (now() < validatesUntil) return;
-    await assertValidates(resolver, signal);
-    validatesUntil = now() + VALIDATES_MS;
-  };
 
   const judge = async (name: string, signal: AbortSignal): Promise<Outcome> => {
     const response = await resolver.ask(name, recordTypes.smimea, signal);
@@ -54,11 +46,10 @@ export function makeSmimeaSource({ resolver, trust, now }: SmimeaOptions): Certi
     const records = recordsOf(response, name);
     const until = now() + lifeOf(response, records) * 1000;
     if (!response.authenticated) {
-      await validates(signal);
+      await assertValidates(resolver, signal);
       const what = records.length > 0 ? 'its SMIMEA records are' : 'what DNS says of it is';
       return { kind: 'absent', proven: false, until, remarks: [`${name}: ${what} not used: the zone is not signed with DNSSEC`] };
     }
-    validatesUntil = now() + VALIDATES_MS;
     const remarks: string[] = [];
     // In an order of our own: resolvers rotate theirs, and the choice shall be the same each time.
     const sorted = records.map(({ data }) => data).sort((a, b) => Buffer.compare(a, b));
