@@ -71,6 +71,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
   const limits = { ...usualBounds, ...bounds };
   const [found, absent] = [makeShelf<Found>(limits), makeShelf<Absent>(limits)];
   const flights = new Map<string, Promise<SourceAnswer>>();
+  const keyOf = (mailbox: Mailbox): string => source.keyOf?.(mailbox) ?? mailboxKey(mailbox);
   let quietUntil = -Infinity;
 
   /** A clock that was set back makes an answer of the future: it is asked for anew. */
@@ -120,7 +121,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     name: source.name,
     close: () => source.close(),
     lookup: async (mailbox, signal) => {
-      const key = mailboxKey(mailbox);
+      const key = keyOf(mailbox);
       const [old, nothing] = [found.get(key), absent.get(key)];
       if (old !== undefined && isWithin(old, ages.found)) return old.answer;
       if (nothing !== undefined && isWithin(nothing, ages.absent)) return nothing.answer;

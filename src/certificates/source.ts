@@ -34,6 +34,8 @@ export type SourceAnswer =
 export interface CertificateSource {
   /** For people and logs: `files certs/recipients`. */
   readonly name: string;
+  /** What its answer depends on, where two mailboxes that are compared as equal may have two answers; else the mailbox's own key. */
+  keyOf?(mailbox: Mailbox): string;
   lookup(mailbox: Mailbox, signal: AbortSignal): Promise<SourceAnswer>;
   /** Lets go of what it holds: connections, timers, threads. */
   close(): Promise<void> | void;

@@ -30,9 +30,10 @@ describe('the cache of a remote source', () => {
     [now, asked, logged] = [START, [], []];
   });
 
-  const cached = (bounds: Partial<CacheBounds> = {}, patience = 10_000): CertificateSource =>
+  const cached = (bounds: Partial<CacheBounds> = {}, patience = 10_000, more: Partial<CertificateSource> = {}): CertificateSource =>
     makeCachedSource(
       {
+        ...more,
         name: 'ldap dir.example',
         close: () => {},
         lookup: (mailbox, signal) => {
@@ -80,6 +81,17 @@ describe('the cache of a remote source', () => {
     const other = cached();
     asked = [];
     assert.deepEqual(await kinds(other, [0, 2 * MINUTE - 1, 2 * MINUTE]), ['absent 1', 'absent 1', 'absent 2']);
+  });
+
+  test('a source that tells two spellings apart names what its answer depends on', async () => {
+    const source = cached({}, 10_000, { keyOf: ({ address }) => address });
+    reply = async (address) => (address.startsWith('Ben') ? foundOne('Ben') : { kind: 'absent' });
+    const ask = async (address: string): Promise<string> => (await source.lookup(mailboxOf(address), FOREVER)).kind;
+    assert.deepEqual(
+      [await ask('ben@example.org'), await ask('Ben@example.org'), await ask('ben@example.org')],
+      ['absent', 'found', 'absent'],
+    );
+    assert.deepEqual(asked, ['ben@example.org', 'Ben@example.org']);
   });
 
   test('while the source does not answer, what it found is used up to its last age; what it says anew counts at once', async () => {

@@ -1,6 +1,8 @@
 /** What the source makes of each answer a resolver can give; smimea.test.ts does the same with real programs. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { pino } from 'pino';
+import { makeCachedSource } from '../../../src/certificates/cache.ts';
 import { ownerNames } from '../../../src/certificates/smimea/owner.ts';
 import type { Resolver } from '../../../src/certificates/smimea/resolver.ts';
 import { makeSmimeaSource } from '../../../src/certificates/smimea/source.ts';
@@ -43,6 +45,7 @@ describe('reading the answers of the resolver', { skip: noOpenssl }, () => {
     const source = makeSmimeaSource({ resolver, trust: 'anchors', now: () => NOW });
     return {
       log,
+      source,
       lookup: (address = 'anna@clinic.example'): Promise<SourceAnswer> => source.lookup(mailboxOf(address), AbortSignal.timeout(10_000)),
     };
   }
@@ -149,6 +152,18 @@ describe('reading the answers of the resolver', { skip: noOpenssl }, () => {
     assert.deepEqual(await asks({ ...nothing, code: 2 }), ['unavailable', 1]);
     const { lookup } = asked({ [written]: { ...noSuchName, absentFor: 100 }, [folded]: new SealpostError('lookup-unavailable') });
     assert.equal((await lookup('Anna@clinic.example')).kind, 'unavailable');
+  });
+
+  test('behind a memory each spelling has its own answer, also where the other was asked for first', async () => {
+    const [written = ''] = ownerNames(mailboxOf('Anna@clinic.example'));
+    const { source } = asked({ [written]: { ...nothing, answers: [{ ...found, owner: written }] } });
+    const ages = { found: 60_000, absent: 60_000, stale: 60_000 };
+    const remembered = makeCachedSource(source, { ages, now: () => NOW, log: pino({ level: 'silent' }), patience: 10_000 });
+    const kindOf = async (address: string): Promise<string> =>
+      (await remembered.lookup(mailboxOf(address), AbortSignal.timeout(10_000))).kind;
+    assert.equal(await kindOf('anna@clinic.example'), 'absent');
+    assert.equal(await kindOf('Anna@clinic.example'), 'found');
+    assert.equal(await kindOf('anna@CLINIC.example'), 'absent');
   });
 
   test('records that hold no certificate are passed over, each with its reason; of many only ten are read', async () => {
