@@ -6,6 +6,10 @@
  * for again, since a source that hangs would make every message wait. Absence is never used beyond its age: somebody may have got a
  * certificate since (P5). `unavailable` is no answer and is not kept. A source may say itself how long its answer holds (`until`).
  *
+ * What was found proves no absence either once none of it can be used: the certificate has expired, and the next one may be there.
+ * Such an answer carries `again`, which asks the source past the memory; what comes of that proves absence for the age of `absent`,
+ * so that mail to an address whose certificate is useless asks no more often than mail to one that has none.
+ *
  * An address is asked for once at a time: whoever asks meanwhile waits for the same flight. A flight has a time box of its own, so
  * that whoever asked first and goes away takes it from nobody. Found and absent answers are kept apart, each the last ones used
  * within its bounds: a run of made-up addresses drives no certificate out (P6).
@@ -64,6 +68,8 @@ interface Kept<Answer> {
 interface Found extends Kept<Extract<Known, { kind: 'found' }>> {
   /** ms: until then the source is not asked again, since it has just given no answer. */
   restUntil: number;
+  /** The source was asked past the memory for it: for the age of `absent` it counts as first-hand. */
+  confirmed: boolean;
 }
 type Absent = Kept<Extract<Known, { kind: 'absent' }>>;
 
@@ -87,7 +93,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     found.remove(key);
     absent.remove(key);
     if (answer.kind === 'absent') absent.put(key, { answer, at, octets: ENTRY_OCTETS });
-    else found.put(key, { answer, at, octets: octetsOf(answer), restUntil: -Infinity });
+    else found.put(key, { answer, at, octets: octetsOf(answer), restUntil: -Infinity, confirmed: false });
   };
   const fly = async (key: string, mailbox: Mailbox): Promise<SourceAnswer> => {
     try {
@@ -109,6 +115,22 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
       return { kind: 'unavailable', cause };
     }
   };
+  const isConfirmed = (one: Found): boolean => one.confirmed && isWithin(one, ages.absent);
+  /** Past the memory, for one to whom `old` was of no use; where others asked meanwhile, what they heard. */
+  const askAgain = async (key: string, mailbox: Mailbox, old: Found, signal: AbortSignal): Promise<SourceAnswer> => {
+    if (!flights.has(key)) {
+      const kept = found.get(key) ?? absent.get(key);
+      if (kept !== undefined && (kept !== old || isConfirmed(old))) return kept.answer;
+      if (isBefore(old.restUntil, REST_MS)) return resting;
+    }
+    const answer = await join(key, mailbox, signal);
+    const kept = found.get(key);
+    if (answer.kind === 'unavailable') old.restUntil = now() + REST_MS;
+    else if (kept?.answer === answer) kept.confirmed = true;
+    return answer;
+  };
+  const remembered = (key: string, mailbox: Mailbox, old: Found): Found['answer'] =>
+    isConfirmed(old) ? old.answer : { ...old.answer, again: (signal) => askAgain(key, mailbox, old, signal) };
   const tell = (at: number, cause: unknown): void => {
     if (isBefore(quietUntil, QUIET_MS)) return;
     quietUntil = now() + QUIET_MS;
@@ -123,7 +145,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     lookup: async (mailbox, signal) => {
       const key = keyOf(mailbox);
       const [old, nothing] = [found.get(key), absent.get(key)];
-      if (old !== undefined && isWithin(old, ages.found)) return old.answer;
+      if (old !== undefined && isWithin(old, ages.found)) return remembered(key, mailbox, old);
       if (nothing !== undefined && isWithin(nothing, ages.absent)) return nothing.answer;
       if (old === undefined || !isWithin(old, ages.stale)) return join(key, mailbox, signal);
       const answer = isBefore(old.restUntil, REST_MS)
@@ -133,7 +155,8 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
       if (answer.kind !== 'unavailable' || !isWithin(old, ages.stale)) return answer;
       if (answer !== resting) old.restUntil = now() + REST_MS;
       tell(old.at, answer.cause);
-      return { ...old.answer, remarks: [...(old.answer.remarks ?? []), `answered at ${timeText(old.at)}; it does not answer now`] };
+      const remarks = [...(old.answer.remarks ?? []), `answered at ${timeText(old.at)}; it does not answer now`];
+      return { ...remembered(key, mailbox, old), remarks };
     },
   };
 }

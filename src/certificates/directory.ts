@@ -75,24 +75,32 @@ interface Question {
 }
 
 async function consult(source: CertificateSource, question: Question): Promise<Consulted> {
-  const answer = await ask(source, question);
-  if (answer.kind === 'unavailable') return { source: source.name, answer: 'unavailable', cause: answer.cause, remarks: [] };
-  const { remarks = [] } = answer;
-  if (answer.kind === 'absent') return { source: source.name, answer: 'absent', remarks };
-  if (answer.candidates.length > MAX_CANDIDATES) {
-    const cause = new Error(`more than ${MAX_CANDIDATES} certificates for one address`);
-    return { source: source.name, answer: 'unavailable', cause, remarks };
-  }
-  return { source: source.name, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
+  const answer = await ask(question, (signal) => source.lookup(question.mailbox, signal));
+  const consulted = await read(source.name, answer, question);
+  if (answer.kind !== 'found' || answer.again === undefined || choose([consulted]).kind !== 'absent') return consulted;
+  // Nothing of what is remembered can be used: it may have been renewed since, which the source alone knows.
+  return read(source.name, await ask(question, answer.again), question);
 }
 
 /** A source promises not to throw and to heed its signal; where one does not, that is no proof of absence. */
-async function ask(source: CertificateSource, { mailbox, left }: Question): Promise<SourceAnswer> {
+async function ask({ left }: Question, lookup: (signal: AbortSignal) => Promise<SourceAnswer>): Promise<SourceAnswer> {
   try {
-    return await within(left(), (signal) => source.lookup(mailbox, signal));
+    return await within(left(), lookup);
   } catch (cause) {
     return { kind: 'unavailable', cause };
   }
+}
+
+/** What an answer comes to, with a verdict of each candidate. */
+async function read(source: string, answer: SourceAnswer, question: Question): Promise<Consulted> {
+  if (answer.kind === 'unavailable') return { source, answer: 'unavailable', cause: answer.cause, remarks: [] };
+  const { remarks = [] } = answer;
+  if (answer.kind === 'absent') return { source, answer: 'absent', remarks };
+  if (answer.candidates.length > MAX_CANDIDATES) {
+    const cause = new Error(`more than ${MAX_CANDIDATES} certificates for one address`);
+    return { source, answer: 'unavailable', cause, remarks };
+  }
+  return { source, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
 }
 
 async function assess(candidates: readonly Candidate[], question: Question): Promise<Assessed[]> {

@@ -16,6 +16,7 @@ export interface Candidate {
  * `absent` is a fact: the source was asked and has nothing. What could not be asked, or answered in part, is `unavailable` (P5).
  * `until`: ms since the epoch after which the answer may not be kept, where the source says so. `remarks`: what people should know
  * of the answer and no candidate tells: `anna's entry holds a value that is no certificate`. No personal data but names of places.
+ * `again`: the answer is a remembered one, which may help and proves no absence (P5); this asks the source itself.
  */
 export type SourceAnswer =
   | {
@@ -23,6 +24,7 @@ export type SourceAnswer =
       readonly candidates: readonly Candidate[];
       readonly until?: number;
       readonly remarks?: readonly string[];
+      readonly again?: (signal: AbortSignal) => Promise<SourceAnswer>;
     }
   | { readonly kind: 'absent'; readonly until?: number; readonly remarks?: readonly string[] }
   | { readonly kind: 'unavailable'; readonly cause: unknown };

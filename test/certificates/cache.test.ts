@@ -121,6 +121,73 @@ describe('the cache of a remote source', () => {
     assert.deepEqual(await kinds(source, [2 * HOUR + MINUTE]), ['absent 4']);
   });
 
+  /** As the directory asks for one whose remembered certificates are all useless. */
+  const beyond = async (source: CertificateSource): Promise<string> => {
+    const answer = await source.lookup(anna, FOREVER);
+    if (answer.kind !== 'found' || answer.again === undefined) return `${answer.kind} at once ${asked.length}`;
+    return `${(await answer.again(FOREVER)).kind} ${asked.length}`;
+  };
+
+  test('P5: a remembered answer of which nothing is of use asks the source, once in the age of an absence', async () => {
+    const source = cached();
+    says(foundOne());
+    assert.equal(await beyond(source), 'found at once 1', 'what the source says now is first-hand');
+    assert.deepEqual([await beyond(source), await beyond(source)], ['found 2', 'found at once 2']);
+    now = START + 5 * MINUTE - 1;
+    assert.equal(await beyond(source), 'found at once 2');
+    now = START + 5 * MINUTE;
+    says({ kind: 'absent' });
+    assert.deepEqual([await beyond(source), await beyond(source)], ['absent 3', 'absent at once 3']);
+  });
+
+  test('P5: where the source gives no answer then, there is none, and for half a minute it is not asked again', async () => {
+    const source = cached();
+    says(foundOne());
+    await kinds(source, [0]);
+    says(down);
+    now = START + MINUTE;
+    assert.deepEqual([await beyond(source), await beyond(source)], ['unavailable 2', 'unavailable 2']);
+    assert.deepEqual(await kinds(source, [MINUTE]), ['found 2'], 'for whom it is of use, it still is');
+    now = START + MINUTE + 30_000;
+    assert.equal(await beyond(source), 'unavailable 3');
+    // Past its age the look-up itself has asked.
+    now = START + 2 * HOUR;
+    assert.deepEqual([await beyond(source), await beyond(source)], ['unavailable 4', 'unavailable 4']);
+    says(foundOne('next'));
+    now += 30_000;
+    assert.equal(await beyond(source), 'found at once 5');
+  });
+
+  test('P6: ten thousand for whom a remembered answer is of no use are one query, those who come late too', async () => {
+    const source = cached();
+    says(foundOne());
+    await kinds(source, [0]);
+    let answer: (answer: SourceAnswer) => void = () => {};
+    reply = () => new Promise((resolve) => (answer = resolve));
+    const held = await Promise.all(Array.from({ length: 10_000 }, () => source.lookup(anna, FOREVER)));
+    const again = held.flatMap((one) => (one.kind === 'found' && one.again !== undefined ? [one.again] : []));
+    assert.equal(again.length, 10_000);
+    const half = Promise.all(again.slice(5_000).map((ask) => ask(FOREVER)));
+    answer(foundOne());
+    assert.ok((await half).every(({ kind }) => kind === 'found'));
+    assert.ok((await Promise.all(again.map((ask) => ask(FOREVER)))).every(({ kind }) => kind === 'found'));
+    assert.equal(asked.length, 2);
+  });
+
+  test('a source that is slow with an answer is waited for where the remembered one is of no use', async () => {
+    const source = cached({}, 1000);
+    says(foundOne());
+    await kinds(source, [0]);
+    let answer: (answer: SourceAnswer) => void = () => {};
+    reply = () => new Promise((resolve) => (answer = resolve));
+    now = START + 2 * HOUR;
+    const old = await source.lookup(anna, FOREVER);
+    assert.ok(old.kind === 'found' && old.again !== undefined);
+    const waiting = old.again(FOREVER);
+    answer({ kind: 'absent' });
+    assert.deepEqual([(await waiting).kind, asked.length], ['absent', 2]);
+  });
+
   test('old answers are logged once a minute, with their age and without the address', async () => {
     const source = cached();
     says(foundOne());

@@ -3,6 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
+import { makeCachedSource } from '../../src/certificates/cache.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../src/certificates/directory.ts';
@@ -26,6 +27,7 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
   const folder = temporaryFolder();
   const [anchorsPath, intermediatesPath] = [temporaryFolder(), temporaryFolder()];
   let trust: Trust;
+  let trusting: () => Omit<Parameters<typeof makeTrust>[0], 'now'>;
   let folders: CertificateFolder[] = [];
 
   before(() => {
@@ -34,7 +36,8 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
     const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
     assert.ok(anchors && intermediates);
     folders = [anchors, intermediates];
-    trust = makeTrust({ anchors, intermediates, now: () => NOW });
+    trusting = () => ({ anchors, intermediates });
+    trust = makeTrust({ ...trusting(), now: () => NOW });
   });
   after(() => {
     for (const one of folders) one.close();
@@ -126,6 +129,52 @@ describe('the choice among certificates', { skip: noOpenssl }, () => {
     assert.equal((await lookup(down, source('b', cert({ name: 'good' })))).kind, 'unavailable');
     assert.equal((await lookup(thrower)).kind, 'unavailable');
     assert.equal((await lookup(source('a'), source('b'))).kind, 'absent');
+  });
+
+  test('P5: a remembered certificate that has expired proves no absence: the source says, or nobody does', async () => {
+    const ending = cert({ name: 'ending', to: '20260601000959Z' });
+    const next = cert({ name: 'next', from: '20260531000000Z' });
+    const clock = { now: NOW };
+    let queries = 0;
+    let says: readonly Certificate[] | undefined = [ending];
+    const ldap: CertificateSource = {
+      name: 'ldap',
+      close: () => {},
+      lookup: async (mailbox, signal) => {
+        queries++;
+        return says === undefined ? down.lookup(mailbox, signal) : source('ldap', ...says).lookup(mailbox, signal);
+      },
+    };
+    const ages = { found: 3_600_000, absent: 300_000, stale: 86_400_000 };
+    const open = (): Directory => {
+      [clock.now, queries, says] = [NOW, 0, [ending]];
+      const cached = makeCachedSource(ldap, { ages, now: () => clock.now, log, patience: 10_000 });
+      return directory([cached], { now: () => clock.now, trust: makeTrust({ ...trusting(), now: () => clock.now }) });
+    };
+    const look = async (of: Directory, minutes: number): Promise<string> => {
+      clock.now = NOW + minutes * 60_000;
+      return `${chosen(await of.lookup(anna))} ${queries}`;
+    };
+    // While it is good it is used without asking; once it has expired the one that replaced it is found.
+    const renewed = open();
+    assert.deepEqual([await look(renewed, 0), await look(renewed, 9)], ['CN=ending 1', 'CN=ending 1']);
+    says = [ending, next];
+    assert.deepEqual([await look(renewed, 10), await look(renewed, 11)], ['CN=next 2', 'CN=next 2']);
+    // Where it was not renewed, that is a fact for as long as an absence, and no more questions than for one.
+    const useless = open();
+    assert.deepEqual([await look(useless, 0), await look(useless, 10)], ['CN=ending 1', 'absent 2']);
+    for (let count = 0; count < 1000; count++) assert.equal(await look(useless, 14), 'absent 2');
+    assert.equal(await look(useless, 15), 'absent 3');
+    // Where the source gives no answer, fresh as what is remembered may be, nobody knows.
+    const dark = open();
+    assert.equal(await look(dark, 0), 'CN=ending 1');
+    says = undefined;
+    assert.deepEqual(
+      [await look(dark, 10), await look(dark, 10), await look(dark, 120)],
+      ['unavailable 2', 'unavailable 2', 'unavailable 3'],
+    );
+    says = [next];
+    assert.equal(await look(dark, 121), 'CN=next 4');
   });
 
   test('the account of a look-up: path, revocation, remarks, and who was asked', async () => {
