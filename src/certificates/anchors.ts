@@ -53,7 +53,7 @@ export interface PathFinderOptions {
 
 /** A verdict is remembered while nothing it rests on changes, and not longer than this: dates pass without anybody telling. */
 const LONGEST_MEMORY_MS = 60_000;
-/** Each holds its paths, parsed. */
+/** Each holds a key, and issuers that the folders hold already. */
 const MAX_REMEMBERED = 2000;
 
 /** One folder of anchors; `set` undefined for the general one. */
@@ -64,6 +64,13 @@ interface Source {
 }
 
 type Known = Exclude<FoundPaths, { readonly kind: 'unavailable' }>;
+/** A verdict without the certificate, which whoever asks again has: each is a few kilobytes with its key. */
+type Remembered =
+  | Exclude<Known, { readonly kind: 'trusted' }>
+  | {
+      readonly kind: 'trusted';
+      readonly ways: readonly { readonly issuers: readonly Certificate[]; readonly set: AnchorSet | undefined }[];
+    };
 type Read = FolderContents & { readonly kind: 'read' };
 
 export function makePathFinder({ anchors, sets = [], intermediates, now }: PathFinderOptions): PathFinder {
@@ -75,11 +82,11 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
     { folder: anchors, set: undefined, counts: () => true },
   ];
   const shelf = makeShelf();
-  const verdicts = new Map<string, { readonly verdict: Known; readonly until: number }>();
+  const verdicts = new Map<string, { readonly verdict: Remembered; readonly until: number }>();
 
   const remember = (key: string, verdict: Known): void => {
     if (verdicts.size >= MAX_REMEMBERED) verdicts.clear();
-    verdicts.set(key, { verdict, until: Math.min(now() + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
+    verdicts.set(key, { verdict: issuersOnly(verdict), until: Math.min(now() + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
   };
   /** Folders that cannot be read hold nothing here: these only make a reason better. */
   const readOthers = (believed: readonly Source[]): Promise<readonly Anchors[]> =>
@@ -108,7 +115,7 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       }
       const key = `${certificate.fingerprint} ${versions.join(' ')}`;
       const known = verdicts.get(key);
-      let verdict = known !== undefined && known.until > now() ? known.verdict : undefined;
+      let verdict = known !== undefined && known.until > now() ? restored(known.verdict, certificate) : undefined;
       if (verdict === undefined) {
         const question = { believed, intermediates: shelf(intermediates, middle), now: now() };
         verdict = judge(certificate, anchors, question);
@@ -177,6 +184,17 @@ function together(anchors: readonly Anchors[]): CertificateSet {
 
 const endsOf = (verdict: Known): readonly number[] =>
   verdict.kind === 'trusted' ? verdict.paths.flatMap(({ path }) => path.map(({ notAfter }) => notAfter.getTime())) : [];
+
+function issuersOnly(verdict: Known): Remembered {
+  if (verdict.kind === 'untrusted') return verdict;
+  return { kind: 'trusted', ways: verdict.paths.map(({ path: [, ...issuers], set }) => ({ issuers, set })) };
+}
+
+function restored(verdict: Remembered, certificate: Certificate): Known | undefined {
+  if (verdict.kind === 'untrusted') return verdict;
+  const [first, ...others] = verdict.ways.map(({ issuers, set }): FoundPath => ({ path: [certificate, ...issuers], set }));
+  return first === undefined ? undefined : { kind: 'trusted', paths: [first, ...others] };
+}
 
 /** The better reason, where an anchor that is not believed for this mailbox would have done. */
 function elsewhere(certificate: Certificate, others: readonly Anchors[], question: Question): Known | undefined {

@@ -49,6 +49,8 @@ export const CERTIFICATE_LIMITS: DerLimits = { bytes: 64 * 1024, nodes: 2000, de
 
 /** OIDs in use end before 32 octets; a longer one costs quadratic time to write out (CVE-2025-66030). */
 const MAX_OID_OCTETS = 64;
+/** An arc below this has room for seven bits more in a number. */
+const EXACT_BELOW = 2 ** 46;
 
 export function malformed(detail: string, cause?: unknown): SealpostError {
   return new SealpostError('certificate-malformed', { detail, cause });
@@ -59,7 +61,7 @@ export function readDer(bytes: Buffer, limits: DerLimits): Tlv {
   if (bytes.length > limits.bytes) throw malformed(`${bytes.length} octets, more than the ${limits.bytes} that are taken`);
   const budget = { nodes: limits.nodes };
   const tlv = readTlv(bytes, 0, bytes.length, limits.depth, budget);
-  if (tlv.bytes.length !== bytes.length) throw malformed(`${bytes.length - tlv.bytes.length} octets stand behind its end`);
+  if (tlv.to !== bytes.length) throw malformed(`${bytes.length - tlv.to} octets stand behind its end`);
   return tlv;
 }
 
@@ -67,8 +69,40 @@ const CONSTRUCTED = 0x20;
 const HIGH_TAG = 0x1f;
 const LONG_LENGTH = 0x80;
 
+/** Positions, and slices made of them when they are asked for: most parts are only walked over, and a slice is a large object. */
+class Part implements Tlv {
+  readonly tagClass: number;
+  readonly tag: number;
+  readonly children: readonly Part[];
+  readonly to: number;
+  readonly #all: Buffer;
+  readonly #start: number;
+  readonly #from: number;
+
+  constructor(all: Buffer, start: number, from: number, to: number, children: readonly Part[]) {
+    const octet = all[start] ?? 0;
+    this.tagClass = octet >> 6;
+    this.tag = octet & HIGH_TAG;
+    this.children = children;
+    this.to = to;
+    this.#all = all;
+    this.#start = start;
+    this.#from = from;
+  }
+
+  get bytes(): Buffer {
+    return this.#all.subarray(this.#start, this.to);
+  }
+
+  get content(): Buffer {
+    return this.#all.subarray(this.#from, this.to);
+  }
+}
+
+const childless: readonly Part[] = [];
+
 /** X.690 §8.1 with the restrictions of §10.1. `end` is where the enclosing value ends. */
-function readTlv(bytes: Buffer, start: number, end: number, depth: number, budget: { nodes: number }): Tlv {
+function readTlv(bytes: Buffer, start: number, end: number, depth: number, budget: { nodes: number }): Part {
   if (depth <= 0) throw malformed('nested too deeply');
   if (budget.nodes-- <= 0) throw malformed('too many parts');
   const octet = bytes[start] ?? 0;
@@ -89,15 +123,14 @@ function readTlv(bytes: Buffer, start: number, end: number, depth: number, budge
   }
   const to = from + length;
   if (to > end) throw malformed('a length that goes beyond its end');
-  const children: Tlv[] = [];
-  if (octet & CONSTRUCTED) {
-    for (let at = from; at < to;) {
-      const child = readTlv(bytes, at, to, depth - 1, budget);
-      children.push(child);
-      at += child.bytes.length;
-    }
+  if (!(octet & CONSTRUCTED)) return new Part(bytes, start, from, to, childless);
+  const children: Part[] = [];
+  for (let at = from; at < to;) {
+    const child = readTlv(bytes, at, to, depth - 1, budget);
+    children.push(child);
+    at = child.to;
   }
-  return { tagClass: octet >> 6, tag: octet & HIGH_TAG, bytes: bytes.subarray(start, to), content: bytes.subarray(from, to), children };
+  return new Part(bytes, start, from, to, children);
 }
 
 /** The TLV where it has that tag, else a fault that names the field. */
@@ -114,21 +147,18 @@ export function oidText(tlv: Tlv | undefined, field: string): string {
   const { content } = expectTag(tlv, UNIVERSAL, tags.oid, field);
   if (content.length === 0 || content.length > MAX_OID_OCTETS)
     throw malformed(`${field} is an object identifier of ${content.length} octets`);
-  const arcs: bigint[] = [];
-  let arc = 0n;
-  for (const [index, octet] of content.entries()) {
-    arc = (arc << 7n) | BigInt(octet & 0x7f);
-    if (octet & 0x80) {
-      if (index === content.length - 1) throw malformed(`${field} is an object identifier that is cut off`);
-      continue;
-    }
-    if (arcs.length === 0) {
-      const first = arc < 80n ? arc / 40n : 2n;
-      arcs.push(first, arc - first * 40n);
-    } else {
-      arcs.push(arc);
-    }
-    arc = 0n;
+  let text = '';
+  let arc: number | bigint = 0;
+  for (const octet of content) {
+    const bits = octet & 0x7f;
+    arc = arc < EXACT_BELOW ? Number(arc) * 128 + bits : (BigInt(arc) << 7n) | BigInt(bits);
+    if (octet & 0x80) continue;
+    // The first two arcs share a number.
+    const first = arc < 80 ? Math.floor(Number(arc) / 40) : 2;
+    if (text !== '') text += `.${arc}`;
+    else text = typeof arc === 'bigint' ? `2.${arc - 80n}` : `${first}.${arc - first * 40}`;
+    arc = 0;
   }
-  return arcs.join('.');
+  if ((content.at(-1) ?? 0) & 0x80) throw malformed(`${field} is an object identifier that is cut off`);
+  return text;
 }

@@ -20,6 +20,7 @@ import type { Shelved } from './files/shelf.ts';
 import { makeFolderThread } from './files/thread.ts';
 import { type BrokenFile, type FolderDelays, placeOf, type PlacedCertificate, usualDelays } from './folder.ts';
 import type { CertificateSource, SourceAnswer } from './source.ts';
+import { unlessAborted, within } from './time-box.ts';
 
 export interface RecipientFolder {
   readonly path: string;
@@ -118,7 +119,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   });
   /** As of the last scan; waits for the first one, and for no longer than anybody does. */
   const current = async (signal?: AbortSignal): Promise<ScanState> => {
-    await within(poll.first, { signal });
+    await waited(signal, () => poll.first);
     return state ?? { kind: 'unavailable', cause: new Error(`${path} is not read yet`) };
   };
   /** Asks until the answer is of what stands in the files. */
@@ -126,10 +127,10 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     for (let tries = 1; tries <= MAX_TRIES; tries++) {
       const known = await current(signal);
       if (known.kind === 'unavailable') throw known.cause;
-      const answer = await within(ask(), { signal, ms: delays.answer });
+      const answer = await waited(signal, () => within(delays.answer, ask));
       if (answer.kind === 'shelved') return answer.found;
       if (answer.kind === 'too-many') throw new Error('more than a thousand certificates for one address or fingerprint');
-      await within(poll.refresh(), { signal });
+      await waited(signal, () => poll.refresh());
     }
     throw new Error(`${path} changes while it is read`);
   };
@@ -152,7 +153,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       const known = await current();
       if (known.kind === 'unavailable') return known;
       try {
-        return { kind: 'read', broken: await within(thread.ask('broken', {}), { ms: delays.answer }) };
+        return { kind: 'read', broken: await within(delays.answer, () => thread.ask('broken', {})) };
       } catch (cause) {
         return { kind: 'unavailable', cause };
       }
@@ -202,26 +203,9 @@ function watch(beat: Beat): Watched {
   };
 }
 
-interface Patience {
-  readonly signal?: AbortSignal | undefined;
-  readonly ms?: number;
-}
-
-/** Rejects once nobody waits any more, or too long. */
-async function within<Result>(work: Promise<Result>, { signal, ms }: Patience): Promise<Result> {
-  // Whoever loses the race has nobody to tell.
-  work.catch(() => undefined);
-  signal?.throwIfAborted();
-  const { promise: over, reject } = Promise.withResolvers<never>();
-  const abort = (): void => reject(asError(signal?.reason));
-  signal?.addEventListener('abort', abort, { once: true });
-  const timer = ms === undefined ? undefined : setTimeout(() => reject(new Error('not answered by the file system')), ms);
-  try {
-    return await Promise.race([work, over]);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
-  }
+/** What `act` answers; where there is a signal, not once nobody waits any more. */
+async function waited<Result>(signal: AbortSignal | undefined, act: () => Promise<Result>): Promise<Result> {
+  return signal === undefined ? act() : unlessAborted(signal, act);
 }
 
 interface Parsed {

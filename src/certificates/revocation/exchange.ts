@@ -96,12 +96,21 @@ async function bodyOf(answer: IncomingMessage, maxBytes: number, { floor, grace 
       }
       piece.copy(octets, length);
       length += piece.length;
+      release(piece);
     }
     if (!answer.complete) throw new Error('its answer breaks off');
     return octets.subarray(0, length);
   } finally {
     clearInterval(watch);
   }
+}
+
+/**
+ * Frees the octets of a piece that has been copied, and that has its memory to itself. A collection finds them later: by then a
+ * large list would have stood in memory twice all the same.
+ */
+function release({ buffer, byteLength }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 /** In place of DNS, which could answer otherwise now than when the addresses were judged. */

@@ -17,8 +17,7 @@ import type { CrlFigures } from './crl-child.ts';
 
 const ENTRIES = 500_000;
 const SERIAL_OCTETS = 16;
-/** What the parts of the relay that are not there take besides. */
-const MEMORY = ['--max-semi-space-size=2'];
+const AS_THE_RELAY = ['--import', new URL('as-the-relay.ts', import.meta.url).href];
 
 export async function benchCrl(print: (line: string) => void, owner: Owner): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-bench-'));
@@ -45,7 +44,7 @@ export async function benchCrl(print: (line: string) => void, owner: Owner): Pro
   writeFileSync(join(folder, 'leaf.der'), revoked.der);
   const child = join(import.meta.dirname, 'crl-child.ts');
   for (const from of ['fetched', 'from disk']) {
-    const { stdout } = await promisify(execFile)(process.execPath, [...MEMORY, child, folder]);
+    const { stdout } = await promisify(execFile)(process.execPath, [...AS_THE_RELAY, child, folder]);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     const { answer, milliseconds, delay, peak, idle, lookup } = JSON.parse(stdout) as CrlFigures;
     print(
