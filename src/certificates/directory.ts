@@ -83,7 +83,8 @@ async function consult(source: CertificateSource, question: Question): Promise<C
     const cause = new Error(`more than ${MAX_CANDIDATES} certificates for one address`);
     return { source: source.name, answer: 'unavailable', cause, remarks };
   }
-  return { source: source.name, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
+  const { candidates, incomplete } = answer;
+  return { source: source.name, answer: 'found', candidates: await assess(candidates, question), remarks, incomplete };
 }
 
 /** A source promises not to throw and to heed its signal; where one does not, that is no proof of absence. */

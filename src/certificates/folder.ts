@@ -35,7 +35,7 @@ export type FolderContents =
       readonly certificates: readonly PlacedCertificate[];
       readonly broken: readonly BrokenFile[];
       /** Why a part of the folder could not be looked into; undefined where all of it was. */
-      readonly unread: unknown;
+      readonly unread: Error | undefined;
     }
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 

@@ -338,6 +338,43 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
     await eventually(async () => (await find(folder, 'anna')) === 'CN=anna anna.pem');
   });
 
+  const explain = async (folder: RecipientFolder): Promise<string> => {
+    const answer = await makeFileSource(folder).lookup(mailboxOf('anna@example.org'), AbortSignal.timeout(10_000));
+    if (answer.kind === 'unavailable') return String(answer.cause);
+    const found = answer.kind === 'found' ? answer.candidates.map(({ certificate }) => certificate.subject) : [answer.kind];
+    return `${found.join(' ')}${answer.kind === 'found' && answer.incomplete !== undefined ? ', incomplete' : ''}`;
+  };
+
+  test('P5 P9: where a certificate of an address stood that cannot be read now, no other is taken in its place', async () => {
+    make(made, { name: 'anna-new', extensions: ['subjectAltName=email:anna@example.org'] });
+    const path = temporaryFolder();
+    const whole = pem('anna') + pem('anna-new');
+    writeFileSync(join(path, 'anna.pem'), whole);
+    const folder = open(path, temporaryFolder(), { heldBytes: 0 });
+    assert.equal(await explain(folder), 'CN=anna CN=anna-new');
+    writeFileSync(join(path, 'anna.pem'), whole.slice(0, -300));
+    await folder.refresh();
+    assert.match(await explain(folder), /anna\.pem#2 held a certificate that cannot be read now/);
+    // It is there still, in another file.
+    writeFileSync(join(path, 'z.pem'), pem('anna-new'));
+    await folder.refresh();
+    assert.equal(await explain(folder), 'CN=anna CN=anna-new, incomplete');
+  });
+
+  test('P5: what is found beside a file that cannot be read, or in a broken one, is not all there may be', async () => {
+    const path = temporaryFolder();
+    writeFileSync(join(path, 'anna.pem'), pem('anna') + pem('ben').slice(0, -300));
+    const first = open(path, temporaryFolder());
+    assert.equal(await explain(first), 'CN=anna, incomplete');
+    assert.equal(await find(first, 'carl'), 'absent', 'a broken file says nothing of others');
+    writeFileSync(join(path, 'anna.pem'), pem('anna'));
+    await first.refresh();
+    assert.equal(await explain(first), 'CN=anna');
+    symlinkSync('anna-2026.pem', join(path, 'anna-2026.pem'));
+    await first.refresh();
+    assert.equal(await explain(first), 'CN=anna, incomplete');
+  });
+
   test('all certificates come one by one in the order of their paths, and by address or fingerprint', async () => {
     const [path, cache] = [temporaryFolder(), temporaryFolder()];
     writeFileSync(join(path, 'b.pem'), pem('ben') + pem('anna'));
