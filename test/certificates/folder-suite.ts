@@ -157,10 +157,27 @@ export function testFolder(title: string, open: OpenFolder): void {
       writeFileSync(join(folder, '.anna.pem.tmp'), 'half');
       symlinkSync(join(made, 'anna.pem'), join(folder, 'link.pem'));
       symlinkSync(folder, join(folder, 'circle'));
-      symlinkSync('/nowhere', join(folder, 'dangling.pem'));
       const source = watch(folder);
       assert.equal(await places(source), 'link.pem');
+      assert.equal(await places(source, 'ben'), 'absent');
       assert.deepEqual(lines, []);
+    });
+
+    test('P5: a link that leads nowhere, as into a mount that is gone, makes nobody absent; what it led to is used no more', async () => {
+      const [folder, mount] = [temporaryFolder(), temporaryFolder()];
+      writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+      writeFileSync(join(mount, 'ben.pem'), pem('ben'));
+      symlinkSync(join(mount, 'ben.pem'), join(folder, 'link.pem'));
+      const source = watch(folder);
+      assert.equal(await places(source, 'ben'), 'link.pem');
+      unlinkSync(join(mount, 'ben.pem'));
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'unavailable');
+      assert.equal(await places(source), 'anna.pem');
+      assert.match(lines.join(), /link\.pem is a link to nothing/);
+      unlinkSync(join(folder, 'link.pem'));
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'absent');
     });
 
     test('a file of more than 1 MiB is not read', async () => {

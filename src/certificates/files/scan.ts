@@ -201,7 +201,9 @@ async function walkInto(walk: Walk, below: string, depth: number): Promise<void>
         return;
       }
     } catch (error) {
-      // Taken away between the listing and the look, or a link to nothing.
+      // A link that leads nowhere may lead into a mount that is gone. What was known there is not kept: it may be taken away, too.
+      if (isGone(error) && entry.isSymbolicLink()) sight.troubles.set(relative, new Error(`${join(root, relative)} is a link to nothing`));
+      // Taken away between the listing and the look.
       if (isGone(error)) continue;
       sight.troubles.set(relative, asError(error));
       sight.closed.add(relative);

@@ -3,7 +3,7 @@
  * hold the thread and nothing else: that is fast, and a file server that hangs holds this thread, not the pool that all file work of
  * the process shares.
  */
-import { opendirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { opendirSync, rmSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { basename } from 'node:path';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -11,6 +11,7 @@ import { SealpostError } from '../../errors.ts';
 import type { BrokenFile } from '../folder.ts';
 import { makeBeat } from './beat.ts';
 import type { Catalogue } from './catalogue.ts';
+import { readRegularSync } from './content.ts';
 import { encodeIndex, readIndex, writeIndex } from './index-file.ts';
 import type { FindAnswer, Operations, PagePlace, Request, ScanAnswer, WorkerMessage, WorkerStart } from './requests.ts';
 import { asError, makeScanner } from './scan.ts';
@@ -45,7 +46,7 @@ const scanner = makeScanner({
   access: {
     list: listing,
     stat: (file) => statSync(file, { bigint: true }),
-    read: (file) => readFileSync(file),
+    read: readRegularSync,
     begin: strike,
     // Look-ups do not wait for the end of a scan. A request to scan never comes in the middle of one.
     turn: () => {
