@@ -52,16 +52,16 @@ export interface RecipientFolderOptions {
   readonly log: Logger;
   readonly cache: { readonly folder: string; readonly writable: boolean };
   readonly delays?: Partial<FolderDelays>;
-  /** From so many files on there is an index on disk. */
-  readonly leastIndexed?: number;
+  /** From so many files on the index on disk is written every few minutes, and not at each change. */
+  readonly manyFiles?: number;
   /** Of certificates of late that are held unparsed: also what a half-written file gave before. */
   readonly heldBytes?: number;
   /** Told every second of a long first scan how many files it has seen. */
   readonly progress?: ((files: number) => void) | undefined;
 }
 
-/** Smaller folders are read in a fraction of a second. */
-const LEAST_INDEXED = 1000;
+/** The index of fewer is written in a few milliseconds. */
+const MANY_FILES = 1000;
 /** Five thousand certificates or more: a folder of that size costs no reads. */
 const HELD_BYTES = 8 * 1024 * 1024;
 /** Parsed certificates of late: sealing keeps what it derives from one beside it. */
@@ -82,7 +82,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     {
       path,
       delays,
-      index: { file: indexPath(cache.folder, path), writable: cache.writable, leastFiles: options.leastIndexed ?? LEAST_INDEXED },
+      index: { file: indexPath(cache.folder, path), writable: cache.writable, manyFiles: options.manyFiles ?? MANY_FILES },
       heldBytes: options.heldBytes ?? HELD_BYTES,
       beat: beat.memory,
     },

@@ -19,7 +19,7 @@ export type OpenFolder = (path: string, log: Logger, delays: Partial<FolderDelay
 export function testFolder(title: string, open: OpenFolder): void {
   describe(title, { skip: noOpenssl }, () => {
     const made = temporaryFolder();
-    for (const name of ['anna', 'ben']) make(made, { name });
+    for (const name of ['anna', 'ben', 'carl']) make(made, { name });
     const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
     make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'] });
 
@@ -45,6 +45,7 @@ export function testFolder(title: string, open: OpenFolder): void {
     test('what is added, replaced and removed is live within seconds, in sub-folders too', async () => {
       const folder = temporaryFolder();
       mkdirSync(join(folder, 'ward'));
+      writeFileSync(join(folder, 'carl.pem'), pem('carl'));
       const source = watch(folder);
       assert.equal(await places(source), 'absent');
       const begun = performance.now();
