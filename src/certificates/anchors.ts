@@ -35,10 +35,14 @@ export type FoundPaths =
   /** The next is to be tried where revocation refuses one. */
   | { readonly kind: 'trusted'; readonly paths: readonly [FoundPath, ...FoundPath[]] }
   | { readonly kind: 'untrusted'; readonly reason: string }
-  | { readonly kind: 'unavailable'; readonly cause: unknown };
+  /** `reason`: why it is untrusted as long as nothing changes, where that can be said. */
+  | { readonly kind: 'unavailable'; readonly cause: unknown; readonly reason?: string };
 
 export interface PathFinder {
-  /** Never throws: a folder that counts for the mailbox and cannot be read is `unavailable` (P5). */
+  /**
+   * Never throws: a folder that counts for the mailbox and cannot be read is `unavailable`, and so is one that holds no anchor, where
+   * no other vouches: it may be a mount that is not there yet (P5).
+   */
   find(certificate: Certificate, mailbox: Mailbox): Promise<FoundPaths>;
 }
 
@@ -106,12 +110,14 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       const anchors: Anchors[] = [];
       const versions = [`${middle.version}`];
       let unread = middle.unread;
+      let empty: Error | undefined;
       for (const source of believed) {
         const contents = await source.folder.contents();
         if (contents.kind === 'unavailable') return contents;
         anchors.push({ set: source.set, certificates: shelf(source.folder, contents) });
         versions.push(`${sources.indexOf(source)}:${contents.version}`);
         unread ??= contents.unread;
+        empty ??= emptiness(source, contents, sets.length > 0);
       }
       const key = `${certificate.fingerprint} ${versions.join(' ')}`;
       const known = verdicts.get(key);
@@ -124,9 +130,17 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       }
       if (verdict.kind === 'trusted') return verdict;
       // An anchor in a file that we were not let read may be the one that is missing.
-      return unread === undefined ? verdict : { kind: 'unavailable', cause: unread };
+      if (unread !== undefined) return { kind: 'unavailable', cause: unread };
+      return empty === undefined ? verdict : { kind: 'unavailable', cause: empty, reason: `no path to an anchor: ${empty.message}` };
     },
   };
+}
+
+/** Where sets are configured the general folder may be empty on purpose. */
+function emptiness({ folder, set }: Source, { certificates, broken }: Read, hasSets: boolean): Error | undefined {
+  if (certificates.length > 0) return undefined;
+  if (broken.length > 0) return new Error(`no file in ${folder.path} holds a certificate that can be read`);
+  return set === undefined && hasSets ? undefined : new Error(`${folder.path} holds no certificate`);
 }
 
 const matcherOf = (domains: readonly string[]): AddressPattern =>

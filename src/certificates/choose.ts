@@ -4,7 +4,8 @@
  *
  *   1. Sources count in their order. The first that has a usable and trusted certificate decides; what later ones have is not used.
  *   2. A source that does not answer before that, or a certificate of the deciding source that cannot be judged now, makes the
- *      answer unavailable: it is never read as absent (P5), and the choice does not change with the weather.
+ *      answer unavailable: it is never read as absent (P5), and the choice does not change with the weather. So does a source that
+ *      could not read all it has, where nothing of what it found is usable.
  *   3. One certificate in two places of a source is one candidate, by the place that can be used: one place may be vouched for where
  *      the other is not. Of equal places the first in the order of the alphabet names it.
  *   4. Of the deciding source the newest is used: latest notBefore, then latest notAfter, then the smallest fingerprint.
@@ -27,7 +28,7 @@ export interface Assessed extends Candidate {
 
 /** One source and what it answered, in the order of the configuration; `not needed` where an earlier one decided. */
 export type Consulted = { readonly source: string; readonly remarks: readonly string[] } & (
-  | { readonly answer: 'found'; readonly candidates: readonly Assessed[] }
+  | { readonly answer: 'found'; readonly candidates: readonly Assessed[]; readonly incomplete?: Error | undefined }
   | { readonly answer: 'absent' | 'not needed' }
   | { readonly answer: 'unavailable'; readonly cause: unknown }
 );
@@ -98,7 +99,8 @@ function askedOf(one: Consulted): Asked {
 }
 
 const decides = (one: Consulted): boolean =>
-  one.answer === 'unavailable' || (one.answer === 'found' && one.candidates.some(({ verdict }) => verdict.kind !== 'rejected'));
+  one.answer === 'unavailable' ||
+  (one.answer === 'found' && (one.incomplete !== undefined || one.candidates.some(({ verdict }) => verdict.kind !== 'rejected')));
 
 type Outcome =
   | { readonly kind: 'found'; readonly chosen: readonly [Chosen, ...Chosen[]] }
@@ -113,7 +115,10 @@ function outcomeOf(decider: Consulted | undefined): Outcome {
   const unknown = first.find(({ verdict }) => verdict.kind === 'unknown');
   if (unknown?.verdict.kind === 'unknown') return { kind: 'unavailable', source: 'trust', cause: unknown.verdict.cause };
   const [newest, ...others] = first.flatMap(usableOne).sort(newestFirst);
-  if (newest === undefined) return { kind: 'absent' };
+  if (newest === undefined) {
+    const { source, incomplete } = decider;
+    return incomplete === undefined ? { kind: 'absent' } : { kind: 'unavailable', source, cause: incomplete };
+  }
   const fellows = others.filter((other) => keyType(other) === keyType(newest));
   return { kind: 'found', chosen: [newest, ...fellows.slice(0, MAX_CHOSEN - 1)] };
 }

@@ -100,7 +100,8 @@ async function read(source: string, answer: SourceAnswer, question: Question): P
     const cause = new Error(`more than ${MAX_CANDIDATES} certificates for one address`);
     return { source, answer: 'unavailable', cause, remarks };
   }
-  return { source, answer: 'found', candidates: await assess(answer.candidates, question), remarks };
+  const { candidates, incomplete } = answer;
+  return { source, answer: 'found', candidates: await assess(candidates, question), remarks, incomplete };
 }
 
 async function assess(candidates: readonly Candidate[], question: Question): Promise<Assessed[]> {

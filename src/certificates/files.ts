@@ -4,6 +4,7 @@
  * it is asked for; what is found there is compared with the fingerprint of the index. Where the file has changed meanwhile, the folder
  * is scanned first, and the answer is what stands there then, or *unavailable*, never what the index remembers.
  */
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import { makeTurn } from './bundle.ts';
@@ -38,9 +39,9 @@ export interface RecipientFolder {
 /** One of an address as mailboxKey() writes it, or by the beginning of a fingerprint in hex. */
 export type Selection = { readonly address: string } | { readonly fingerprint: string };
 
-/** `found` may be empty: that is a fact. `lost`: places of certificates that stood there and cannot be read now. */
+/** `found` may be empty: that is a fact unless it is `incomplete`, which says why others may stand where they cannot be read. */
 export type FolderAnswer =
-  | { readonly kind: 'found'; readonly certificates: readonly PlacedCertificate[]; readonly lost: readonly string[] }
+  | { readonly kind: 'found'; readonly certificates: readonly PlacedCertificate[]; readonly incomplete: Error | undefined }
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 
 export type FolderSurvey =
@@ -52,16 +53,16 @@ export interface RecipientFolderOptions {
   readonly log: Logger;
   readonly cache: { readonly folder: string; readonly writable: boolean };
   readonly delays?: Partial<FolderDelays>;
-  /** From so many files on there is an index on disk. */
-  readonly leastIndexed?: number;
+  /** From so many files on the index on disk is written every few minutes, and not at each change. */
+  readonly manyFiles?: number;
   /** Of certificates of late that are held unparsed: also what a half-written file gave before. */
   readonly heldBytes?: number;
   /** Told every second of a long first scan how many files it has seen. */
   readonly progress?: ((files: number) => void) | undefined;
 }
 
-/** Smaller folders are read in a fraction of a second. */
-const LEAST_INDEXED = 1000;
+/** The index of fewer is written in a few milliseconds. */
+const MANY_FILES = 1000;
 /** Five thousand certificates or more: a folder of that size costs no reads. */
 const HELD_BYTES = 8 * 1024 * 1024;
 /** Parsed certificates of late: sealing keeps what it derives from one beside it. */
@@ -82,7 +83,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     {
       path,
       delays,
-      index: { file: indexPath(cache.folder, path), writable: cache.writable, leastFiles: options.leastIndexed ?? LEAST_INDEXED },
+      index: { file: indexPath(cache.folder, path), writable: cache.writable, manyFiles: options.manyFiles ?? MANY_FILES },
       heldBytes: options.heldBytes ?? HELD_BYTES,
       beat: beat.memory,
     },
@@ -138,10 +139,11 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     try {
       const shelved = await settled(() => thread.ask('find', { hash: addressHash(key) }), signal);
       const { certificates, lost } = await parsed.all(path, shelved);
+      // It named this address a moment ago, and may be the newest: no other is taken in its place.
+      if (lost !== undefined) return { kind: 'unavailable', cause: new Error(`${lost} held a certificate that cannot be read now`) };
       const named = certificates.filter(({ certificate }) => certificate.addresses.includes(key));
       const unread = state?.kind === 'read' ? state.unread : state?.cause;
-      if (named.length === 0 && unread !== undefined) return { kind: 'unavailable', cause: unread };
-      return { kind: 'found', certificates: named, lost };
+      return { kind: 'found', certificates: named, incomplete: unread ?? brokenOf(path, shelved) };
     } catch (cause) {
       return { kind: 'unavailable', cause };
     }
@@ -208,8 +210,15 @@ async function waited<Result>(signal: AbortSignal | undefined, act: () => Promis
   return signal === undefined ? act() : unlessAborted(signal, act);
 }
 
+/** Of a file that names the address: the part of it that is no certificate may have been one. */
+function brokenOf(root: string, shelved: readonly Shelved[]): Error | undefined {
+  const broken = shelved.find(({ faults }) => faults.length > 0);
+  return broken === undefined ? undefined : new Error(`${join(root, broken.path)} is broken: ${broken.faults[0]}`);
+}
+
 interface Parsed {
-  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: string[] }>;
+  /** `lost`: the place of one that stood there, cannot be read now, and stands nowhere else. */
+  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: string | undefined }>;
 }
 
 /** Parses, and remembers some: the same octets are the same object while they are asked for often. */
@@ -226,14 +235,16 @@ function makeParsed(most: number): Parsed {
   return {
     all: async (root, shelved) => {
       const turn = makeTurn();
-      const [certificates, lost]: [PlacedCertificate[], string[]] = [[], []];
+      const certificates: PlacedCertificate[] = [];
+      const lost = new Map<string, string>();
       for (const { der, fingerprint, path, index, all } of shelved) {
         const place = placeOf(root, path, index, all);
-        if (der === undefined) lost.push(place.place);
+        if (der === undefined) lost.set(fingerprint, place.place);
         else certificates.push({ certificate: certificateOf(fingerprint, der), ...place });
         await turn();
       }
-      return { certificates, lost };
+      for (const { certificate } of certificates) lost.delete(certificate.fingerprint);
+      return { certificates, lost: [...lost.values()][0] };
     },
   };
 }
@@ -248,10 +259,10 @@ export function makeFileSource(folder: Pick<RecipientFolder, 'path' | 'find' | '
       const answer = await folder.find(mailboxKey(mailbox), signal);
       if (answer.kind === 'unavailable') return answer;
       const candidates = answer.certificates.map(({ certificate, place }) => ({ certificate, source: name, place }));
-      // What stood there a moment ago may be the certificate that is asked for.
-      const remarks = answer.lost.map((place) => `${place} held another certificate and cannot be read in full now`);
-      if (candidates.length > 0) return remarks.length > 0 ? { kind: 'found', candidates, remarks } : { kind: 'found', candidates };
-      return remarks[0] === undefined ? { kind: 'absent' } : { kind: 'unavailable', cause: new Error(remarks[0]) };
+      const { incomplete } = answer;
+      if (incomplete === undefined) return candidates.length > 0 ? { kind: 'found', candidates } : { kind: 'absent' };
+      if (candidates.length === 0) return { kind: 'unavailable', cause: incomplete };
+      return { kind: 'found', candidates, incomplete, remarks: [`not all could be read: ${incomplete.message}`] };
     },
   };
 }

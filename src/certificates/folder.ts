@@ -6,11 +6,12 @@
  * This is the form for small folders, such as those of anchors: everything in it is held, parsed. Folders of recipients may be large
  * and are asked by address: files.ts.
  */
-import { opendir, readFile, stat } from 'node:fs/promises';
+import { opendir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import { makeTurn } from './bundle.ts';
 import type { Certificate } from './certificate.ts';
+import { readRegular } from './files/content.ts';
 import { logOf } from './files/news.ts';
 import { startPoll } from './files/poll.ts';
 import { type FileAccess, makeScanner, type Scanner, type ScanState } from './files/scan.ts';
@@ -35,7 +36,7 @@ export type FolderContents =
       readonly certificates: readonly PlacedCertificate[];
       readonly broken: readonly BrokenFile[];
       /** Why a part of the folder could not be looked into; undefined where all of it was. */
-      readonly unread: unknown;
+      readonly unread: Error | undefined;
     }
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 
@@ -116,7 +117,7 @@ function poolAccess(progress: { at: string; since: number }): FileAccess {
       yield* await opendir(path);
     },
     stat: (path) => stat(path, { bigint: true }),
-    read: (path) => readFile(path),
+    read: readRegular,
     begin: (at) => {
       progress.at = at;
       progress.since = performance.now();

@@ -17,11 +17,14 @@ export interface Candidate {
  * `until`: ms since the epoch after which the answer may not be kept, where the source says so. `remarks`: what people should know
  * of the answer and no candidate tells: `anna's entry holds a value that is no certificate`. No personal data but names of places.
  * `again`: the answer is a remembered one, which may help and proves no absence (P5); this asks the source itself.
+ * `incomplete`: why the source may hold others for this mailbox that it could not read. What was found may be used; where none of it
+ * can be, that is no proof of absence.
  */
 export type SourceAnswer =
   | {
       readonly kind: 'found';
       readonly candidates: readonly Candidate[];
+      readonly incomplete?: Error;
       readonly until?: number;
       readonly remarks?: readonly string[];
       readonly again?: (signal: AbortSignal) => Promise<SourceAnswer>;

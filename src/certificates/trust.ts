@@ -13,7 +13,8 @@ import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 export type TrustVerdict =
   | { readonly kind: 'trusted'; readonly path: Path; readonly revocation: string }
   | { readonly kind: 'untrusted'; readonly reason: string }
-  | { readonly kind: 'unavailable'; readonly cause: unknown };
+  /** `reason`: why it is untrusted as long as nothing changes, where that can be said. */
+  | { readonly kind: 'unavailable'; readonly cause: unknown; readonly reason?: string };
 
 /**
  * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. Never

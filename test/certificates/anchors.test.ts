@@ -114,6 +114,30 @@ describe('anchors of some domains only', () => {
     assert.match(await judge([set], root('Nobody').leaf('ben@clinic.example'), 'ben@clinic.example'), /is not known/);
   });
 
+  test('P5: a folder without an anchor that can be read makes nobody untrusted; whom others vouch for is trusted', async () => {
+    const bare = folderOf('anchors');
+    const judgeBy = async (sets: readonly AnchorSet[], certificate: Certificate, address: string): Promise<string> => {
+      const found = await makePathFinder({ anchors: bare, sets, intermediates, now: Date.now }).find(certificate, mailboxOf(address));
+      return found.kind === 'unavailable' ? (found.reason ?? String(found.cause)) : found.kind;
+    };
+    const ours = house.leaf('ben@clinic.example');
+    assert.match(await judgeBy([], ours, 'ben@clinic.example'), /^no path to an anchor: .*anchors holds no certificate$/);
+    // Whoever believes in sets only has an empty folder on purpose.
+    const full = setOf(['partner.example'], false, partner.certificate);
+    assert.equal(await judgeBy([full], ours, 'ben@clinic.example'), 'untrusted');
+    writeFileSync(join(bare.path, 'half.pem'), certificatePem(house.certificate).slice(0, 200));
+    await bare.refresh();
+    for (const sets of [[], [full]]) assert.match(await judgeBy(sets, ours, 'ben@clinic.example'), /no file in .* can be read$/);
+    assert.equal(await judgeBy([full], theirs, 'anna@partner.example'), 'trusted');
+    writeFileSync(join(bare.path, 'half.pem'), certificatePem(house.certificate));
+    await bare.refresh();
+    assert.equal(await judgeBy([], ours, 'ben@clinic.example'), 'trusted');
+    assert.equal(await judgeBy([], theirs, 'anna@partner.example'), 'untrusted');
+    const hollow = setOf(['partner.example'], false);
+    assert.match(await judgeBy([hollow], theirs, 'anna@partner.example'), /partner-anchors holds no certificate/);
+    assert.equal(await judgeBy([hollow], house.leaf('a@partner.example'), 'a@partner.example'), 'trusted');
+  });
+
   test('an anchor taken away is believed no more within seconds', async () => {
     const set = setOf(['partner.example'], false, partner.certificate, root('Other').certificate);
     const finder = makePathFinder({ anchors, sets: [set], intermediates, now: Date.now });

@@ -25,7 +25,7 @@ function assessed({ name, year = 2026, rsa = false, place = `${name}.pem`, again
   return { certificate, source: 'files', place, verdict };
 }
 
-const found = (source: string, ...wishes: readonly Wish[]): Consulted => ({
+const found = (source: string, ...wishes: readonly Wish[]): Consulted & { readonly answer: 'found' } => ({
   source,
   answer: 'found',
   remarks: [],
@@ -133,6 +133,15 @@ describe('the choice', () => {
     assert.equal(choose([good, down]).kind, 'found');
     assert.equal(choose([absent, found('files', { name: 'bad', against: 'no' })]).kind, 'absent');
     assert.equal(choose([]).kind, 'absent');
+  });
+
+  test('P5: a source that could not read all it has is no proof of absence; what it found is used', () => {
+    const half = (...wishes: readonly Wish[]): Consulted => ({ ...found('files', ...wishes), incomplete: new Error('cut') });
+    const lookup = choose([half({ name: 'old', against: 'it expired' }), found('ldap', { name: 'good' })]);
+    assert.ok(lookup.kind === 'unavailable');
+    assert.equal(`${lookup.source}: ${String(lookup.cause)}`, 'files: Error: cut');
+    assert.deepEqual(others(lookup), ['good.pem: files is asked first and gives no answer', 'old.pem: it expired']);
+    assert.deepEqual(used(choose([half({ name: 'old', against: 'it expired' }, { name: 'good' })])), ['CN=good']);
   });
 
   const wishes = fc.array(

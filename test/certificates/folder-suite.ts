@@ -19,7 +19,7 @@ export type OpenFolder = (path: string, log: Logger, delays: Partial<FolderDelay
 export function testFolder(title: string, open: OpenFolder): void {
   describe(title, { skip: noOpenssl }, () => {
     const made = temporaryFolder();
-    for (const name of ['anna', 'ben']) make(made, { name });
+    for (const name of ['anna', 'ben', 'carl']) make(made, { name });
     const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
     make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'] });
 
@@ -45,6 +45,7 @@ export function testFolder(title: string, open: OpenFolder): void {
     test('what is added, replaced and removed is live within seconds, in sub-folders too', async () => {
       const folder = temporaryFolder();
       mkdirSync(join(folder, 'ward'));
+      writeFileSync(join(folder, 'carl.pem'), pem('carl'));
       const source = watch(folder);
       assert.equal(await places(source), 'absent');
       const begun = performance.now();
@@ -157,10 +158,27 @@ export function testFolder(title: string, open: OpenFolder): void {
       writeFileSync(join(folder, '.anna.pem.tmp'), 'half');
       symlinkSync(join(made, 'anna.pem'), join(folder, 'link.pem'));
       symlinkSync(folder, join(folder, 'circle'));
-      symlinkSync('/nowhere', join(folder, 'dangling.pem'));
       const source = watch(folder);
       assert.equal(await places(source), 'link.pem');
+      assert.equal(await places(source, 'ben'), 'absent');
       assert.deepEqual(lines, []);
+    });
+
+    test('P5: a link that leads nowhere, as into a mount that is gone, makes nobody absent; what it led to is used no more', async () => {
+      const [folder, mount] = [temporaryFolder(), temporaryFolder()];
+      writeFileSync(join(folder, 'anna.pem'), pem('anna'));
+      writeFileSync(join(mount, 'ben.pem'), pem('ben'));
+      symlinkSync(join(mount, 'ben.pem'), join(folder, 'link.pem'));
+      const source = watch(folder);
+      assert.equal(await places(source, 'ben'), 'link.pem');
+      unlinkSync(join(mount, 'ben.pem'));
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'unavailable');
+      assert.equal(await places(source), 'anna.pem');
+      assert.match(lines.join(), /link\.pem is a link to nothing/);
+      unlinkSync(join(folder, 'link.pem'));
+      await folders.at(-1)?.refresh();
+      assert.equal(await places(source, 'ben'), 'absent');
     });
 
     test('a file of more than 1 MiB is not read', async () => {

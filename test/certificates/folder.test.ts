@@ -10,8 +10,7 @@ testFolder('a folder that is held whole', (path, log, delays) => {
       const contents = await folder.contents();
       if (contents.kind === 'unavailable') return contents;
       const certificates = contents.certificates.filter(({ certificate }) => certificate.addresses.includes(key));
-      if (certificates.length === 0 && contents.unread !== undefined) return { kind: 'unavailable', cause: contents.unread };
-      return { kind: 'found', certificates, lost: [] };
+      return { kind: 'found', certificates, incomplete: contents.unread };
     },
     refresh: () => folder.refresh(),
     close: async () => folder.close(),

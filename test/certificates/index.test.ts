@@ -263,7 +263,7 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
       path,
       log: pino({ level: 'warn' }, { write: (line: string) => void log.push(line) }),
       cache: { folder: cache, writable: true },
-      leastIndexed: 2,
+      manyFiles: 2,
       ...options,
     });
     folders.push(folder);
@@ -296,13 +296,55 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
     assert.equal(readIndex(file, path).kind, 'read');
   });
 
-  test('a small folder has no index, and a command writes none', async () => {
+  test('the index of a large folder rests, that of a small one follows each change, and a command writes none', async () => {
     const [path, cache] = [temporaryFolder(), temporaryFolder()];
-    writeFileSync(join(path, 'anna.pem'), pem('anna'));
-    assert.equal(await find(open(path, cache), 'anna'), 'CN=anna anna.pem');
-    writeFileSync(join(path, 'ben.pem'), pem('ben'));
-    assert.equal(await find(open(path, cache, { cache: { folder: cache, writable: false } }), 'ben'), 'CN=ben ben.pem');
+    const place = (name: string): void => writeFileSync(join(path, `${name}.pem`), pem(name));
+    const indexed = (): number => {
+      const answer = readIndex(indexPath(cache, path), path);
+      return answer.kind === 'read' ? answer.catalogue.files : -1;
+    };
+    place('anna');
+    assert.equal(await find(open(path, cache, { cache: { folder: cache, writable: false } }), 'anna'), 'CN=anna anna.pem');
+    assert.equal(indexed(), -1);
+    const folder = open(path, cache, { manyFiles: 3 });
+    for (const [name, files] of [
+      ['ben', 2],
+      ['carl', 3],
+    ] as const) {
+      place(name);
+      await folder.refresh();
+      assert.equal(indexed(), files, name);
+    }
+    place('caroline');
+    await folder.refresh();
+    assert.equal(indexed(), 3, 'the change of a large one is not written yet');
+    assert.deepEqual(log, []);
+  });
+
+  test('P5: a folder that is empty at the first start is unavailable until that is believed, which is remembered', async () => {
+    const [path, cache] = [temporaryFolder(), temporaryFolder()];
+    const first = open(path, cache, { delays: { emptiness: 1500 } });
+    assert.equal(await find(first, 'anna'), 'unavailable');
+    assert.match(log.join(), /is empty at start/);
+    assert.deepEqual(await first.survey(), { kind: 'read', broken: [] });
+    const command = open(path, cache, { cache: { folder: cache, writable: false } });
+    assert.equal(await find(command, 'anna'), 'absent', 'a command tells what is there now');
     assert.deepEqual(readdirSync(cache), []);
+    await eventually(async () => (await find(first, 'anna')) === 'absent');
+    await first.close();
+    assert.equal(log.length, 1);
+    const second = open(path, cache);
+    assert.equal(await find(second, 'anna'), 'absent');
+    writeFileSync(join(path, 'anna.pem'), pem('anna'));
+    await second.refresh();
+    await second.close();
+    // The mount comes late.
+    unlinkSync(join(path, 'anna.pem'));
+    const third = open(path, cache);
+    assert.equal(await find(third, 'anna'), 'unavailable');
+    writeFileSync(join(path, 'ben.pem'), pem('ben'));
+    await third.refresh();
+    assert.equal(await find(third, 'anna'), 'absent');
   });
 
   test('P9: what changed, moved or went since the last scan is answered as it is now, not as the index has it', async () => {
@@ -336,6 +378,43 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
     assert.equal(await find(folder, 'ben'), 'CN=ben ben.pem');
     writeFileSync(join(path, 'anna.pem'), pem('anna'));
     await eventually(async () => (await find(folder, 'anna')) === 'CN=anna anna.pem');
+  });
+
+  const explain = async (folder: RecipientFolder): Promise<string> => {
+    const answer = await makeFileSource(folder).lookup(mailboxOf('anna@example.org'), AbortSignal.timeout(10_000));
+    if (answer.kind === 'unavailable') return String(answer.cause);
+    const found = answer.kind === 'found' ? answer.candidates.map(({ certificate }) => certificate.subject) : [answer.kind];
+    return `${found.join(' ')}${answer.kind === 'found' && answer.incomplete !== undefined ? ', incomplete' : ''}`;
+  };
+
+  test('P5 P9: where a certificate of an address stood that cannot be read now, no other is taken in its place', async () => {
+    make(made, { name: 'anna-new', extensions: ['subjectAltName=email:anna@example.org'] });
+    const path = temporaryFolder();
+    const whole = pem('anna') + pem('anna-new');
+    writeFileSync(join(path, 'anna.pem'), whole);
+    const folder = open(path, temporaryFolder(), { heldBytes: 0 });
+    assert.equal(await explain(folder), 'CN=anna CN=anna-new');
+    writeFileSync(join(path, 'anna.pem'), whole.slice(0, -300));
+    await folder.refresh();
+    assert.match(await explain(folder), /anna\.pem#2 held a certificate that cannot be read now/);
+    // It is there still, in another file.
+    writeFileSync(join(path, 'z.pem'), pem('anna-new'));
+    await folder.refresh();
+    assert.equal(await explain(folder), 'CN=anna CN=anna-new, incomplete');
+  });
+
+  test('P5: what is found beside a file that cannot be read, or in a broken one, is not all there may be', async () => {
+    const path = temporaryFolder();
+    writeFileSync(join(path, 'anna.pem'), pem('anna') + pem('ben').slice(0, -300));
+    const first = open(path, temporaryFolder());
+    assert.equal(await explain(first), 'CN=anna, incomplete');
+    assert.equal(await find(first, 'carl'), 'absent', 'a broken file says nothing of others');
+    writeFileSync(join(path, 'anna.pem'), pem('anna'));
+    await first.refresh();
+    assert.equal(await explain(first), 'CN=anna');
+    symlinkSync('anna-2026.pem', join(path, 'anna-2026.pem'));
+    await first.refresh();
+    assert.equal(await explain(first), 'CN=anna, incomplete');
   });
 
   test('all certificates come one by one in the order of their paths, and by address or fingerprint', async () => {

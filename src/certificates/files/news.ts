@@ -23,6 +23,9 @@ export function logOf(path: string, log: Logger): (news: FolderNews) => void {
       case 'emptied':
         log.warn({ path, seconds: news.seconds }, 'certificate folder is empty all at once: unavailable, until it is believed');
         return;
+      case 'empty-at-first':
+        log.warn({ path, seconds: news.seconds }, 'certificate folder is empty at start: unavailable, until it is believed');
+        return;
       case 'progress':
         log.info({ path, files: news.files, certificates: news.certificates }, 'certificate folder is being read');
         return;

@@ -8,7 +8,7 @@ export interface WorkerStart {
   readonly path: string;
   /** ms, see FolderDelays. */
   readonly delays: { readonly loss: number; readonly emptiness: number };
-  readonly index: { readonly file: string; readonly writable: boolean; readonly leastFiles: number };
+  readonly index: { readonly file: string; readonly writable: boolean; readonly manyFiles: number };
   /** Of certificates of late that are held unparsed. */
   readonly heldBytes: number;
   /** Where the scan stands: see beat.ts. */

@@ -8,7 +8,8 @@
  * A file that cannot be read in full, for instance because it is caught half-written, keeps the certificates it gave before and
  * adds what it gives now, until it is whole or gone. Half of a bundle may end with a whole certificate: so one that vanishes from
  * a file that is still there is kept for some seconds more, until the file rests. A folder that held certificates and is empty
- * now may be a mount that is gone, and counts as unavailable for a minute before it is believed. A file that is gone from among
+ * now may be a mount that is gone, and counts as unavailable for a minute before it is believed; so does one that is empty at the
+ * first look, unless an earlier process knew it so. A file that is gone from among
  * others is believed at once: so certificates are taken away. But one that is moved may be looked for where it is not any more
  * and not yet where it is: where files are gone and a folder changed during the scan, the scan is made once more.
  *
@@ -52,6 +53,7 @@ export type ScanNews =
   | { readonly kind: 'unreadable'; readonly path: string; readonly cause: Error }
   | { readonly kind: 'no-folder'; readonly cause: Error }
   | { readonly kind: 'emptied'; readonly seconds: number }
+  | { readonly kind: 'empty-at-first'; readonly seconds: number }
   /** Every second of a scan that reads many files. */
   | { readonly kind: 'progress'; readonly files: number; readonly certificates: number };
 
@@ -67,6 +69,8 @@ export interface ScannerOptions {
   readonly tell: (news: ScanNews) => void;
   /** What an earlier process knew. */
   readonly known?: Catalogue | undefined;
+  /** Whether a folder that is empty at the first look may be a mount that comes late. */
+  readonly doubtsFirst?: boolean;
 }
 
 export interface Scanner {
@@ -91,25 +95,33 @@ const PROGRESS_MS = 1000;
 /** Hidden files (editors, `..data` of Kubernetes, our own temporaries), backups and notes are no certificates. */
 const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
 
-export function makeScanner({ path, now, delays, access, hold, tell, known }: ScannerOptions): Scanner {
+export function makeScanner({ path, now, delays, access, hold, tell, known, doubtsFirst = false }: ScannerOptions): Scanner {
   let catalogue = known ?? new Catalogue().finish();
   let troubles: ReadonlyMap<string, Error> = new Map();
   let state: ScanState | undefined;
   let version = 0;
   let emptySince: number | undefined;
+  /** Nobody has seen what the folder holds yet. */
+  let fresh = doubtsFirst && known === undefined;
+  const seconds = delays.emptiness / 1000;
 
-  /** Whether all files are gone and that is not believed yet. */
+  /** Whether there is no file and that is not believed yet. */
   const doubtful = (sight: Sight): boolean => {
     const empty = sight.next.files === 0 && sight.troubles.size === 0;
-    if (!empty || catalogue.certificates === 0) emptySince = undefined;
+    if (!empty || (catalogue.certificates === 0 && !fresh)) emptySince = undefined;
     else emptySince ??= performance.now();
     return emptySince !== undefined && performance.now() - emptySince < delays.emptiness;
+  };
+  /** Nothing is known that could be kept from anybody: only a look-up has to wait. */
+  const wait = (sight: Sight): ScanState => {
+    if (state?.kind !== 'read') tell({ kind: 'empty-at-first', seconds });
+    return { ...take(sight), unread: new Error(`${path} is empty, and may be a mount that is not there yet`) };
   };
   const fail = (cause: Error, news: ScanNews): ScanState => {
     if (state?.kind !== 'unavailable') tell(news);
     return { kind: 'unavailable', cause };
   };
-  const take = (sight: Sight): ScanState => {
+  const take = (sight: Sight): ScanState & { readonly kind: 'read' } => {
     warnOfNews(path, { catalogue, troubles }, sight, tell);
     const changed = sight.changed || gone(catalogue, sight) || differ(troubles, sight.troubles);
     if (changed || sight.restamped) catalogue = sight.next.finish();
@@ -126,8 +138,10 @@ export function makeScanner({ path, now, delays, access, hold, tell, known }: Sc
     scan: async () => {
       try {
         const sight = await see({ root: path, known: catalogue, now, access, hold, tell, loss: delays.loss });
-        const seconds = delays.emptiness / 1000;
-        state = doubtful(sight) ? fail(new Error(`${path} is empty all at once`), { kind: 'emptied', seconds }) : take(sight);
+        const doubt = doubtful(sight);
+        if (!doubt) fresh = false;
+        const look = fresh ? wait : (): ScanState => fail(new Error(`${path} is empty all at once`), { kind: 'emptied', seconds });
+        state = doubt ? look(sight) : take(sight);
       } catch (error) {
         const cause = asError(error);
         state = fail(cause, { kind: 'no-folder', cause });
@@ -201,7 +215,9 @@ async function walkInto(walk: Walk, below: string, depth: number): Promise<void>
         return;
       }
     } catch (error) {
-      // Taken away between the listing and the look, or a link to nothing.
+      // A link that leads nowhere may lead into a mount that is gone. What was known there is not kept: it may be taken away, too.
+      if (isGone(error) && entry.isSymbolicLink()) sight.troubles.set(relative, new Error(`${join(root, relative)} is a link to nothing`));
+      // Taken away between the listing and the look.
       if (isGone(error)) continue;
       sight.troubles.set(relative, asError(error));
       sight.closed.add(relative);

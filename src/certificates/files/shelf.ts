@@ -15,6 +15,8 @@ export interface Shelved {
   /** Its place among all of the file, from 0. */
   readonly index: number;
   readonly all: number;
+  /** What is wrong with its file, where something is. */
+  readonly faults: readonly string[];
 }
 
 /** `stale`: a file is not what the catalogue says; the next scan tells. Throws where the file system does. */
@@ -67,7 +69,8 @@ export function makeShelf(root: string, most: number): Shelf {
         if (der === undefined && catalogue.lengths.array[certificate] !== 0) return { kind: 'stale' };
         const [start, end] = catalogue.certificatesOf(row);
         const fingerprint = catalogue.fingerprint(certificate).toString('hex');
-        found.push({ der, fingerprint, path, index: certificate - start, all: end - start });
+        const faults = catalogue.faults.get(row) ?? [];
+        found.push({ der, fingerprint, path, index: certificate - start, all: end - start, faults });
       }
       found.sort((a, b) => (a.path === b.path ? a.index - b.index : a.path < b.path ? -1 : 1));
       return { kind: 'shelved', found };

@@ -3,7 +3,7 @@
  * hold the thread and nothing else: that is fast, and a file server that hangs holds this thread, not the pool that all file work of
  * the process shares.
  */
-import { opendirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { opendirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
 import { basename } from 'node:path';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -11,12 +11,16 @@ import { SealpostError } from '../../errors.ts';
 import type { BrokenFile } from '../folder.ts';
 import { makeBeat } from './beat.ts';
 import type { Catalogue } from './catalogue.ts';
+import { readRegularSync } from './content.ts';
 import { encodeIndex, readIndex, writeIndex } from './index-file.ts';
 import type { FindAnswer, Operations, PagePlace, Request, ScanAnswer, WorkerMessage, WorkerStart } from './requests.ts';
 import { asError, makeScanner } from './scan.ts';
 import { makeShelf, MAX_FOR_ADDRESS } from './shelf.ts';
 
-/** So often the index is written at most: it is whole each time. What changed since is read again by the next start. */
+/**
+ * So often the index of many files is written at most: it is whole each time. What changed since is read again by the next start. That of a
+ * few costs nothing, and is written at each change: the next start then knows what a file held that is cut by then.
+ */
 const INDEX_REST_MS = 5 * 60_000;
 const LISTED_AT_ONCE = 1024;
 const PAGE = 200;
@@ -45,7 +49,7 @@ const scanner = makeScanner({
   access: {
     list: listing,
     stat: (file) => statSync(file, { bigint: true }),
-    read: (file) => readFileSync(file),
+    read: readRegularSync,
     begin: strike,
     // Look-ups do not wait for the end of a scan. A request to scan never comes in the middle of one.
     turn: () => {
@@ -58,6 +62,8 @@ const scanner = makeScanner({
   hold: (certificate) => shelf.hold(certificate),
   tell: (news) => send({ kind: 'news', news }),
   known: indexed.kind === 'read' ? indexed.catalogue : undefined,
+  // A command tells what is there now.
+  doubtsFirst: index.writable,
 });
 
 function* listing(folder: string): Iterable<Dirent> {
@@ -72,14 +78,17 @@ function* listing(folder: string): Iterable<Dirent> {
 /** As it stands on disk; undefined where it does not. */
 let written = indexed.kind === 'read' ? indexed.catalogue : undefined;
 let writtenAt = -Infinity;
+let failed = false;
 
 function keepIndex({ catalogue }: { readonly catalogue: Catalogue }): void {
-  if (!index.writable || catalogue === written || performance.now() - writtenAt < INDEX_REST_MS) return;
+  if (!index.writable || catalogue === written) return;
+  const isLarge = Math.min(catalogue.files, written?.files ?? Infinity) >= index.manyFiles;
+  if ((isLarge || failed) && performance.now() - writtenAt < INDEX_REST_MS) return;
+  failed = true;
   try {
-    // A small folder is read in no time, and needs none.
-    if (catalogue.files >= index.leastFiles) writeIndex(index.file, encodeIndex(catalogue, path));
-    else rmSync(index.file, { force: true });
+    writeIndex(index.file, encodeIndex(catalogue, path));
     written = catalogue;
+    failed = false;
   } catch (error) {
     send({ kind: 'news', news: { kind: 'index-unwritable', cause: asError(error) } });
   }
@@ -89,7 +98,8 @@ function keepIndex({ catalogue }: { readonly catalogue: Catalogue }): void {
 async function scan(): Promise<ScanAnswer> {
   const state = await scanner.scan();
   const { catalogue } = scanner;
-  if (state.kind === 'read') keepIndex({ catalogue });
+  // An emptiness that is not believed is nothing to remember.
+  if (state.kind === 'read' && (catalogue.files > 0 || state.unread === undefined)) keepIndex({ catalogue });
   return { state, files: catalogue.files, certificates: catalogue.certificates };
 }
 

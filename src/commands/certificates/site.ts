@@ -56,7 +56,7 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
         const usable = usability(certificate, now());
         if (usable.kind === 'unusable') return usable.reason;
         const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
-        if (verdict.kind === 'unavailable')
+        if (verdict.kind === 'unavailable' && verdict.reason === undefined)
           throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
         return verdict.kind === 'trusted' ? undefined : verdict.reason;
       },
