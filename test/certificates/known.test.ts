@@ -47,7 +47,7 @@ describe('a pinned look-up', () => {
     const { fingerprint } = certificateNamed('new');
     assert.match(
       found.rejected[0]?.reason ?? '',
-      new RegExp(`waits for approval.*sealpost certs approve ${ANNA} ${fingerprint.slice(0, 16)}$`),
+      new RegExp(`waits for approval.*sealpost certs approve ${ANNA} ${fingerprint}$`),
     );
   });
 
