@@ -23,8 +23,8 @@ export type Opening = { readonly kind: 'open'; readonly connection: Connection }
 export interface Found {
   readonly code: number;
   readonly entries: readonly Entry[];
-  /** Of parts of the directory that other servers hold; nobody followed them. */
-  readonly references: number;
+  /** Of parts of the directory that other servers hold; nobody followed them. `peopled`: those where entries of people may stand. */
+  readonly references: { readonly all: number; readonly peopled: number };
 }
 
 export interface Connection {
@@ -124,7 +124,7 @@ function makeConnection(channel: Channel, patience: number): Connection {
 /** Gathers the answers to one search. A server that goes beyond what it was asked for is not believed in anything (A26). */
 function collect({ sizeLimit }: Search): (answer: Answer, octets: number) => Found | undefined {
   const entries: Entry[] = [];
-  let references = 0;
+  const references = { all: 0, peopled: 0 };
   let total = 0;
   return (answer, octets) => {
     total += octets;
@@ -136,7 +136,8 @@ function collect({ sizeLimit }: Search): (answer: Answer, octets: number) => Fou
         if (entries.length > sizeLimit) throw unavailable(`the directory server sends more than the ${sizeLimit} entries it was asked for`);
         return undefined;
       case 'reference':
-        references += 1;
+        references.all++;
+        if (answer.peopled) references.peopled++;
         return undefined;
       case 'result':
         if (answer.of !== 'search') throw unavailable('the directory server answers another question');

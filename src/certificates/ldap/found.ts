@@ -3,8 +3,9 @@
  *
  * An address counts as absent only where the directory answered the whole search: no entry, or entries without a certificate. An answer
  * that was cut, at whatever limit, is `unavailable`: another time it would be cut elsewhere, and the choice among certificates would be
- * the server's (A22). References to other servers are not followed, since whoever writes them would send the relay anywhere (A26). They
- * do not make an answer incomplete: Active Directory puts some into every search from the top of a domain.
+ * the server's (A22). References to other servers are not followed, since whoever writes them would send the relay anywhere (A26). Where
+ * nothing else came back, the entry may stand there: that is not absence, unless the operator says that nobody's does. Those that Active
+ * Directory puts into every search from the top of a domain lead to nobody's entry.
  */
 import type { Candidate, SourceAnswer } from '../source.ts';
 import type { Found } from './connection.ts';
@@ -16,6 +17,8 @@ import { makeReading, readValue, TIDY, tooMany } from './value.ts';
 export interface Asked {
   readonly base: string;
   readonly certificateAttributes: readonly string[];
+  /** What a search is that brought no certificate and a reference to another server. */
+  readonly references: 'unavailable' | 'ignore';
 }
 
 /** Entries for one address: a person, perhaps twice, or those who share a mailbox. More than these are no answer. */
@@ -35,7 +38,7 @@ export interface ReadOptions {
 
 /** Throws `lookup-unavailable` where the answer is not whole, `AnswerRefused` where it is too much. */
 export async function readFound(found: Found, { asked, source, signal }: ReadOptions): Promise<SourceAnswer> {
-  const { base, certificateAttributes } = asked;
+  const { base, certificateAttributes, references } = asked;
   assertWhole(found, base);
   const candidates: Candidate[] = [];
   const remarks: string[] = [];
@@ -59,7 +62,11 @@ export async function readFound(found: Found, { asked, source, signal }: ReadOpt
       }
     }
   }
-  if (found.references > 0) remark(`${found.references} references to other servers are not followed`);
+  if (candidates.length === 0 && found.references.peopled > 0 && references === 'unavailable')
+    throw unavailable('nothing but references to other servers came back', {
+      hint: 'ask a server that holds all of it, such as a global catalog; or references: ignore, where nobody has an entry there',
+    });
+  if (found.references.all > 0) remark(`${found.references.all} references to other servers are not followed`);
   const said = remarks.length > 0 ? { remarks } : {};
   return candidates.length > 0 ? { kind: 'found', candidates, ...said } : { kind: 'absent', ...said };
 }

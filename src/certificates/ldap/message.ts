@@ -81,7 +81,8 @@ export interface Result {
 
 export type Answer =
   | { readonly kind: 'entry'; readonly entry: Entry }
-  | { readonly kind: 'reference' }
+  /** To a part of the directory that another server holds. `peopled`: where entries of people may stand. */
+  | { readonly kind: 'reference'; readonly peopled: boolean }
   | Result
   /** Of a kind that was not asked for. */
   | { readonly kind: 'other' };
@@ -146,7 +147,7 @@ function readAnswer({ tag, content }: Element): Answer {
     case operations.searchResultEntry:
       return { kind: 'entry', entry: readEntry(content) };
     case operations.searchResultReference:
-      return { kind: 'reference' };
+      return { kind: 'reference', peopled: isPeopled(content) };
     case operations.bindResponse:
       return readResult('bind', content);
     case operations.searchResultDone:
@@ -156,6 +157,17 @@ function readAnswer({ tag, content }: Element): Answer {
     default:
       return { kind: 'other' };
   }
+}
+
+/**
+ * Active Directory ends every search from the top of a domain with references to three parts of its own: two of name servers and one of
+ * settings. Nobody's entry stands there. The URIs of one reference name the same part (RFC 4511 §4.5.3).
+ */
+const UNPEOPLED = /^ldaps?:\/\/[^/]*\/(?:DC=ForestDnsZones|DC=DomainDnsZones|CN=Configuration),/i;
+
+function isPeopled(content: Buffer): boolean {
+  const uri = elements(content).next();
+  return uri.done === true || !UNPEOPLED.test(uri.value.content.subarray(0, MAX_TEXT).toString('latin1'));
 }
 
 /** LDAPResult (RFC 4511 §4.1.9). Of its text for people only figures are taken, and where the server refers to others nothing. */

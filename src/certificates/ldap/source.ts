@@ -26,6 +26,7 @@ export interface LdapPlaces {
   readonly bind?: { readonly dn: string; readonly password: SecretPlace } | undefined;
   readonly mailAttributes: readonly string[];
   readonly certificateAttributes: readonly string[];
+  readonly references: 'unavailable' | 'ignore';
 }
 
 export interface LdapSourceOptions {

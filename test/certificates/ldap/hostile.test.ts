@@ -217,6 +217,29 @@ describe('A26: one entry that is too much costs the search for it alone', () => 
   });
 });
 
+describe('references to other servers and nothing else', () => {
+  const reference = (uri: string): Buffer => tlv(0x73, octetString(Buffer.from(uri)));
+  const own = ['DC=ForestDnsZones,', 'DC=DomainDnsZones,', 'CN=Configuration,'].map((part) =>
+    reference(`ldap://x.clinic.example/${part}DC=clinic,DC=example`),
+  );
+  const child = reference('ldap://child.clinic.example/DC=child,DC=clinic,DC=example');
+  for (const [name, sent, references, expected] of [
+    ['those of every search in Active Directory are nobody', own, 'unavailable', /^absent$/],
+    ['a child domain may hold the entry', [...own, child], 'unavailable', /^unavailable: .*nothing but references to other servers/],
+    ['one that cannot be read may too', [tlv(0x73)], 'unavailable', /^unavailable: .*nothing but references/],
+    ['a child domain of which the operator says that it holds none', [...own, child], 'ignore', /^absent$/],
+    ['what was found counts', [...own, anna, child], 'unavailable', /^found$/],
+  ] as const) {
+    test(name, async (t) => {
+      const fake = await startFake(
+        t,
+        only((socket, id) => void socket.write(Buffer.concat([...sent, done()].map((operation) => message(id, operation))))),
+      );
+      assert.match(await told(openSource(t, places([clear(fake.port)], { references })), ADDRESS), expected);
+    });
+  }
+});
+
 describe('a server that is slow', () => {
   test('one that never answers a search is unavailable in time, and is told to stop', async (t) => {
     const { source, fake } = await against(t, () => {});
