@@ -26,6 +26,7 @@ export const auditEventNames = [
   'removed', // a named operator took it out
   'retried', // a named operator asked for an attempt now
   'certificate-changed', // a known address has another certificate: mail was sealed to it, or it waits for approval
+  'certificate-unlisted', // one more would wait for approval than are kept of one address; told once a day
   'certificate-approved', // a named operator let one be used that waited
   'certificate-forgotten', // a named operator took one out of what is known of an address
   'started',

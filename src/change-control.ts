@@ -10,6 +10,7 @@ import { type ControlHandlers, type ControlRequest, readText } from './control.t
 import { SealpostError } from './errors.ts';
 import { mailboxKey, parseMailbox } from './message/envelope.ts';
 import {
+  type Approval,
   type CertificateUse,
   isApproved,
   isKnownAddress,
@@ -105,12 +106,20 @@ export function knownHandlers(store: Pick<KnownStore, 'approve' | 'forget'>): Co
       const filter = readFilter(request);
       const approval = await store.approve(filter, readText(request, 'operator') ?? 'unknown');
       if (approval.kind === 'approved') return approval.fingerprint;
-      const detail = approval.kind === 'none' ? 'no such certificate waits for approval' : 'more than one certificate waits: name one';
-      throw new SealpostError('usage', { detail, hint: 'sealpost certs pending' });
+      throw new SealpostError('usage', unapproved[approval.kind]);
     },
     'certs-forget': (request) => store.forget(readFilter(request), readText(request, 'operator') ?? 'unknown'),
   };
 }
+
+const unapproved: Readonly<Record<Exclude<Approval['kind'], 'approved'>, { readonly detail: string; readonly hint: string }>> = {
+  none: { detail: 'no such certificate waits for approval', hint: 'sealpost certs pending' },
+  several: { detail: 'more than one certificate waits: name one', hint: 'sealpost certs pending' },
+  unlisted: {
+    detail: 'no such certificate is listed, and more wait than are listed: name the whole fingerprint',
+    hint: 'sealpost certs lookup ADDRESS shows it; certs forget ADDRESS FINGERPRINT --yes makes room in the list',
+  },
+};
 
 /** What people copy from elsewhere has colons and capitals. */
 const DIGITS = /^[0-9a-f]{16,64}$/;

@@ -45,7 +45,10 @@ export function readCertificates(bytes: Buffer): Bundle {
   }
 }
 
-/** The same, with turns for others: for a process that does more than read. `turn` is called behind each certificate. */
+/**
+ * The same, with turns for others: for a process that does more than read. `turn` is called at each block and behind each part that is,
+ * or should be, a certificate; what it throws ends the reading.
+ */
 export async function readCertificatesInTurns(bytes: Buffer, turn: () => Promise<void> | void = makeTurn()): Promise<Bundle> {
   const reading = read(bytes);
   for (;;) {
@@ -73,7 +76,8 @@ export function certificateOctets(span: Buffer): readonly Buffer[] {
     const [begin] = text.matchAll(BEGIN);
     if (begin === undefined) return [];
     const label = begin[1] ?? '';
-    const bytes = pemBody(text, begin.index + begin[0].length, label);
+    const start = begin.index + begin[0].length;
+    const bytes = pemBody(text, { start, end: text.indexOf(DASHES, start) }, label);
     return pkcs7Labels.has(label) ? pkcs7Certificates(bytes) : [bytes];
   } catch {
     return [];
@@ -170,17 +174,18 @@ function* readPem(text: string, found: Found): Reading<void> {
     }
     if (!certificateLabels.has(label) && !pkcs7Labels.has(label)) continue;
     const start = begin.index + begin[0].length;
-    const end = text.indexOf(END, start);
-    const length = end < 0 ? text.length - begin.index : end + END.length + label.length + DASHES.length - begin.index;
+    // No further than to the dashes of whatever comes next: a file of nothing but BEGIN is gone through once.
+    const end = text.indexOf(DASHES, start);
+    const length = end + END.length + label.length + DASHES.length - begin.index;
     yield* take(found, { place, span: { at: begin.index, length } }, () => {
-      const bytes = pemBody(text, start, label);
+      const bytes = pemBody(text, { start, end }, label);
       return pkcs7Labels.has(label) ? pkcs7Certificates(bytes) : [bytes];
     });
   }
 }
 
-function pemBody(text: string, start: number, label: string): Buffer {
-  const end = text.indexOf('-----', start);
+/** `end`: of the first dashes behind `start`; -1 where there are none. */
+function pemBody(text: string, { start, end }: { readonly start: number; readonly end: number }, label: string): Buffer {
   if (end < 0 || !text.startsWith(`-----END ${label}-----`, end)) throw malformed(`BEGIN ${label} without its END`);
   const body = text.slice(start, end).replace(/\s+/g, '');
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(body)) throw malformed('what stands between BEGIN and END is not base64');

@@ -42,7 +42,7 @@ export interface CacheOptions {
 export interface CacheBounds {
   /** Of each kind of answer. */
   readonly entries: number;
-  /** Of all certificates that are kept, about. */
+  /** Of all that is kept, about. */
   readonly octets: number;
 }
 
@@ -92,7 +92,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
     const at = now();
     found.remove(key);
     absent.remove(key);
-    if (answer.kind === 'absent') absent.put(key, { answer, at, octets: ENTRY_OCTETS });
+    if (answer.kind === 'absent') absent.put(key, { answer, at, octets: octetsOf(answer) });
     else found.put(key, { answer, at, octets: octetsOf(answer), restUntil: -Infinity, confirmed: false });
   };
   const fly = async (key: string, mailbox: Mailbox): Promise<SourceAnswer> => {
@@ -165,8 +165,12 @@ const resting: SourceAnswer = { kind: 'unavailable', cause: new Error('it gave n
 
 const timeText = (at: number): string => new Date(at).toISOString().replace(/\.\d+Z$/, 'Z');
 
-const octetsOf = ({ candidates }: Found['answer']): number =>
-  candidates.reduce((sum, { certificate }) => sum + CERTIFICATE_OCTETS + READ_TO_DER * certificate.der.length, ENTRY_OCTETS);
+/** Two octets for each code unit of a text, which may be outside Latin-1. */
+const octetsOf = (answer: Known): number =>
+  (answer.kind === 'found' ? answer.candidates : []).reduce(
+    (sum, { certificate, place }) => sum + CERTIFICATE_OCTETS + READ_TO_DER * certificate.der.length + 2 * place.length,
+    (answer.remarks ?? []).reduce((sum, remark) => sum + 2 * remark.length, ENTRY_OCTETS),
+  );
 
 /** The entries that were used last, within bounds. */
 interface Shelf<Entry> {

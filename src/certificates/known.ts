@@ -29,9 +29,6 @@ export interface Hold {
   conclude(lookup: Lookup): Lookup;
 }
 
-/** Of a fingerprint: enough to tell two certificates of one person apart, and to name one to `certs approve`. */
-const SHOWN_DIGITS = 16;
-
 /** `left`: ms that may still be waited for what is known; a disk that hangs is no reason to keep the client waiting for ever. */
 export function makeHold(known: KnownCertificates | undefined, address: string, left: () => number): Hold {
   if (known === undefined) return { apply: async (one) => one, conclude: (lookup) => lookup };
@@ -75,7 +72,8 @@ function withhold(one: Consulted & { readonly answer: 'found' }, address: string
     const candidates = rest.candidates.map((candidate): Assessed => {
       const { fingerprint } = candidate.certificate;
       if (!names.has(fingerprint) || !isUsable(candidate)) return candidate;
-      const mend = `sealpost certs approve ${address} ${fingerprint.slice(0, SHOWN_DIGITS)}`;
+      // Whole: where too many wait for all to be listed, a part of it names none.
+      const mend = `sealpost certs approve ${address} ${fingerprint}`;
       return {
         ...candidate,
         verdict: { kind: 'rejected', reason: `it waits for approval, since this address is pinned to others: ${mend}` },

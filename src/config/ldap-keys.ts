@@ -115,6 +115,12 @@ export const ldap = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
     unit: 'list',
     example: '[userSMIMECertificate, userCertificate]',
   }),
+  references: key(oneOf('unavailable', 'ignore').prefault('unavailable'), {
+    meaning:
+      'What it means where a search finds no certificate and the server refers to others for a part of `base`, which are not asked. `unavailable`: 451, since the certificate may stand there. `ignore`: there is none.',
+    unit: 'word',
+    example: 'ignore',
+  }),
 });
 
 type Ldap = z.output<z.ZodObject<ReturnType<typeof ldap>>>;

@@ -34,7 +34,11 @@ export function makeKnownMemory({ ask, now, log }: KnownMemoryOptions): KnownMem
     for (const memory of [used, waiting]) memory.forget(address);
   };
   const tell = (changes: readonly AuditEvent[]): void => {
-    for (const { event: _, ...about } of changes) {
+    for (const { event, ...about } of changes) {
+      if (event === 'certificate-unlisted') {
+        log.warn(about, 'more certificates of a known recipient wait for approval than are listed');
+        continue;
+      }
       // A renewal is an everyday thing.
       const level = about['same_issuer'] === true && about['waits'] === false ? 'info' : 'warn';
       log[level](about, 'the certificate of a known recipient has changed');

@@ -30,7 +30,14 @@ const MAX_WAITING = 8;
 const KEPT_UNUSED_MS = 1185 * 86_400_000;
 /** A certificate that is not offered any more waits for nothing. */
 const KEPT_WAITING_MS = 90 * 86_400_000;
+const DAY_MS = 86_400_000;
+/** Addresses of which it is remembered that they were told of today. */
+const MAX_TOLD = 1000;
 const PRUNE_ROWS = 500;
+/** Of SHA-256 in hex. */
+const FINGERPRINT_DIGITS = 64;
+/** Ms: beyond what a Date can tell. */
+const UNKNOWN_TIME = Number.MAX_SAFE_INTEGER;
 /** UTF-16 code units: texts of a certificate are for people. */
 const MAX_TEXT = 1024;
 
@@ -188,15 +195,47 @@ function changed(use: CertificateUse, before: KnownCertificate | undefined, wait
   };
 }
 
+const isFull = (rows: readonly KnownCertificate[]): boolean => rows.filter(({ state }) => state === 'waiting').length >= MAX_WAITING;
+
 function makeWait(read: Read, write: Write) {
+  const isUntold = makeDaily();
   return (use: CertificateUse, at: number): Done<readonly AuditEvent[]> => {
     const rows = read(use.address);
     const row = rows.find(({ fingerprint }) => fingerprint === use.fingerprint);
     if (!isKnownAddress(rows) || (row !== undefined && row.state !== 'waiting')) return { answer: [] };
-    if (row === undefined && rows.filter(({ state }) => state === 'waiting').length >= MAX_WAITING) return { answer: [] };
+    if (row === undefined && isFull(rows)) {
+      const full = isUntold(use.address, at) ? [unlisted(use)] : [];
+      return { answer: full, events: full };
+    }
     write({ ...use, state: 'waiting', firstAt: row?.firstAt ?? at, lastAt: at, approvedBy: null });
     const changes = row === undefined ? [changed(use, lastUsed(rows), true)] : [];
     return { answer: changes, events: changes };
+  };
+}
+
+function unlisted({ address, fingerprint, issuer, serial, source }: CertificateUse): AuditEvent {
+  return {
+    event: 'certificate-unlisted',
+    recipient: address,
+    certificate_sha256: fingerprint,
+    certificate_issuer: issuer,
+    certificate_serial: serial,
+    certificate_source: source,
+    listed: MAX_WAITING,
+  };
+}
+
+/** True once a day for each address. Whoever fills a source with certificates shall not fill the audit log; a new start tells again. */
+function makeDaily(): (address: string, at: number) => boolean {
+  const told = new Map<string, number>();
+  return (address, at) => {
+    const day = Math.floor(at / DAY_MS);
+    if (told.get(address) === day) return false;
+    told.delete(address);
+    told.set(address, day);
+    const [oldest] = told.keys();
+    if (told.size > MAX_TOLD && oldest !== undefined) told.delete(oldest);
+    return true;
   };
 }
 
@@ -204,10 +243,32 @@ const named = (rows: readonly KnownCertificate[], { fingerprint: start }: KnownF
   rows.filter(({ fingerprint }) => start === null || fingerprint.startsWith(start));
 
 function makeApprove(read: Read, write: Write) {
+  /** Strangers that fill the list must not keep the honest certificate from being approved. Its texts are written when it is used. */
+  const approveUnlisted = (
+    rows: readonly KnownCertificate[],
+    { address, fingerprint }: KnownFilter,
+    { operator, at }: { readonly operator: string; readonly at: number },
+  ): Done<Approval> => {
+    const isKept = rows.some((row) => row.fingerprint === fingerprint);
+    if (fingerprint === null || isKept || !isKnownAddress(rows) || !isFull(rows)) return { answer: { kind: 'none' } };
+    if (fingerprint.length < FINGERPRINT_DIGITS) return { answer: { kind: 'unlisted' } };
+    const texts = { subject: '', issuer: '', serial: '', source: '', notAfter: UNKNOWN_TIME };
+    write({ ...texts, address, fingerprint, state: 'approved', firstAt: at, lastAt: at, approvedBy: operator });
+    const event: AuditEvent = {
+      event: 'certificate-approved',
+      recipient: address,
+      old_sha256: lastUsed(rows)?.fingerprint ?? null,
+      certificate_sha256: fingerprint,
+      certificate_issuer: null,
+      certificate_serial: null,
+      operator,
+    };
+    return { answer: { kind: 'approved', fingerprint }, events: [event] };
+  };
   return (filter: KnownFilter, operator: string, at: number): Done<Approval> => {
     const rows = read(filter.address);
     const [one, ...others] = named(rows, filter).filter((row) => !isApproved(row));
-    if (one === undefined) return { answer: { kind: 'none' } };
+    if (one === undefined) return approveUnlisted(rows, filter, { operator, at });
     if (others.length > 0) return { answer: { kind: 'several', fingerprints: [one, ...others].map(({ fingerprint }) => fingerprint) } };
     write({ ...one, state: 'approved', lastAt: at, approvedBy: operator });
     const event: AuditEvent = {

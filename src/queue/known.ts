@@ -50,9 +50,10 @@ export const isApproved = ({ state }: KnownCertificate): boolean => state === 'u
 /** An address of which nothing but what waits is known has no certificate that a change could be measured by. */
 export const isKnownAddress = (rows: readonly KnownCertificate[]): boolean => rows.some(({ state }) => state !== 'waiting');
 
-/** The one that was used last; undefined where there is none. */
+/** The one that was used last, or was approved where none was; undefined where there is none. */
 export function lastUsed(rows: readonly KnownCertificate[]): KnownCertificate | undefined {
-  return rows.filter(isApproved).toSorted((a, b) => b.lastAt - a.lastAt || b.firstAt - a.firstAt)[0];
+  const used = rows.filter(({ state }) => state === 'used');
+  return (used.length > 0 ? used : rows.filter(isApproved)).toSorted((a, b) => b.lastAt - a.lastAt || b.firstAt - a.firstAt)[0];
 }
 
 /** What an operator names: an address, and of its certificates all, or those whose fingerprint begins so. */
@@ -64,6 +65,8 @@ export interface KnownFilter {
 export type Approval =
   | { readonly kind: 'approved'; readonly fingerprint: string }
   | { readonly kind: 'none' }
+  /** None of those that are kept; but more may wait than are kept, and one of these has to be named whole. */
+  | { readonly kind: 'unlisted' }
   /** More than one waits, and none was named. */
   | { readonly kind: 'several'; readonly fingerprints: readonly string[] };
 
@@ -72,8 +75,12 @@ export interface KnownStore {
   of(address: string): Promise<readonly KnownCertificate[]>;
   /** True where it is remembered that mail may be sealed to it; false where that has to be asked. */
   remembers(address: string, fingerprint: string): boolean;
-  /** Keeps that it waits, with an audit event at its first time. An address that nothing is known of has nothing that waits. */
+  /**
+   * Keeps that it waits, with an audit event at its first time. An address that nothing is known of has nothing that waits. Only so many
+   * of one address are kept; that there are more is an audit event, once a day.
+   */
   wait(certificate: CertificateUse): Promise<void>;
+  /** Also one that could not be kept as waiting, where its whole fingerprint is named. */
   approve(filter: KnownFilter, operator: string): Promise<Approval>;
   /** Answers how many certificates were forgotten. */
   forget(filter: KnownFilter, operator: string): Promise<number>;

@@ -282,5 +282,17 @@ describe('the cache of a remote source', () => {
     await small.lookup(anna, FOREVER);
     await small.lookup(anna, FOREVER);
     assert.equal(asked.filter((address) => address === 'anna@example.org').length, 2, 'an answer beyond all room is not kept');
+    // What the source remarks is as long as it makes it.
+    const remarking = cached({ octets: 4096 });
+    for (const [length, questions] of [
+      [100, 1],
+      [2000, 2],
+    ] as const) {
+      says({ kind: 'absent', remarks: ['x'.repeat(length)] });
+      const name = `x${length}`;
+      asked = [];
+      for (let index = 0; index < 2; index++) await remarking.lookup(mailboxOf(`${name}@example.org`), FOREVER);
+      assert.equal(asked.length, questions);
+    }
   });
 });

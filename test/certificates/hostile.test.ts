@@ -86,6 +86,18 @@ describe('A19: ASN.1 bombs end in a typed error within 100 ms', () => {
     assert.match(faults[0] ?? '', /^line 1: .*nested too deeply/);
   });
 
+  test('a file of nothing but BEGIN is gone through once', () => {
+    const text = '-----BEGIN CERTIFICATE-----\n'.repeat(36_000);
+    for (const file of [text, `${text}-----END CERTIFICATE-----\n`]) {
+      const begun = process.cpuUsage();
+      const { certificates, faults } = readCertificates(Buffer.from(file));
+      const { user, system } = process.cpuUsage(begun);
+      assert.ok(user + system < 3_000_000, `${user + system} us`);
+      assert.equal(certificates.length, 0);
+      assert.match(faults[0] ?? '', /^line 1: .*BEGIN CERTIFICATE without its END$/);
+    }
+  });
+
   test('any octets, and any certificate with some of them changed, give a certificate or a typed error', () => {
     const good = craft({});
     const changed = fc.array(fc.tuple(fc.nat(good.length - 1), fc.nat(255)), { minLength: 1, maxLength: 6 }).map((changes) => {

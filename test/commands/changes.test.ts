@@ -84,6 +84,20 @@ test('certs approve without a relay: the fingerprint as people copy it, and the 
   assert.deepEqual(await certs(site, 'pending'), { exit: 0, stdout: '', stderr: 'sealpost: no certificate waits for approval\n' });
 });
 
+test('certs approve of one that is not listed, since strangers fill the list, wants the whole fingerprint', async (t) => {
+  const site = await makeWaiting(t);
+  const store = await site.open();
+  for (let index = 0; index < 8; index++) await store.known.wait(useOf(`poison${index}`));
+  await store.close();
+  const { fingerprint } = useOf('renewed');
+  const part = await certs(site, 'approve', ANNA, fingerprint.slice(0, 16));
+  assert.equal(part.exit, 2);
+  assert.match(part.stderr, /more wait than are listed: name the whole fingerprint/);
+  assert.equal((await certs(site, 'approve', ANNA, fingerprint)).stdout, `${ANNA}: SHA-256 ${fingerprint} may be used from now on\n`);
+  assert.match((await certs(site, 'pending')).stdout, new RegExp(`used now  SHA-256 ${useOf('old').fingerprint}`));
+  assert.equal(events(site, 'certificate-unlisted').length, 1);
+});
+
 test('certs forget wants --yes, and says how many', async (t) => {
   const site = await makeWaiting(t);
   const asked = await certs(site, 'forget', ANNA);

@@ -172,6 +172,47 @@ export function knownSuite(makeStore: (t: TestContext) => Promise<StoreUnderTest
     assert.ok(!rows.some(({ subject }) => subject === 'CN=used0'));
   });
 
+  test('strangers that fill the list lock nobody out: it is told of, and the whole fingerprint is approved (A22)', async (t) => {
+    const under = await makeStore(t);
+    const { store } = under;
+    await put(store, { id: 'q1', uses: [useOf('old')] });
+    const approve = (fingerprint: string, address = ANNA) => store.known.approve({ address, fingerprint }, 'otto');
+    for (let index = 0; index < 8; index++) {
+      assert.deepEqual(await approve(printOf('renewed')), { kind: 'none' }, 'nothing is approved before it was seen while there is room');
+      await store.known.wait(useOf(`poison${index}`));
+    }
+    await store.known.wait(useOf('renewed'));
+    for (let index = 8; index < 50; index++) await store.known.wait(useOf(`poison${index}`));
+    assert.deepEqual(await approve(printOf('renewed').slice(0, 16)), { kind: 'unlisted' });
+    assert.deepEqual(await approve(printOf('renewed'), 'ben@clinic.example'), { kind: 'none' });
+    assert.deepEqual(await approve(printOf('old')), { kind: 'none' });
+    assert.equal(store.known.remembers(ANNA, printOf('renewed')), false);
+    assert.deepEqual(await approve(printOf('renewed')), { kind: 'approved', fingerprint: printOf('renewed') });
+    assert.deepEqual(await approve(printOf('renewed')), { kind: 'none' });
+    assert.ok((await known(under)).includes('CN=old used'));
+    await put(store, { id: 'q2', uses: [useOf('renewed', { pinned: true })] });
+    assert.ok((await known(under)).includes('CN=renewed used'), 'its texts are known once it was used');
+    under.clock.now += 86_400_000;
+    await store.known.wait(useOf('late'));
+    const full = await told(under, 'certificate-unlisted');
+    assert.deepEqual(
+      full.map(({ certificate_sha256: print, recipient, listed }) => [print, recipient, listed]),
+      [
+        [printOf('renewed'), ANNA, 8],
+        [printOf('late'), ANNA, 8],
+      ],
+      'once a day',
+    );
+    const [approved, ...others] = under.audit().filter(({ event }) => event === 'certificate-approved');
+    assert.partialDeepStrictEqual(approved, {
+      recipient: ANNA,
+      certificate_sha256: printOf('renewed'),
+      old_sha256: printOf('old'),
+      operator: 'otto',
+    });
+    assert.equal(others.length, 0);
+  });
+
   test('what was not used for years is forgotten, by the time of the mail and not of a clock that is ahead', async (t) => {
     const under = await makeStore(t);
     const { store, clock } = under;

@@ -39,6 +39,9 @@ function readHeader(bytes: Buffer, start: number): Header | undefined {
 /** Where the element that begins at `start` ends, be it there or not; undefined while its header is not there. Throws as above. */
 export const endOfElement = (bytes: Buffer, start: number): number | undefined => readHeader(bytes, start)?.to;
 
+/** Where its content begins, likewise. */
+export const startOfContent = (bytes: Buffer, start: number): number | undefined => readHeader(bytes, start)?.from;
+
 /** What stands in `content`, one after the other; lazily, so that whoever has enough stops. Throws `lookup-unavailable`. */
 export function* elements(content: Buffer): Generator<Element, void, void> {
   for (let at = 0; at < content.length;) {

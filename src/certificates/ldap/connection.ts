@@ -1,7 +1,7 @@
 /** One connection to one directory server: opened, protected, logged in, then asked. */
 import type { SecureContext } from 'node:tls';
 import { type Channel, makeChannel } from './channel.ts';
-import { asUnavailable, unavailable } from './fault.ts';
+import { AnswerRefused, asUnavailable, unavailable } from './fault.ts';
 import type { Login } from './logins.ts';
 import { type Answer, bindRequest, type Entry, type Result, results, type Search, searchRequest, startTlsRequest } from './message.ts';
 import { dial, secure, type ServerAddress } from './socket.ts';
@@ -23,15 +23,15 @@ export type Opening = { readonly kind: 'open'; readonly connection: Connection }
 export interface Found {
   readonly code: number;
   readonly entries: readonly Entry[];
-  /** Of parts of the directory that other servers hold; nobody followed them. */
-  readonly references: number;
+  /** Of parts of the directory that other servers hold; nobody followed them. `peopled`: those where entries of people may stand. */
+  readonly references: { readonly all: number; readonly peopled: number };
 }
 
 export interface Connection {
-  /** Throws `lookup-unavailable`. */
+  /** Throws `lookup-unavailable`; `AnswerRefused` where the answer is more than is taken. */
   search(search: Search, signal: AbortSignal): Promise<Found>;
-  /** `silent`: closed because the server did not say a word any more. */
-  state(): 'open' | 'closed' | 'silent';
+  /** `silent`: closed because the server did not say a word any more. `spent`: on account of other searches than those it ended. */
+  state(): 'open' | 'closed' | 'silent' | 'spent';
   close(): void;
 }
 
@@ -113,7 +113,7 @@ function makeConnection(channel: Channel, patience: number): Connection {
         rest();
       }
     },
-    state: () => (channel.open ? 'open' : silent ? 'silent' : 'closed'),
+    state: () => (channel.open ? 'open' : silent ? 'silent' : channel.spent ? 'spent' : 'closed'),
     close: () => {
       clearTimeout(idle);
       channel.close();
@@ -124,18 +124,20 @@ function makeConnection(channel: Channel, patience: number): Connection {
 /** Gathers the answers to one search. A server that goes beyond what it was asked for is not believed in anything (A26). */
 function collect({ sizeLimit }: Search): (answer: Answer, octets: number) => Found | undefined {
   const entries: Entry[] = [];
-  let references = 0;
+  const references = { all: 0, peopled: 0 };
   let total = 0;
   return (answer, octets) => {
     total += octets;
-    if (total > MAX_ANSWER) throw unavailable(`an answer of the directory server is longer than ${MAX_ANSWER} octets`);
+    // Whoever writes their entry decides how long it is: that is no fault of the server.
+    if (total > MAX_ANSWER) throw new AnswerRefused(`an answer of the directory server is longer than ${MAX_ANSWER} octets`);
     switch (answer.kind) {
       case 'entry':
         entries.push(answer.entry);
         if (entries.length > sizeLimit) throw unavailable(`the directory server sends more than the ${sizeLimit} entries it was asked for`);
         return undefined;
       case 'reference':
-        references += 1;
+        references.all++;
+        if (answer.peopled) references.peopled++;
         return undefined;
       case 'result':
         if (answer.of !== 'search') throw unavailable('the directory server answers another question');

@@ -3,64 +3,75 @@
  *
  * An address counts as absent only where the directory answered the whole search: no entry, or entries without a certificate. An answer
  * that was cut, at whatever limit, is `unavailable`: another time it would be cut elsewhere, and the choice among certificates would be
- * the server's (A22). References to other servers are not followed, since whoever writes them would send the relay anywhere (A26). They
- * do not make an answer incomplete: Active Directory puts some into every search from the top of a domain.
+ * the server's (A22). References to other servers are not followed, since whoever writes them would send the relay anywhere (A26). Where
+ * nothing else came back, the entry may stand there: that is not absence, unless the operator says that nobody's does. Those that Active
+ * Directory puts into every search from the top of a domain lead to nobody's entry.
  */
-import { setImmediate } from 'node:timers/promises';
 import type { Candidate, SourceAnswer } from '../source.ts';
 import type { Found } from './connection.ts';
-import { unavailable } from './fault.ts';
+import { AnswerRefused, unavailable } from './fault.ts';
 import { type Attribute, type Entry, results } from './message.ts';
-import { readValue } from './value.ts';
+import { makeReading, readValue, TIDY, tooMany } from './value.ts';
 
 /** What was asked. */
 export interface Asked {
   readonly base: string;
   readonly certificateAttributes: readonly string[];
+  /** What a search is that brought no certificate and a reference to another server. */
+  readonly references: 'unavailable' | 'ignore';
 }
 
 /** Entries for one address: a person, perhaps twice, or those who share a mailbox. More than these are no answer. */
 export const MAX_ENTRIES = 20;
-/** Values for one address, and certificates in them; one costs up to a millisecond to read. */
+/** Values for one address, and certificates in them. */
 const MAX_VALUES = 500;
-/** ms of reading after which others get their turn. */
-const TURN_MS = 10;
 const MAX_REMARKS = 10;
 const MAX_NAME = 120;
 
-/** Throws `lookup-unavailable` where the answer is not whole. `source`: the name of it. */
-export async function readFound(found: Found, { base, certificateAttributes }: Asked, source: string): Promise<SourceAnswer> {
+export interface ReadOptions {
+  readonly asked: Asked;
+  /** The name of it. */
+  readonly source: string;
+  /** Once it is aborted nobody waits, and the reading stops. */
+  readonly signal: AbortSignal;
+}
+
+/** Throws `lookup-unavailable` where the answer is not whole, `AnswerRefused` where it is too much. */
+export async function readFound(found: Found, { asked, source, signal }: ReadOptions): Promise<SourceAnswer> {
+  const { base, certificateAttributes, references } = asked;
   assertWhole(found, base);
   const candidates: Candidate[] = [];
   const remarks: string[] = [];
   const remark = (text: string): void => {
-    if (remarks.length < MAX_REMARKS) remarks.push(text);
+    if (remarks.length < MAX_REMARKS) remarks.push(kept(text));
   };
-  let [values, turn] = [0, performance.now()];
+  const reading = makeReading(signal);
+  let values = 0;
   for (const entry of found.entries) {
     for (const attribute of entry.attributes) {
       if (!isAsked(attribute, certificateAttributes)) continue;
       let number = 0;
       for (const value of attribute.values()) {
-        if (++values > MAX_VALUES) throw tooMany();
+        if (++values > MAX_VALUES) throw tooMany(MOST);
+        await reading.part();
         const place = `${shown(entry)} ${shownText(attribute.description)}#${++number}`;
-        const { certificates, fault } = await readValue(value);
+        const { certificates, fault } = await readValue(value, reading);
         for (const certificate of certificates) candidates.push({ certificate, source, place });
-        if (candidates.length > MAX_VALUES) throw tooMany();
+        if (candidates.length > MAX_VALUES) throw tooMany(MOST);
         if (fault !== undefined) remark(`${place}: ${fault}`);
-        if (performance.now() - turn < TURN_MS) continue;
-        await setImmediate();
-        turn = performance.now();
       }
     }
   }
-  if (found.references > 0) remark(`${found.references} references to other servers are not followed`);
+  if (candidates.length === 0 && found.references.peopled > 0 && references === 'unavailable')
+    throw unavailable('nothing but references to other servers came back', {
+      hint: 'ask a server that holds all of it, such as a global catalog; or references: ignore, where nobody has an entry there',
+    });
+  if (found.references.all > 0) remark(`${found.references.all} references to other servers are not followed`);
   const said = remarks.length > 0 ? { remarks } : {};
   return candidates.length > 0 ? { kind: 'found', candidates, ...said } : { kind: 'absent', ...said };
 }
 
-const tooMany = (): Error => unavailable(`more than ${MAX_VALUES} certificates for one address`, { hint: TIDY });
-const TIDY = 'take expired certificates out of the entry, or name only the attribute that mail uses in certificate_attributes';
+const MOST = `${MAX_VALUES} certificates`;
 
 /** Throws `lookup-unavailable` where the server did not answer all of the search. */
 function assertWhole({ code }: Found, base: string): void {
@@ -106,11 +117,14 @@ function isAsked({ description }: Attribute, asked: readonly string[]): boolean 
   const [base = '', ...options] = description.toLowerCase().split(';');
   if (!asked.some((name) => name.toLowerCase().split(';')[0] === base)) return false;
   if (options.some((option) => option.startsWith('range=')))
-    throw unavailable(`an entry holds more values than the directory gives at once`, { hint: TIDY });
+    throw new AnswerRefused('an entry holds more values than the directory gives at once', TIDY);
   return true;
 }
 
 const shown = ({ name }: Entry): string => shownText(name);
 
 /** For people: without what a terminal or log would take for more than text. */
-const shownText = (text: string): string => text.slice(0, MAX_NAME).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '\ufffd');
+const shownText = (text: string): string => kept(text.slice(0, MAX_NAME).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '\ufffd'));
+
+/** A part of a text is a view that keeps all of it in memory: what outlives the answer is a copy (P6). */
+const kept = (text: string): string => Buffer.from(text).toString();

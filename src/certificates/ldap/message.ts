@@ -7,7 +7,8 @@
  * whole one.
  */
 import { AbandonRequest, BindRequest, EqualityFilter, ExtendedRequest, OrFilter, SearchRequest } from 'ldapts';
-import { type Element, elements, endOfElement, malformed, next, wholeNumber } from './ber.ts';
+import { type Element, elements, endOfElement, malformed, next, startOfContent, wholeNumber } from './ber.ts';
+import { AnswerRefused, unavailable } from './fault.ts';
 
 /** Tags of RFC 4511 §4.2–4.14. */
 const SEQUENCE = 0x30;
@@ -65,7 +66,7 @@ export interface Attribute {
 }
 
 export interface Entry {
-  /** The distinguished name. Hostile text. */
+  /** The beginning of the distinguished name. Hostile text. */
   readonly name: string;
   readonly attributes: readonly Attribute[];
 }
@@ -80,7 +81,8 @@ export interface Result {
 
 export type Answer =
   | { readonly kind: 'entry'; readonly entry: Entry }
-  | { readonly kind: 'reference' }
+  /** To a part of the directory that another server holds. `peopled`: where entries of people may stand. */
+  | { readonly kind: 'reference'; readonly peopled: boolean }
   | Result
   /** Of a kind that was not asked for. */
   | { readonly kind: 'other' };
@@ -116,6 +118,21 @@ export function endOfMessage(bytes: Buffer, start: number): number | undefined {
   return endOfElement(bytes, start);
 }
 
+/** Octets of a messageID with its header; and no directory holds an entry of MAX_CLAIMED. */
+const ID_OCTETS = 6;
+const MAX_CLAIMED = 256 * 1024 * 1024;
+
+/** Whose the message is that begins at `start`, of which the rest may be missing; undefined while that is not known. Throws as above. */
+export function idOfMessage(bytes: Buffer, start: number): number | undefined {
+  const [from, end] = [startOfContent(bytes, start), endOfElement(bytes, start)];
+  if (from === undefined || end === undefined) return undefined;
+  if (end - start > MAX_CLAIMED) throw unavailable(`a message of the directory server is longer than ${MAX_CLAIMED} octets`);
+  const head = bytes.subarray(from, Math.min(end, from + ID_OCTETS));
+  const idEnd = endOfElement(head, 0);
+  if (idEnd === undefined || (idEnd > head.length && idEnd <= ID_OCTETS)) return undefined;
+  return wholeNumber(next(elements(head.subarray(0, idEnd)), INTEGER));
+}
+
 /** Exactly one LDAPMessage. Throws `lookup-unavailable`. */
 export function readMessage(bytes: Buffer): Message {
   const fields = elements(next(elements(bytes), SEQUENCE));
@@ -130,7 +147,7 @@ function readAnswer({ tag, content }: Element): Answer {
     case operations.searchResultEntry:
       return { kind: 'entry', entry: readEntry(content) };
     case operations.searchResultReference:
-      return { kind: 'reference' };
+      return { kind: 'reference', peopled: isPeopled(content) };
     case operations.bindResponse:
       return readResult('bind', content);
     case operations.searchResultDone:
@@ -140,6 +157,17 @@ function readAnswer({ tag, content }: Element): Answer {
     default:
       return { kind: 'other' };
   }
+}
+
+/**
+ * Active Directory ends every search from the top of a domain with references to three parts of its own: two of name servers and one of
+ * settings. Nobody's entry stands there. The URIs of one reference name the same part (RFC 4511 §4.5.3).
+ */
+const UNPEOPLED = /^ldaps?:\/\/[^/]*\/(?:DC=ForestDnsZones|DC=DomainDnsZones|CN=Configuration),/i;
+
+function isPeopled(content: Buffer): boolean {
+  const uri = elements(content).next();
+  return uri.done === true || !UNPEOPLED.test(uri.value.content.subarray(0, MAX_TEXT).toString('latin1'));
 }
 
 /** LDAPResult (RFC 4511 §4.1.9). Of its text for people only figures are taken, and where the server refers to others nothing. */
@@ -154,15 +182,16 @@ function readResult(of: Result['of'], content: Buffer): Result {
 /** Octets of a text that are looked at. */
 const MAX_TEXT = 300;
 
-/** An entry of more attributes answers something else than what was asked. */
+/** Whoever writes an entry can put the same attribute into it under as many options as they like (RFC 4512 §2.5). */
 const MAX_ATTRIBUTES = 1000;
 
 function readEntry(content: Buffer): Entry {
   const fields = elements(content);
-  const name = next(fields, OCTET_STRING).toString('utf8');
+  const name = next(fields, OCTET_STRING).subarray(0, MAX_TEXT).toString('utf8');
   const attributes: Attribute[] = [];
   for (const { tag, content } of elements(next(fields, SEQUENCE))) {
-    if (tag !== SEQUENCE || attributes.length >= MAX_ATTRIBUTES) throw malformed();
+    if (tag !== SEQUENCE) throw malformed();
+    if (attributes.length >= MAX_ATTRIBUTES) throw new AnswerRefused(`an entry of more than ${MAX_ATTRIBUTES} attributes`);
     const parts = elements(content);
     const description = next(parts, OCTET_STRING).toString('latin1');
     const set = next(parts, SET);

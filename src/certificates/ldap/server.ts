@@ -1,12 +1,13 @@
 /**
  * One server of a directory. Its connection is kept while it is used, and carries several searches at a time. One that broke while
- * nobody looked, since servers and firewalls close what is idle, is made anew once, before the server counts as failed. A server
- * that failed rests for some seconds, in which nobody waits for it.
+ * nobody looked, since servers and firewalls close what is idle, is made anew once, before the server counts as failed. So is one that
+ * ended because of what others searched for, as often as it takes within reason. A server that failed rests for some seconds, in
+ * which nobody waits for it; an answer that is too long is no failure of it.
  */
 import type { SealpostError } from '../../errors.ts';
 import { unlessAborted } from '../time-box.ts';
 import type { Connection, Found } from './connection.ts';
-import { asUnavailable, unavailable } from './fault.ts';
+import { AnswerRefused, asUnavailable, unavailable } from './fault.ts';
 import type { Search } from './message.ts';
 import type { ServerAddress } from './socket.ts';
 
@@ -32,6 +33,8 @@ export interface ServerOptions {
   readonly now: () => number;
 }
 
+/** Times one search is asked where others end its connection. */
+const MAX_ASKED = 4;
 /** ms that a server rests after it failed. */
 const REST_MS = 3000;
 
@@ -54,16 +57,19 @@ export function makeServer({ address, reach, now }: ServerOptions): Server {
     return reached;
   };
   const ask = async (search: Search, signal: AbortSignal): Promise<Outcome> => {
-    const kept = connection;
-    if (kept?.state() === 'open') {
+    for (let asked = 1; ; asked++) {
+      const kept = connection?.state() === 'open';
+      const reached = await unlessAborted(signal, connect);
+      if (reached.kind === 'final') return reached;
       try {
-        return { kind: 'found', found: await kept.search(search, signal) };
+        return { kind: 'found', found: await reached.connection.search(search, signal) };
       } catch (fault) {
-        if (kept.state() !== 'closed' || signal.aborted || closed) throw fault;
+        if (fault instanceof AnswerRefused) return { kind: 'final', fault };
+        const state = reached.connection.state();
+        const again = state === 'spent' ? asked < MAX_ASKED : state === 'closed' && kept && asked === 1;
+        if (!again || signal.aborted || closed) throw fault;
       }
     }
-    const reached = await unlessAborted(signal, connect);
-    return reached.kind === 'final' ? reached : { kind: 'found', found: await reached.connection.search(search, signal) };
   };
   return {
     search: async (search, signal) => {
@@ -75,7 +81,7 @@ export function makeServer({ address, reach, now }: ServerOptions): Server {
       } catch (thrown) {
         const fault = named(address, thrown);
         if (signal.aborted || closed) throw fault;
-        failure = { fault, until: now() + REST_MS };
+        if (connection?.state() !== 'spent') failure = { fault, until: now() + REST_MS };
         return { kind: 'failed', fault };
       }
     },

@@ -4,11 +4,12 @@
  * (directory.ts) judges one by one.
  */
 import { domainToUnicode } from 'node:url';
-import type { Mailbox } from '../../message/envelope.ts';
+import { type Mailbox, mailboxKey } from '../../message/envelope.ts';
 import type { CertificateSource } from '../source.ts';
-import { asUnavailable } from './fault.ts';
+import { AnswerRefused, asUnavailable } from './fault.ts';
 import { MAX_ENTRIES, readFound } from './found.ts';
 import type { Scope, Search } from './message.ts';
+import { makeRefusals } from './refusals.ts';
 import { answerPatience, type LdapSecrets, makeServers } from './servers.ts';
 import type { ServerAddress } from './socket.ts';
 
@@ -25,6 +26,7 @@ export interface LdapPlaces {
   readonly bind?: { readonly dn: string; readonly password: SecretPlace } | undefined;
   readonly mailAttributes: readonly string[];
   readonly certificateAttributes: readonly string[];
+  readonly references: 'unavailable' | 'ignore';
 }
 
 export interface LdapSourceOptions {
@@ -40,14 +42,20 @@ export function makeLdapSource(places: LdapPlaces, { secrets, now, patience }: L
     return { host, port, tls: scheme === 'ldaps' ? 'implicit' : places.starttls ? 'starttls' : 'off' };
   });
   const servers = makeServers({ addresses, dn: places.bind?.dn, secrets, now, patience });
+  const refusals = makeRefusals(now);
   const name = `ldap ${places.url.map(({ scheme, host, port }) => `${scheme}://${host}:${port}`).join(' ')}`;
   return {
     name,
     close: () => servers.close(),
     lookup: async (mailbox, signal) => {
+      const key = mailboxKey(mailbox);
       try {
-        return await readFound(await servers.search(searchFor(mailbox, places, patience), signal), places, name);
+        const before = refusals.get(key);
+        if (before !== undefined) return { kind: 'unavailable', cause: before };
+        const found = await servers.search(searchFor(mailbox, places, patience), signal);
+        return await readFound(found, { asked: places, source: name, signal });
       } catch (fault) {
+        if (fault instanceof AnswerRefused) refusals.put(key, fault);
         return { kind: 'unavailable', cause: asUnavailable(fault, 'the directory gave no answer') };
       }
     },

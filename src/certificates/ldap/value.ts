@@ -3,7 +3,8 @@
  * found there is also PEM, base64, a whole MIME message around a signature, and what Outlook writes (exchange.ts).
  */
 import type { Certificate } from '../certificate.ts';
-import { readCertificatesInTurns } from '../bundle.ts';
+import { makeTurn, readCertificatesInTurns } from '../bundle.ts';
+import { AnswerRefused } from './fault.ts';
 import { exchangeCertificates, isExchangeValue } from './exchange.ts';
 
 /** `fault`: why the value, or a part of it, gave no certificate. */
@@ -12,12 +13,37 @@ export interface ValueContents {
   readonly fault: string | undefined;
 }
 
+/** What is read for one address: as many parts, good and bad, and as long as somebody waits. */
+export interface Reading {
+  /** Counts one part, and lets others have their turn. Throws `AnswerRefused` where there are too many, and the reason of the signal. */
+  part(): Promise<void>;
+}
+
+/** Parts for one address: values, and what is, or should be, a certificate in them. One costs up to a millisecond. */
+const MAX_PARTS = 1000;
+export const TIDY = 'take expired certificates out of the entry, or name only the attribute that mail uses in certificate_attributes';
+
+export const tooMany = (what: string): AnswerRefused => new AnswerRefused(`more than ${what} for one address`, TIDY);
+
+export function makeReading(signal: AbortSignal): Reading {
+  const turn = makeTurn();
+  let parts = 0;
+  return {
+    part: async () => {
+      signal.throwIfAborted();
+      if (++parts > MAX_PARTS) throw tooMany(`${MAX_PARTS} values and parts of values`);
+      await turn();
+    },
+  };
+}
+
 const SEQUENCE_OCTET = 0x30;
 /** A value of more blocks is no MIME message with a certificate in it. */
 const MAX_BLOCKS = 200;
 
-/** Never throws. */
-export async function readValue(value: Buffer): Promise<ValueContents> {
+/** Throws only what `reading` does. */
+export async function readValue(value: Buffer, reading: Reading): Promise<ValueContents> {
+  const read = (parts: readonly Buffer[]): Promise<ValueContents> => readParts(parts, reading);
   if (value.length === 0) return { certificates: [], fault: 'it is empty' };
   if (value[0] === SEQUENCE_OCTET) return read([value]);
   if (isExchangeValue(value)) {
@@ -31,11 +57,12 @@ export async function readValue(value: Buffer): Promise<ValueContents> {
   return blocks.length === 0 ? { certificates: [], fault: 'it is of no known form' } : read(blocks);
 }
 
-async function read(parts: readonly Buffer[]): Promise<ValueContents> {
+async function readParts(parts: readonly Buffer[], reading: Reading): Promise<ValueContents> {
   const certificates: Certificate[] = [];
   const faults: string[] = [];
   for (const part of parts) {
-    const bundle = await readCertificatesInTurns(part);
+    await reading.part();
+    const bundle = await readCertificatesInTurns(part, () => reading.part());
     certificates.push(...bundle.certificates);
     faults.push(...bundle.faults);
   }

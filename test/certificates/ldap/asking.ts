@@ -22,6 +22,7 @@ export const places = (url: LdapPlaces['url'], more: Partial<LdapPlaces> = {}): 
   scope: 'sub',
   mailAttributes: ['mail', 'proxyAddresses'],
   certificateAttributes: ['userSMIMECertificate', 'userCertificate'],
+  references: 'unavailable',
   ...more,
 });
 

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { describe, test, type TestContext } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { elements } from '../../../src/certificates/ldap/ber.ts';
 import { readMessage } from '../../../src/certificates/ldap/message.ts';
@@ -103,7 +105,7 @@ describe('A26: an answer that is none', () => {
 
   test('a length that is too long ends it at once, not when time is up', async (t) => {
     const { source } = await against(t, answers['a message of 2 GB'] ?? assert.fail, 60_000);
-    assert.match(await told(source, ADDRESS), /a message of the directory server is longer than 1048576 octets/);
+    assert.match(await told(source, ADDRESS), /a message of the directory server is longer than 268435456 octets/);
   });
 
   test('what nobody asked for ends the connection', async (t) => {
@@ -111,6 +113,131 @@ describe('A26: an answer that is none', () => {
     const { source } = await against(t, (socket) => void socket.write(Buffer.concat(Array.from({ length: 20 }, () => stranger))), 5000);
     assert.match(await told(source, ADDRESS), /sends what nobody asked for/);
   });
+});
+
+describe('A26: one entry that is too much costs the search for it alone', () => {
+  const good = (id: number): Buffer => Buffer.concat([message(id, anna), message(id, done())]);
+  /** A message of `octets` to the first search, once three more are under way; the later ones are answered behind it. */
+  async function amidst(t: TestContext, tooMuch: (id: number) => Buffer) {
+    const ids: number[] = [];
+    const given = await against(
+      t,
+      (socket, id) => {
+        ids.push(id);
+        if (ids.length === 4) {
+          socket.write(tooMuch(ids[0] ?? assert.fail()));
+          for (const one of ids.slice(1)) socket.write(good(one));
+        }
+        if (ids.length > 4) socket.write(good(id));
+      },
+      10_000,
+    );
+    const mallory = told(given.source, 'mallory@clinic.example');
+    await eventually(async () => ids.length === 1);
+    const others = ['p1', 'p2', 'p3'].map((name) => told(given.source, `${name}@clinic.example`));
+    return { ...given, mallory: await mallory, others: await Promise.all(others), searches: () => ids.length };
+  }
+  const value = (octets: number): Buffer => entry('cn=mallory', { userSMIMECertificate: [Buffer.alloc(octets, 0x41)] });
+  const options = Object.fromEntries(Array.from({ length: 1001 }, (_, index) => [`userSMIMECertificate;x-${index}`, []]));
+  const entries: Readonly<Record<string, readonly [(id: number) => Buffer, RegExp]>> = {
+    'a value of 1.1 MB': [(id) => message(id, value(1_100_000)), /longer than 1048576 octets/],
+    'a value of 1.1 MB, and then the end of the search': [
+      (id) => Buffer.concat([message(id, value(1_100_000)), message(id, done())]),
+      /longer than 1048576 octets/,
+    ],
+    'five entries of 1 MB': [(id) => Buffer.concat(Array.from({ length: 5 }, () => message(id, value(1_000_000)))), /longer than 4194304/],
+    'an attribute under 1001 options': [(id) => message(id, entry('cn=mallory', options)), /more than 1000 attributes/],
+  };
+  for (const [name, [tooMuch, expected]] of Object.entries(entries)) {
+    test(name, async (t) => {
+      const { mallory, others, source, fake, searches } = await amidst(t, tooMuch);
+      assert.match(mallory, expected);
+      assert.deepEqual(others, ['found', 'found', 'found']);
+      assert.equal(await told(source, 'p4@clinic.example'), 'found', 'the server does not rest');
+      assert.deepEqual([fake.connections(), searches()], [1, 5]);
+      assert.match(await told(source, 'Mallory@clinic.example'), expected);
+      assert.equal(searches(), 5, 'the same is not asked for again for a while');
+    });
+  }
+
+  test('one of 20 MB ends the connection, and what else was under way is asked again', async (t) => {
+    const { mallory, others, source, fake } = await amidst(t, (id) => message(id, value(20_000_000)));
+    assert.match(mallory, /longer than 1048576 octets/);
+    assert.deepEqual(others, ['found', 'found', 'found']);
+    assert.equal(await told(source, 'p4@clinic.example'), 'found', 'the server does not rest');
+    assert.equal(fake.connections(), 2);
+  });
+
+  test('it is asked for again after a minute, when it may have been tidied', async (t) => {
+    const clock = { now: 1_000_000 };
+    let tidy = false;
+    const fake = await startFake(
+      t,
+      only((socket, id) => void socket.write(tidy ? good(id) : message(id, value(1_100_000)))),
+    );
+    const source = openSource(t, places([clear(fake.port)]), { now: () => clock.now });
+    assert.match(await told(source, ADDRESS), /longer than 1048576 octets/);
+    tidy = true;
+    assert.match(await told(source, ADDRESS), /longer than 1048576 octets/);
+    clock.now += 60_000;
+    assert.equal(await told(source, ADDRESS), 'found');
+  });
+
+  test('many parts of a value are refused, and not read again and again', async (t) => {
+    let searches = 0;
+    const bomb = Buffer.from('-----BEGIN CERTIFICATE-----\n'.repeat(36_000));
+    const { source } = await against(t, (socket, id) => {
+      searches++;
+      socket.write(Buffer.concat([message(id, entry('cn=trudy', { userCertificate: [bomb] })), message(id, done())]));
+    });
+    assert.match(await told(source, ADDRESS), /more than 1000 values and parts of values for one address/);
+    assert.match(await told(source, ADDRESS), /more than 1000 values/);
+    assert.equal(searches, 1);
+  });
+
+  test('what is kept of an answer keeps none of its octets (P6)', async (t) => {
+    const texts = [Buffer.from('none'), Buffer.from(`-----BEGIN PKCS #7 SIGNED DATA-----\n${' '.repeat(200_000)}`)];
+    const { source } = await against(t, (socket, id) => {
+      const long = entry(`cn=${'x'.repeat(400_000)}`, { [`userCertificate;x-${'y'.repeat(200_000)}`]: texts });
+      socket.write(Buffer.concat([message(id, long), message(id, done())]));
+    });
+    const kept = [await ask(source, 'a@clinic.example')];
+    setFlagsFromString('--expose-gc');
+    const collect: unknown = runInNewContext('gc');
+    const memory = (): number => {
+      if (typeof collect === 'function') collect();
+      const { heapUsed, external } = process.memoryUsage();
+      return heapUsed + external;
+    };
+    const before = memory();
+    for (let index = 0; index < 100; index++) kept.push(await ask(source, `p${index}@clinic.example`));
+    assert.ok(kept.every((answer) => answer.kind === 'absent' && answer.remarks?.length === 2));
+    // A hundred answers of 800 KB; what was collected is given back some turns later.
+    await eventually(async () => memory() - before < 20_000_000);
+  });
+});
+
+describe('references to other servers and nothing else', () => {
+  const reference = (uri: string): Buffer => tlv(0x73, octetString(Buffer.from(uri)));
+  const own = ['DC=ForestDnsZones,', 'DC=DomainDnsZones,', 'CN=Configuration,'].map((part) =>
+    reference(`ldap://x.clinic.example/${part}DC=clinic,DC=example`),
+  );
+  const child = reference('ldap://child.clinic.example/DC=child,DC=clinic,DC=example');
+  for (const [name, sent, references, expected] of [
+    ['those of every search in Active Directory are nobody', own, 'unavailable', /^absent$/],
+    ['a child domain may hold the entry', [...own, child], 'unavailable', /^unavailable: .*nothing but references to other servers/],
+    ['one that cannot be read may too', [tlv(0x73)], 'unavailable', /^unavailable: .*nothing but references/],
+    ['a child domain of which the operator says that it holds none', [...own, child], 'ignore', /^absent$/],
+    ['what was found counts', [...own, anna, child], 'unavailable', /^found$/],
+  ] as const) {
+    test(name, async (t) => {
+      const fake = await startFake(
+        t,
+        only((socket, id) => void socket.write(Buffer.concat([...sent, done()].map((operation) => message(id, operation))))),
+      );
+      assert.match(await told(openSource(t, places([clear(fake.port)], { references })), ADDRESS), expected);
+    });
+  }
 });
 
 describe('a server that is slow', () => {

@@ -6,16 +6,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
+import { explicit, oid, sequence } from '../../../src/certificates/encode.ts';
 import { exchangeCertificates } from '../../../src/certificates/ldap/exchange.ts';
-import { readValue } from '../../../src/certificates/ldap/value.ts';
+import { AnswerRefused } from '../../../src/certificates/ldap/fault.ts';
+import { makeReading, readValue } from '../../../src/certificates/ldap/value.ts';
 import { caExtensions, make, noOpenssl, run } from '../openssl.ts';
 import { authority, certificateFor, outlookValue, pkcs7, setting } from './people.ts';
 
+/** PKCS#7 around so many empty SEQUENCEs. */
+const certsOnly = (parts: number): Buffer =>
+  sequence(oid('1.2.840.113549.1.7.2'), explicit(0, sequence(explicit(0, Buffer.from('3000'.repeat(parts), 'hex')))));
 const anna = certificateFor({ address: 'anna@clinic.example' });
 const signing = certificateFor({ address: 'anna@clinic.example', signingOnly: true });
 const base64 = (bytes: Buffer): string => bytes.toString('base64').replace(/.{76}/g, '$&\r\n');
 const read = async (value: Buffer | string): Promise<{ readonly found: readonly string[]; readonly fault: string | undefined }> => {
-  const { certificates, fault } = await readValue(Buffer.from(value));
+  const { certificates, fault } = await readValue(Buffer.from(value), makeReading(new AbortController().signal));
   return { found: certificates.map(({ fingerprint }) => fingerprint), fault };
 };
 
@@ -86,7 +91,7 @@ describe('a value of a certificate attribute', () => {
     );
     await fc.assert(
       fc.asyncProperty(octets, async (bytes) => {
-        const { certificates, fault } = await readValue(Buffer.from(bytes));
+        const { certificates, fault } = await readValue(Buffer.from(bytes), makeReading(new AbortController().signal));
         return certificates.length > 0 || fault !== undefined;
       }),
     );
@@ -96,6 +101,47 @@ describe('a value of a certificate attribute', () => {
         return found.every(({ length }) => length <= bytes.length);
       }),
     );
+  });
+
+  /** What a stranger can write into an entry of their own; `fault` of what is refused, else of what is remarked. */
+  const bombs: Readonly<Record<string, Buffer>> = {
+    'a megabyte of BEGIN': Buffer.from('-----BEGIN CERTIFICATE-----\n'.repeat(36_000)),
+    'a megabyte of BEGIN and one END': Buffer.from(`${'-----BEGIN CERTIFICATE-----\n'.repeat(36_000)}-----END CERTIFICATE-----\n`),
+    'a megabyte of private keys': Buffer.from('-----BEGIN PRIVATE KEY-----\n'.repeat(36_000)),
+    'a PKCS#7 of empty parts': certsOnly(199_000),
+    'a PKCS#7 of too many parts': certsOnly(400_000),
+    'settings of Outlook, all of them empty certificates': Buffer.concat([
+      setting(1, Buffer.alloc(4)),
+      Buffer.from('03000400'.repeat(250_000), 'hex'),
+    ]),
+    'base64 in two hundred blocks, each of empty parts': Buffer.from(`${certsOnly(2000).toString('base64')}\n\n`.repeat(190)),
+  };
+  for (const [name, value] of Object.entries(bombs)) {
+    test(`A19: ${name} is given up soon`, async () => {
+      const begun = process.cpuUsage();
+      await readValue(value, makeReading(new AbortController().signal)).catch((fault: unknown) =>
+        assert.ok(fault instanceof AnswerRefused),
+      );
+      const { user, system } = process.cpuUsage(begun);
+      assert.ok(user + system < 1_000_000, `${user + system} us`);
+    });
+  }
+
+  test('the reading ends where nobody waits for it', async () => {
+    const gone = new AbortController();
+    const reading = makeReading(gone.signal);
+    gone.abort(new Error('gone'));
+    await assert.rejects(readValue(anna.der, reading), /gone/);
+    const going = new AbortController();
+    let parts = 0;
+    const counted = {
+      part: async (): Promise<void> => {
+        if (++parts === 3) going.abort(new Error('gone'));
+        going.signal.throwIfAborted();
+      },
+    };
+    await assert.rejects(readValue(Buffer.from(forms['PEM']?.toString().repeat(50) ?? ''), counted), /gone/);
+    assert.equal(parts, 3);
   });
 
   test('A19: a megabyte of text costs no time', async () => {
