@@ -77,7 +77,7 @@ interface Question {
 async function consult(source: CertificateSource, question: Question): Promise<Consulted> {
   const answer = await ask(question, (signal) => source.lookup(question.mailbox, signal));
   const consulted = await read(source.name, answer, question);
-  if (answer.kind !== 'found' || answer.again === undefined || choose([consulted]).kind !== 'absent') return consulted;
+  if (answer.kind !== 'found' || answer.again === undefined || isOfUse(consulted)) return consulted;
   // Nothing of what is remembered can be used: it may have been renewed since, which the source alone knows.
   return read(source.name, await ask(question, answer.again), question);
 }
@@ -90,6 +90,10 @@ async function ask({ left }: Question, lookup: (signal: AbortSignal) => Promise<
     return { kind: 'unavailable', cause };
   }
 }
+
+/** One that cannot be judged now is: the source would answer the same. */
+const isOfUse = (consulted: Consulted): boolean =>
+  consulted.answer === 'found' && consulted.candidates.some(({ verdict }) => verdict.kind !== 'rejected');
 
 /** What an answer comes to, with a verdict of each candidate. */
 async function read(source: string, answer: SourceAnswer, question: Question): Promise<Consulted> {

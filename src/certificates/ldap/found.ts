@@ -62,14 +62,18 @@ export async function readFound(found: Found, { asked, source, signal }: ReadOpt
       }
     }
   }
-  if (candidates.length === 0 && found.references.peopled > 0 && references === 'unavailable')
-    throw unavailable('nothing but references to other servers came back', {
-      hint: 'ask a server that holds all of it, such as a global catalog; or references: ignore, where nobody has an entry there',
-    });
+  const elsewhere = references === 'unavailable' && found.references.peopled > 0 ? unread(candidates.length) : undefined;
+  if (candidates.length === 0 && elsewhere !== undefined) throw elsewhere;
   if (found.references.all > 0) remark(`${found.references.all} references to other servers are not followed`);
   const said = remarks.length > 0 ? { remarks } : {};
-  return candidates.length > 0 ? { kind: 'found', candidates, ...said } : { kind: 'absent', ...said };
+  if (candidates.length === 0) return { kind: 'absent', ...said };
+  return elsewhere === undefined ? { kind: 'found', candidates, ...said } : { kind: 'found', candidates, incomplete: elsewhere, ...said };
 }
+
+const unread = (candidates: number): Error =>
+  unavailable(candidates === 0 ? 'nothing but references to other servers came back' : 'references to other servers came back beside it', {
+    hint: 'ask a server that holds all of it, such as a global catalog; or references: ignore, where nobody has an entry there',
+  });
 
 const MOST = `${MAX_VALUES} certificates`;
 
