@@ -4,10 +4,11 @@
  * CA it was. Where two readings are possible, `permitted` is read narrowly and `excluded` widely.
  */
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
-import { expectTag, isContext, malformed, tags, UNIVERSAL } from './der.ts';
+import { contextFields, expectTag, malformed, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { directoryName, formOf, generalNameText } from './general-name.ts';
 import type { ComparableName } from './general-name.ts';
+import { expectGeneralName } from './name.ts';
 
 /** One GeneralSubtree. */
 interface Subtree {
@@ -33,16 +34,23 @@ export interface NameConstraints {
 /** Throws `certificate-malformed`; what is merely not understood is kept, since it matters only where such a name comes. */
 export function readNameConstraints(value: Tlv | undefined): NameConstraints | undefined {
   if (value === undefined) return undefined;
-  const lists = expectTag(value, UNIVERSAL, tags.sequence, 'nameConstraints').children;
-  const of = (tag: number): readonly Subtree[] => (lists.find((list) => isContext(list, tag))?.children ?? []).map(readSubtree);
-  return { permitted: of(0), excluded: of(1) };
+  const field = 'nameConstraints';
+  const lists = contextFields(expectTag(value, UNIVERSAL, tags.sequence, field).children, ['constructed', 'constructed'], field);
+  const [permitted = [], excluded = []] = lists.map((list) => list?.children.map(readSubtree));
+  // An empty list may mean that nothing is permitted, or all: there is none (RFC 5280 appendix A).
+  if (lists.some((list) => list?.children.length === 0)) throw malformed('a list of name constraints is empty');
+  return { permitted, excluded };
 }
 
+/** The content of INTEGER 0. */
+const ZERO = Buffer.of(0);
+
 function readSubtree(subtree: Tlv): Subtree {
-  const [base, ...bounds] = expectTag(subtree, UNIVERSAL, tags.sequence, 'a name constraint').children;
-  if (base === undefined) throw malformed('a name constraint without a name');
+  const [first, ...bounds] = expectTag(subtree, UNIVERSAL, tags.sequence, 'a name constraint').children;
+  const base = expectGeneralName(first, 'a name constraint');
+  const [minimum, maximum] = contextFields(bounds, ['primitive', 'primitive'], 'a name constraint');
   // `minimum` is 0 by default and so absent in DER; OpenSSL takes it where it is written out, and so does this.
-  const bounded = bounds.some((bound) => !isContext(bound, 0) || bound.content.length !== 1 || bound.content[0] !== 0);
+  const bounded = maximum !== undefined || (minimum !== undefined && !minimum.content.equals(ZERO));
   const form = formOf(base);
   const text = base.content.toString('latin1');
   return { form, text: textOf(form, base, text), base: bounded ? undefined : readBase(form, base, text) };
