@@ -14,6 +14,7 @@ import type { CertificateFolder, FolderContents } from './folder.ts';
 import { buildPath, makeCertificateSet } from './path.ts';
 import type { CertificateSet, Path } from './path.ts';
 import type { RevocationMode } from './revocation/policy.ts';
+import { makeTurns } from './turns.ts';
 
 /** Anchors of some domains: `partner.example`, `*.partner.example` for all below it. */
 export interface AnchorSet {
@@ -59,6 +60,8 @@ export interface PathFinderOptions {
 const LONGEST_MEMORY_MS = 60_000;
 /** Each holds a key, and issuers that the folders hold already. */
 const MAX_REMEMBERED = 2000;
+/** Milliseconds of searching after which others get their turn; one search takes some 25 at most. */
+const TURN_MS = 10;
 
 /** One folder of anchors; `set` undefined for the general one. */
 interface Source {
@@ -86,6 +89,7 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
     { folder: anchors, set: undefined, counts: () => true },
   ];
   const shelf = makeShelf();
+  const inTurn = makeTurns(TURN_MS);
   const verdicts = new Map<string, { readonly verdict: Remembered; readonly until: number }>();
 
   const remember = (key: string, verdict: Known): void => {
@@ -124,8 +128,11 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       let verdict = known !== undefined && known.until > now() ? restored(known.verdict, certificate) : undefined;
       if (verdict === undefined) {
         const question = { believed, intermediates: shelf(intermediates, middle), now: now() };
-        verdict = judge(certificate, anchors, question);
-        if (verdict.kind === 'untrusted') verdict = elsewhere(certificate, await readOthers(believed), question) ?? verdict;
+        verdict = await inTurn(() => judge(certificate, anchors, question));
+        if (verdict.kind === 'untrusted') {
+          const others = await readOthers(believed);
+          verdict = (await inTurn(() => elsewhere(certificate, others, question))) ?? verdict;
+        }
         remember(key, verdict);
       }
       if (verdict.kind === 'trusted') return verdict;

@@ -15,6 +15,7 @@ export const tags = {
   integer: 2,
   bitString: 3,
   octetString: 4,
+  null: 5,
   oid: 6,
   utf8String: 12,
   sequence: 16,
@@ -133,11 +134,36 @@ function readTlv(bytes: Buffer, start: number, end: number, depth: number, budge
   return new Part(bytes, start, from, to, children);
 }
 
-/** The TLV where it has that tag, else a fault that names the field. */
+/** X.690 §8.1.2.5: its content are TLVs. */
+export const isConstructed = (tlv: Tlv): boolean => ((tlv.bytes[0] ?? 0) & CONSTRUCTED) !== 0;
+
+/** The TLV where it has that tag, else a fault that names the field. In DER a universal tag has one form (X.690 §8, §10.2). */
 export function expectTag(tlv: Tlv | undefined, tagClass: number, tag: number, field: string): Tlv {
   if (tlv === undefined) throw malformed(`${field} is missing`);
   if (tlv.tagClass !== tagClass || tlv.tag !== tag) throw malformed(`${field} is of the wrong type`);
+  if (tagClass === UNIVERSAL && isConstructed(tlv) !== (tag === tags.sequence || tag === tags.set))
+    throw malformed(`${field} is of the wrong form`);
   return tlv;
+}
+
+/**
+ * Optional fields under context tags 0, 1, … that fill a SEQUENCE: each at most once, in their order and in its form. Whatever else
+ * stands there is a fault: a restriction that is not seen would count as none.
+ */
+export function contextFields(
+  fields: readonly Tlv[],
+  forms: readonly ('primitive' | 'constructed')[],
+  field: string,
+): readonly (Tlv | undefined)[] {
+  const found: (Tlv | undefined)[] = forms.map(() => undefined);
+  let last = -1;
+  for (const tlv of fields) {
+    const form = tlv.tagClass === CONTEXT && tlv.tag > last ? forms[tlv.tag] : undefined;
+    if (form === undefined || isConstructed(tlv) !== (form === 'constructed')) throw malformed(`${field} holds what does not belong there`);
+    last = tlv.tag;
+    found[last] = tlv;
+  }
+  return found;
 }
 
 export const isContext = (tlv: Tlv | undefined, tag: number): tlv is Tlv => tlv?.tagClass === CONTEXT && tlv.tag === tag;

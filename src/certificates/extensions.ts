@@ -1,7 +1,7 @@
 /** The extensions of RFC 5280 §4.2 that sealing and trust act upon. */
-import { CERTIFICATE_LIMITS, expectTag, isContext, malformed, oidText, readDer, tags, UNIVERSAL } from './der.ts';
+import { CERTIFICATE_LIMITS, contextFields, expectTag, isContext, malformed, oidText, readDer, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
-import { addressesOf } from './name.ts';
+import { addressesOf, expectGeneralName, generalNames } from './name.ts';
 import { readNameConstraints } from './name-constraints.ts';
 import type { NameConstraints } from './name-constraints.ts';
 import { extensionOids, ocspAccess } from './oids.ts';
@@ -77,7 +77,10 @@ const understood: ReadonlySet<string> = new Set([
   extensionOids.ocspNoCheck,
 ]);
 
-/** `list` is the SEQUENCE OF Extension; undefined where the certificate has none. */
+/**
+ * `list` is the SEQUENCE OF Extension; undefined where the certificate has none. Every part of what is read is accounted for: one that
+ * is out of place is a fault, since a restriction in it would count as none. Throws `certificate-malformed`.
+ */
 export function readExtensions(list: Tlv | undefined): Extensions {
   const values = new Map<string, Tlv>();
   const unknownCritical: string[] = [];
@@ -91,10 +94,9 @@ export function readExtensions(list: Tlv | undefined): Extensions {
   }
   const basic = values.get(extensionOids.basicConstraints);
   const san = values.get(extensionOids.subjectAltName);
-  const purposes = values.get(extensionOids.extKeyUsage);
   return {
     keyUsage: readKeyUsage(values.get(extensionOids.keyUsage)),
-    extendedKeyUsage: purposes?.children.map((purpose) => oidText(purpose, 'extKeyUsage')),
+    extendedKeyUsage: listOf(values.get(extensionOids.extKeyUsage), 'extKeyUsage')?.map((purpose) => oidText(purpose, 'extKeyUsage')),
     ...readBasicConstraints(basic),
     nameConstraints: readNameConstraints(values.get(extensionOids.nameConstraints)),
     policies: readPolicies({
@@ -105,19 +107,37 @@ export function readExtensions(list: Tlv | undefined): Extensions {
     }),
     subjectAltName: san?.bytes,
     unknownCritical,
-    subjectKeyId: values.get(extensionOids.subjectKeyIdentifier)?.content.toString('hex'),
-    authorityKeyId: values
-      .get(extensionOids.authorityKeyIdentifier)
-      ?.children.find((child) => isContext(child, 0))
-      ?.content.toString('hex'),
+    subjectKeyId: readSubjectKeyId(values.get(extensionOids.subjectKeyIdentifier)),
+    authorityKeyId: readAuthorityKeyId(values.get(extensionOids.authorityKeyIdentifier)),
     addresses: san === undefined ? [] : addressesOf(san),
-    capabilities: (values.get(extensionOids.smimeCapabilities)?.children ?? []).map((entry) =>
-      oidText(entry.children[0], 'smimeCapabilities'),
-    ),
+    capabilities: readCapabilities(values.get(extensionOids.smimeCapabilities)),
     crlPoints: readCrlPoints(values.get(extensionOids.cRLDistributionPoints)),
     ocspUrls: readOcspUrls(values.get(extensionOids.authorityInfoAccess)),
-    ocspNoCheck: values.has(extensionOids.ocspNoCheck),
+    ocspNoCheck: readNoCheck(values.get(extensionOids.ocspNoCheck)),
   };
+}
+
+const listOf = (list: Tlv | undefined, field: string): readonly Tlv[] | undefined =>
+  list && expectTag(list, UNIVERSAL, tags.sequence, field).children;
+
+const readSubjectKeyId = (tlv: Tlv | undefined): string | undefined =>
+  tlv && expectTag(tlv, UNIVERSAL, tags.octetString, 'subjectKeyIdentifier').content.toString('hex');
+
+/** AuthorityKeyIdentifier: [0] keyIdentifier, [1] authorityCertIssuer, [2] authorityCertSerialNumber. */
+function readAuthorityKeyId(tlv: Tlv | undefined): string | undefined {
+  const fields = listOf(tlv, 'authorityKeyIdentifier') ?? [];
+  const [keyId] = contextFields(fields, ['primitive', 'constructed', 'primitive'], 'authorityKeyIdentifier');
+  return keyId?.content.toString('hex');
+}
+
+const readCapabilities = (list: Tlv | undefined): readonly string[] =>
+  (listOf(list, 'smimeCapabilities') ?? []).map((entry) =>
+    oidText(expectTag(entry, UNIVERSAL, tags.sequence, 'smimeCapabilities').children[0], 'smimeCapabilities'),
+  );
+
+/** It loosens, so it counts only where it is what it should be. */
+function readNoCheck(tlv: Tlv | undefined): boolean {
+  return tlv !== undefined && expectTag(tlv, UNIVERSAL, tags.null, 'ocsp-nocheck').content.length === 0;
 }
 
 /** GeneralName, RFC 5280 §4.2.1.6. */
@@ -125,45 +145,68 @@ const URI_NAME = 6;
 const uris = (names: readonly Tlv[]): readonly string[] =>
   names.filter((name) => isContext(name, URI_NAME)).map(({ content }) => content.toString('latin1'));
 
-/** DistributionPoint: [0] name ([0] fullName), [1] reasons, [2] cRLIssuer. A name relative to the issuer has no URL. */
+/**
+ * DistributionPoint: [0] name, [1] reasons, [2] cRLIssuer. The name is a choice of [0] fullName and [1] a name relative to the
+ * issuer, which has no URL.
+ */
 function readCrlPoints(list: Tlv | undefined): readonly DistributionPoint[] {
-  return (list?.children ?? []).map((point) => {
-    const name = point.children.find((child) => isContext(child, 0))?.children.find((child) => isContext(child, 0));
+  const field = 'cRLDistributionPoints';
+  return (listOf(list, field) ?? []).map((point) => {
+    const { children } = expectTag(point, UNIVERSAL, tags.sequence, field);
+    const [name, reasons, issuer] = contextFields(children, ['constructed', 'primitive', 'constructed'], field);
+    const [full, relative] = contextFields(name?.children ?? [], ['constructed', 'constructed'], field);
+    if (name !== undefined && (full === undefined) === (relative === undefined)) throw malformed(`${field} holds a point of no one name`);
     return {
-      urls: uris(name?.children ?? []),
-      partial: point.children.some((child) => isContext(child, 1)),
-      indirect: point.children.some((child) => isContext(child, 2)),
+      urls: full === undefined ? [] : uris(generalNames(full, field)),
+      partial: reasons !== undefined,
+      indirect: issuer !== undefined,
     };
   });
 }
 
 function readOcspUrls(list: Tlv | undefined): readonly string[] {
-  return (list?.children ?? []).flatMap(({ children: [method, ...location] }) =>
-    oidText(method, 'an access method') === ocspAccess ? uris(location) : [],
-  );
+  const field = 'authorityInfoAccess';
+  return (listOf(list, field) ?? []).flatMap((access) => {
+    const [method, location, ...more] = expectTag(access, UNIVERSAL, tags.sequence, field).children;
+    if (more.length > 0) throw malformed(`${field} names an access in more than two parts`);
+    const at = expectGeneralName(location, field);
+    return oidText(method, 'an access method') === ocspAccess ? uris([at]) : [];
+  });
 }
 
 function readExtension(extension: Tlv): { oid: string; critical: boolean; value: Buffer } {
   const [type, ...rest] = expectTag(extension, UNIVERSAL, tags.sequence, 'an extension').children;
   const oid = oidText(type, 'the type of an extension');
-  const flag = rest.length > 1 ? expectTag(rest[0], UNIVERSAL, tags.boolean, `criticality of ${oid}`) : undefined;
+  if (rest.length > 2) throw malformed(`the extension ${oid} is of more than three parts`);
   return {
     oid,
-    critical: flag !== undefined && flag.content[0] !== 0,
+    critical: rest.length > 1 && readFlag(rest[0], `criticality of ${oid}`),
     value: expectTag(rest.at(-1), UNIVERSAL, tags.octetString, `the extension ${oid}`).content,
   };
 }
 
+/** Any octet but 0 is true, and FALSE may be written out: neither is DER, and CAs have done both. */
+function readFlag(tlv: Tlv | undefined, field: string): boolean {
+  const { content } = expectTag(tlv, UNIVERSAL, tags.boolean, field);
+  if (content.length !== 1) throw malformed(`${field} is neither true nor false`);
+  return content[0] !== 0;
+}
+
 function readKeyUsage(tlv: Tlv | undefined): readonly KeyUsage[] | undefined {
   if (tlv === undefined) return undefined;
-  const bits = expectTag(tlv, UNIVERSAL, tags.bitString, 'keyUsage').content.subarray(1);
-  return keyUsages.filter((_, bit) => ((bits[bit >> 3] ?? 0) & (0x80 >> (bit & 7))) !== 0);
+  const [unused, ...bits] = expectTag(tlv, UNIVERSAL, tags.bitString, 'keyUsage').content;
+  if (unused === undefined || unused > 7 || (bits.length === 0 && unused > 0)) throw malformed('keyUsage is not a string of bits');
+  // What is said to be unused allows nothing.
+  const length = bits.length * 8 - unused;
+  return keyUsages.filter((_, bit) => bit < length && ((bits[bit >> 3] ?? 0) & (0x80 >> (bit & 7))) !== 0);
 }
 
 function readBasicConstraints(tlv: Tlv | undefined): Pick<Extensions, 'ca' | 'pathLength'> {
   if (tlv === undefined) return { ca: false, pathLength: undefined };
-  const fields = expectTag(tlv, UNIVERSAL, tags.sequence, 'basicConstraints').children;
-  const ca = fields[0]?.tag === tags.boolean && fields[0].content[0] !== 0;
-  const length = fields.find((field) => field.tag === tags.integer)?.content;
-  return { ca, pathLength: length === undefined ? undefined : smallNumber(length, 'pathLenConstraint') };
+  const fields = [...expectTag(tlv, UNIVERSAL, tags.sequence, 'basicConstraints').children];
+  const ca = fields[0]?.tagClass === UNIVERSAL && fields[0].tag === tags.boolean && readFlag(fields.shift(), 'cA');
+  const [length, ...more] = fields;
+  if (more.length > 0) throw malformed('basicConstraints holds what does not belong there');
+  const pathLength = length && smallNumber(expectTag(length, UNIVERSAL, tags.integer, 'pathLenConstraint').content, 'pathLenConstraint');
+  return { ca, pathLength };
 }

@@ -4,10 +4,11 @@
  * CA it was. Where two readings are possible, `permitted` is read narrowly and `excluded` widely.
  */
 import { foldDomain, parseMailbox } from '../message/envelope.ts';
-import { expectTag, isContext, malformed, tags, UNIVERSAL } from './der.ts';
+import { contextFields, expectTag, malformed, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { directoryName, formOf, generalNameText } from './general-name.ts';
 import type { ComparableName } from './general-name.ts';
+import { expectGeneralName } from './name.ts';
 
 /** One GeneralSubtree. */
 interface Subtree {
@@ -33,16 +34,23 @@ export interface NameConstraints {
 /** Throws `certificate-malformed`; what is merely not understood is kept, since it matters only where such a name comes. */
 export function readNameConstraints(value: Tlv | undefined): NameConstraints | undefined {
   if (value === undefined) return undefined;
-  const lists = expectTag(value, UNIVERSAL, tags.sequence, 'nameConstraints').children;
-  const of = (tag: number): readonly Subtree[] => (lists.find((list) => isContext(list, tag))?.children ?? []).map(readSubtree);
-  return { permitted: of(0), excluded: of(1) };
+  const field = 'nameConstraints';
+  const lists = contextFields(expectTag(value, UNIVERSAL, tags.sequence, field).children, ['constructed', 'constructed'], field);
+  const [permitted = [], excluded = []] = lists.map((list) => list?.children.map(readSubtree));
+  // An empty list may mean that nothing is permitted, or all: there is none (RFC 5280 appendix A).
+  if (lists.some((list) => list?.children.length === 0)) throw malformed('a list of name constraints is empty');
+  return { permitted, excluded };
 }
 
+/** The content of INTEGER 0. */
+const ZERO = Buffer.of(0);
+
 function readSubtree(subtree: Tlv): Subtree {
-  const [base, ...bounds] = expectTag(subtree, UNIVERSAL, tags.sequence, 'a name constraint').children;
-  if (base === undefined) throw malformed('a name constraint without a name');
+  const [first, ...bounds] = expectTag(subtree, UNIVERSAL, tags.sequence, 'a name constraint').children;
+  const base = expectGeneralName(first, 'a name constraint');
+  const [minimum, maximum] = contextFields(bounds, ['primitive', 'primitive'], 'a name constraint');
   // `minimum` is 0 by default and so absent in DER; OpenSSL takes it where it is written out, and so does this.
-  const bounded = bounds.some((bound) => !isContext(bound, 0) || bound.content.length !== 1 || bound.content[0] !== 0);
+  const bounded = maximum !== undefined || (minimum !== undefined && !minimum.content.equals(ZERO));
   const form = formOf(base);
   const text = base.content.toString('latin1');
   return { form, text: textOf(form, base, text), base: bounded ? undefined : readBase(form, base, text) };
@@ -91,10 +99,20 @@ function domainBase(text: string, kind: 'host' | 'tree'): Base | undefined {
 /** Comparisons that one verdict may cost: 60,000 take a few ms, and no CA in use needs a hundredth. */
 export const MAX_COMPARISONS = 65_536;
 
+/** What reading names widely costs beside: so many octets are one comparison more. 256 KiB in all take 20 ms. */
+const FOLDED_OCTETS = 4;
+
 /** Comparisons that are left; the caller's, for a whole search. */
 export interface ComparisonBudget {
   left: number;
+  /** Texts as they are read widely, each folded once: a letter outside ASCII may become eighteen. */
+  readonly localParts: Map<string, string>;
+  readonly rdns: Map<string, string>;
 }
+
+export const makeComparisonBudget = (): ComparisonBudget => ({ left: MAX_COMPARISONS, localParts: new Map(), rdns: new Map() });
+
+const TOO_MUCH = `carries more name constraints than are compared (${MAX_COMPARISONS} comparisons)`;
 
 /** Why names under these constraints may not stand there; undefined where they may. To be read behind the CA's name. */
 export function constraintFault(
@@ -103,7 +121,7 @@ export function constraintFault(
   budget: ComparisonBudget,
 ): string | undefined {
   budget.left -= names.length * (permitted.length + excluded.length);
-  if (budget.left < 0) return `carries more name constraints than are compared (${MAX_COMPARISONS} comparisons)`;
+  if (budget.left < 0) return TOO_MUCH;
   for (const name of names) {
     const allowing = permitted.filter(({ form }) => form === name.form);
     const forbidding = excluded.filter(({ form }) => form === name.form);
@@ -111,9 +129,10 @@ export function constraintFault(
     const strange = all.find(({ base }) => base === undefined);
     if (strange !== undefined) return `constrains names in a way that is not understood: ${strange.form} ${strange.text}`;
     if (all.length > 0 && name.kind === 'incomparable') return `constrains each ${name.form}, and one below it cannot be compared`;
-    if (allowing.length > 0 && !allowing.some(({ base }) => base !== undefined && within(name, base, 'narrow')))
+    if (allowing.length > 0 && !allowing.some(({ base }) => base !== undefined && within(name, base, exactly)))
       return `allows ${plural(name.form)} of ${listed(allowing)} only (name constraints)`;
-    const hit = forbidding.find(({ base }) => base !== undefined && within(name, base, 'wide'));
+    const hit = forbidding.find(({ base }) => base !== undefined && within(name, base, widely(budget)));
+    if (budget.left < 0) return TOO_MUCH;
     if (hit !== undefined) return `forbids ${plural(name.form)} of ${hit.text} (name constraints)`;
   }
   return undefined;
@@ -129,12 +148,44 @@ function listed(subtrees: readonly Subtree[]): string {
   return texts.length > MAX_LISTED ? `${shown} and ${texts.length - MAX_LISTED} others` : shown;
 }
 
-type Reading = 'narrow' | 'wide';
+/** How two texts of a name are read: the same, or not. */
+interface Reading {
+  readonly localPart: (one: string, other: string) => boolean;
+  readonly rdn: (one: string, other: string) => boolean;
+}
+
+const same = (one: string, other: string): boolean => one === other;
+const exactly: Reading = { localPart: same, rdn: same };
+
+/** Only its own host may fold a local part (RFC 5321 §2.4), and what is quoted there means the same without quotes. */
+const bare = (localPart: string): string => localPart.replace(/^"|"$/g, '').replace(/\\(.)/g, '$1').toLowerCase();
+/** Upper case first: `ß` and `SS` are one. */
+const wide = (text: string): string => text.normalize('NFKC').toUpperCase().toLowerCase();
+
+function widely(budget: ComparisonBudget): Reading {
+  const by =
+    (known: Map<string, string>, fold: (text: string) => string) =>
+    (text: string): string => {
+      const before = known.get(text);
+      if (before !== undefined) return before;
+      budget.left -= Math.ceil(Buffer.byteLength(text) / FOLDED_OCTETS);
+      // Of no use to anybody any more, and not to be paid for.
+      if (budget.left < 0) return '';
+      const folded = fold(text);
+      known.set(text, folded);
+      return folded;
+    };
+  const [localPart, rdn] = [by(budget.localParts, bare), by(budget.rdns, wide)];
+  return {
+    localPart: (one, other) => one === other || localPart(one) === localPart(other),
+    rdn: (one, other) => one === other || rdn(one) === rdn(other),
+  };
+}
 
 function within(name: ComparableName, base: Base, reading: Reading): boolean {
   switch (base.kind) {
     case 'mailbox':
-      return name.kind === 'mail' && name.domain === base.domain && sameLocalPart(name, base, reading);
+      return name.kind === 'mail' && name.domain === base.domain && reading.localPart(name.localPart, base.localPart);
     case 'domain': {
       const domain = name.kind === 'mail' ? name.domain : name.kind === 'host' ? name.host : undefined;
       return (base.itself && domain === base.domain) || (base.below && domain?.endsWith(`.${base.domain}`) === true);
@@ -142,19 +193,11 @@ function within(name: ComparableName, base: Base, reading: Reading): boolean {
     case 'network':
       return name.kind === 'ip' && isWithinNetwork(name.octets, base);
     case 'directory':
-      return name.kind === 'directory' && base.rdns.every((rdn, index) => sameRdn(name.rdns[index], rdn, reading));
+      return name.kind === 'directory' && base.rdns.every((rdn, index) => startsWith(name.rdns[index], rdn, reading));
   }
 }
 
-/** Only its own host may fold a local part (RFC 5321 §2.4), and what is quoted there means the same without quotes. */
-const sameLocalPart = (one: { localPart: string }, other: { localPart: string }, reading: Reading): boolean =>
-  one.localPart === other.localPart || (reading === 'wide' && bare(one.localPart) === bare(other.localPart));
-const bare = (localPart: string): string => localPart.replace(/^"|"$/g, '').replace(/\\(.)/g, '$1').toLowerCase();
-
-const sameRdn = (one: string | undefined, other: string, reading: Reading): boolean =>
-  one === other || (reading === 'wide' && one !== undefined && wide(one) === wide(other));
-/** Upper case first: `ß` and `SS` are one. */
-const wide = (text: string): string => text.normalize('NFKC').toUpperCase().toLowerCase();
+const startsWith = (one: string | undefined, other: string, { rdn }: Reading): boolean => one !== undefined && rdn(one, other);
 
 function isWithinNetwork(octets: Buffer, { address, mask }: { readonly address: Buffer; readonly mask: Buffer }): boolean {
   if (octets.length !== address.length) return false;

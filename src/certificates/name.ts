@@ -1,6 +1,6 @@
 /** Names of a certificate: the distinguished name for people, the addresses for matching. */
 import { mailboxKey, parseMailbox } from '../message/envelope.ts';
-import { CONTEXT, expectTag, isContext, malformed, oidText, tags, UNIVERSAL } from './der.ts';
+import { CONTEXT, expectTag, isConstructed, isContext, malformed, oidText, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { smtpUtf8Mailbox } from './oids.ts';
 
@@ -81,6 +81,34 @@ export const escaped = (text: string): string =>
 /** GeneralName choices of RFC 5280 §4.2.1.6. */
 const OTHER_NAME = 0;
 const RFC822_NAME = 1;
+const DIRECTORY_NAME = 4;
+const LAST_CHOICE = 8;
+/** otherName, x400Address, directoryName and ediPartyName; the others are strings and the like. */
+const constructedChoices: ReadonlySet<number> = new Set([OTHER_NAME, 3, DIRECTORY_NAME, 5]);
+
+/** The TLV where it is a GeneralName as far as its outer parts go, else a fault that names the field. */
+export function expectGeneralName(name: Tlv | undefined, field: string): Tlv {
+  if (name === undefined) throw malformed(`${field} is missing`);
+  if (name.tagClass !== CONTEXT || name.tag > LAST_CHOICE) throw malformed(`${field} holds a name of no form`);
+  const { children } = name;
+  if (isConstructed(name) !== constructedChoices.has(name.tag)) throw malformed(`${field} holds a name in the wrong form`);
+  if (name.tag === DIRECTORY_NAME) expectTag(onlyOne(children, field), UNIVERSAL, tags.sequence, `a directory name in ${field}`);
+  if (name.tag === OTHER_NAME) {
+    const [type, ...values] = children;
+    oidText(type, `the type of an otherName in ${field}`);
+    onlyOne(expectTag(onlyOne(values, field), CONTEXT, 0, `an otherName in ${field}`).children, field);
+  }
+  return name;
+}
+
+function onlyOne(parts: readonly Tlv[], field: string): Tlv {
+  const [one, ...more] = parts;
+  if (one === undefined || more.length > 0) throw malformed(`${field} holds a name of ${parts.length} parts`);
+  return one;
+}
+
+/** GeneralNames; `list` may stand under a tag of its own. */
+export const generalNames = (list: Tlv, field: string): readonly Tlv[] => list.children.map((name) => expectGeneralName(name, field));
 
 /**
  * mailboxKey() forms of the mail addresses in a SubjectAltName. An address with white space, NUL or a control character
@@ -89,7 +117,7 @@ const RFC822_NAME = 1;
  */
 export function addressesOf(subjectAltName: Tlv): string[] {
   const keys = new Set<string>();
-  for (const name of expectTag(subjectAltName, UNIVERSAL, tags.sequence, 'subjectAltName').children) {
+  for (const name of generalNames(expectTag(subjectAltName, UNIVERSAL, tags.sequence, 'subjectAltName'), 'subjectAltName')) {
     const address = isContext(name, RFC822_NAME) ? rfc822Name(name) : isContext(name, OTHER_NAME) ? utf8Mailbox(name) : undefined;
     if (address !== undefined) keys.add(address);
   }

@@ -13,7 +13,8 @@ import type { Certificate } from './certificate.ts';
 import { namesOf } from './general-name.ts';
 import type { ComparableName } from './general-name.ts';
 import { criticalFault, isSelfIssued, isSignedBy, issuerFault, keyIdsAgree, lengthFault } from './issuer.ts';
-import { constraintFault, MAX_COMPARISONS } from './name-constraints.ts';
+import { constraintFault, makeComparisonBudget, MAX_COMPARISONS } from './name-constraints.ts';
+import type { ComparisonBudget } from './name-constraints.ts';
 import { policyFault } from './policies.ts';
 import type { PolicyStep } from './policies.ts';
 
@@ -124,7 +125,7 @@ function openSearch(anchors: CertificateSet, intermediates: CertificateSet, now:
   const forbidden = new Set<string>();
   const own = remembered((issuer) => issuerFault(issuer, now));
   const names = remembered((certificate) => namesOf(certificate));
-  const budget = { left: MAX_COMPARISONS };
+  const budget = makeComparisonBudget();
   const signatures = new Map<string, boolean>();
   let steps = 0;
   let exhausted: string | undefined;
@@ -199,7 +200,7 @@ function namesFault(
   issuer: Certificate,
   below: Path,
   names: (certificate: Certificate) => readonly ComparableName[],
-  budget: { left: number },
+  budget: ComparisonBudget,
 ): string | undefined {
   if (issuer.nameConstraints === undefined) return undefined;
   for (const [index, certificate] of below.entries()) {

@@ -6,7 +6,7 @@
  * here is only whether its lowest level holds anything. For that no tree is kept: one level is a map from each valid policy to
  * those it may be called below, and the next level follows from it, at a cost linear in the two certificates (as in RFC 9618).
  */
-import { expectTag, isContext, malformed, oidText, tags, UNIVERSAL } from './der.ts';
+import { contextFields, expectTag, malformed, oidText, tags, UNIVERSAL } from './der.ts';
 import type { Tlv } from './der.ts';
 import { anyPolicy } from './oids.ts';
 
@@ -32,29 +32,57 @@ export function readPolicies(values: {
   readonly constraints: Tlv | undefined;
   readonly inhibitAny: Tlv | undefined;
 }): Policies {
-  const list = values.policies && expectTag(values.policies, UNIVERSAL, tags.sequence, 'certificatePolicies').children;
-  const valid = list?.map(({ children: [policy] }) => oidText(policy, 'a certificate policy'));
+  const valid = values.policies && readValid(values.policies);
   const { mappings, constraints, inhibitAny } = values;
   if (mappings === undefined && constraints === undefined && inhibitAny === undefined) return { valid, ...unconstrained };
-  const constraint = (tag: number): number | undefined => {
-    const field = constraints?.children.find((child) => isContext(child, tag));
-    return field === undefined ? undefined : smallNumber(field.content, 'policyConstraints');
-  };
+  const [requireExplicit, inhibitMapping] = constraints === undefined ? [] : readConstraints(constraints);
   return {
     valid,
-    mappings: (mappings?.children ?? []).map(({ children: [issuer, subject] }) => [
-      oidText(issuer, 'a policy mapping'),
-      oidText(subject, 'a policy mapping'),
-    ]),
-    requireExplicit: constraint(0),
-    inhibitMapping: constraint(1),
+    mappings: mappings === undefined ? [] : readMappings(mappings),
+    requireExplicit,
+    inhibitMapping,
     inhibitAny: inhibitAny && smallNumber(expectTag(inhibitAny, UNIVERSAL, tags.integer, 'inhibitAnyPolicy').content, 'inhibitAnyPolicy'),
   };
 }
 
-/** A count of certificates, of four octets at most. Throws `certificate-malformed`. */
+/** SIZE (1..MAX): an empty list is no statement, and OpenSSL takes none either. */
+function entriesOf(list: Tlv, field: string): readonly Tlv[] {
+  const { children } = expectTag(list, UNIVERSAL, tags.sequence, field);
+  if (children.length === 0) throw malformed(`${field} is empty`);
+  return children;
+}
+
+/** PolicyInformation: the OID, and qualifiers that are for people. */
+function readValid(list: Tlv): readonly string[] {
+  const valid = expectTag(list, UNIVERSAL, tags.sequence, 'certificatePolicies').children.map((entry) => {
+    const [policy, qualifiers, ...more] = expectTag(entry, UNIVERSAL, tags.sequence, 'a certificate policy').children;
+    if (qualifiers !== undefined) expectTag(qualifiers, UNIVERSAL, tags.sequence, 'qualifiers of a certificate policy');
+    if (more.length > 0) throw malformed('a certificate policy of more than two parts');
+    return oidText(policy, 'a certificate policy');
+  });
+  // RFC 5280 §4.2.1.4; OpenSSL takes none that stands there twice either.
+  if (new Set(valid).size < valid.length) throw malformed('a certificate policy stands there twice');
+  return valid;
+}
+
+function readMappings(list: Tlv): readonly (readonly [string, string])[] {
+  return entriesOf(list, 'policyMappings').map((entry) => {
+    const [issuer, subject, ...more] = expectTag(entry, UNIVERSAL, tags.sequence, 'a policy mapping').children;
+    if (more.length > 0) throw malformed('a policy mapping of more than two parts');
+    return [oidText(issuer, 'a policy mapping'), oidText(subject, 'a policy mapping')];
+  });
+}
+
+function readConstraints(list: Tlv): readonly (number | undefined)[] {
+  const counts = contextFields(entriesOf(list, 'policyConstraints'), ['primitive', 'primitive'], 'policyConstraints');
+  return counts.map((count) => count && smallNumber(count.content, 'policyConstraints'));
+}
+
+/** A count of certificates, of four octets at most, the shortest that hold it. Throws `certificate-malformed`. */
 export function smallNumber(content: Buffer, field: string): number {
-  if (content.length === 0 || content.length > 4 || (content[0] ?? 0) & 0x80) throw malformed(`${field} is not a small number`);
+  const [first = 0, second = 0x80] = content;
+  if (content.length === 0 || content.length > 4 || first & 0x80 || (first === 0 && !(second & 0x80)))
+    throw malformed(`${field} is not a small number`);
   return content.readUIntBE(0, content.length);
 }
 

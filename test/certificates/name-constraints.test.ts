@@ -6,7 +6,7 @@ import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { implicit } from '../../src/certificates/encode.ts';
 import { namesOf } from '../../src/certificates/general-name.ts';
-import { constraintFault } from '../../src/certificates/name-constraints.ts';
+import { constraintFault, makeComparisonBudget } from '../../src/certificates/name-constraints.ts';
 import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
 import { directory, ecKeys, email, host, ip, issue, issueDer, name, nameConstraints, root, san, uri, utf8Mailbox } from './pki.ts';
 import type { Ca } from './pki.ts';
@@ -186,6 +186,29 @@ describe('along a path', () => {
     assert.equal(judge(leaf(wide, CN, ...names.slice(0, 100)), top, wide), 'trusted');
     assert.ok(performance.now() - begun < 1000);
   });
+  test('A19: a long name is read widely once, and such reading is bounded', () => {
+    const others = Array.from({ length: 250 }, (_, at) => directory(name(['O', `Other ${at}`])));
+    const bound = top.sub('Bound', nameConstraints([], others));
+    // Each of these letters becomes eighteen.
+    const long = (letters: number): Certificate => leaf(bound, name(['O', '\ufdfa'.repeat(letters)]), email('a@b.example'));
+    const begun = performance.now();
+    assert.equal(judge(long(20_000), top, bound), 'trusted');
+    const once = performance.now() - begun;
+    assert.ok(once < 500, `${once} ms`);
+    const { nameConstraints: constraints } = bound.certificate;
+    assert.ok(constraints);
+    const tightly = (letters: number) => constraintFault(constraints, namesOf(long(letters)), { ...makeComparisonBudget(), left: 3000 });
+    assert.equal(tightly(10), undefined);
+    assert.match(tightly(5000) ?? '', /more name constraints than are compared/);
+  });
+  test('A19: so is a long local part', () => {
+    const others = Array.from({ length: 400 }, (_, at) => email(`other${at}@partner.example`));
+    const bound = top.sub('Bound', nameConstraints([], others));
+    const person = leaf(bound, CN, email(`"${'\\A'.repeat(25_000)}"@partner.example`));
+    const begun = performance.now();
+    assert.equal(judge(person, top, bound), 'trusted');
+    assert.ok(performance.now() - begun < 300);
+  });
 });
 
 describe('hostile octets', () => {
@@ -211,7 +234,7 @@ describe('hostile octets', () => {
           assert.ok(error instanceof Error && 'code' in error && error.code === 'certificate-malformed');
           return;
         }
-        const fault = constraintFault(constraints, namesOf(certificate), { left: 1000 });
+        const fault = constraintFault(constraints, namesOf(certificate), makeComparisonBudget());
         // What passes names the address that is permitted, in the one spelling that is.
         for (const address of fault === undefined ? certificate.addresses : []) assert.match(address, /@partner\.example$/);
       }),

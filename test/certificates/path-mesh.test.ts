@@ -1,10 +1,14 @@
 /** More than one way up: CAs certified twice, and meshes of them. By our own writer, since openssl would take minutes. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { makePathFinder } from '../../src/certificates/anchors.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
+import type { CertificateFolder } from '../../src/certificates/folder.ts';
 import { buildPath, makeCertificateSet, PATH_LIMITS } from '../../src/certificates/path.ts';
 import { makeMesh } from './mesh.ts';
-import { ca, email, issue, KEY_CERT_SIGN, keyUsage, name, nameConstraints, root } from './pki.ts';
+import { mailboxOf } from './openssl.ts';
+import { ca, ecKeys, email, issue, KEY_CERT_SIGN, keyUsage, name, nameConstraints, root } from './pki.ts';
 import type { Ca } from './pki.ts';
 
 const NOW = Date.parse('2026-06-01T00:00:00Z');
@@ -98,6 +102,29 @@ describe('CAs that certify one another', () => {
     assert.match(verdict.kind === 'untrusted' ? verdict.reason : '', /no path to an anchor within 2000 steps/);
     assert.ok(performance.now() - begun < 1000);
   });
+  test('A19 P6: of many searches at once, each leaves the others a turn of the event loop', async () => {
+    const { first, certificates } = makeMesh(200, 3);
+    const leaves = Array.from({ length: 40 }, (_, at) =>
+      issue({ subject: name(['CN', `anna ${at}`]), keys: ecKeys(), issuer: first.subject, signer: first.keys, extensions: [] }),
+    );
+    const finder = makePathFinder({
+      anchors: folderOf(root('Anchor').certificate),
+      intermediates: folderOf(...certificates),
+      now: () => NOW,
+    });
+    const state = { searching: true };
+    const searches = Promise.all(leaves.map((one) => finder.find(one, mailboxOf('anna@clinic.example')))).finally(
+      () => (state.searching = false),
+    );
+    let turns = 0;
+    while (state.searching) {
+      await setImmediate();
+      turns++;
+    }
+    for (const found of await searches) assert.match(found.kind === 'untrusted' ? found.reason : '', /within 100 signatures/);
+    // All in one turn would be one; each search takes 10 ms and more, so a turn holds one or two.
+    assert.ok(turns >= 10, `${turns} turns`);
+  });
   test('two CAs that certify each other are a circle, and the search ends', () => {
     const { leaf, certificates } = makeMesh(2, 1);
     const verdict = buildPath(leaf, makeCertificateSet([]), makeCertificateSet(certificates), NOW);
@@ -110,4 +137,19 @@ describe('CAs that certify one another', () => {
     const verdict = buildPath(leaf, makeCertificateSet([anchor.certificate]), makeCertificateSet([...certificates, crossed]), NOW);
     assert.equal(verdict.kind === 'trusted' ? verdict.path.length : verdict.reason, 3);
   });
+});
+
+/** Read long ago, as folders are. */
+const folderOf = (...certificates: readonly Certificate[]): CertificateFolder => ({
+  path: '/certificates',
+  contents: () =>
+    Promise.resolve({
+      kind: 'read',
+      version: 1,
+      certificates: certificates.map((certificate) => ({ certificate, place: 'a', file: 'a' })),
+      broken: [],
+      unread: undefined,
+    }),
+  refresh: () => Promise.resolve(),
+  close: () => {},
 });
