@@ -112,16 +112,19 @@ function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
   return { name: Uint8Array.from(subjectDer), spki, id: createHash('sha256').update(spki).update(subjectDer).digest('hex') };
 }
 
-/** The files that hold lists of that issuer, or why that is not known. */
+/** The newest files that hold lists of that issuer, or why that is not known. */
 async function listsOf(folder: CrlFolder | undefined, { name }: CrlIssuer) {
   if (folder === undefined) return [];
   const found = await folder.lists();
   if (found.kind === 'unavailable') return unknown(found.why, false);
-  const own = found.lists.filter(({ issuer }) => issuer?.equals(name));
-  const odd = found.lists.find(({ issuer }) => issuer === undefined);
+  const own = found.lists.flatMap(({ beginning, ...list }) =>
+    beginning?.issuer.equals(name) === true ? [{ ...list, thisUpdate: beginning.thisUpdate }] : [],
+  );
+  const odd = found.lists.find(({ beginning }) => beginning === undefined);
   // It may be the one that is missing, caught while it is written.
   if (own.length === 0 && odd !== undefined) return unknown(`CRL ${odd.name} cannot be read`, false);
-  return own.slice(0, MAX_LOCAL_LISTS);
+  // A job that dates its lists and never clears up leaves a year of them: the newest are what counts.
+  return own.sort((a, b) => b.thisUpdate - a.thisUpdate).slice(0, MAX_LOCAL_LISTS);
 }
 
 function judge(name: string, shelved: Shelved, certificate: Certificate, now: number): RevocationStatus {

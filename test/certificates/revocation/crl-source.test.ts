@@ -269,6 +269,17 @@ describe('the folder of lists', () => {
     await eventually(async () => (await says(source, anna, ca)) === 'revoked unspecified CRL crls/ca-2.pem');
   });
 
+  test('A23: of more lists of one issuer than are read the newest count, whatever their names', async () => {
+    const { folder, place } = local();
+    const anna = ca.issue({});
+    for (let day = 1; day <= 30; day++) {
+      const from = NOW - (30 - day) * DAY;
+      const entries = day >= 18 ? [entry(contentOf(anna), reason(1))] : [];
+      place(`ca-${String(day).padStart(2, '0')}.crl`, ca.list({ from, until: from + 31 * DAY, entries }));
+    }
+    assert.equal(await says(open({ folder }), anna, ca), 'revoked keyCompromise CRL crls/ca-30.crl');
+  });
+
   test('comes before what is fetched', async () => {
     const { folder, place } = local();
     const published = await publish(ca.list());
