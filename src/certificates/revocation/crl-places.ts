@@ -38,11 +38,9 @@ export function urlPlace(url: URL, loads: CrlLoads): CrlPlace {
     refreshed: true,
     load: async (issuer, held, signal) => {
       const copy = held === undefined ? await readCopy(url, issuer, loads) : undefined;
-      if (copy?.reading.kind === 'list' && copy.reading.list.nextUpdate > loads.now()) return copy;
-      const since = held?.thisUpdate ?? (copy?.reading.kind === 'list' ? copy.reading.list.thisUpdate : 0);
-      const reading = await fetchList({ url, issuer, since }, loads, signal);
-      // A stale list still tells what was revoked.
-      return reading.kind === 'refused' && copy !== undefined ? copy : { reading, got: loads.now() };
+      if (copy !== undefined) return copy;
+      const reading = await fetchList({ url, issuer, since: held?.thisUpdate ?? 0 }, loads, signal);
+      return { reading, got: loads.now() };
     },
   };
 }

@@ -21,7 +21,7 @@ export interface CrlPlace {
   readonly stamp: string;
   /** Whether it must be asked again by and by, since it does not tell of its changes. */
   readonly refreshed: boolean;
-  /** `held`: what is held of this place; where that is nothing, an earlier copy is welcome. Never rejects. */
+  /** `held`: what is held of this place; where that is nothing, an earlier copy is welcome, of whatever age. Never rejects. */
   load(issuer: CrlIssuer, held: Crl | undefined, signal: AbortSignal): Promise<Loaded>;
 }
 
@@ -72,19 +72,27 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
   const slots = new Map<string, Slot>();
   const closed = new AbortController();
 
-  const load = async (slot: Slot): Promise<void> => {
-    const { place } = slot;
-    slot.tried = place.stamp;
-    const { reading, got } = await place.load(slot.issuer, slot.list, closed.signal);
-    if (reading.kind === 'refused') {
-      const pause = Math.min((slot.fault?.pause ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
-      slot.fault = { why: reading.why, lasting: reading.lasting, until: now() + pause, pause };
-      return;
-    }
+  const fail = (slot: Slot, why: string, lasting: boolean): void => {
+    const pause = Math.min((slot.fault?.pause ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
+    slot.fault = { why, lasting, until: now() + pause, pause };
+  };
+  const take = (slot: Slot, { reading, got }: Loaded): void => {
+    if (reading.kind === 'refused') return fail(slot, reading.why, reading.lasting);
+    if (slot.list !== undefined && reading.list.thisUpdate < slot.list.thisUpdate)
+      return fail(slot, 'what is served is older than this one', false);
     slot.fault = undefined;
-    if (slot.list === undefined || reading.list.thisUpdate >= slot.list.thisUpdate) slot.list = reading.list;
-    slot.refreshAt = place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;
+    slot.list = reading.list;
+    slot.refreshAt = slot.place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;
     makeRoom(slots, slot, bound);
+  };
+  const load = async (slot: Slot): Promise<void> => {
+    const { place, list } = slot;
+    slot.tried = place.stamp;
+    take(slot, await place.load(slot.issuer, list, closed.signal));
+    // A copy that has gone stale still tells what was revoked, and that nothing older counts.
+    const isCopy = place.refreshed && list === undefined;
+    if (isCopy && slot.list !== undefined && slot.list.nextUpdate <= now())
+      take(slot, await place.load(slot.issuer, slot.list, closed.signal));
   };
   const begin = (slot: Slot): void => {
     const pausing = slot.fault !== undefined && slot.fault.until > now() && slot.tried === slot.place.stamp;

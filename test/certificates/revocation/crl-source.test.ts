@@ -138,6 +138,27 @@ describe('a list that is published', () => {
     assert.equal(await says(open({ clock, cache }), anna, ca), held);
   });
 
+  test('A23: an older list that is served after a restart does not undo what a copy revokes that has gone stale', async () => {
+    const clock = { time: NOW };
+    const cache = { folder: temporaryFolder(), writable: true };
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    const ben = ca.issue({ points: [point(url)] });
+    published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))], until: NOW + DAY });
+    assert.equal(await says(open({ clock, cache }), anna, ca), `revoked keyCompromise CRL ${url}`);
+    published.list = ca.list({ from: NOW - 3 * DAY, until: NOW + 10 * DAY });
+    clock.time = NOW + 2 * DAY;
+    for (const _ of ['restart', 'restart again']) {
+      const source = open({ clock, cache });
+      assert.equal(await says(source, anna, ca), `revoked keyCompromise CRL ${url}`);
+      assert.equal(
+        await says(source, ben, ca),
+        `unknown CRL ${url} is stale since 2026-06-02T12:00:00.000Z; a newer one: what is served is older than this one`,
+      );
+    }
+  });
+
   test('A23: gone stale while nobody answers it is unknown, which does not last', async () => {
     const clock = { time: NOW };
     const published = await publish(ca.list());
