@@ -6,7 +6,7 @@
  * What a place gives is never older than what it gave before (A23): an old list is as good as none to somebody who holds a newer.
  */
 import { indexBytes } from './crl-index.ts';
-import type { Crl, CrlIssuer, CrlReading } from './crl-read.ts';
+import { type Crl, type CrlIssuer, type CrlReading, successionFault } from './crl-read.ts';
 
 /** What was read, and how fresh it is: ms since the epoch at which it was got from where it is published. */
 export interface Loaded {
@@ -78,8 +78,8 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
   };
   const take = (slot: Slot, { reading, got }: Loaded): void => {
     if (reading.kind === 'refused') return fail(slot, reading.why, reading.lasting);
-    if (slot.list !== undefined && reading.list.thisUpdate < slot.list.thisUpdate)
-      return fail(slot, 'what is served is older than this one', false);
+    const unfit = successionFault(reading.list, slot.list);
+    if (unfit !== undefined) return fail(slot, unfit, false);
     slot.fault = undefined;
     slot.list = reading.list;
     slot.refreshAt = slot.place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;

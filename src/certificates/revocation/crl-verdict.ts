@@ -3,6 +3,7 @@ import type { Certificate } from '../certificate.ts';
 import { readDer } from '../der.ts';
 import { type CrlEntry, findEntries } from './crl-index.ts';
 import type { Crl } from './crl-read.ts';
+import { scopeFault, subjectsOf } from './crl-scope.ts';
 import type { RevocationStatus } from './revocation.ts';
 
 /** Clocks differ; a list that is younger than this is not from the future. */
@@ -28,7 +29,7 @@ const REMOVE_FROM_CRL = 8;
 /** `from` names the list, `now` in ms. `list` is signed by the issuer of `certificate`. */
 export function judgeByList(list: Crl, certificate: Certificate, from: string, now: number): RevocationStatus {
   const { thisUpdate, nextUpdate, scope, index } = list;
-  const outside = scopeFault(list, certificate);
+  const outside = scopeFault(scope, subjectsOf(certificate));
   if (outside !== undefined) return { kind: 'unknown', why: `${from} ${outside}`, lasting: true };
   const entry = worst(findEntries(index, readDer(certificate.serialDer, SERIAL_LIMITS).content));
   const revoked: RevocationStatus | undefined = entry && {
@@ -48,16 +49,6 @@ export function judgeByList(list: Crl, certificate: Certificate, from: string, n
   // RFC 5280 §6.3.3 (b): not revoked for these reasons is not good.
   if (scope.partial) return { kind: 'unknown', why: `${from} covers some reasons only`, lasting: true };
   return { kind: 'good', from, until: new Date(nextUpdate) };
-}
-
-/** Why the list does not speak for the certificate (RFC 5280 §6.3.3 b.2). */
-function scopeFault({ scope }: Crl, { ca, crlPoints }: Certificate): string | undefined {
-  if (scope.only === 'attributes') return 'speaks for attribute certificates only';
-  if (scope.only === (ca ? 'users' : 'cas')) return ca ? 'does not speak for CAs' : 'speaks for CAs only';
-  const { urls } = scope;
-  if (urls === undefined) return undefined;
-  const named = crlPoints.filter((point) => !point.indirect).flatMap((point) => point.urls);
-  return urls.some((url) => named.includes(url)) ? undefined : 'is for another distribution point';
 }
 
 /** Of several entries the one that says most: revoked for good, held, taken out. */

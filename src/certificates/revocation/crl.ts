@@ -15,6 +15,7 @@ import { makeCrlShelf, type Shelved } from './crl-shelf.ts';
 import { makeCrlStore } from './crl-store.ts';
 import { makeCrlThread } from './crl-thread.ts';
 import { judgeByList } from './crl-verdict.ts';
+import { subjectsOf } from './crl-scope.ts';
 import { parseFetchUrl } from './fetch.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 import { makeSeats } from './seats.ts';
@@ -78,7 +79,10 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
     } catch (error) {
       return unknown(`a list is not fetched: ${error instanceof Error ? error.message : 'its URL is none'}`, true);
     }
-    return judge(`CRL ${url.href.slice(0, MAX_SHOWN)}`, await shelf.list(urlPlace(url, loads), issuer, signal), certificate, now());
+    const shelved = await shelf.list(urlPlace(url, subjectsOf(certificate), loads), issuer, signal);
+    const status = judge(`CRL ${url.href.slice(0, MAX_SHOWN)}`, shelved, certificate, now());
+    // What came over the network tells nothing for good of what will come: whoever sits on the way chooses among the CA's lists (P5).
+    return status.kind === 'unknown' && shelved.kind === 'list' ? { ...status, lasting: false } : status;
   };
 
   return {

@@ -159,6 +159,41 @@ describe('a list that is published', () => {
     }
   });
 
+  test('A23: an authentic list of another scope does not take its place, in memory and on disk neither', async () => {
+    for (const other of [{ cas: true }, { urls: ['http://other.example/p2.crl'] }, { attributes: true }, { partial: true }]) {
+      const clock = { time: NOW };
+      const cache = { folder: temporaryFolder(), writable: true };
+      const published = await publish();
+      const url = `${published.server.url}/`;
+      const anna = ca.issue({ points: [point(url)] });
+      published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))], until: NOW + 7 * DAY });
+      const source = open({ clock, cache });
+      const revoked = `revoked keyCompromise CRL ${url}`;
+      assert.equal(await says(source, anna, ca), revoked);
+      published.list = ca.list({ from: NOW + HOUR, until: NOW + 30 * DAY, extensions: [scope(other)] });
+      clock.time = NOW + DAY;
+      await says(source, anna, ca);
+      await eventually(async () => Promise.resolve(published.asked === 2));
+      clock.time = NOW + 8 * DAY;
+      assert.equal(await says(source, anna, ca), revoked, JSON.stringify(other));
+      assert.equal(await says(open({ clock, cache }), anna, ca), revoked, JSON.stringify(other));
+      // For whom nothing is held yet it is unknown, and does not last.
+      const fresh = await says(open({ clock }), anna, ca);
+      assert.match(fresh, /^unknown CRL \S+ (?:is not used: it |covers)[^,]*$/);
+    }
+  });
+
+  test('one URL for users and CAs: each is held to the lists that speak for it', async () => {
+    const published = await publish(ca.list({ extensions: [scope({ users: true })] }));
+    const url = `${published.server.url}/`;
+    const source = open();
+    assert.equal(await says(source, ca.issue({ points: [point(url)] }), ca), `good CRL ${url}`);
+    assert.equal(
+      await says(source, ca.issue({ points: [point(url)], ca: true }), ca),
+      `unknown CRL ${url} is not used: it does not speak for CAs`,
+    );
+  });
+
   test('A23: gone stale while nobody answers it is unknown, which does not last', async () => {
     const clock = { time: NOW };
     const published = await publish(ca.list());
@@ -199,7 +234,7 @@ describe('what is not asked', () => {
     const [anna, ben] = [ca.issue({ points: [partialPoint(url)] }), ca.issue({ points: [partialPoint(url)] })];
     published.list = ca.list({ entries: [entry(contentOf(ben), reason(1))], extensions: [scope({ partial: true })] });
     const source = open();
-    assert.equal(await says(source, anna, ca), `unknown CRL ${url} covers some reasons only, lasting`);
+    assert.equal(await says(source, anna, ca), `unknown CRL ${url} covers some reasons only`);
     assert.equal(await says(source, ben, ca), `revoked keyCompromise CRL ${url}`);
     published.list = ca.list();
     assert.equal(await says(open(), anna, ca), `unknown CRL ${url} is named for some reasons only, lasting`);
