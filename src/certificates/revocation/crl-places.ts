@@ -82,7 +82,9 @@ async function fetchList(
         subjects,
         keep: path === undefined ? undefined : { path, held: held && heldOf(held) },
       });
-      if (reading.kind === 'list') await store.prune();
+      // Whoever sits on the way chooses what comes: that is no fact about what comes next (P5).
+      if (reading.kind === 'refused') return { ...reading, lasting: false };
+      await store.prune();
       return reading;
     } finally {
       free();

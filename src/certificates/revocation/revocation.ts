@@ -7,7 +7,7 @@ import type { Certificate } from '../certificate.ts';
 /**
  * What one way of asking found for one certificate. `from`: the list or responder, for people: `CRL http://…`, `OCSP http://…`.
  * `unknown` is no answer, with its reason; `lasting` where asking again later can change nothing: the certificate names no list,
- * a delta or indirect list, a scheme that is not fetched. Else the list may be there in a minute, and under `hard` that is
+ * an indirect list, a scheme that is not fetched; never for what came over the network. Else the list may be there in a minute, and under `hard` that is
  * unavailable, not absent (P5).
  */
 export type RevocationStatus =

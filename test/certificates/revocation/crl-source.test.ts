@@ -9,7 +9,21 @@ import { makeFetch } from '../../../src/certificates/revocation/fetch.ts';
 import type { RevocationSource } from '../../../src/certificates/revocation/revocation.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { eventually, temporaryFolder } from '../openssl.ts';
-import { type Ca, contentOf, DAY, entry, HOUR, indirectPoint, makeCa, NOW, partialPoint, point, reason, scope } from './lists.ts';
+import {
+  type Ca,
+  contentOf,
+  DAY,
+  deltaIndicator,
+  entry,
+  HOUR,
+  indirectPoint,
+  makeCa,
+  NOW,
+  partialPoint,
+  point,
+  reason,
+  scope,
+} from './lists.ts';
 import { serveHttp, type TestServer } from './servers.ts';
 
 interface Published {
@@ -239,6 +253,20 @@ describe('what is not asked', () => {
     published.list = ca.list();
     assert.equal(await says(open(), anna, ca), `unknown CRL ${url} is named for some reasons only, lasting`);
   });
+});
+
+describe('P5: what came over the network lasts for nobody', () => {
+  const sha1 = Buffer.from('300906072a8648ce3d0401', 'hex');
+  const sent: readonly (readonly [string, Buffer, RegExp])[] = [
+    ['octets that nobody signed, with the name of SHA-1', ca.list({ algorithm: sha1, key: makeCa('CA').key }), /is not taken$/],
+    ['a delta list that the CA signed', ca.list({ extensions: [deltaIndicator] }), /delta list, which is not taken$/],
+    ['a list without nextUpdate', ca.list({ until: null }), /nextUpdate\)$/],
+  ];
+  for (const [what, list, why] of sent)
+    test(what, async () => {
+      const published = await publish(list);
+      assert.match(await says(open(), ca.issue({ points: [point(`${published.server.url}/`)] }), ca), why);
+    });
 });
 
 describe('copies on disk', () => {
