@@ -74,7 +74,7 @@ async function fetchList(
   signal: AbortSignal,
 ): Promise<CrlReading> {
   try {
-    const free = await seats.take(url.host, signal);
+    const free = await seats.take(url.origin, signal);
     try {
       const octets = transferable(await fetch({ url: url.href, maxBytes: MAX_CRL_BYTES }, signal));
       const path = store.keep(id, issuer);

@@ -21,8 +21,8 @@ export interface FetchOptions {
   /** `certificates.trust.fetch_networks`: networks that may be fetched from though they are not public. */
   readonly networks: readonly string[];
   readonly resolve: ResolveHost;
-  /** ms */
-  readonly now: () => number;
+  /** ms of a clock that nobody sets; performance.now() where undefined. */
+  readonly uptime?: () => number;
   /** Roots in PEM for https; Node's own where undefined. */
   readonly ca?: string;
   readonly pace?: Pace;
@@ -48,10 +48,10 @@ interface Running {
   waiting: number;
 }
 
-export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: FetchOptions): FetchDocument {
+export function makeFetch({ networks, resolve, uptime = () => performance.now(), ca, pace = usualPace }: FetchOptions): FetchDocument {
   const allowed = parseFetchNetworks(networks);
   const seats = makeSeats({ total: MAX_FETCHES, ofKey: MAX_FETCHES_OF_HOST, waiting: MAX_WAITING });
-  const failures = makeFailures(now);
+  const failures = makeFailures(uptime);
   const running = new Map<string, Running>();
 
   const judged = async (url: URL, signal: AbortSignal): Promise<readonly string[]> => {
@@ -81,7 +81,7 @@ export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: Fetc
   };
 
   const attempt = async (request: FetchRequest, url: URL, stop: AbortSignal): Promise<Buffer> => {
-    const free = await seats.take(url.host, stop);
+    const free = await seats.take(url.origin, stop);
     try {
       const octets = await fetchNow(request, url, stop);
       failures.forget(url);

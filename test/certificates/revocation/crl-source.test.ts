@@ -51,7 +51,7 @@ function open(options: Partial<CrlOptions> & { clock?: Clock } = {}): Revocation
   const now = (): number => clock.time;
   const nobody = (): Promise<readonly string[]> => Promise.reject(new Error('no DNS in this test'));
   const source = makeCrlSource({
-    fetch: makeFetch({ networks: ['127.0.0.0/8'], resolve: nobody, now }),
+    fetch: makeFetch({ networks: ['127.0.0.0/8'], resolve: nobody, uptime: now }),
     folder: undefined,
     cache: { folder: temporaryFolder(), writable: true },
     now,

@@ -16,7 +16,7 @@ import { listening, serveHttp, serveOctets } from './servers.ts';
 const LOOPBACK = ['127.0.0.0/8'];
 const nobody = (): Promise<readonly string[]> => Promise.reject(new Error('no DNS in this test'));
 const fetchWith = (options: Partial<FetchOptions>): FetchDocument =>
-  makeFetch({ networks: LOOPBACK, resolve: nobody, now: () => 0, ...options });
+  makeFetch({ networks: LOOPBACK, resolve: nobody, uptime: () => 0, ...options });
 const get = (fetch: FetchDocument, url: string, maxBytes = 1000): Promise<string> =>
   fetch({ url, maxBytes }, AbortSignal.timeout(20_000)).then(String);
 
@@ -235,7 +235,7 @@ describe('load on others', () => {
       asked++;
       response.destroy();
     });
-    const fetch = fetchWith({ now: () => time });
+    const fetch = fetchWith({ uptime: () => time });
     const fails = (): Promise<void> => assert.rejects(get(fetch, server.url), /asked in vain/);
     await fails();
     await fails();
@@ -249,6 +249,15 @@ describe('load on others', () => {
     time += 5000;
     await fails();
     assert.equal(asked, 3);
+  });
+
+  test('A24: https and http of one host are two servers: who names the one silences nobody at the other', async () => {
+    const server = await serveHttp((_, response) => response.end('list'));
+    const fetch = fetchWith({});
+    await assert.rejects(get(fetch, `https://127.0.0.1:${server.port}/x`), /asked in vain/);
+    assert.equal(await get(fetch, `http://127.0.0.1:${server.port}/x`), 'list');
+    await assert.rejects(get(fetch, `https://127.0.0.1:${server.port}/y`), /asked in vain/);
+    assert.equal(server.connections(), 2);
   });
 
   test('a document that is not there does not keep others of its server from being fetched', async () => {
