@@ -74,9 +74,9 @@ async function fetchList(
   signal: AbortSignal,
 ): Promise<CrlReading> {
   try {
-    const free = await seats.take(url.origin, signal);
+    const free = await seats.take(url.origin, signal, issuer.id);
     try {
-      const octets = transferable(await fetch({ url: url.href, maxBytes: MAX_CRL_BYTES }, signal));
+      const octets = transferable(await fetch({ url: url.href, of: issuer.id, maxBytes: MAX_CRL_BYTES }, signal));
       const path = store.keep(id, issuer);
       const reading = await thread.read(octets, issuer, {
         subjects,

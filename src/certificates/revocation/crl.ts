@@ -39,8 +39,9 @@ type Unknown = Extract<RevocationStatus, { kind: 'unknown' }>;
 const USUAL_PATIENCE_MS = 3000;
 /** Of all lists in memory: five of 500,000 entries. */
 const MEMORY_BYTES = 96 * 1024 * 1024;
-/** Lists that are fetched and read at a time, and of one server. */
+/** Lists that are fetched and read at a time, and of one CA: whose servers say nothing keeps only its own waiting. */
 const MAX_LOADS = 3;
+const MAX_LOADS_OF_CA = 2;
 const MAX_WAITING_LOADS = 100;
 /** A CA names one or two of each. */
 const MAX_URLS = 8;
@@ -55,7 +56,7 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
   const thread = makeCrlThread();
   const shelf = makeCrlShelf({ now, random, bound: MEMORY_BYTES });
   const store = makeCrlStore({ folder: join(cache.folder, 'crls'), writable: cache.writable });
-  const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, waiting: MAX_WAITING_LOADS });
+  const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, ofGroup: MAX_LOADS_OF_CA, waiting: MAX_WAITING_LOADS });
   const loads: CrlLoads = { thread, store, seats, fetch, now };
   /** Once for each, since a key takes a while to export. */
   const issuers = new WeakMap<Certificate, CrlIssuer>();

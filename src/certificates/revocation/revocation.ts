@@ -25,6 +25,8 @@ export interface FetchRequest {
   readonly url: string;
   /** Sent as POST where there is one, with its Content-Type. */
   readonly body?: { readonly type: string; readonly octets: Buffer };
+  /** The CA that is asked for, in a word that tells it from others: none takes all the places there are. */
+  readonly of?: string;
   /** Octets of the answer; what is longer is not taken. */
   readonly maxBytes: number;
 }

@@ -105,6 +105,20 @@ describe('a list that is published', () => {
     await eventually(async () => (await says(source, anna, ca)) === `good CRL ${server.url}/`);
   });
 
+  test('P6: of a CA whose servers say nothing holds up no list of another', async () => {
+    const silent = await Promise.all(Array.from({ length: 4 }, () => serveHttp(() => {})));
+    const partner = makeCa('Partner');
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))] });
+    const source = open({ patience: 2000 });
+    const waiting = silent.map((server) => says(source, partner.issue({ points: [point(`${server.url}/`)] }), partner));
+    await eventually(() => Promise.resolve(silent.filter((server) => server.connections() > 0).length === 2));
+    assert.equal(await says(source, anna, ca), `revoked keyCompromise CRL ${url}`);
+    for (const answer of await Promise.all(waiting)) assert.match(answer, /is being fetched$/);
+  });
+
   test('at a URL that two CAs name: each is held to its own key', async () => {
     const other = makeCa('CA');
     const published = await publish(ca.list());

@@ -183,7 +183,16 @@ describe('A24: answers', () => {
       response.on('close', () => clearInterval(timer));
       response.writeHead(200, { 'content-length': 900 });
     });
-    await assert.rejects(get(fetchWith({ pace: { floor: 1000, grace: 200 } }), server.url), /less than 1000 octets a second/);
+    await assert.rejects(
+      get(fetchWith({ pace: { silence: 10_000, floor: 1000, grace: 200 } }), server.url),
+      /less than 1000 octets a second/,
+    );
+  });
+
+  test('a server that takes the connection and says nothing is given up, long before the time is over', async () => {
+    const server = await serveOctets(() => {});
+    const fetch = fetchWith({ pace: { silence: 200, floor: 1000, grace: 200 } });
+    await assert.rejects(get(fetch, server.url, 64 * 1024 * 1024), /asked in vain: it does not answer$/);
   });
 
   test('whole answers, chunked or with more behind their length; a POST brings its body', async () => {
