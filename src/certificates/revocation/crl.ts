@@ -28,6 +28,8 @@ export interface CrlOptions {
   readonly cache: { readonly folder: string; readonly writable: boolean };
   /** ms */
   readonly now: () => number;
+  /** ms of a clock that nobody sets; performance.now() where undefined. */
+  readonly uptime?: () => number;
   /** From 0 to 1; Math.random. */
   readonly random: () => number;
   /** ms that one certificate waits for lists that are not there yet; 3000. They go on loading. */
@@ -52,9 +54,9 @@ const MAX_SHOWN = 200;
 const unknown = (why: string, lasting: boolean): Unknown => ({ kind: 'unknown', why, lasting });
 
 export function makeCrlSource(options: CrlOptions): RevocationSource {
-  const { now, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
+  const { now, uptime, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
   const thread = makeCrlThread();
-  const shelf = makeCrlShelf({ now, random, bound: MEMORY_BYTES });
+  const shelf = makeCrlShelf({ now, uptime, patience, random, bound: MEMORY_BYTES });
   const store = makeCrlStore({ folder: join(cache.folder, 'crls'), writable: cache.writable });
   const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, ofGroup: MAX_LOADS_OF_CA, waiting: MAX_WAITING_LOADS });
   const loads: CrlLoads = { thread, store, seats, fetch, now };

@@ -55,6 +55,7 @@ function open(options: Partial<CrlOptions> & { clock?: Clock } = {}): Revocation
     folder: undefined,
     cache: { folder: temporaryFolder(), writable: true },
     now,
+    uptime: now,
     random: () => 0,
     patience: 10_000,
     ...rest,
@@ -297,6 +298,21 @@ describe('copies on disk', () => {
     assert.deepEqual(others, []);
     assert.equal(statSync(join(cache.folder, 'crls', name)).mode & 0o777, 0o600);
     assert.deepEqual(readFileSync(join(cache.folder, 'crls', name)), published.list);
+  });
+
+  test('A23: that are older than two days are renewed before they serve after a restart, where that is possible', async () => {
+    const cache = { folder: temporaryFolder(), writable: true };
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    const clock = { time: Date.now() };
+    published.list = ca.list({ from: clock.time - HOUR, until: clock.time + 30 * DAY });
+    assert.equal(await says(open({ cache, clock }), anna, ca), `good CRL ${url}`);
+    clock.time += 20 * DAY;
+    published.list = undefined;
+    assert.equal(await says(open({ cache, clock }), anna, ca), `good CRL ${url}`);
+    published.list = ca.list({ from: clock.time, until: clock.time + 30 * DAY, entries: [entry(contentOf(anna), reason(1))] });
+    assert.equal(await says(open({ cache, clock }), anna, ca), `revoked keyCompromise CRL ${url}`);
   });
 
   test('that somebody changed are thrown away and fetched anew', async () => {
