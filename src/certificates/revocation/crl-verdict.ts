@@ -6,7 +6,7 @@ import type { Crl } from './crl-read.ts';
 import { scopeFault, subjectsOf } from './crl-scope.ts';
 import type { RevocationStatus } from './revocation.ts';
 
-/** Clocks differ; a list that is younger than this is not from the future. */
+/** Clocks differ, in both directions. */
 const SKEW_MS = 300_000;
 const SERIAL_LIMITS = { bytes: 64 * 1024, nodes: 1, depth: 1 };
 
@@ -42,7 +42,7 @@ export function judgeByList(list: Crl, certificate: Certificate, from: string, n
   if (revoked !== undefined && entry?.reason !== CERTIFICATE_HOLD && entry?.reason !== REMOVE_FROM_CRL) return revoked;
   const unknown = (why: string): RevocationStatus => ({ kind: 'unknown', why: `${from} ${why}`, lasting: false });
   if (thisUpdate > now + SKEW_MS) return unknown(`is from the future: ${new Date(thisUpdate).toISOString()}`);
-  if (nextUpdate <= now) return unknown(`is stale since ${new Date(nextUpdate).toISOString()}`);
+  if (nextUpdate + SKEW_MS <= now) return unknown(`is stale since ${new Date(nextUpdate).toISOString()}`);
   // RFC 5280 §5.3.1: for delta lists only. What it means in another nobody says.
   if (entry?.reason === REMOVE_FROM_CRL) return unknown('says removeFromCRL of it, which is for delta lists');
   if (revoked !== undefined) return revoked;

@@ -40,6 +40,15 @@ describe('A24: addresses', () => {
     for (const address of ['10.2.0.1', 'fe80::1', '192.168.1.8', '127.0.0.1']) assert.equal(judgeAddress(address, own), 'refused', address);
   });
 
+  test('a network of IPv6 lists no address of IPv4, and the other way round', () => {
+    const wide = parseFetchNetworks(['::/1', '64.0.0.0/2']);
+    for (const address of ['127.0.0.1', '169.254.169.254', '::ffff:100.64.0.1'])
+      assert.equal(judgeAddress(address, parseFetchNetworks(['::/8'])), address.includes(':') ? 'listed' : 'refused', address);
+    assert.equal(judgeAddress('169.254.169.254', wide), 'refused');
+    assert.equal(judgeAddress('100.64.0.1', wide), 'listed');
+    assert.equal(judgeAddress('::ffff:100.64.0.1', parseFetchNetworks(['64.0.0.0/2'])), 'refused');
+  });
+
   test('no IPv4 address within a special network is public, in whatever form', () => {
     fc.assert(
       fc.property(
