@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
 import { ldap } from './ldap-keys.ts';
-import { domainPattern, duration, listOf, loopbackResolver, network, oneOf, type Secret, yesOrNo } from './values.ts';
+import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -56,7 +56,7 @@ const trust = (path: z.ZodType<string>) =>
       unit: 'path',
       example: 'certs/crls',
     }),
-    fetch_networks: key(z.array(network).prefault([]), {
+    fetch_networks: key(z.array(fetchNetwork).prefault([]), {
       meaning: 'Networks that lists and OCSP answers may be fetched from though their addresses are not public: where your own CA is.',
       unit: 'list',
       example: '[10.1.0.0/16]',

@@ -137,20 +137,31 @@ export const host = text('a host', (written) => {
     : value(folded);
 });
 
+/** What is wrong with a network that holds every address, and what is meant. */
+type WholeInternet = readonly [wrong: string, mend: string];
+
 /** `127.0.0.0/8`, `::1`: written back with its prefix length. */
-export const network = text('a network', (written) => {
-  const [address = '', length, ...more] = written.split('/');
-  const version = isIP(address);
-  if (version === 0 || more.length > 0 || address.includes('%'))
-    return wrong('is not a network', 'an address, or an address and a prefix length: 192.168.1.0/24');
-  const bits = version === 4 ? 32 : 128;
-  if (length === undefined) return value(`${address}/${bits}`);
-  if (!/^\d{1,3}$/.test(length) || Number(length) > bits)
-    return wrong(`has a prefix length that is not between 1 and ${bits}`, `for example ${address}/${bits}`);
-  // Whoever may submit may send to anywhere: this would make an open relay (A15).
-  if (Number(length) === 0) return wrong('is the whole internet: an open relay', 'the networks your scripts run in');
-  return value(`${address}/${Number(length)}`);
-});
+const networkUnless = ([fault, mend]: WholeInternet): z.ZodType<string> =>
+  text('a network', (written) => {
+    const [address = '', length, ...more] = written.split('/');
+    const version = isIP(address);
+    if (version === 0 || more.length > 0 || address.includes('%'))
+      return wrong('is not a network', 'an address, or an address and a prefix length: 192.168.1.0/24');
+    const bits = version === 4 ? 32 : 128;
+    if (length === undefined) return value(`${address}/${bits}`);
+    if (!/^\d{1,3}$/.test(length) || Number(length) > bits)
+      return wrong(`has a prefix length that is not between 1 and ${bits}`, `for example ${address}/${bits}`);
+    if (Number(length) === 0) return wrong(`is the whole internet: ${fault}`, mend);
+    return value(`${address}/${Number(length)}`);
+  });
+
+/** Whoever may submit may send to anywhere: every address would make an open relay (A15). */
+export const network = networkUnless(['an open relay', 'the networks your scripts run in']);
+/** Whoever makes a certificate names what is fetched: this machine and the metadata of a cloud among it (A24). */
+export const fetchNetwork = networkUnless([
+  'a certificate could name what only this machine reaches',
+  'the networks your own CA is in; public addresses need none',
+]);
 
 /** A list with at least one entry. */
 export const listOf = <S extends z.ZodType>(entry: S): z.ZodArray<S> => z.array(entry).min(1);

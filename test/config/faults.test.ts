@@ -121,6 +121,14 @@ FILE:4:38: listen[0].auth: lets nobody in: there are no users
   mend: clients: { users: users.yaml }`,
   ],
   [
+    'a way to all that this machine reaches',
+    site({}, 'certificates:\n  trust: { fetch_networks: [10.1.0.0/16, ::/0, 0.0.0.0/0] }\n'),
+    `:8:42: certificates.trust.fetch_networks[1]: is the whole internet: a certificate could name what only this machine reaches
+  mend: the networks your own CA is in; public addresses need none
+FILE:8:48: certificates.trust.fetch_networks[2]: is the whole internet: a certificate could name what only this machine reaches
+  mend: the networks your own CA is in; public addresses need none`,
+  ],
+  [
     'an open relay',
     site({}, 'clients:\n  networks: [10.0.0.0/8, 0.0.0.0/0, 10.0.0.0/33, clinic]\n'),
     `:8:26: clients.networks[1]: is the whole internet: an open relay

@@ -41,25 +41,33 @@ function listed(networks: readonly (readonly [string, number])[]): BlockList {
   return list;
 }
 
+export interface FetchNetworks {
+  /** Apart, since a BlockList takes an IPv4 address for one of IPv6 too: ::/1 would list this machine. */
+  readonly ipv4: BlockList;
+  readonly ipv6: BlockList;
+}
+
 /** `networks` as the configuration writes them: `10.0.0.0/8`. */
-export function parseFetchNetworks(networks: readonly string[]): BlockList {
-  return listed(
-    networks.map((network) => {
-      const [address = '', bits = ''] = network.split('/');
-      return [address, bits === '' ? (isIPv4(address) ? 32 : 128) : Number(bits)] as const;
-    }),
-  );
+export function parseFetchNetworks(networks: readonly string[]): FetchNetworks {
+  const parsed = networks.map((network) => {
+    const [address = '', bits = ''] = network.split('/');
+    return [address, bits === '' ? (isIPv4(address) ? 32 : 128) : Number(bits)] as const;
+  });
+  return {
+    ipv4: listed(parsed.filter(([address]) => isIPv4(address))),
+    ipv6: listed(parsed.filter(([address]) => !isIPv4(address))),
+  };
 }
 
 export type AddressVerdict = 'public' | 'listed' | 'refused';
 
 /** `address` is an IP address as the system writes it; what is none is refused. */
-export function judgeAddress(address: string, networks: BlockList): AddressVerdict {
+export function judgeAddress(address: string, networks: FetchNetworks): AddressVerdict {
   const version = isIP(address);
   // A zone belongs to link-local addresses.
   if (version === 0 || address.includes('%')) return 'refused';
   const family = version === 4 ? 'ipv4' : 'ipv6';
-  if (networks.check(address, family)) return 'listed';
+  if (networks[family].check(address, family)) return 'listed';
   if (special.check(address, family)) return 'refused';
   return version === 4 || globalUnicast.check(address, 'ipv6') ? 'public' : 'refused';
 }

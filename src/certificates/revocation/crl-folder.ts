@@ -1,11 +1,11 @@
 /**
  * Lists that the operator, or a job of his, lays into a folder: for a CA that publishes none, and for a relay that reaches nobody.
  * The folder is live: what is laid there counts within seconds. Only the beginning of each file is read here, to know whose list
- * it is; the list itself is read when a certificate of that issuer is asked about.
+ * it is and from when; the list itself is read when a certificate of that issuer is asked about.
  */
 import { open, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { readCrlIssuer } from './crl-scan.ts';
+import { type CrlBeginning, readCrlBeginning } from './crl-scan.ts';
 
 export interface LocalCrl {
   readonly path: string;
@@ -13,8 +13,8 @@ export interface LocalCrl {
   readonly name: string;
   /** Changes with the file. */
   readonly stamp: string;
-  /** DER of the issuer; undefined where the file is none that can be read. */
-  readonly issuer: Buffer | undefined;
+  /** Undefined where the file is none that can be read. */
+  readonly beginning: CrlBeginning | undefined;
 }
 
 export type LocalCrls =
@@ -89,7 +89,7 @@ async function look(folder: string, name: string, before: LocalCrl | undefined):
     if (!stats.isFile()) return undefined;
     const stamp = [stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].join(':');
     if (before?.stamp === stamp) return before;
-    return { path, name: `${basename(folder)}/${name}`, stamp, issuer: (await issuerOf(path)) ?? before?.issuer };
+    return { path, name: `${basename(folder)}/${name}`, stamp, beginning: (await beginningOf(path)) ?? before?.beginning };
   } catch (error) {
     // Taken away between the listing and the look, or a link to nothing.
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
@@ -97,22 +97,22 @@ async function look(folder: string, name: string, before: LocalCrl | undefined):
   }
 }
 
-async function issuerOf(path: string): Promise<Buffer | undefined> {
+async function beginningOf(path: string): Promise<CrlBeginning | undefined> {
   const file = await open(path, 'r');
   try {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(BEGINNING), 0, BEGINNING, 0);
     const beginning = buffer.subarray(0, bytesRead);
     const [, base64] = beginning[0] === DASH ? (PEM_BEGINNING.exec(beginning.toString('latin1')) ?? []) : [];
     const der = base64 === undefined ? beginning : Buffer.from(base64, 'base64');
-    return readIssuer(der);
+    return readBeginning(der);
   } finally {
     await file.close();
   }
 }
 
-function readIssuer(der: Buffer): Buffer | undefined {
+function readBeginning(der: Buffer): CrlBeginning | undefined {
   try {
-    return readCrlIssuer(der, der.length);
+    return readCrlBeginning(der, der.length);
   } catch {
     // No list, or one that is being written: its stamp changes once it is whole.
     return undefined;

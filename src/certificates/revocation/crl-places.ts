@@ -1,6 +1,7 @@
 /** The two places of lists: a file that the operator laid, and a URL with its copy on disk. */
-import type { CrlIssuer, CrlReading } from './crl-read.ts';
+import type { Crl, CrlHeld, CrlIssuer, CrlReading } from './crl-read.ts';
 import { MAX_CRL_BYTES } from './crl-scan.ts';
+import { type CrlSubjects, subjectsKey } from './crl-scope.ts';
 import type { CrlPlace, Loaded } from './crl-shelf.ts';
 import type { CrlStore } from './crl-store.ts';
 import type { CrlThread } from './crl-thread.ts';
@@ -30,51 +31,60 @@ export function filePlace(path: string, stamp: string, { thread, now }: CrlLoads
   };
 }
 
-/** `url` has been parsed by parseFetchUrl(). */
-export function urlPlace(url: URL, loads: CrlLoads): CrlPlace {
+/**
+ * `url` has been parsed by parseFetchUrl(). A place for each kind of certificates that name it: an authentic list of the same CA that
+ * speaks for others is none here, else whoever sits on the way could put it in the place of one that revokes.
+ */
+export function urlPlace(url: URL, subjects: CrlSubjects, loads: CrlLoads): CrlPlace {
+  const id = `url ${url.href} ${subjectsKey(subjects)}`;
   return {
-    id: `url ${url.href}`,
+    id,
     stamp: '',
     refreshed: true,
     load: async (issuer, held, signal) => {
-      const copy = held === undefined ? await readCopy(url, issuer, loads) : undefined;
-      if (copy?.reading.kind === 'list' && copy.reading.list.nextUpdate > loads.now()) return copy;
-      const since = held?.thisUpdate ?? (copy?.reading.kind === 'list' ? copy.reading.list.thisUpdate : 0);
-      const reading = await fetchList({ url, issuer, since }, loads, signal);
-      // A stale list still tells what was revoked.
-      return reading.kind === 'refused' && copy !== undefined ? copy : { reading, got: loads.now() };
+      const copy = held === undefined ? await readCopy({ id, url, issuer, subjects }, loads) : undefined;
+      if (copy !== undefined) return copy;
+      const reading = await fetchList({ id, url, issuer, subjects }, held, loads, signal);
+      return { reading, got: loads.now() };
     },
   };
 }
 
-async function readCopy(url: URL, issuer: CrlIssuer, { thread, store }: CrlLoads): Promise<Loaded | undefined> {
-  const file = await store.find(url.href, issuer);
+interface Wanted {
+  /** Of the place. */
+  readonly id: string;
+  readonly url: URL;
+  readonly issuer: CrlIssuer;
+  readonly subjects: CrlSubjects;
+}
+
+async function readCopy({ id, issuer, subjects }: Wanted, { thread, store }: CrlLoads): Promise<Loaded | undefined> {
+  const file = await store.find(id, issuer);
   if (file === undefined) return undefined;
-  const reading = await thread.read(file.path, issuer);
+  const reading = await thread.read(file.path, issuer, { subjects });
   if (reading.kind === 'list') return { reading, got: file.written };
   await store.discard(file.path);
   return undefined;
 }
 
-interface Wanted {
-  readonly url: URL;
-  readonly issuer: CrlIssuer;
-  /** thisUpdate of what is known already: an older list does not take its place on disk. */
-  readonly since: number;
-}
-
 async function fetchList(
-  { url, issuer, since }: Wanted,
+  { id, url, issuer, subjects }: Wanted,
+  held: Crl | undefined,
   { thread, store, seats, fetch }: CrlLoads,
   signal: AbortSignal,
 ): Promise<CrlReading> {
   try {
-    const free = await seats.take(url.host, signal);
+    const free = await seats.take(url.origin, signal, issuer.id);
     try {
-      const octets = transferable(await fetch({ url: url.href, maxBytes: MAX_CRL_BYTES }, signal));
-      const path = store.keep(url.href, issuer);
-      const reading = await thread.read(octets, issuer, path === undefined ? undefined : { path, since });
-      if (reading.kind === 'list') await store.prune();
+      const octets = transferable(await fetch({ url: url.href, of: issuer.id, maxBytes: MAX_CRL_BYTES }, signal));
+      const path = store.keep(id, issuer);
+      const reading = await thread.read(octets, issuer, {
+        subjects,
+        keep: path === undefined ? undefined : { path, held: held && heldOf(held) },
+      });
+      // Whoever sits on the way chooses what comes: that is no fact about what comes next (P5).
+      if (reading.kind === 'refused') return { ...reading, lasting: false };
+      await store.prune();
       return reading;
     } finally {
       free();
@@ -87,6 +97,9 @@ async function fetchList(
     };
   }
 }
+
+/** Without its index, which would be copied on its way to the thread. */
+const heldOf = ({ thisUpdate, scope }: Crl): CrlHeld => ({ thisUpdate, scope });
 
 function transferable(octets: Buffer): Uint8Array<ArrayBuffer> {
   const { buffer, byteOffset, byteLength } = octets;

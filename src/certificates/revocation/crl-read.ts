@@ -4,6 +4,7 @@ import { SealpostError } from '../../errors.ts';
 import { malformed } from '../der.ts';
 import { type CrlIndex, indexEntries } from './crl-index.ts';
 import { CrlRefused, type CrlScope, readCrlFrame, readCrlScope } from './crl-scan.ts';
+import { type CrlSubjects, scopeFault } from './crl-scope.ts';
 import { judgeSignature } from './signature.ts';
 
 export interface Crl {
@@ -27,13 +28,23 @@ export interface CrlIssuer {
   readonly id: string;
 }
 
+/** What must be known of a list to tell whether another may take its place. */
+export type CrlHeld = Pick<Crl, 'thisUpdate' | 'scope'>;
+
+/** Why a list of the same place does not take the place of the one that is held: it would undo what that one says. */
+export function successionFault(next: CrlHeld, held: CrlHeld | undefined): string | undefined {
+  if (held === undefined) return undefined;
+  if (next.thisUpdate < held.thisUpdate) return 'what is served is older than this one';
+  return next.scope.partial && !held.scope.partial ? 'what is served covers some reasons only' : undefined;
+}
+
 const PEM = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)-----END X509 CRL-----/;
 const DASH = 0x2d;
 
-/** DER, or the first list of a PEM file. Never throws. */
-export function readCrl(octets: Buffer, issuer: CrlIssuer): CrlReading {
+/** DER, or the first list of a PEM file; one that does not speak for `subjects` is refused, where these are given. Never throws. */
+export function readCrl(octets: Buffer, issuer: CrlIssuer, subjects?: CrlSubjects): CrlReading {
   try {
-    return { kind: 'list', list: read(crlDer(octets), issuer) };
+    return { kind: 'list', list: read(crlDer(octets), issuer, subjects) };
   } catch (error) {
     if (error instanceof CrlRefused) return { kind: 'refused', why: error.message, lasting: error.lasting };
     // Half of a list may have come, and all of it comes next time.
@@ -50,7 +61,7 @@ export function crlDer(octets: Buffer): Buffer {
 }
 
 /** The signature comes before the entries: the work that these cost is only done for a CA that the certificate chains to. */
-function read(der: Buffer, { name, spki }: CrlIssuer): Crl {
+function read(der: Buffer, { name, spki }: CrlIssuer, subjects: CrlSubjects | undefined): Crl {
   const frame = readCrlFrame(der);
   if (!frame.issuerDer.equals(name)) throw new CrlRefused('it is by another issuer', false);
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
@@ -58,6 +69,8 @@ function read(der: Buffer, { name, spki }: CrlIssuer): Crl {
   if (verdict.kind === 'weak') throw new CrlRefused(`it is ${verdict.reason}`, true);
   if (verdict.kind === 'wrong') throw new CrlRefused('its signature is not by the issuer of the certificate', false);
   const scope = readCrlScope(frame.extensions);
+  const outside = subjects && scopeFault(scope, subjects);
+  if (outside !== undefined) throw new CrlRefused(`it ${outside}`, false);
   // RFC 5280 §5.1.2.5 wants it there: without it nobody can tell a fresh list from one that was held back (A23).
   if (frame.nextUpdate === undefined) throw new CrlRefused('it does not say when the next one comes (nextUpdate)', true);
   return { thisUpdate: frame.thisUpdate, nextUpdate: frame.nextUpdate, scope, index: indexEntries(frame.bytes, frame.entries) };

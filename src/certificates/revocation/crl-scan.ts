@@ -99,8 +99,14 @@ export function readCrlFrame(der: Buffer): CrlFrame {
   };
 }
 
-/** The issuer of a list of which only the first octets are there: enough to know whose it is. */
-export function readCrlIssuer(beginning: Buffer, length: number): Buffer {
+/** Whose a list is and from when, by its first octets alone; `thisUpdate` in ms since the epoch. */
+export interface CrlBeginning {
+  readonly issuer: Buffer;
+  readonly thisUpdate: number;
+}
+
+/** Of a list of which only the first octets are there. */
+export function readCrlBeginning(beginning: Buffer, length: number): CrlBeginning {
   const reader = new DerReader(beginning);
   // The lengths speak of what is not here, so each header is read as if it were.
   const enter = (at: number): number => {
@@ -109,7 +115,8 @@ export function readCrlIssuer(beginning: Buffer, length: number): Buffer {
     if (beginning[at] !== octets.sequence || header > 6 || at + header > length) throw malformed('it is not a list');
     return at + header;
   };
-  return Buffer.from(readHead(reader, enter(enter(0)), beginning.length).issuerDer);
+  const { issuerDer, end } = readHead(reader, enter(enter(0)), beginning.length);
+  return { issuer: Buffer.from(issuerDer), thisUpdate: timeAt(reader, end, beginning.length, 'thisUpdate') };
 }
 
 function readHead(reader: DerReader, from: number, to: number): { v2: boolean; algorithm: Tlv; issuerDer: Buffer; end: number } {

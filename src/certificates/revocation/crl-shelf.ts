@@ -6,7 +6,7 @@
  * What a place gives is never older than what it gave before (A23): an old list is as good as none to somebody who holds a newer.
  */
 import { indexBytes } from './crl-index.ts';
-import type { Crl, CrlIssuer, CrlReading } from './crl-read.ts';
+import { type Crl, type CrlIssuer, type CrlReading, successionFault } from './crl-read.ts';
 
 /** What was read, and how fresh it is: ms since the epoch at which it was got from where it is published. */
 export interface Loaded {
@@ -21,7 +21,7 @@ export interface CrlPlace {
   readonly stamp: string;
   /** Whether it must be asked again by and by, since it does not tell of its changes. */
   readonly refreshed: boolean;
-  /** `held`: what is held of this place; where that is nothing, an earlier copy is welcome. Never rejects. */
+  /** `held`: what is held of this place; where that is nothing, an earlier copy is welcome, of whatever age. Never rejects. */
   load(issuer: CrlIssuer, held: Crl | undefined, signal: AbortSignal): Promise<Loaded>;
 }
 
@@ -39,6 +39,10 @@ export interface CrlShelf {
 export interface ShelfOptions {
   /** ms */
   readonly now: () => number;
+  /** ms of a clock that nobody sets; performance.now() where undefined. */
+  readonly uptime?: (() => number) | undefined;
+  /** ms for which one load is waited for, whoever asks: what is late by then is late for all. */
+  readonly patience: number;
   /** From 0 to 1: spreads what would come due at one moment. */
   readonly random: () => number;
   /** Octets of all lists. */
@@ -51,56 +55,80 @@ interface Slot {
   list: Crl | undefined;
   /** Of the place when it was last read, in vain or not. */
   tried: string | undefined;
+  /** `until` is of the uptime. */
   fault: { readonly why: string; readonly lasting: boolean; readonly until: number; readonly pause: number } | undefined;
   /** ms since the epoch */
   refreshAt: number;
+  /** ms of the uptime */
   asked: number;
   loading: Promise<void> | undefined;
+  /** When the load was begun, by both clocks. */
+  begun: { readonly at: number; readonly uptime: number };
+  /** The list that is held is so old that its renewal is waited for. */
+  awaited: boolean;
 }
 
 const MAX_SLOTS = 500;
 const DAY_MS = 86_400_000;
 /** What nobody has asked about for so long is not kept fresh. */
 const UNUSED_MS = 3 * DAY_MS;
+/** Overdue for so long, a renewal is waited for. */
+const IDLE_MS = DAY_MS;
 const SWEEP_MS = 30_000;
 const SHORTEST_REFRESH_MS = 30_000;
 const FIRST_PAUSE_MS = 5000;
 const LONGEST_PAUSE_MS = 600_000;
 
-export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
+export function makeCrlShelf({ now, uptime = () => performance.now(), patience, random, bound }: ShelfOptions): CrlShelf {
   /** The one asked for last stands last. */
   const slots = new Map<string, Slot>();
   const closed = new AbortController();
 
-  const load = async (slot: Slot): Promise<void> => {
-    const { place } = slot;
-    slot.tried = place.stamp;
-    const { reading, got } = await place.load(slot.issuer, slot.list, closed.signal);
-    if (reading.kind === 'refused') {
-      const pause = Math.min((slot.fault?.pause ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
-      slot.fault = { why: reading.why, lasting: reading.lasting, until: now() + pause, pause };
-      return;
-    }
+  const fail = (slot: Slot, why: string, lasting: boolean): void => {
+    const pause = Math.min((slot.fault?.pause ?? FIRST_PAUSE_MS / 2) * 2, LONGEST_PAUSE_MS);
+    slot.fault = { why, lasting, until: uptime() + pause, pause };
+  };
+  const take = (slot: Slot, { reading, got }: Loaded): void => {
+    if (reading.kind === 'refused') return fail(slot, reading.why, reading.lasting);
+    const unfit = successionFault(reading.list, slot.list);
+    if (unfit !== undefined) return fail(slot, unfit, false);
     slot.fault = undefined;
-    if (slot.list === undefined || reading.list.thisUpdate >= slot.list.thisUpdate) slot.list = reading.list;
-    slot.refreshAt = place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;
+    slot.list = reading.list;
+    slot.refreshAt = slot.place.refreshed ? refreshTime(slot.list, got, now(), random()) : Infinity;
     makeRoom(slots, slot, bound);
   };
+  const load = async (slot: Slot): Promise<void> => {
+    const { place, list } = slot;
+    slot.tried = place.stamp;
+    const loaded = await place.load(slot.issuer, list, closed.signal);
+    const { got } = loaded;
+    take(slot, loaded);
+    // A copy that has gone stale still tells what was revoked, and that nothing older counts.
+    const isCopy = place.refreshed && list === undefined;
+    if (!isCopy || slot.list === undefined) return;
+    slot.awaited = got + DAY_MS + IDLE_MS <= now();
+    if (slot.awaited || slot.list.nextUpdate <= now()) take(slot, await place.load(slot.issuer, slot.list, closed.signal));
+  };
+  /** Also where the clock was ahead when it was got, and has been set right. */
+  const isDue = ({ place, refreshAt }: Slot): boolean =>
+    place.refreshed && (refreshAt <= now() || refreshAt > now() + DAY_MS + SHORTEST_REFRESH_MS);
   const begin = (slot: Slot): void => {
-    const pausing = slot.fault !== undefined && slot.fault.until > now() && slot.tried === slot.place.stamp;
+    const pausing = slot.fault !== undefined && slot.fault.until > uptime() && slot.tried === slot.place.stamp;
     if (slot.loading !== undefined || pausing || closed.signal.aborted) return;
+    // Nobody has asked for long, so it was not renewed: what was withdrawn since would be told to the next one only.
+    slot.awaited = slot.refreshAt + IDLE_MS <= now() && Math.abs(now() - slot.begun.at) > IDLE_MS;
+    slot.begun = { at: now(), uptime: uptime() };
     slot.loading = load(slot).finally(() => (slot.loading = undefined));
   };
   const timer = setInterval(() => {
-    for (const slot of slots.values())
-      if (slot.list !== undefined && slot.refreshAt <= now() && now() - slot.asked < UNUSED_MS) begin(slot);
+    for (const slot of slots.values()) if (slot.list !== undefined && isDue(slot) && uptime() - slot.asked < UNUSED_MS) begin(slot);
   }, SWEEP_MS).unref();
 
   const slotFor = (place: CrlPlace, issuer: CrlIssuer): Slot => {
     const key = `${place.id}\n${issuer.id}`;
     const slot = slots.get(key) ?? emptySlot(place, issuer);
     slot.place = place;
-    slot.asked = now();
+    slot.asked = uptime();
     slots.delete(key);
     slots.set(key, slot);
     if (slots.size > MAX_SLOTS) makeRoom(slots, slot, bound);
@@ -111,9 +139,11 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
     list: async (place, issuer, signal) => {
       const slot = slotFor(place, issuer);
       const isChanged = slot.tried !== place.stamp;
-      if (slot.list === undefined || isChanged || slot.refreshAt <= now()) begin(slot);
+      if (slot.list === undefined || isChanged || isDue(slot)) begin(slot);
       const isCurrent = slot.list !== undefined && !isChanged && slot.list.nextUpdate > now();
-      if (slot.loading !== undefined && !isCurrent) await endOr(slot.loading, signal);
+      const left = slot.begun.uptime + patience - uptime();
+      if (slot.loading !== undefined && left > 0 && (!isCurrent || slot.awaited))
+        await endOr(slot.loading, AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(left))]));
       if (slot.list !== undefined) return { kind: 'list', list: slot.list, fault: slot.fault?.why };
       return slot.fault === undefined || slot.loading !== undefined
         ? { kind: 'none', why: 'is being fetched', lasting: false }
@@ -128,8 +158,8 @@ export function makeCrlShelf({ now, random, bound }: ShelfOptions): CrlShelf {
 }
 
 const emptySlot = (place: CrlPlace, issuer: CrlIssuer): Slot => {
-  const nothing = { list: undefined, tried: undefined, fault: undefined, loading: undefined };
-  return { place, issuer, ...nothing, refreshAt: 0, asked: 0 };
+  const nothing = { list: undefined, tried: undefined, fault: undefined, loading: undefined, awaited: false };
+  return { place, issuer, ...nothing, refreshAt: 0, asked: 0, begun: { at: 0, uptime: 0 } };
 };
 
 /** Half of the life of a list, or a day; where that is over when it comes, a part of what is left. Up to a tenth earlier. */

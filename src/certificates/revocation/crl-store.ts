@@ -9,10 +9,10 @@ import { join } from 'node:path';
 import type { CrlIssuer } from './crl-read.ts';
 
 export interface CrlStore {
-  /** Where the list of that URL and issuer is written to; undefined where nothing is written. */
-  keep(url: string, issuer: CrlIssuer): string | undefined;
+  /** Where the list of that place and issuer is written to; undefined where nothing is written. */
+  keep(place: string, issuer: CrlIssuer): string | undefined;
   /** The file and when it was written, ms since the epoch; undefined where there is none. */
-  find(url: string, issuer: CrlIssuer): Promise<{ readonly path: string; readonly written: number } | undefined>;
+  find(place: string, issuer: CrlIssuer): Promise<{ readonly path: string; readonly written: number } | undefined>;
   discard(path: string): Promise<void>;
   /** Takes away the oldest until what is left keeps within the bound. */
   prune(): Promise<void>;
@@ -31,12 +31,12 @@ const OURS = /^[0-9a-f]{64}\.crl(?:\.part)?$/;
 
 export function makeCrlStore({ folder, writable, bound = USUAL_BOUND }: CrlStoreOptions): CrlStore {
   // The issuer too: two CAs may name the same URL, and each has its own list there.
-  const pathOf = (url: string, { id }: CrlIssuer): string =>
-    join(folder, `${createHash('sha256').update(`${id} ${url}`).digest('hex')}.crl`);
+  const pathOf = (place: string, { id }: CrlIssuer): string =>
+    join(folder, `${createHash('sha256').update(`${id} ${place}`).digest('hex')}.crl`);
   return {
-    keep: (url, issuer) => (writable ? pathOf(url, issuer) : undefined),
-    find: async (url, issuer) => {
-      const path = pathOf(url, issuer);
+    keep: (place, issuer) => (writable ? pathOf(place, issuer) : undefined),
+    find: async (place, issuer) => {
+      const path = pathOf(place, issuer);
       const stats = await stat(path).catch(() => undefined);
       return stats?.isFile() ? { path, written: stats.mtimeMs } : undefined;
     },

@@ -3,20 +3,27 @@
  * which gives back what reading them took.
  */
 import { Worker } from 'node:worker_threads';
-import type { CrlIssuer, CrlReading } from './crl-read.ts';
+import type { CrlHeld, CrlIssuer, CrlReading } from './crl-read.ts';
+import type { CrlSubjects } from './crl-scope.ts';
 
 export interface CrlRequest {
   readonly id: number;
   /** The octets themselves, or the path of their file. */
   readonly source: Uint8Array | string;
   readonly issuer: CrlIssuer;
-  readonly keep: Keep | undefined;
+  readonly wish: CrlWish;
 }
 
-/** The file to write the list to, where it is good and no older than `since`, ms since the epoch. */
+export interface CrlWish {
+  /** For whom the list must speak; undefined: that is judged later. */
+  readonly subjects?: CrlSubjects;
+  readonly keep?: Keep | undefined;
+}
+
+/** The file to write the list to, where it is good and may take the place of `held`. */
 export interface Keep {
   readonly path: string;
-  readonly since: number;
+  readonly held: CrlHeld | undefined;
 }
 
 export interface CrlAnswer {
@@ -26,7 +33,7 @@ export interface CrlAnswer {
 
 export interface CrlThread {
   /** Octets are handed over: the caller has them no more. Never rejects. */
-  read(source: Uint8Array<ArrayBuffer> | string, issuer: CrlIssuer, keep?: Keep): Promise<CrlReading>;
+  read(source: Uint8Array<ArrayBuffer> | string, issuer: CrlIssuer, wish?: CrlWish): Promise<CrlReading>;
   close(): void;
 }
 
@@ -85,11 +92,11 @@ export function makeCrlThread(): CrlThread {
   };
 
   return {
-    read: (source, issuer, keep) => {
+    read: (source, issuer, wish = {}) => {
       clearTimeout(idle);
       worker ??= start();
       const id = ++lastId;
-      const request: CrlRequest = { id, source, issuer, keep };
+      const request: CrlRequest = { id, source, issuer, wish };
       const { promise, resolve } = Promise.withResolvers<CrlReading>();
       worker.postMessage(request, typeof source === 'string' ? [] : [source.buffer]);
       waiting.set(id, resolve);

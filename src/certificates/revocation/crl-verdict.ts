@@ -3,9 +3,10 @@ import type { Certificate } from '../certificate.ts';
 import { readDer } from '../der.ts';
 import { type CrlEntry, findEntries } from './crl-index.ts';
 import type { Crl } from './crl-read.ts';
+import { scopeFault, subjectsOf } from './crl-scope.ts';
 import type { RevocationStatus } from './revocation.ts';
 
-/** Clocks differ; a list that is younger than this is not from the future. */
+/** Clocks differ, in both directions. */
 const SKEW_MS = 300_000;
 const SERIAL_LIMITS = { bytes: 64 * 1024, nodes: 1, depth: 1 };
 
@@ -28,7 +29,7 @@ const REMOVE_FROM_CRL = 8;
 /** `from` names the list, `now` in ms. `list` is signed by the issuer of `certificate`. */
 export function judgeByList(list: Crl, certificate: Certificate, from: string, now: number): RevocationStatus {
   const { thisUpdate, nextUpdate, scope, index } = list;
-  const outside = scopeFault(list, certificate);
+  const outside = scopeFault(scope, subjectsOf(certificate));
   if (outside !== undefined) return { kind: 'unknown', why: `${from} ${outside}`, lasting: true };
   const entry = worst(findEntries(index, readDer(certificate.serialDer, SERIAL_LIMITS).content));
   const revoked: RevocationStatus | undefined = entry && {
@@ -41,23 +42,13 @@ export function judgeByList(list: Crl, certificate: Certificate, from: string, n
   if (revoked !== undefined && entry?.reason !== CERTIFICATE_HOLD && entry?.reason !== REMOVE_FROM_CRL) return revoked;
   const unknown = (why: string): RevocationStatus => ({ kind: 'unknown', why: `${from} ${why}`, lasting: false });
   if (thisUpdate > now + SKEW_MS) return unknown(`is from the future: ${new Date(thisUpdate).toISOString()}`);
-  if (nextUpdate <= now) return unknown(`is stale since ${new Date(nextUpdate).toISOString()}`);
+  if (nextUpdate + SKEW_MS <= now) return unknown(`is stale since ${new Date(nextUpdate).toISOString()}`);
   // RFC 5280 §5.3.1: for delta lists only. What it means in another nobody says.
   if (entry?.reason === REMOVE_FROM_CRL) return unknown('says removeFromCRL of it, which is for delta lists');
   if (revoked !== undefined) return revoked;
   // RFC 5280 §6.3.3 (b): not revoked for these reasons is not good.
   if (scope.partial) return { kind: 'unknown', why: `${from} covers some reasons only`, lasting: true };
   return { kind: 'good', from, until: new Date(nextUpdate) };
-}
-
-/** Why the list does not speak for the certificate (RFC 5280 §6.3.3 b.2). */
-function scopeFault({ scope }: Crl, { ca, crlPoints }: Certificate): string | undefined {
-  if (scope.only === 'attributes') return 'speaks for attribute certificates only';
-  if (scope.only === (ca ? 'users' : 'cas')) return ca ? 'does not speak for CAs' : 'speaks for CAs only';
-  const { urls } = scope;
-  if (urls === undefined) return undefined;
-  const named = crlPoints.filter((point) => !point.indirect).flatMap((point) => point.urls);
-  return urls.some((url) => named.includes(url)) ? undefined : 'is for another distribution point';
 }
 
 /** Of several entries the one that says most: revoked for good, held, taken out. */

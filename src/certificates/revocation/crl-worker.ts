@@ -8,9 +8,9 @@ import { dirname } from 'node:path';
 import process from 'node:process';
 import { parentPort } from 'node:worker_threads';
 import { SealpostError } from '../../errors.ts';
-import { crlDer, type CrlIssuer, type CrlReading, readCrl } from './crl-read.ts';
+import { crlDer, type CrlIssuer, type CrlReading, readCrl, successionFault } from './crl-read.ts';
 import { MAX_CRL_BYTES } from './crl-scan.ts';
-import type { CrlAnswer, CrlRequest, Keep } from './crl-thread.ts';
+import type { CrlAnswer, CrlRequest, CrlWish } from './crl-thread.ts';
 
 const NICE = 5;
 /** A list in PEM is a third longer, and may have lines of text around it. */
@@ -26,10 +26,10 @@ function yieldToOthers(): void {
   }
 }
 
-function answerTo({ source, issuer, keep }: CrlRequest): CrlReading {
-  if (typeof source !== 'string') return readAndKeep(Buffer.from(source.buffer, source.byteOffset, source.byteLength), issuer, keep);
+function answerTo({ source, issuer, wish }: CrlRequest): CrlReading {
+  if (typeof source !== 'string') return readAndKeep(Buffer.from(source.buffer, source.byteOffset, source.byteLength), issuer, wish);
   try {
-    return readCrl(fileOctets(source), issuer);
+    return readCrl(fileOctets(source), issuer, wish.subjects);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'it is no file of a list';
     return { kind: 'refused', why: `it cannot be read: ${code}`, lasting: false };
@@ -48,9 +48,9 @@ function fileOctets(path: string): Buffer {
   }
 }
 
-function readAndKeep(octets: Buffer, issuer: CrlIssuer, keep: Keep | undefined): CrlReading {
-  const reading = readCrl(octets, issuer);
-  if (keep === undefined || reading.kind !== 'list' || reading.list.thisUpdate < keep.since) return reading;
+function readAndKeep(octets: Buffer, issuer: CrlIssuer, { subjects, keep }: CrlWish): CrlReading {
+  const reading = readCrl(octets, issuer, subjects);
+  if (keep === undefined || reading.kind !== 'list' || successionFault(reading.list, keep.held) !== undefined) return reading;
   const unfinished = `${keep.path}.part`;
   try {
     mkdirSync(dirname(keep.path), { recursive: true, mode: 0o700 });

@@ -15,6 +15,7 @@ import { makeCrlShelf, type Shelved } from './crl-shelf.ts';
 import { makeCrlStore } from './crl-store.ts';
 import { makeCrlThread } from './crl-thread.ts';
 import { judgeByList } from './crl-verdict.ts';
+import { subjectsOf } from './crl-scope.ts';
 import { parseFetchUrl } from './fetch.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 import { makeSeats } from './seats.ts';
@@ -27,6 +28,8 @@ export interface CrlOptions {
   readonly cache: { readonly folder: string; readonly writable: boolean };
   /** ms */
   readonly now: () => number;
+  /** ms of a clock that nobody sets; performance.now() where undefined. */
+  readonly uptime?: () => number;
   /** From 0 to 1; Math.random. */
   readonly random: () => number;
   /** ms that one certificate waits for lists that are not there yet; 3000. They go on loading. */
@@ -38,8 +41,9 @@ type Unknown = Extract<RevocationStatus, { kind: 'unknown' }>;
 const USUAL_PATIENCE_MS = 3000;
 /** Of all lists in memory: five of 500,000 entries. */
 const MEMORY_BYTES = 96 * 1024 * 1024;
-/** Lists that are fetched and read at a time, and of one server. */
+/** Lists that are fetched and read at a time, and of one CA: whose servers say nothing keeps only its own waiting. */
 const MAX_LOADS = 3;
+const MAX_LOADS_OF_CA = 2;
 const MAX_WAITING_LOADS = 100;
 /** A CA names one or two of each. */
 const MAX_URLS = 8;
@@ -50,11 +54,11 @@ const MAX_SHOWN = 200;
 const unknown = (why: string, lasting: boolean): Unknown => ({ kind: 'unknown', why, lasting });
 
 export function makeCrlSource(options: CrlOptions): RevocationSource {
-  const { now, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
+  const { now, uptime, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
   const thread = makeCrlThread();
-  const shelf = makeCrlShelf({ now, random, bound: MEMORY_BYTES });
+  const shelf = makeCrlShelf({ now, uptime, patience, random, bound: MEMORY_BYTES });
   const store = makeCrlStore({ folder: join(cache.folder, 'crls'), writable: cache.writable });
-  const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, waiting: MAX_WAITING_LOADS });
+  const seats = makeSeats({ total: MAX_LOADS, ofKey: 1, ofGroup: MAX_LOADS_OF_CA, waiting: MAX_WAITING_LOADS });
   const loads: CrlLoads = { thread, store, seats, fetch, now };
   /** Once for each, since a key takes a while to export. */
   const issuers = new WeakMap<Certificate, CrlIssuer>();
@@ -78,7 +82,10 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
     } catch (error) {
       return unknown(`a list is not fetched: ${error instanceof Error ? error.message : 'its URL is none'}`, true);
     }
-    return judge(`CRL ${url.href.slice(0, MAX_SHOWN)}`, await shelf.list(urlPlace(url, loads), issuer, signal), certificate, now());
+    const shelved = await shelf.list(urlPlace(url, subjectsOf(certificate), loads), issuer, signal);
+    const status = judge(`CRL ${url.href.slice(0, MAX_SHOWN)}`, shelved, certificate, now());
+    // What came over the network tells nothing for good of what will come: whoever sits on the way chooses among the CA's lists (P5).
+    return status.kind === 'unknown' && shelved.kind === 'list' ? { ...status, lasting: false } : status;
   };
 
   return {
@@ -112,16 +119,19 @@ function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
   return { name: Uint8Array.from(subjectDer), spki, id: createHash('sha256').update(spki).update(subjectDer).digest('hex') };
 }
 
-/** The files that hold lists of that issuer, or why that is not known. */
+/** The newest files that hold lists of that issuer, or why that is not known. */
 async function listsOf(folder: CrlFolder | undefined, { name }: CrlIssuer) {
   if (folder === undefined) return [];
   const found = await folder.lists();
   if (found.kind === 'unavailable') return unknown(found.why, false);
-  const own = found.lists.filter(({ issuer }) => issuer?.equals(name));
-  const odd = found.lists.find(({ issuer }) => issuer === undefined);
+  const own = found.lists.flatMap(({ beginning, ...list }) =>
+    beginning?.issuer.equals(name) === true ? [{ ...list, thisUpdate: beginning.thisUpdate }] : [],
+  );
+  const odd = found.lists.find(({ beginning }) => beginning === undefined);
   // It may be the one that is missing, caught while it is written.
   if (own.length === 0 && odd !== undefined) return unknown(`CRL ${odd.name} cannot be read`, false);
-  return own.slice(0, MAX_LOCAL_LISTS);
+  // A job that dates its lists and never clears up leaves a year of them: the newest are what counts.
+  return own.sort((a, b) => b.thisUpdate - a.thisUpdate).slice(0, MAX_LOCAL_LISTS);
 }
 
 function judge(name: string, shelved: Shelved, certificate: Certificate, now: number): RevocationStatus {

@@ -1,6 +1,6 @@
 /**
  * One HTTP exchange with a server that a stranger's certificate named (A24): an answer of 200 with a body that is no longer than
- * asked for, at no less than a floor rate, within a time. No redirects, no cookies, no proxy, no connection kept, nothing unpacked.
+ * asked for, begun soon, at no less than a floor rate, within a time. No redirects, no cookies, no proxy, no connection kept, nothing unpacked.
  */
 import { request as httpRequest, type IncomingMessage, Agent as HttpAgent, type RequestOptions } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
@@ -18,6 +18,8 @@ export interface Exchange {
 }
 
 export interface Pace {
+  /** ms until the answer begins: whoever says nothing holds a place that others wait for. */
+  readonly silence: number;
   /** Octets a second that are borne at least, once `grace` is over. */
   readonly floor: number;
   /** ms */
@@ -56,13 +58,16 @@ export async function exchange({ request, url, addresses, ca, pace }: Exchange, 
   sent.on('error', reject);
   // Before a fault is known nobody waits for it.
   begun.catch(() => {});
+  const silent = setTimeout(() => sent.destroy(new Error('it does not answer')), pace.silence);
   try {
     sent.end(body?.octets);
     const answer = await begun;
+    clearTimeout(silent);
     const fault = answerFault(answer, request.maxBytes);
     if (fault !== undefined) throw new AnswerFault(fault);
     return await bodyOf(answer, request.maxBytes, pace);
   } finally {
+    clearTimeout(silent);
     sent.destroy();
   }
 }

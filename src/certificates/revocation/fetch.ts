@@ -21,8 +21,8 @@ export interface FetchOptions {
   /** `certificates.trust.fetch_networks`: networks that may be fetched from though they are not public. */
   readonly networks: readonly string[];
   readonly resolve: ResolveHost;
-  /** ms */
-  readonly now: () => number;
+  /** ms of a clock that nobody sets; performance.now() where undefined. */
+  readonly uptime?: () => number;
   /** Roots in PEM for https; Node's own where undefined. */
   readonly ca?: string;
   readonly pace?: Pace;
@@ -32,12 +32,14 @@ export interface FetchOptions {
 export class FetchRefused extends Error {}
 
 /** A list of 64 MiB takes two minutes at this rate and somewhat more; a drip is cut off after the grace. */
-const usualPace: Pace = { floor: 32 * 1024, grace: 5000 };
+const usualPace: Pace = { silence: 10_000, floor: 32 * 1024, grace: 5000 };
 const BASE_MS = 10_000;
 const LONGEST_MS = 120_000;
 const OCTETS_PER_MS = 64;
 const MAX_FETCHES = 8;
 const MAX_FETCHES_OF_HOST = 2;
+/** For the certificates of one CA. */
+const MAX_FETCHES_OF_CA = 4;
 const MAX_WAITING = 200;
 const MAX_URL = 2048;
 const usualPorts: ReadonlySet<string> = new Set(['', '80', '443']);
@@ -48,10 +50,10 @@ interface Running {
   waiting: number;
 }
 
-export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: FetchOptions): FetchDocument {
+export function makeFetch({ networks, resolve, uptime = () => performance.now(), ca, pace = usualPace }: FetchOptions): FetchDocument {
   const allowed = parseFetchNetworks(networks);
-  const seats = makeSeats({ total: MAX_FETCHES, ofKey: MAX_FETCHES_OF_HOST, waiting: MAX_WAITING });
-  const failures = makeFailures(now);
+  const seats = makeSeats({ total: MAX_FETCHES, ofKey: MAX_FETCHES_OF_HOST, ofGroup: MAX_FETCHES_OF_CA, waiting: MAX_WAITING });
+  const failures = makeFailures(uptime);
   const running = new Map<string, Running>();
 
   const judged = async (url: URL, signal: AbortSignal): Promise<readonly string[]> => {
@@ -81,7 +83,7 @@ export function makeFetch({ networks, resolve, now, ca, pace = usualPace }: Fetc
   };
 
   const attempt = async (request: FetchRequest, url: URL, stop: AbortSignal): Promise<Buffer> => {
-    const free = await seats.take(url.host, stop);
+    const free = await seats.take(url.origin, stop, request.of);
     try {
       const octets = await fetchNow(request, url, stop);
       failures.forget(url);

@@ -40,7 +40,7 @@ export function openRevocation({ crls, fetchNetworks, cache, now, log, resolve }
     opened.push(crl, ocsp);
     return makeRevocationPolicy({ crl, ocsp, log, atHandOnly });
   };
-  const fetch = makeFetch({ networks: fetchNetworks, resolve: resolve ?? makeResolveHost(), now });
+  const fetch = makeFetch({ networks: fetchNetworks, resolve: resolve ?? makeResolveHost() });
   const nothing: FetchDocument = async () => {
     throw new Error('it is not fetched for a look at all certificates');
   };

@@ -7,7 +7,7 @@ import type { Certificate } from '../certificate.ts';
 /**
  * What one way of asking found for one certificate. `from`: the list or responder, for people: `CRL http://…`, `OCSP http://…`.
  * `unknown` is no answer, with its reason; `lasting` where asking again later can change nothing: the certificate names no list,
- * a delta or indirect list, a scheme that is not fetched. Else the list may be there in a minute, and under `hard` that is
+ * an indirect list, a scheme that is not fetched; never for what came over the network. Else the list may be there in a minute, and under `hard` that is
  * unavailable, not absent (P5).
  */
 export type RevocationStatus =
@@ -25,6 +25,8 @@ export interface FetchRequest {
   readonly url: string;
   /** Sent as POST where there is one, with its Content-Type. */
   readonly body?: { readonly type: string; readonly octets: Buffer };
+  /** The CA that is asked for, in a word that tells it from others: none takes all the places there are. */
+  readonly of?: string;
   /** Octets of the answer; what is longer is not taken. */
   readonly maxBytes: number;
 }

@@ -1,54 +1,66 @@
-/** A bound on how many things are done at a time, in all and for one key; the others wait in the order they came. */
+/**
+ * A bound on how many things are done at a time, in all, for one key, and for one group of keys; the others wait in the order they
+ * came. No group takes all seats, nor all places to wait: whoever keeps its own busy for long keeps nobody else waiting.
+ */
 
 export interface SeatLimits {
   readonly total: number;
   readonly ofKey: number;
+  readonly ofGroup: number;
   readonly waiting: number;
 }
 
 export interface Seats {
   /** Resolves with what frees the seat, to be called once. Rejects where too many wait, or with the reason of `signal`. */
-  take(key: string, signal: AbortSignal): Promise<() => void>;
+  take(key: string, signal: AbortSignal, group?: string): Promise<() => void>;
 }
 
-interface Waiting {
+interface Guest {
   readonly key: string;
+  readonly group: string | undefined;
+}
+
+interface Waiting extends Guest {
   readonly seated: () => void;
 }
 
-export function makeSeats({ total, ofKey, waiting: most }: SeatLimits): Seats {
-  const taken = new Map<string, number>();
+export function makeSeats({ total, ofKey, ofGroup, waiting: most }: SeatLimits): Seats {
+  const [keys, groups] = [new Map<string, number>(), new Map<string, number>()];
   let all = 0;
   const queue = new Set<Waiting>();
 
-  const isFree = (key: string): boolean => all < total && (taken.get(key) ?? 0) < ofKey;
-  const sit = (key: string): void => {
-    all++;
-    taken.set(key, (taken.get(key) ?? 0) + 1);
+  const isFree = ({ key, group }: Guest): boolean =>
+    all < total && (keys.get(key) ?? 0) < ofKey && (group === undefined || (groups.get(group) ?? 0) < ofGroup);
+  const count = ({ key, group }: Guest, by: 1 | -1): void => {
+    all += by;
+    add(keys, key, by);
+    if (group !== undefined) add(groups, group, by);
   };
-  const free = (key: string): void => {
-    all--;
-    const left = (taken.get(key) ?? 1) - 1;
-    if (left === 0) taken.delete(key);
-    else taken.set(key, left);
+  const free = (guest: Guest): void => {
+    count(guest, -1);
     for (const next of queue) {
-      if (!isFree(next.key)) continue;
+      if (!isFree(next)) continue;
       queue.delete(next);
-      sit(next.key);
+      count(next, 1);
       next.seated();
     }
   };
+  const mayWait = (group: string | undefined): boolean => {
+    if (queue.size >= most) return false;
+    return group === undefined || [...queue].filter((place) => place.group === group).length < most / 2;
+  };
 
   return {
-    take: async (key, signal) => {
+    take: async (key, signal, group) => {
       signal.throwIfAborted();
-      if (isFree(key)) {
-        sit(key);
-        return () => free(key);
+      const guest = { key, group };
+      if (isFree(guest)) {
+        count(guest, 1);
+        return () => free(guest);
       }
-      if (queue.size >= most) throw new Error('too many fetches wait already');
+      if (!mayWait(group)) throw new Error('too many fetches wait already');
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const place = { key, seated: resolve };
+      const place = { ...guest, seated: resolve };
       const leave = (): void => {
         if (queue.delete(place)) reject(signal.reason);
       };
@@ -59,7 +71,13 @@ export function makeSeats({ total, ofKey, waiting: most }: SeatLimits): Seats {
       } finally {
         signal.removeEventListener('abort', leave);
       }
-      return () => free(key);
+      return () => free(guest);
     },
   };
+}
+
+function add(counts: Map<string, number>, key: string, by: number): void {
+  const sum = (counts.get(key) ?? 0) + by;
+  if (sum === 0) counts.delete(key);
+  else counts.set(key, sum);
 }

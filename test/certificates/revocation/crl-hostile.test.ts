@@ -5,9 +5,9 @@ import * as fc from 'fast-check';
 import { bitString, header, integer, sequence, time, tlv } from '../../../src/certificates/encode.ts';
 import { findEntries, indexBytes, indexEntries } from '../../../src/certificates/revocation/crl-index.ts';
 import { type CrlReading, readCrl } from '../../../src/certificates/revocation/crl-read.ts';
-import { CrlRefused, readCrlIssuer } from '../../../src/certificates/revocation/crl-scan.ts';
+import { CrlRefused, readCrlBeginning } from '../../../src/certificates/revocation/crl-scan.ts';
 import { asSealpostError } from '../../../src/errors.ts';
-import { contentOf, crlNumber, entry, makeCa, NOW, reason, scope } from './lists.ts';
+import { contentOf, crlNumber, entry, HOUR, makeCa, NOW, reason, scope } from './lists.ts';
 
 const ca = makeCa('CA');
 const anna = ca.issue({});
@@ -72,11 +72,11 @@ test('entries at random end in an index that finds what is there, or in a reason
   );
 });
 
-test('the issuer is told from the beginning of a list, and from nothing else', () => {
+test('the issuer and the date are told from the beginning of a list, and from nothing else', () => {
   for (let length = 0; length <= list.length; length++) {
     const beginning = list.subarray(0, length);
     try {
-      assert.deepEqual(readCrlIssuer(beginning, length), ca.name);
+      assert.deepEqual(readCrlBeginning(beginning, length), { issuer: ca.name, thisUpdate: NOW - HOUR });
     } catch (error) {
       assert.ok(length < 80 && !(error instanceof RangeError), `${length} octets: ${String(error)}`);
     }

@@ -32,7 +32,14 @@ function placeOf(id: string, clock: { time: number }, wish?: ListWish): TestPlac
 }
 
 function open(t: { after(end: () => void): void }, clock: { time: number }, options: Partial<ShelfOptions> = {}): CrlShelf {
-  const shelf = makeCrlShelf({ now: () => clock.time, random: () => 0, bound: 1e6, ...options });
+  const shelf = makeCrlShelf({
+    now: () => clock.time,
+    uptime: () => clock.time,
+    patience: 60_000,
+    random: () => 0,
+    bound: 1e6,
+    ...options,
+  });
   t.after(() => shelf.close());
   return shelf;
 }
@@ -95,6 +102,51 @@ describe('the shelf of lists', () => {
     place.wish = {};
     clock.time += 600_001;
     assert.equal((await shelf.list(place, ca.issuer, patient)).kind, 'list');
+  });
+
+  test('one load is waited for once: what is late then is late for whoever asks', async (t) => {
+    const clock = { time: NOW };
+    const shelf = open(t, clock, { patience: 3000 });
+    const place = { ...placeOf('a', clock), load: () => new Promise<never>(() => {}) };
+    const late = { kind: 'none', why: 'is being fetched', lasting: false };
+    assert.deepEqual(await shelf.list(place, ca.issuer, AbortSignal.timeout(1)), late);
+    clock.time += 3001;
+    // Else it would wait for ever.
+    assert.deepEqual(await shelf.list(place, ca.issuer, patient), late);
+  });
+
+  test('A23: the first who asks after days waits for the next list, while that is to be had', async (t) => {
+    const clock = { time: NOW };
+    const place = placeOf('a', clock, { from: NOW, until: NOW + 30 * DAY });
+    const shelf = open(t, clock);
+    const dateOf = async (): Promise<number> => {
+      const shelved = await shelf.list(place, ca.issuer, patient);
+      return shelved.kind === 'list' ? shelved.list.thisUpdate : 0;
+    };
+    assert.equal(await dateOf(), NOW);
+    clock.time = NOW + 28 * DAY;
+    place.wish = { from: NOW + 27 * DAY, until: NOW + 60 * DAY };
+    assert.deepEqual(await Promise.all([dateOf(), dateOf()]), [NOW + 27 * DAY, NOW + 27 * DAY]);
+    place.wish = undefined;
+    clock.time += 20 * DAY;
+    assert.equal(await dateOf(), NOW + 27 * DAY);
+  });
+
+  test('A23: a clock that was ahead keeps nothing from being asked for once it is set right', async (t) => {
+    const time = { wall: NOW + 200 * DAY, up: 0 };
+    const place = placeOf('a', { time: NOW });
+    const shelf = open(t, { time: 0 }, { now: () => time.wall, uptime: () => time.up });
+    const ask = (): Promise<unknown> => shelf.list(place, ca.issuer, patient);
+    await ask();
+    place.wish = { from: NOW - DAY, until: NOW + 300 * DAY };
+    time.wall = NOW;
+    time.up += 5001;
+    await ask();
+    assert.equal(place.loads, 2, 'the failure of a time that never was');
+    time.wall = NOW - 10 * DAY;
+    await ask();
+    await settle();
+    assert.equal(place.loads, 3, 'a list that was got ten days ahead');
   });
 
   test('P6: lets go of what was asked for longest ago where all together are too large', async (t) => {

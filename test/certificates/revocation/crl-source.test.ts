@@ -9,7 +9,21 @@ import { makeFetch } from '../../../src/certificates/revocation/fetch.ts';
 import type { RevocationSource } from '../../../src/certificates/revocation/revocation.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { eventually, temporaryFolder } from '../openssl.ts';
-import { type Ca, contentOf, DAY, entry, HOUR, indirectPoint, makeCa, NOW, partialPoint, point, reason, scope } from './lists.ts';
+import {
+  type Ca,
+  contentOf,
+  DAY,
+  deltaIndicator,
+  entry,
+  HOUR,
+  indirectPoint,
+  makeCa,
+  NOW,
+  partialPoint,
+  point,
+  reason,
+  scope,
+} from './lists.ts';
 import { serveHttp, type TestServer } from './servers.ts';
 
 interface Published {
@@ -37,10 +51,11 @@ function open(options: Partial<CrlOptions> & { clock?: Clock } = {}): Revocation
   const now = (): number => clock.time;
   const nobody = (): Promise<readonly string[]> => Promise.reject(new Error('no DNS in this test'));
   const source = makeCrlSource({
-    fetch: makeFetch({ networks: ['127.0.0.0/8'], resolve: nobody, now }),
+    fetch: makeFetch({ networks: ['127.0.0.0/8'], resolve: nobody, uptime: now }),
     folder: undefined,
     cache: { folder: temporaryFolder(), writable: true },
     now,
+    uptime: now,
     random: () => 0,
     patience: 10_000,
     ...rest,
@@ -91,6 +106,20 @@ describe('a list that is published', () => {
     await eventually(async () => (await says(source, anna, ca)) === `good CRL ${server.url}/`);
   });
 
+  test('P6: of a CA whose servers say nothing holds up no list of another', async () => {
+    const silent = await Promise.all(Array.from({ length: 4 }, () => serveHttp(() => {})));
+    const partner = makeCa('Partner');
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))] });
+    const source = open({ patience: 2000 });
+    const waiting = silent.map((server) => says(source, partner.issue({ points: [point(`${server.url}/`)] }), partner));
+    await eventually(() => Promise.resolve(silent.filter((server) => server.connections() > 0).length === 2));
+    assert.equal(await says(source, anna, ca), `revoked keyCompromise CRL ${url}`);
+    for (const answer of await Promise.all(waiting)) assert.match(answer, /is being fetched$/);
+  });
+
   test('at a URL that two CAs name: each is held to its own key', async () => {
     const other = makeCa('CA');
     const published = await publish(ca.list());
@@ -138,6 +167,62 @@ describe('a list that is published', () => {
     assert.equal(await says(open({ clock, cache }), anna, ca), held);
   });
 
+  test('A23: an older list that is served after a restart does not undo what a copy revokes that has gone stale', async () => {
+    const clock = { time: NOW };
+    const cache = { folder: temporaryFolder(), writable: true };
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    const ben = ca.issue({ points: [point(url)] });
+    published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))], until: NOW + DAY });
+    assert.equal(await says(open({ clock, cache }), anna, ca), `revoked keyCompromise CRL ${url}`);
+    published.list = ca.list({ from: NOW - 3 * DAY, until: NOW + 10 * DAY });
+    clock.time = NOW + 2 * DAY;
+    for (const _ of ['restart', 'restart again']) {
+      const source = open({ clock, cache });
+      assert.equal(await says(source, anna, ca), `revoked keyCompromise CRL ${url}`);
+      assert.equal(
+        await says(source, ben, ca),
+        `unknown CRL ${url} is stale since 2026-06-02T12:00:00.000Z; a newer one: what is served is older than this one`,
+      );
+    }
+  });
+
+  test('A23: an authentic list of another scope does not take its place, in memory and on disk neither', async () => {
+    for (const other of [{ cas: true }, { urls: ['http://other.example/p2.crl'] }, { attributes: true }, { partial: true }]) {
+      const clock = { time: NOW };
+      const cache = { folder: temporaryFolder(), writable: true };
+      const published = await publish();
+      const url = `${published.server.url}/`;
+      const anna = ca.issue({ points: [point(url)] });
+      published.list = ca.list({ entries: [entry(contentOf(anna), reason(1))], until: NOW + 7 * DAY });
+      const source = open({ clock, cache });
+      const revoked = `revoked keyCompromise CRL ${url}`;
+      assert.equal(await says(source, anna, ca), revoked);
+      published.list = ca.list({ from: NOW + HOUR, until: NOW + 30 * DAY, extensions: [scope(other)] });
+      clock.time = NOW + DAY;
+      await says(source, anna, ca);
+      await eventually(async () => Promise.resolve(published.asked === 2));
+      clock.time = NOW + 8 * DAY;
+      assert.equal(await says(source, anna, ca), revoked, JSON.stringify(other));
+      assert.equal(await says(open({ clock, cache }), anna, ca), revoked, JSON.stringify(other));
+      // For whom nothing is held yet it is unknown, and does not last.
+      const fresh = await says(open({ clock }), anna, ca);
+      assert.match(fresh, /^unknown CRL \S+ (?:is not used: it |covers)[^,]*$/);
+    }
+  });
+
+  test('one URL for users and CAs: each is held to the lists that speak for it', async () => {
+    const published = await publish(ca.list({ extensions: [scope({ users: true })] }));
+    const url = `${published.server.url}/`;
+    const source = open();
+    assert.equal(await says(source, ca.issue({ points: [point(url)] }), ca), `good CRL ${url}`);
+    assert.equal(
+      await says(source, ca.issue({ points: [point(url)], ca: true }), ca),
+      `unknown CRL ${url} is not used: it does not speak for CAs`,
+    );
+  });
+
   test('A23: gone stale while nobody answers it is unknown, which does not last', async () => {
     const clock = { time: NOW };
     const published = await publish(ca.list());
@@ -178,11 +263,25 @@ describe('what is not asked', () => {
     const [anna, ben] = [ca.issue({ points: [partialPoint(url)] }), ca.issue({ points: [partialPoint(url)] })];
     published.list = ca.list({ entries: [entry(contentOf(ben), reason(1))], extensions: [scope({ partial: true })] });
     const source = open();
-    assert.equal(await says(source, anna, ca), `unknown CRL ${url} covers some reasons only, lasting`);
+    assert.equal(await says(source, anna, ca), `unknown CRL ${url} covers some reasons only`);
     assert.equal(await says(source, ben, ca), `revoked keyCompromise CRL ${url}`);
     published.list = ca.list();
     assert.equal(await says(open(), anna, ca), `unknown CRL ${url} is named for some reasons only, lasting`);
   });
+});
+
+describe('P5: what came over the network lasts for nobody', () => {
+  const sha1 = Buffer.from('300906072a8648ce3d0401', 'hex');
+  const sent: readonly (readonly [string, Buffer, RegExp])[] = [
+    ['octets that nobody signed, with the name of SHA-1', ca.list({ algorithm: sha1, key: makeCa('CA').key }), /is not taken$/],
+    ['a delta list that the CA signed', ca.list({ extensions: [deltaIndicator] }), /delta list, which is not taken$/],
+    ['a list without nextUpdate', ca.list({ until: null }), /nextUpdate\)$/],
+  ];
+  for (const [what, list, why] of sent)
+    test(what, async () => {
+      const published = await publish(list);
+      assert.match(await says(open(), ca.issue({ points: [point(`${published.server.url}/`)] }), ca), why);
+    });
 });
 
 describe('copies on disk', () => {
@@ -199,6 +298,21 @@ describe('copies on disk', () => {
     assert.deepEqual(others, []);
     assert.equal(statSync(join(cache.folder, 'crls', name)).mode & 0o777, 0o600);
     assert.deepEqual(readFileSync(join(cache.folder, 'crls', name)), published.list);
+  });
+
+  test('A23: that are older than two days are renewed before they serve after a restart, where that is possible', async () => {
+    const cache = { folder: temporaryFolder(), writable: true };
+    const published = await publish();
+    const url = `${published.server.url}/`;
+    const anna = ca.issue({ points: [point(url)] });
+    const clock = { time: Date.now() };
+    published.list = ca.list({ from: clock.time - HOUR, until: clock.time + 30 * DAY });
+    assert.equal(await says(open({ cache, clock }), anna, ca), `good CRL ${url}`);
+    clock.time += 20 * DAY;
+    published.list = undefined;
+    assert.equal(await says(open({ cache, clock }), anna, ca), `good CRL ${url}`);
+    published.list = ca.list({ from: clock.time, until: clock.time + 30 * DAY, entries: [entry(contentOf(anna), reason(1))] });
+    assert.equal(await says(open({ cache, clock }), anna, ca), `revoked keyCompromise CRL ${url}`);
   });
 
   test('that somebody changed are thrown away and fetched anew', async () => {
@@ -267,6 +381,17 @@ describe('the folder of lists', () => {
       ),
     );
     await eventually(async () => (await says(source, anna, ca)) === 'revoked unspecified CRL crls/ca-2.pem');
+  });
+
+  test('A23: of more lists of one issuer than are read the newest count, whatever their names', async () => {
+    const { folder, place } = local();
+    const anna = ca.issue({});
+    for (let day = 1; day <= 30; day++) {
+      const from = NOW - (30 - day) * DAY;
+      const entries = day >= 18 ? [entry(contentOf(anna), reason(1))] : [];
+      place(`ca-${String(day).padStart(2, '0')}.crl`, ca.list({ from, until: from + 31 * DAY, entries }));
+    }
+    assert.equal(await says(open({ folder }), anna, ca), 'revoked keyCompromise CRL crls/ca-30.crl');
   });
 
   test('comes before what is fetched', async () => {

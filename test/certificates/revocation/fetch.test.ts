@@ -16,7 +16,7 @@ import { listening, serveHttp, serveOctets } from './servers.ts';
 const LOOPBACK = ['127.0.0.0/8'];
 const nobody = (): Promise<readonly string[]> => Promise.reject(new Error('no DNS in this test'));
 const fetchWith = (options: Partial<FetchOptions>): FetchDocument =>
-  makeFetch({ networks: LOOPBACK, resolve: nobody, now: () => 0, ...options });
+  makeFetch({ networks: LOOPBACK, resolve: nobody, uptime: () => 0, ...options });
 const get = (fetch: FetchDocument, url: string, maxBytes = 1000): Promise<string> =>
   fetch({ url, maxBytes }, AbortSignal.timeout(20_000)).then(String);
 
@@ -38,6 +38,15 @@ describe('A24: addresses', () => {
     const own = parseFetchNetworks(['10.1.0.0/16', 'fd00::/8', '192.168.1.7/32']);
     for (const address of ['10.1.255.1', 'fd12::1', '192.168.1.7']) assert.equal(judgeAddress(address, own), 'listed', address);
     for (const address of ['10.2.0.1', 'fe80::1', '192.168.1.8', '127.0.0.1']) assert.equal(judgeAddress(address, own), 'refused', address);
+  });
+
+  test('a network of IPv6 lists no address of IPv4, and the other way round', () => {
+    const wide = parseFetchNetworks(['::/1', '64.0.0.0/2']);
+    for (const address of ['127.0.0.1', '169.254.169.254', '::ffff:100.64.0.1'])
+      assert.equal(judgeAddress(address, parseFetchNetworks(['::/8'])), address.includes(':') ? 'listed' : 'refused', address);
+    assert.equal(judgeAddress('169.254.169.254', wide), 'refused');
+    assert.equal(judgeAddress('100.64.0.1', wide), 'listed');
+    assert.equal(judgeAddress('::ffff:100.64.0.1', parseFetchNetworks(['64.0.0.0/2'])), 'refused');
   });
 
   test('no IPv4 address within a special network is public, in whatever form', () => {
@@ -183,7 +192,16 @@ describe('A24: answers', () => {
       response.on('close', () => clearInterval(timer));
       response.writeHead(200, { 'content-length': 900 });
     });
-    await assert.rejects(get(fetchWith({ pace: { floor: 1000, grace: 200 } }), server.url), /less than 1000 octets a second/);
+    await assert.rejects(
+      get(fetchWith({ pace: { silence: 10_000, floor: 1000, grace: 200 } }), server.url),
+      /less than 1000 octets a second/,
+    );
+  });
+
+  test('a server that takes the connection and says nothing is given up, long before the time is over', async () => {
+    const server = await serveOctets(() => {});
+    const fetch = fetchWith({ pace: { silence: 200, floor: 1000, grace: 200 } });
+    await assert.rejects(get(fetch, server.url, 64 * 1024 * 1024), /asked in vain: it does not answer$/);
   });
 
   test('whole answers, chunked or with more behind their length; a POST brings its body', async () => {
@@ -235,7 +253,7 @@ describe('load on others', () => {
       asked++;
       response.destroy();
     });
-    const fetch = fetchWith({ now: () => time });
+    const fetch = fetchWith({ uptime: () => time });
     const fails = (): Promise<void> => assert.rejects(get(fetch, server.url), /asked in vain/);
     await fails();
     await fails();
@@ -249,6 +267,15 @@ describe('load on others', () => {
     time += 5000;
     await fails();
     assert.equal(asked, 3);
+  });
+
+  test('A24: https and http of one host are two servers: who names the one silences nobody at the other', async () => {
+    const server = await serveHttp((_, response) => response.end('list'));
+    const fetch = fetchWith({});
+    await assert.rejects(get(fetch, `https://127.0.0.1:${server.port}/x`), /asked in vain/);
+    assert.equal(await get(fetch, `http://127.0.0.1:${server.port}/x`), 'list');
+    await assert.rejects(get(fetch, `https://127.0.0.1:${server.port}/y`), /asked in vain/);
+    assert.equal(server.connections(), 2);
   });
 
   test('a document that is not there does not keep others of its server from being fetched', async () => {
