@@ -36,14 +36,22 @@ const MAX_SIGNERS = 8;
 export type OcspVerdict =
   | { readonly kind: 'good'; readonly since: number; readonly until: number }
   | { readonly kind: 'revoked'; readonly since: number; readonly until: number; readonly at: Date; readonly reason: string }
-  | { readonly kind: 'unknown'; readonly why: string; readonly lasting: boolean };
+  /** `since` only where all is right with the answer but its time. */
+  | { readonly kind: 'unknown'; readonly why: string; readonly lasting: boolean; readonly since?: number };
 
 export interface OcspQuestion {
   readonly id: CertId;
   readonly issuer: Certificate;
   /** ms */
   readonly now: number;
+  /** It was believed once, when it came: the certificate of its responder may have ended since. */
+  readonly kept?: boolean;
 }
+
+/** What is revoked stays so, however old the word of it; only a hold may be lifted (RFC 5280 §5.3.1). */
+export const isFinal = (reason: string): boolean => reason !== 'certificateHold' && reason !== 'removeFromCRL';
+
+type Unknown = Extract<OcspVerdict, { kind: 'unknown' }>;
 
 /** Never throws. In ms: `since` is its thisUpdate, `until` when to ask anew. */
 export function judgeOcspResponse(octets: Buffer, question: OcspQuestion): OcspVerdict {
@@ -54,7 +62,7 @@ export function judgeOcspResponse(octets: Buffer, question: OcspQuestion): OcspV
   }
 }
 
-const unknown = (why: string, lasting = false): OcspVerdict => ({ kind: 'unknown', why, lasting });
+const unknown = (why: string, lasting = false): Unknown => ({ kind: 'unknown', why, lasting });
 
 const ENUMERATED = 10;
 
@@ -146,14 +154,14 @@ type Signer =
   /** `certificate` is undefined where the issuer signed itself. */
   { readonly kind: 'signer'; readonly certificate: Certificate | undefined } | { readonly kind: 'fault'; readonly why: string };
 
-function findSigner(basic: Basic, { issuer, now }: OcspQuestion, isBy: (key: KeyObject) => boolean): Signer {
+function findSigner(basic: Basic, { issuer, now, kept = false }: OcspQuestion, isBy: (key: KeyObject) => boolean): Signer {
   const fault = (why: string): Signer => ({ kind: 'fault', why });
   if (isNamedBy(basic.responder, issuer) && isBy(issuer.publicKey)) return { kind: 'signer', certificate: undefined };
   if (basic.certificates.length > MAX_SIGNERS) return fault('its answer carries too many certificates');
   for (const { bytes } of basic.certificates) {
     const certificate = parseCertificate(bytes);
     if (!isNamedBy(basic.responder, certificate) || !isBy(certificate.publicKey)) continue;
-    const why = delegateFault(certificate, issuer, now);
+    const why = delegateFault(certificate, issuer, kept ? Math.min(basic.producedAt, now) : now);
     return why === undefined ? { kind: 'signer', certificate } : fault(`the responder that signed its answer ${why}`);
   }
   return fault('the signature on its answer is not by the issuer, nor by a responder that came along');
@@ -202,14 +210,17 @@ function judgeSingle(basic: Basic, { id, now }: OcspQuestion, signer: Certificat
   const [from, to] = [timeOf(thisUpdate), next === undefined ? undefined : timeOf(next.children[0])];
   if (from > now + SKEW_MS || basic.producedAt > now + SKEW_MS) return unknown('its answer is from the future: which clock is wrong?');
   const ends = to ?? from + UNDATED_AGE_MS;
-  if (ends + SKEW_MS < now) return unknown(`its answer is stale, it was good until ${minute(ends)}`);
+  const signerEnds = signer?.notAfter.getTime() ?? Infinity;
+  const revocation = isAt(status, EXPLICIT_1) ? revocationOf(status) : undefined;
+  if (Math.min(ends, signerEnds) + SKEW_MS < now && (revocation === undefined || !isFinal(revocation.reason)))
+    return { ...unknown(`its answer is stale, it was good until ${minute(Math.min(ends, signerEnds))}`), since: from };
   // Nobody says whether a responder is revoked that carries no id-pkix-ocsp-nocheck, and asking would go in a circle.
   const brief = to === undefined || (signer !== undefined && !signer.ocspNoCheck);
-  const until = Math.min(Math.max(ends, now), now + (brief ? SHORT_MS : LONGEST_MS), signer?.notAfter.getTime() ?? Infinity);
-  if (isContext(status, 0)) return { kind: 'good', since: from, until };
+  const until = Math.min(Math.max(ends, now), now + (brief ? SHORT_MS : LONGEST_MS), signerEnds);
+  if (revocation !== undefined) return { kind: 'revoked', since: from, until, ...revocation };
   if (isContext(status, 2)) return unknown('it does not know the certificate');
-  if (!isAt(status, EXPLICIT_1)) throw malformed('certStatus');
-  return { kind: 'revoked', since: from, until, ...revocationOf(status) };
+  if (!isContext(status, 0)) throw malformed('certStatus');
+  return { kind: 'good', since: from, until };
 }
 
 const minute = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;

@@ -5,13 +5,17 @@
  * waits for a responder that was there this morning. What came to nothing is remembered too, for a time that grows: a responder
  * that answers nonsense costs one look-up its time and not each (P6), and one that is dead `fetch` leaves alone. Askers for one
  * certificate share one request.
+ *
+ * `revoked` counts for good, but for a hold: who has the key need only keep us from the responder for as long as an answer lasts.
+ * And an answer that has ended, kept on disk, still tells which ones are older (A23).
  */
 import { createHash } from 'node:crypto';
 import type { Certificate } from '../certificate.ts';
 import { FetchRefused } from './fetch.ts';
 import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
-import { judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
+import { isFinal, judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
 import type { OcspVerdict } from './ocsp-response.ts';
+import type { CertId } from './ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 
 /** Where answers outlive the process. Neither throws; what comes back is judged like any stranger's octets. */
@@ -78,22 +82,29 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     }
   };
 
+  /** What an earlier run was told. */
+  const recall = async (key: string, certificate: Certificate, issuer: Certificate, url = ''): Promise<Known | undefined> => {
+    if (store === undefined || flights.has(key)) return undefined;
+    const id = certIdOf(certificate, issuer);
+    const kept = await store.read(nameOf(id, issuer));
+    if (kept === undefined || known.has(key)) return known.get(key);
+    const verdict = judgeOcspResponse(kept, { id, issuer, now: now(), kept: true });
+    if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now()));
+    else if (verdict.since !== undefined)
+      remember(key, { status: verdict, since: verdict.since, until: -Infinity, renewAt: -Infinity, failures: 0 });
+    return known.get(key);
+  };
+
   const ask = async (key: string, certificate: Certificate, issuer: Certificate, urls: readonly string[]): Promise<RevocationStatus> => {
     const id = certIdOf(certificate, issuer);
-    const name = createHash('sha256').update(ocspRequest(id)).update(issuer.der).digest('hex');
     const before = known.get(key);
-    const kept = before === undefined ? await store?.read(name) : undefined;
-    if (kept !== undefined) {
-      const verdict = judgeOcspResponse(kept, { id, issuer, now: now() });
-      if (verdict.kind !== 'unknown') return remember(key, entryOf(verdict, urls[0] ?? '', now()));
-    }
     const whys: string[] = [];
     let lasting = true;
     for (const url of urls) {
       const answer = await request(url, ocspRequest(id));
       const verdict = Buffer.isBuffer(answer) ? notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
       if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
-        await store?.write(name, answer);
+        await store?.write(nameOf(id, issuer), answer);
         return remember(key, entryOf(verdict, url, now()));
       }
       if (verdict.kind !== 'unknown') continue;
@@ -130,7 +141,7 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
       const urls = certificate.ocspUrls.filter((url) => /^https?:/i.test(url)).slice(0, MAX_RESPONDERS);
       if (urls.length === 0) return { kind: 'unknown', why: noResponder(certificate), lasting: true };
       const key = `${certificate.fingerprint} ${issuer.fingerprint}`;
-      const entry = known.get(key);
+      const entry = known.get(key) ?? (await recall(key, certificate, issuer, urls[0]));
       if (entry === undefined || entry.until <= now()) return within(share(key, certificate, issuer, urls), signal);
       if (entry.renewAt <= now() && !closing.signal.aborted) void share(key, certificate, issuer, urls);
       return entry.status;
@@ -141,6 +152,8 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     },
   };
 }
+
+const nameOf = (id: CertId, issuer: Certificate): string => createHash('sha256').update(ocspRequest(id)).update(issuer.der).digest('hex');
 
 const noResponder = ({ ocspUrls }: Certificate): string =>
   ocspUrls.length === 0 ? 'it names no OCSP responder' : 'it names an OCSP responder by something else than http or https';
@@ -161,12 +174,14 @@ function entryOf(verdict: Exclude<OcspVerdict, { kind: 'unknown' }>, url: string
     verdict.kind === 'good'
       ? { kind: 'good', from, until: new Date(verdict.until) }
       : { kind: 'revoked', from, at: verdict.at, reason: verdict.reason };
+  const lasts = verdict.kind === 'revoked' && isFinal(verdict.reason);
   // What is only just within its time, by the skew that clocks are allowed, is taken once and asked for again.
+  const rest = Math.min((verdict.until - now) / 2, LONGEST_REST_MS);
   return {
     status,
     since: verdict.since,
-    until: verdict.until,
-    renewAt: now + Math.min((verdict.until - now) / 2, LONGEST_REST_MS),
+    until: lasts ? Infinity : verdict.until,
+    renewAt: now + (lasts ? Math.max(rest, FIRST_PAUSE_MS) : rest),
     failures: 0,
   };
 }

@@ -155,6 +155,13 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
     assert.match(why(byOpenssl('anna', 'root'), 'anna', NOW + 8 * 24 * HOUR), /stale/);
   });
 
+  test('revoked stays so though the word of it has ended; a hold does not', () => {
+    const late = NOW + 30 * 24 * HOUR;
+    assert.equal(reasonOf(judge(one({ status: revoked(NOW, 1) }), 'anna', late)), 'keyCompromise');
+    assert.match(why(one({ status: revoked(NOW, 6) }), 'anna', late), /stale/);
+    assert.match(why(one({ status: notKnown }), 'anna', late), /stale/);
+  });
+
   test('without nextUpdate it is taken for a day and asked for anew within the hour', () => {
     const id = certIdOf(of('anna'), of('root'));
     const undated = craft({ singles: [single({ id, from: NOW })] });

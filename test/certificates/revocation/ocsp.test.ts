@@ -15,6 +15,15 @@ const NOW = Date.now();
 const SIGNAL = new AbortController().signal;
 const san = 'subjectAltName=email:anna@example.org';
 
+function memory() {
+  const kept = new Map<string, Buffer>();
+  const store: AnswerStore = {
+    read: async (name) => kept.get(name),
+    write: async (name, octets) => void kept.set(name, octets),
+  };
+  return { kept, store };
+}
+
 describe('an OCSP source', { skip: noOpenssl }, () => {
   const folder = temporaryFolder();
   const open: { close: () => Promise<void> | void }[] = [];
@@ -159,7 +168,47 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     clock += 6 * HOUR;
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
     clock += 5 * HOUR;
-    assert.match(text(await asking.status(anna, root, SIGNAL)), /older than one that was there before/);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked', 'beyond its end');
+    next = answer(undefined, clock, 20);
+    clock += HOUR;
+    await asking.status(anna, root, SIGNAL);
+    await eventually(async () => text(await asking.status(anna, root, SIGNAL)) === 'good');
+  });
+
+  test('A23: revoked stays so beyond its end and over a restart while the responder is kept away; a hold does not', async () => {
+    const down: FetchDocument = async () => {
+      throw new Error('down');
+    };
+    for (const [reason, later] of [
+      [1, /^revoked$/],
+      [6, /down$/],
+    ] as const) {
+      const { store } = memory();
+      let up = true;
+      const asking = source(async (...question) => (up ? answer(revoked(NOW, reason), NOW, 1) : down(...question)), store);
+      assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
+      up = false;
+      clock += 2 * HOUR;
+      assert.match(text(await asking.status(anna, root, SIGNAL)), later);
+      assert.match(text(await asking.status(anna, root, AbortSignal.abort())), later, 'who does not wait hears it too');
+      assert.equal(text(await source(down, store).status(anna, root, AbortSignal.abort())), 'revoked', 'without waiting');
+      const restarted = source(down, store);
+      clock += 2 * HOUR;
+      assert.match(text(await restarted.status(anna, root, SIGNAL)), later);
+      clock += 30 * 24 * HOUR;
+      assert.match(text(await restarted.status(anna, root, SIGNAL)), later);
+    }
+  });
+
+  test('A23: after a restart an older answer is not believed over one on disk that has ended', async () => {
+    const { store } = memory();
+    await source(async () => answer(revoked(NOW, 6), NOW, 1), store).status(anna, root, SIGNAL);
+    const restarted = source(async () => answer(undefined, NOW - HOUR, 20), store);
+    clock += 2 * HOUR;
+    assert.match(text(await restarted.status(anna, root, SIGNAL)), /older than one that was there before/);
+    const newer = source(async () => answer(undefined, NOW + HOUR, 20), store);
+    clock += 2 * HOUR;
+    assert.equal(text(await newer.status(anna, root, SIGNAL)), 'good');
   });
 
   test('the second responder is asked where the first has no answer', async () => {
@@ -176,11 +225,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
   });
 
   test('answers outlive the process, and are judged again when they are read', async () => {
-    const kept = new Map<string, Buffer>();
-    const store: AnswerStore = {
-      read: async (name) => kept.get(name),
-      write: async (name, octets) => void kept.set(name, octets),
-    };
+    const { kept, store } = memory();
     await source(async () => answer(), store).status(anna, root, SIGNAL);
     const [name = ''] = kept.keys();
     assert.match(name, /^[0-9a-f]{64}$/);
