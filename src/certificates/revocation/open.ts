@@ -49,9 +49,9 @@ export function openRevocation({ crls, fetchNetworks, cache, now, log, resolve }
   return {
     asking: openPolicy(fetch, cache.writable, false),
     atHand: {
-      judge: (path, mode, signal) => {
+      judge: (path, mode, signal, soft) => {
         atHand ??= openPolicy(nothing, false, true);
-        return atHand.judge(path, mode, signal);
+        return atHand.judge(path, mode, signal, soft);
       },
     },
     close: async () => {

@@ -75,7 +75,8 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
   const judged = async (by: RevocationPolicy, leaf: Certificate | undefined, mode: RevocationMode, signal = SIGNAL): Promise<string> => {
     assert.ok(leaf && middle && root);
     const verdict = await by.judge([leaf, middle, root], mode, signal);
-    if (verdict.kind === 'taken') return `taken, ${verdict.text}`;
+    if (verdict.kind === 'unsure') verdict.tell();
+    if (verdict.kind === 'taken' || verdict.kind === 'unsure') return `taken, ${verdict.text}`;
     return verdict.kind === 'refused' ? `refused: ${verdict.reason}` : `unavailable: ${verdict.cause.message}`;
   };
   const everyMode = async (by: RevocationPolicy, leaf: Certificate | undefined): Promise<string[]> => [
@@ -214,6 +215,33 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     };
     const by = makeRevocationPolicy({ crl: once, ocsp: source('OCSP', { both: silent }), log });
     assert.equal((await trusting(by, 'soft')).kind, 'untrusted');
+  });
+
+  test('A23: under soft a path of which less is known does not hide what another knows', async () => {
+    /** The two certificates of the one CA; which path comes first is nobody's promise. */
+    const knowing = (which: number, status: RevocationStatus): RevocationSource => {
+      const issuers: string[] = [];
+      return {
+        status: async ({ subject }, { fingerprint }) => {
+          if (subject !== 'CN=both') return good('CRL');
+          if (!issuers.includes(fingerprint)) issuers.push(fingerprint);
+          return issuers.indexOf(fingerprint) === which ? status : gone;
+        },
+        close: () => {},
+      };
+    };
+    const by = (which: number, status: RevocationStatus): RevocationPolicy =>
+      makeRevocationPolicy({ crl: knowing(which, status), ocsp: source('OCSP', { both: silent }), log });
+    logged.length = 0;
+    for (const which of [0, 1]) {
+      assert.equal((await trusting(by(which, revoked), 'soft')).kind, 'untrusted', `path ${which}`);
+      const verdict = await trusting(by(which, good('CRL x')), 'soft');
+      assert.equal(verdict.kind === 'trusted' && verdict.revocation, 'good: CRL x, CRL');
+    }
+    assert.deepEqual(logged, []);
+    const neither = await trusting(by(2, gone), 'soft');
+    assert.match(neither.kind === 'trusted' ? neither.revocation : '', /^unknown/);
+    assert.equal(logged.length, 1);
   });
 
   test('P5: a path that could not be judged keeps the whole unavailable', async () => {
