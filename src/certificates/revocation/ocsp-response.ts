@@ -37,7 +37,7 @@ export type OcspVerdict =
   | { readonly kind: 'good'; readonly since: number; readonly until: number }
   | { readonly kind: 'revoked'; readonly since: number; readonly until: number; readonly at: Date; readonly reason: string }
   /** `since` only where all is right with the answer but its time. */
-  | { readonly kind: 'unknown'; readonly why: string; readonly lasting: boolean; readonly since?: number };
+  | { readonly kind: 'unknown'; readonly why: string; readonly since?: number };
 
 export interface OcspQuestion {
   readonly id: CertId;
@@ -62,11 +62,11 @@ export function judgeOcspResponse(octets: Buffer, question: OcspQuestion): OcspV
   }
 }
 
-const unknown = (why: string, lasting = false): Unknown => ({ kind: 'unknown', why, lasting });
+const unknown = (why: string): Unknown => ({ kind: 'unknown', why });
 
 const ENUMERATED = 10;
 
-/** OCSPResponseStatus, §4.2.1; 4 is not used. */
+/** OCSPResponseStatus, §4.2.1; 4 is not used. Nobody signs it: anybody on the way may say so, and it is true of this answer only. */
 const refusals: Readonly<Record<number, string>> = {
   1: 'it finds our request malformed',
   2: 'it has an internal error',
@@ -74,13 +74,12 @@ const refusals: Readonly<Record<number, string>> = {
   5: 'it wants signed requests, which are not sent',
   6: 'it does not answer for this certificate or for us',
 };
-const SIGNATURE_REQUIRED = 5;
 
 function judge(octets: Buffer, question: OcspQuestion): OcspVerdict {
   const [status, wrapped, ...rest] = only(readDer(octets, OCSP_LIMITS), SEQUENCE).children;
   const code = only(status, ENUMERATED).content;
   const refusal = code.length === 1 ? refusals[code[0] ?? 0] : undefined;
-  if (refusal !== undefined) return unknown(refusal, code[0] === SIGNATURE_REQUIRED);
+  if (refusal !== undefined) return unknown(refusal);
   if (code.length !== 1 || code[0] !== 0 || rest.length > 0) throw malformed('responseStatus');
   const [type, response, ...more] = only(only(wrapped, EXPLICIT_0).children[0], SEQUENCE).children;
   if (more.length > 0 || only(wrapped, EXPLICIT_0).children.length > 1) throw malformed('responseBytes');

@@ -91,7 +91,7 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     const verdict = judgeOcspResponse(kept, { id, issuer, now: now(), kept: true });
     if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now()));
     else if (verdict.since !== undefined)
-      remember(key, { status: verdict, since: verdict.since, until: -Infinity, renewAt: -Infinity, failures: 0 });
+      remember(key, { status: { ...verdict, lasting: false }, since: verdict.since, until: -Infinity, renewAt: -Infinity, failures: 0 });
     return known.get(key);
   };
 
@@ -102,7 +102,7 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     let lasting = true;
     for (const url of urls) {
       const answer = await request(url, ocspRequest(id));
-      const verdict = Buffer.isBuffer(answer) ? notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
+      const verdict = Buffer.isBuffer(answer) ? answered(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
       if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
         await store?.write(nameOf(id, issuer), answer);
         return remember(key, entryOf(verdict, url, now()));
@@ -158,17 +158,21 @@ const nameOf = (id: CertId, issuer: Certificate): string => createHash('sha256')
 const noResponder = ({ ocspUrls }: Certificate): string =>
   ocspUrls.length === 0 ? 'it names no OCSP responder' : 'it names an OCSP responder by something else than http or https';
 
-type Unanswered = Extract<OcspVerdict, { kind: 'unknown' }>;
+/** `lasting` only by what the certificate says: no octets of an answer last, signed or not (P5). */
+type Unanswered = Extract<RevocationStatus, { kind: 'unknown' }>;
+type Answered = Exclude<OcspVerdict, { kind: 'unknown' }>;
 
 const unanswered = (why: string, lasting = false): Unanswered => ({ kind: 'unknown', why, lasting });
 
 /** Who sits on the way may play an answer again that was good yesterday; it does not undo one that we have since. */
-const notBefore = (verdict: OcspVerdict, since = 0): OcspVerdict =>
-  verdict.kind !== 'unknown' && verdict.since < since ? unanswered('its answer is older than one that was there before') : verdict;
+function answered(verdict: OcspVerdict, since = 0): Answered | Unanswered {
+  if (verdict.kind === 'unknown') return unanswered(verdict.why);
+  return verdict.since < since ? unanswered('its answer is older than one that was there before') : verdict;
+}
 
 const pause = (failures: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
 
-function entryOf(verdict: Exclude<OcspVerdict, { kind: 'unknown' }>, url: string, now: number): Known {
+function entryOf(verdict: Answered, url: string, now: number): Known {
   const from = `OCSP ${url}`;
   const status: RevocationStatus =
     verdict.kind === 'good'

@@ -7,7 +7,7 @@ import { type AnswerStore, makeOcspSource } from '../../../src/certificates/revo
 import { certIdOf } from '../../../src/certificates/revocation/ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from '../../../src/certificates/revocation/revocation.ts';
 import { caExtensions, eventually, make, noOpenssl, temporaryFolder } from '../openssl.ts';
-import { craftAnswer, revoked, single } from './craft.ts';
+import { craftAnswer, refusal, revoked, single } from './craft.ts';
 import { freePort, guardedFetch, read, startResponder, writeIndex } from './responder.ts';
 
 const HOUR = 3_600_000;
@@ -209,6 +209,11 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     const newer = source(async () => answer(undefined, NOW + HOUR, 20), store);
     clock += 2 * HOUR;
     assert.equal(text(await newer.status(anna, root, SIGNAL)), 'good');
+  });
+
+  test('P5: no octets that came over the network make what is unknown last', async () => {
+    for (const octets of [refusal(5), refusal(1), Buffer.from('<html>'), answer().subarray(9)])
+      assert.doesNotMatch(text(await source(async () => octets).status(anna, root, SIGNAL)), /^lasting/);
   });
 
   test('the second responder is asked where the first has no answer', async () => {
