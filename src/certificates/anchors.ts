@@ -75,11 +75,12 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
     { folder: anchors, set: undefined, counts: () => true },
   ];
   const shelf = makeShelf();
-  const verdicts = new Map<string, { readonly verdict: Known; readonly until: number }>();
+  const verdicts = new Map<string, { readonly verdict: Known; readonly at: number; readonly until: number }>();
 
   const remember = (key: string, verdict: Known): void => {
     if (verdicts.size >= MAX_REMEMBERED) verdicts.clear();
-    verdicts.set(key, { verdict, until: Math.min(now() + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
+    const at = now();
+    verdicts.set(key, { verdict, at, until: Math.min(at + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
   };
   /** Folders that cannot be read hold nothing here: these only make a reason better. */
   const readOthers = (believed: readonly Source[]): Promise<readonly Anchors[]> =>
@@ -108,7 +109,8 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       }
       const key = `${certificate.fingerprint} ${versions.join(' ')}`;
       const known = verdicts.get(key);
-      let verdict = known !== undefined && known.until > now() ? known.verdict : undefined;
+      // One from the future was made by a clock that was ahead.
+      let verdict = known !== undefined && known.at <= now() && now() < known.until ? known.verdict : undefined;
       if (verdict === undefined) {
         const question = { believed, intermediates: shelf(intermediates, middle), now: now() };
         verdict = judge(certificate, anchors, question);

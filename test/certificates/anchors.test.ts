@@ -65,6 +65,20 @@ describe('anchors of some domains only', () => {
     assert.deepEqual(kinds, ['trusted', 'untrusted', 'trusted', 'untrusted']);
   });
 
+  test('what was judged while the clock was ahead is judged anew when it is set right', async () => {
+    const middle = partner.sub('Middle');
+    let now = Date.now();
+    const folder = folderOf('intermediates', middle.certificate);
+    const finder = makePathFinder({ anchors: folderOf('anchors', partner.certificate), intermediates: folder, now: () => now });
+    const leaf = middle.leaf('anna@partner.example');
+    const kind = async (): Promise<string> => (await finder.find(leaf, mailboxOf('anna@partner.example'))).kind;
+    const right = now;
+    now = middle.certificate.notAfter.getTime() + 1000;
+    assert.equal(await kind(), 'untrusted');
+    now = right;
+    assert.equal(await kind(), 'trusted');
+  });
+
   test('exclusive: the general anchors do not count for these domains, and still do for all others', async () => {
     const sets = [setOf(['partner.example'], true, partner.certificate)];
     assert.equal(await judge(sets, theirs, 'anna@partner.example'), 'trusted by partner.example');

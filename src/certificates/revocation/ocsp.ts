@@ -45,6 +45,8 @@ const LONGEST_REST_MS = 24 * 3_600_000;
 
 interface Known {
   readonly status: RevocationStatus;
+  /** ms: when it was learned. Where that is still to come the clock was ahead, and no time that was reckoned from it holds. */
+  readonly at: number;
   /** ms: thisUpdate of the answer; 0 where there is none. */
   readonly since: number;
   /** ms: the status counts so long. */
@@ -91,7 +93,14 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     const verdict = judgeOcspResponse(kept, { id, issuer, now: now(), kept: true });
     if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now()));
     else if (verdict.since !== undefined)
-      remember(key, { status: { ...verdict, lasting: false }, since: verdict.since, until: -Infinity, renewAt: -Infinity, failures: 0 });
+      remember(key, {
+        status: { ...verdict, lasting: false },
+        at: now(),
+        since: verdict.since,
+        until: -Infinity,
+        renewAt: -Infinity,
+        failures: 0,
+      });
     return known.get(key);
   };
 
@@ -111,13 +120,14 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
       whys.push(`OCSP ${url}: ${verdict.why}`);
       lasting &&= verdict.lasting;
     }
-    const failures = (before?.failures ?? 0) + 1;
+    const failures = before === undefined || now() < before.at ? 1 : before.failures + 1;
     const next = now() + pause(failures);
     // What was said before counts for as long as it was said to.
     if (before !== undefined && before.status.kind !== 'unknown' && before.until > now())
-      return remember(key, { ...before, renewAt: next, failures });
+      return remember(key, { ...before, at: now(), renewAt: next, failures });
     return remember(key, {
       status: { kind: 'unknown', why: whys.join('; '), lasting },
+      at: now(),
       since: before?.since ?? 0,
       until: next,
       renewAt: next,
@@ -142,8 +152,10 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
       if (urls.length === 0) return { kind: 'unknown', why: noResponder(certificate), lasting: true };
       const key = `${certificate.fingerprint} ${issuer.fingerprint}`;
       const entry = known.get(key) ?? (await recall(key, certificate, issuer, urls[0]));
-      if (entry === undefined || entry.until <= now()) return within(share(key, certificate, issuer, urls), signal);
-      if (entry.renewAt <= now() && !closing.signal.aborted) void share(key, certificate, issuer, urls);
+      const misdated = entry !== undefined && now() < entry.at;
+      if (entry === undefined || entry.until <= now() || (misdated && entry.status.kind === 'unknown'))
+        return within(share(key, certificate, issuer, urls), signal);
+      if ((misdated || entry.renewAt <= now()) && !closing.signal.aborted) void share(key, certificate, issuer, urls);
       return entry.status;
     },
     close: async () => {
@@ -183,6 +195,7 @@ function entryOf(verdict: Answered, url: string, now: number): Known {
   const rest = Math.min((verdict.until - now) / 2, LONGEST_REST_MS);
   return {
     status,
+    at: now,
     since: verdict.since,
     until: lasts ? Infinity : verdict.until,
     renewAt: now + (lasts ? Math.max(rest, FIRST_PAUSE_MS) : rest),

@@ -216,6 +216,34 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
       assert.doesNotMatch(text(await source(async () => octets).status(anna, root, SIGNAL)), /^lasting/);
   });
 
+  test('a clock that was ahead and is set right leaves nothing behind', async () => {
+    let asked = 0;
+    let next: Buffer | undefined;
+    const asking = source(async () => {
+      asked++;
+      if (next === undefined) throw new Error('down');
+      return next;
+    });
+    clock += 200 * 24 * HOUR;
+    for (let times = 0; times < 5; times++) {
+      assert.match(text(await asking.status(anna, root, SIGNAL)), /down/);
+      clock += HOUR;
+    }
+    clock = NOW;
+    assert.match(text(await asking.status(anna, root, SIGNAL)), /down/);
+    assert.equal(asked, 6, 'no pause of that time holds');
+    clock += 31_000;
+    next = answer(undefined, NOW, 200);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'nor has the pause grown');
+    clock += 150 * HOUR;
+    await asking.status(anna, root, SIGNAL);
+    await eventually(async () => asked === 8);
+    await setImmediate();
+    clock -= 100 * HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    await eventually(async () => asked === 9);
+  });
+
   test('the second responder is asked where the first has no answer', async () => {
     const two = read(folder, 'two');
     const urls: string[] = [];
