@@ -33,9 +33,16 @@ const LONGEST_MS = 10 * 24 * 3_600_000;
 /** Certificates in one answer that are looked at. */
 const MAX_SIGNERS = 8;
 
+interface Answered {
+  readonly since: number;
+  readonly until: number;
+  /** The responder's certificate where the issuer did not sign itself; whether it was revoked is not asked here. */
+  readonly signer: Certificate | undefined;
+}
+
 export type OcspVerdict =
-  | { readonly kind: 'good'; readonly since: number; readonly until: number }
-  | { readonly kind: 'revoked'; readonly since: number; readonly until: number; readonly at: Date; readonly reason: string }
+  | (Answered & { readonly kind: 'good' })
+  | (Answered & { readonly kind: 'revoked'; readonly at: Date; readonly reason: string })
   /** `since` only where all is right with the answer but its time. */
   | { readonly kind: 'unknown'; readonly why: string; readonly since?: number };
 
@@ -216,10 +223,10 @@ function judgeSingle(basic: Basic, { id, now }: OcspQuestion, signer: Certificat
   // Nobody says whether a responder is revoked that carries no id-pkix-ocsp-nocheck, and asking would go in a circle.
   const brief = to === undefined || (signer !== undefined && !signer.ocspNoCheck);
   const until = Math.min(Math.max(ends, now), now + (brief ? SHORT_MS : LONGEST_MS), signerEnds);
-  if (revocation !== undefined) return { kind: 'revoked', since: from, until, ...revocation };
+  if (revocation !== undefined) return { kind: 'revoked', since: from, until, signer, ...revocation };
   if (isContext(status, 2)) return unknown('it does not know the certificate');
   if (!isContext(status, 0)) throw malformed('certStatus');
-  return { kind: 'good', since: from, until };
+  return { kind: 'good', since: from, until, signer };
 }
 
 const minute = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;

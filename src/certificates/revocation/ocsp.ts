@@ -14,7 +14,7 @@ import type { Certificate } from '../certificate.ts';
 import { FetchRefused } from './fetch.ts';
 import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
 import { isFinal, judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
-import type { OcspVerdict } from './ocsp-response.ts';
+import type { OcspQuestion, OcspVerdict } from './ocsp-response.ts';
 import type { CertId } from './ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 
@@ -30,6 +30,8 @@ export interface OcspOptions {
   /** ms */
   readonly now: () => number;
   readonly store?: AnswerStore;
+  /** What lists that are at hand say of a responder's certificate. Never throws. */
+  readonly listed?: (certificate: Certificate, issuer: Certificate) => Promise<RevocationStatus>;
 }
 
 /** One request, whoever waits for it. */
@@ -57,7 +59,7 @@ interface Known {
 }
 
 /** The store stays the caller's. */
-export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSource {
+export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): RevocationSource {
   const known = new Map<string, Known>();
   const flights = new Map<string, Promise<RevocationStatus>>();
   const closing = new AbortController();
@@ -84,13 +86,23 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     }
   };
 
+  /** What octets from wherever say. */
+  const judge = async (octets: Buffer, question: OcspQuestion): Promise<OcspVerdict> => {
+    const verdict = judgeOcspResponse(octets, question);
+    if (verdict.kind === 'unknown' || verdict.signer === undefined) return verdict;
+    // Lists need no responder, so this goes in no circle.
+    const isRevoked = (await listed?.(verdict.signer, question.issuer))?.kind === 'revoked';
+    return isRevoked ? { kind: 'unknown', why: 'the responder that signed its answer was revoked, says a list' } : verdict;
+  };
+
   /** What an earlier run was told. */
   const recall = async (key: string, certificate: Certificate, issuer: Certificate, url = ''): Promise<Known | undefined> => {
     if (store === undefined || flights.has(key)) return undefined;
     const id = certIdOf(certificate, issuer);
     const kept = await store.read(nameOf(id, issuer));
-    if (kept === undefined || known.has(key)) return known.get(key);
-    const verdict = judgeOcspResponse(kept, { id, issuer, now: now(), kept: true });
+    if (kept === undefined) return known.get(key);
+    const verdict = await judge(kept, { id, issuer, now: now(), kept: true });
+    if (known.has(key)) return known.get(key);
     if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now()));
     else if (verdict.since !== undefined)
       remember(key, {
@@ -111,7 +123,7 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
     let lasting = true;
     for (const url of urls) {
       const answer = await request(url, ocspRequest(id));
-      const verdict = Buffer.isBuffer(answer) ? answered(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
+      const verdict = Buffer.isBuffer(answer) ? answered(await judge(answer, { id, issuer, now: now() }), before?.since) : answer;
       if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
         await store?.write(nameOf(id, issuer), answer);
         return remember(key, entryOf(verdict, url, now()));

@@ -87,11 +87,12 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
       assert.ok(fine.until > NOW + 6 * 24 * HOUR && fine.until < NOW + 8 * 24 * HOUR);
       const lost = judge(byOpenssl('ben', signer), 'ben');
       assert.deepEqual(
-        { ...lost, since: 0, until: 0 },
+        { ...lost, since: 0, until: 0, signer: undefined },
         {
           kind: 'revoked',
           since: 0,
           until: 0,
+          signer: undefined,
           reason: 'keyCompromise',
           at: new Date('2026-05-01T12:00:00Z'),
         },

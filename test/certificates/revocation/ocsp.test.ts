@@ -44,6 +44,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
       extensions: [`authorityInfoAccess=OCSP;URI:http://one.test/,OCSP;URI:http://two.test/`, san],
     });
     make(folder, { name: 'none', issuer: 'root' });
+    make(folder, { name: 'responder', issuer: 'root', extensions: ['extendedKeyUsage=OCSPSigning'] });
     make(folder, { name: 'ldap', issuer: 'root', extensions: ['authorityInfoAccess=OCSP;URI:ldap://x.test/', san] });
     [root, anna] = [read(folder, 'root'), read(folder, 'anna')];
     writeIndex(folder, 'index', [
@@ -169,6 +170,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
     clock += 5 * HOUR;
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked', 'beyond its end');
+    await setImmediate();
     next = answer(undefined, clock, 20);
     clock += HOUR;
     await asking.status(anna, root, SIGNAL);
@@ -242,6 +244,30 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     clock -= 100 * HOUR;
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
     await eventually(async () => asked === 9);
+  });
+
+  test('A23: a responder that a list at hand revokes is not believed, nor is what is kept of it', async () => {
+    const responder = read(folder, 'responder');
+    const singles = [single({ id: certIdOf(anna, root), from: NOW, to: NOW + HOUR })];
+    const octets = craftAnswer({ folder, signer: responder, name: 'responder', singles, producedAt: NOW, certificates: [responder] });
+    let lists: RevocationStatus['kind'] = 'good';
+    const { kept, store } = memory();
+    const asking = (): RevocationSource => {
+      const listed = async (certificate: Certificate, issuer: Certificate): Promise<RevocationStatus> => {
+        assert.deepEqual([certificate.subject, issuer.subject], ['CN=responder', 'CN=root']);
+        if (lists === 'revoked') return { kind: lists, from: 'CRL', at: new Date(NOW), reason: 'keyCompromise' };
+        return lists === 'good' ? { kind: lists, from: 'CRL', until: new Date(NOW) } : { kind: lists, why: 'none', lasting: false };
+      };
+      const made = makeOcspSource({ fetch: async () => octets, now: () => NOW, store, listed });
+      open.push(made);
+      return made;
+    };
+    for (const kind of ['revoked', 'unknown', 'good', 'revoked'] as const) {
+      lists = kind;
+      const wanted = kind === 'revoked' ? /responder that signed its answer was revoked/ : /^good$/;
+      assert.match(text(await asking().status(anna, root, SIGNAL)), wanted, kind);
+    }
+    assert.equal(kept.size, 1);
   });
 
   test('the second responder is asked where the first has no answer', async () => {
