@@ -44,6 +44,10 @@ const FIRST_PAUSE_MS = 30_000;
 const LONGEST_PAUSE_MS = 5 * 60_000;
 /** However long an answer lasts, a revocation of today should be known tomorrow. */
 const LONGEST_REST_MS = 24 * 3_600_000;
+/** What nobody asked about for so long after it came due is not taken unasked: its renewal is waited for. */
+const OVERDUE_MS = LONGEST_REST_MS;
+/** And for so long, since it counts where nobody answers. */
+const RENEWAL_PATIENCE_MS = 3000;
 
 interface Known {
   readonly status: RevocationStatus;
@@ -103,7 +107,7 @@ export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): Revo
     if (kept === undefined) return known.get(key);
     const verdict = await judge(kept, { id, issuer, now: now(), kept: true });
     if (known.has(key)) return known.get(key);
-    if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now()));
+    if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now(), verdict.since));
     else if (verdict.since !== undefined)
       remember(key, {
         status: { ...verdict, lasting: false },
@@ -167,8 +171,10 @@ export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): Revo
       const misdated = entry !== undefined && now() < entry.at;
       if (entry === undefined || entry.until <= now() || (misdated && entry.status.kind === 'unknown'))
         return within(share(key, certificate, issuer, urls), signal);
-      if ((misdated || entry.renewAt <= now()) && !closing.signal.aborted) void share(key, certificate, issuer, urls);
-      return entry.status;
+      if ((!misdated && entry.renewAt > now()) || closing.signal.aborted) return entry.status;
+      const renewal = share(key, certificate, issuer, urls);
+      if (entry.renewAt + OVERDUE_MS > now()) return entry.status;
+      return within(renewal, AbortSignal.any([signal, AbortSignal.timeout(RENEWAL_PATIENCE_MS)]), entry.status);
     },
     close: async () => {
       closing.abort();
@@ -196,7 +202,8 @@ function answered(verdict: OcspVerdict, since = 0): Answered | Unanswered {
 
 const pause = (failures: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
 
-function entryOf(verdict: Answered, url: string, now: number): Known {
+/** `got`: ms, when the responder was asked, or a time before that. */
+function entryOf(verdict: Answered, url: string, now: number, got = now): Known {
   const from = `OCSP ${url}`;
   const status: RevocationStatus =
     verdict.kind === 'good'
@@ -204,20 +211,21 @@ function entryOf(verdict: Answered, url: string, now: number): Known {
       : { kind: 'revoked', from, at: verdict.at, reason: verdict.reason };
   const lasts = verdict.kind === 'revoked' && isFinal(verdict.reason);
   // What is only just within its time, by the skew that clocks are allowed, is taken once and asked for again.
-  const rest = Math.min((verdict.until - now) / 2, LONGEST_REST_MS);
+  const rest = Math.min((verdict.until - got) / 2, LONGEST_REST_MS);
   return {
     status,
     at: now,
     since: verdict.since,
     until: lasts ? Infinity : verdict.until,
-    renewAt: now + (lasts ? Math.max(rest, FIRST_PAUSE_MS) : rest),
+    renewAt: got + (lasts ? Math.max(rest, FIRST_PAUSE_MS) : rest),
     failures: 0,
   };
 }
 
-/** Nobody waits beyond `signal`; the request goes on, and the next asker finds its answer. */
-async function within(flight: Promise<RevocationStatus>, signal: AbortSignal): Promise<RevocationStatus> {
-  const late: RevocationStatus = { kind: 'unknown', why: 'its OCSP responder has not answered yet', lasting: false };
+const unansweredYet: RevocationStatus = { kind: 'unknown', why: 'its OCSP responder has not answered yet', lasting: false };
+
+/** Nobody waits beyond `signal`, and hears `late` then; the request goes on, and the next asker finds its answer. */
+async function within(flight: Promise<RevocationStatus>, signal: AbortSignal, late: RevocationStatus = unansweredYet) {
   if (signal.aborted) return late;
   const given = Promise.withResolvers<RevocationStatus>();
   const giveUp = (): void => given.resolve(late);

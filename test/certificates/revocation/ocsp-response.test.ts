@@ -128,6 +128,13 @@ describe('an OCSP answer', { skip: noOpenssl }, () => {
     assert.match(why(craft({ certificates: [of('responder')], signer: of('responder'), name: 'anna' })), /not by the issuer/);
   });
 
+  test('A19: no signature is verified with a key that the issuer does not vouch for', () => {
+    // Its signature is wrong too, which nobody gets to see.
+    assert.match(why(craft({ name: 'anna' }, 'strange')), /another CA issued its certificate/);
+    assert.match(why(craft({ name: 'anna' }, 'plain')), /lacks OCSPSigning/);
+    assert.equal(why(craft({ certificates: [of('foreign'), of('responder')] }, 'responder')), 'good');
+  });
+
   test('A23: SHA-1 is no signature, whoever made it', () => {
     assert.match(why(byOpenssl('anna', 'strong', '-rmd', 'sha1')), /is signed with .*, which is not taken/);
     assert.match(why(byOpenssl('anna', 'responder', '-rmd', 'sha1')), /is signed with .*, which is not taken/);

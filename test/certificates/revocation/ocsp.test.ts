@@ -270,6 +270,33 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     assert.equal(kept.size, 1);
   });
 
+  test('A23: a good answer that nobody has asked about for days is not taken unasked, after a restart neither', async () => {
+    const { kept, store } = memory();
+    let next = answer(undefined, NOW, 240);
+    let up = true;
+    const fetch: FetchDocument = async () => {
+      if (!up) throw new Error('down');
+      return next;
+    };
+    const asking = source(fetch, store);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    const [name = '', old = Buffer.alloc(0)] = [...kept][0] ?? [];
+    clock += 9 * 24 * HOUR;
+    up = false;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'nobody answers');
+    up = true;
+    const restarted = source(fetch, { ...store, read: async (wanted) => (wanted === name ? old : undefined) });
+    clock = NOW + 9 * 24 * HOUR;
+    next = answer(revoked(NOW, 1), clock);
+    assert.equal(text(await restarted.status(anna, root, SIGNAL)), 'revoked');
+    const idle = source(fetch);
+    next = answer(undefined, NOW, 240);
+    await idle.status(anna, root, SIGNAL);
+    clock += 9 * 24 * HOUR;
+    next = answer(revoked(NOW, 1), clock);
+    assert.equal(text(await idle.status(anna, root, SIGNAL)), 'revoked');
+  });
+
   test('the second responder is asked where the first has no answer', async () => {
     const two = read(folder, 'two');
     const urls: string[] = [];
