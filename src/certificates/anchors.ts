@@ -29,6 +29,11 @@ export interface AnchorSet {
 export interface FoundPath {
   readonly path: Path;
   readonly set: AnchorSet | undefined;
+  /**
+   * That of its anchor and those of all anchors that stand in it, by name and key: another CA may have certified one of them, and
+   * the way over that CA must not be the easier one.
+   */
+  readonly passed: readonly (AnchorSet | undefined)[];
 }
 
 export type FoundPaths =
@@ -159,8 +164,20 @@ interface Question {
 function judge(certificate: Certificate, believed: readonly Anchors[], { intermediates, now }: Question): Known {
   const verdict = buildPath(certificate, together(believed), intermediates, now);
   if (verdict.kind === 'untrusted') return verdict;
-  const found = (path: Path): FoundPath => ({ path, set: believed.find(({ certificates }) => certificates.has(anchorOf(path)))?.set });
+  const found = (path: Path): FoundPath => {
+    const set = believed.find(({ certificates }) => certificates.has(anchorOf(path)))?.set;
+    return { path, set, passed: [set, ...passedBy(path, believed)] };
+  };
   return { kind: 'trusted', paths: [found(verdict.path), ...verdict.others.map(found)] };
+}
+
+/** The first that has an anchor of this name and key, for each certificate of the path above the lowest. */
+function passedBy(path: Path, believed: readonly Anchors[]): readonly (AnchorSet | undefined)[] {
+  return path.slice(1).flatMap((issuer, below) => {
+    const child = path[below] ?? issuer;
+    const its = believed.find(({ certificates }) => certificates.issuersOf(child).some(({ spkiDer }) => spkiDer.equals(issuer.spkiDer)));
+    return its === undefined ? [] : [its.set];
+  });
 }
 
 const anchorOf = (path: Path): string => (path.at(-1) ?? path[0]).fingerprint;

@@ -8,7 +8,7 @@ import { makePathFinder } from './anchors.ts';
 import type { FoundPath, PathFinderOptions } from './anchors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
-import { makeSoftPatience } from './revocation/policy.ts';
+import { makeSoftPatience, revocationModes } from './revocation/policy.ts';
 import type { RevocationMode, RevocationPolicy, RevocationVerdict } from './revocation/policy.ts';
 
 /** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
@@ -41,15 +41,21 @@ export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
       if (revocation === undefined) return { kind: 'trusted', path: first.path, revocation: 'off' };
       const { policy, mode } = revocation;
       const soft = makeSoftPatience();
-      const ask = async ({ path, set }: FoundPath): Promise<Asked> => ({
+      const ask = async ({ path, passed }: FoundPath): Promise<Asked> => ({
         path,
-        verdict: await policy.judge(path, set?.revocation ?? mode, signal, soft),
+        verdict: await policy.judge(path, strictest(passed, mode), signal, soft),
       });
       const asked = [await ask(first)];
       if (asked[0]?.verdict.kind !== 'taken') asked.push(...(await Promise.all(others.map(ask))));
       return best(asked);
     },
   };
+}
+
+/** `revocationModes` goes from the strictest down. */
+function strictest(passed: FoundPath['passed'], general: RevocationMode): RevocationMode {
+  const modes = passed.map((set) => set?.revocation ?? general);
+  return revocationModes.find((mode) => modes.includes(mode)) ?? general;
 }
 
 interface Asked {

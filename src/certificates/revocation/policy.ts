@@ -15,6 +15,7 @@ import type { Path } from '../path.ts';
 import { day } from '../usability.ts';
 import type { RevocationSource, RevocationStatus } from './revocation.ts';
 
+/** The strictest first. */
 export const revocationModes = ['hard', 'soft', 'off'] as const;
 export type RevocationMode = (typeof revocationModes)[number];
 
