@@ -9,7 +9,7 @@ import type { FoundPath, PathFinderOptions } from './anchors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
 import { makeSoftPatience, revocationModes } from './revocation/policy.ts';
-import type { RevocationMode, RevocationPolicy, RevocationVerdict } from './revocation/policy.ts';
+import type { RevocationMode, RevocationPolicy, RevocationVerdict, SoftPatience } from './revocation/policy.ts';
 
 /** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
 export type TrustVerdict =
@@ -18,11 +18,11 @@ export type TrustVerdict =
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 
 /**
- * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. Never
- * throws: a folder or list that cannot be read is `unavailable` (P5).
+ * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. `soft`: what
+ * all who are given it may wait for revocation together. Never throws: a folder or list that cannot be read is `unavailable` (P5).
  */
 export interface Trust {
-  judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal): Promise<TrustVerdict>;
+  judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal, soft?: SoftPatience): Promise<TrustVerdict>;
 }
 
 export interface TrustOptions extends PathFinderOptions {
@@ -34,13 +34,12 @@ export interface TrustOptions extends PathFinderOptions {
 export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
   const finder = makePathFinder(options);
   return {
-    judge: async (certificate, mailbox, signal) => {
+    judge: async (certificate, mailbox, signal, soft = makeSoftPatience()) => {
       const found = await finder.find(certificate, mailbox);
       if (found.kind !== 'trusted') return found;
       const [first, ...others] = found.paths;
       if (revocation === undefined) return { kind: 'trusted', path: first.path, revocation: 'off' };
       const { policy, mode } = revocation;
-      const soft = makeSoftPatience();
       const ask = async ({ path, passed }: FoundPath): Promise<Asked> => ({
         path,
         verdict: await policy.judge(path, strictest(passed, mode), signal, soft),

@@ -45,8 +45,8 @@ export interface RevocationPolicyOptions {
 }
 
 /**
- * Under `soft` nobody waits longer for answers than this, about all paths together: they come in the background, and the next look-up has
- * them. Beyond the three seconds that lists are waited for, since a responder comes after them.
+ * Under `soft` nobody waits longer for answers than this, about all certificates of a look-up together: they come in the background,
+ * and the next look-up has them. Beyond the three seconds that lists are waited for, since a responder comes after them.
  */
 const SOFT_PATIENCE_MS = 4000;
 const MAX_LOGGED = 10_000;

@@ -4,6 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
+import type { CertificateSource } from '../../../src/certificates/source.ts';
+import { makeDirectory } from '../../../src/certificates/directory.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { type CertificateFolder, makeCertificateFolder } from '../../../src/certificates/folder.ts';
 import { makeRevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
@@ -166,6 +168,34 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     const start = performance.now();
     assert.match(await judged(by, both, 'soft'), /^taken, unknown/);
     assert.ok(performance.now() - start < 40_000);
+  });
+
+  test('A23: many certificates of one address at one silent server cost a look-up one patience, and soft takes them', async () => {
+    let waiting = 0;
+    const hangs: RevocationSource = {
+      status: (_certificate, _issuer, signal) => {
+        if (signal.aborted) return Promise.resolve(gone);
+        waiting++;
+        return new Promise((resolve) => {
+          signal.addEventListener('abort', () => resolve(gone));
+        });
+      },
+      close: () => {},
+    };
+    const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
+    assert.ok(anchors && intermediates && both && listed && asked && bare);
+    folders.push(anchors, intermediates);
+    const by = makeRevocationPolicy({ crl: hangs, ocsp: source('OCSP', { both: silent, middle: noResponder }), log });
+    const trust = makeTrust({ anchors, intermediates, now: Date.now, revocation: { policy: by, mode: 'soft' } });
+    const candidates = [both, listed, asked, bare].flatMap((certificate) =>
+      Array.from({ length: 10 }, (_, at) => ({ certificate, source: 'files', place: `${at}` })),
+    );
+    const files: CertificateSource = { name: 'files', close: () => {}, lookup: async () => ({ kind: 'found', candidates }) };
+    const directory = makeDirectory({ sources: [files], trust, now: Date.now, log, patience: 60_000 });
+    const answer = await directory.lookup(mailboxOf('anna@example.org'));
+    assert.equal(answer.kind, 'found');
+    // Eight side by side, of two certificates each on the first path: who comes later finds no time left to wait.
+    assert.ok(waiting <= 16, `${waiting}`);
   });
 
   test('a look at all certificates refuses what is known and waits for nothing else', async () => {
