@@ -30,6 +30,11 @@ export interface AnchorSet {
 export interface FoundPath {
   readonly path: Path;
   readonly set: AnchorSet | undefined;
+  /**
+   * That of its anchor and those of all anchors that stand in it, by name and key: another CA may have certified one of them, and
+   * the way over that CA must not be the easier one.
+   */
+  readonly passed: readonly (AnchorSet | undefined)[];
 }
 
 export type FoundPaths =
@@ -76,7 +81,7 @@ type Remembered =
   | Exclude<Known, { readonly kind: 'trusted' }>
   | {
       readonly kind: 'trusted';
-      readonly ways: readonly { readonly issuers: readonly Certificate[]; readonly set: AnchorSet | undefined }[];
+      readonly ways: readonly (Omit<FoundPath, 'path'> & { readonly issuers: readonly Certificate[] })[];
     };
 type Read = FolderContents & { readonly kind: 'read' };
 
@@ -90,11 +95,12 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
   ];
   const shelf = makeShelf();
   const inTurn = makeTurns(TURN_MS);
-  const verdicts = new Map<string, { readonly verdict: Remembered; readonly until: number }>();
+  const verdicts = new Map<string, { readonly verdict: Remembered; readonly at: number; readonly until: number }>();
 
   const remember = (key: string, verdict: Known): void => {
     if (verdicts.size >= MAX_REMEMBERED) verdicts.clear();
-    verdicts.set(key, { verdict: issuersOnly(verdict), until: Math.min(now() + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
+    const at = now();
+    verdicts.set(key, { verdict: issuersOnly(verdict), at, until: Math.min(at + LONGEST_MEMORY_MS, ...endsOf(verdict)) });
   };
   /** Folders that cannot be read hold nothing here: these only make a reason better. */
   const readOthers = (believed: readonly Source[]): Promise<readonly Anchors[]> =>
@@ -125,7 +131,9 @@ export function makePathFinder({ anchors, sets = [], intermediates, now }: PathF
       }
       const key = `${certificate.fingerprint} ${versions.join(' ')}`;
       const known = verdicts.get(key);
-      let verdict = known !== undefined && known.until > now() ? restored(known.verdict, certificate) : undefined;
+      // One from the future was made by a clock that was ahead.
+      const isCurrent = known !== undefined && known.at <= now() && now() < known.until;
+      let verdict = isCurrent ? restored(known.verdict, certificate) : undefined;
       if (verdict === undefined) {
         const question = { believed, intermediates: shelf(intermediates, middle), now: now() };
         verdict = await inTurn(() => judge(certificate, anchors, question));
@@ -185,8 +193,20 @@ interface Question {
 function judge(certificate: Certificate, believed: readonly Anchors[], { intermediates, now }: Question): Known {
   const verdict = buildPath(certificate, together(believed), intermediates, now);
   if (verdict.kind === 'untrusted') return verdict;
-  const found = (path: Path): FoundPath => ({ path, set: believed.find(({ certificates }) => certificates.has(anchorOf(path)))?.set });
+  const found = (path: Path): FoundPath => {
+    const set = believed.find(({ certificates }) => certificates.has(anchorOf(path)))?.set;
+    return { path, set, passed: [set, ...passedBy(path, believed)] };
+  };
   return { kind: 'trusted', paths: [found(verdict.path), ...verdict.others.map(found)] };
+}
+
+/** The first that has an anchor of this name and key, for each certificate of the path above the lowest. */
+function passedBy(path: Path, believed: readonly Anchors[]): readonly (AnchorSet | undefined)[] {
+  return path.slice(1).flatMap((issuer, below) => {
+    const child = path[below] ?? issuer;
+    const its = believed.find(({ certificates }) => certificates.issuersOf(child).some(({ spkiDer }) => spkiDer.equals(issuer.spkiDer)));
+    return its === undefined ? [] : [its.set];
+  });
 }
 
 const anchorOf = (path: Path): string => (path.at(-1) ?? path[0]).fingerprint;
@@ -208,12 +228,12 @@ const endsOf = (verdict: Known): readonly number[] =>
 
 function issuersOnly(verdict: Known): Remembered {
   if (verdict.kind === 'untrusted') return verdict;
-  return { kind: 'trusted', ways: verdict.paths.map(({ path: [, ...issuers], set }) => ({ issuers, set })) };
+  return { kind: 'trusted', ways: verdict.paths.map(({ path: [, ...issuers], ...found }) => ({ issuers, ...found })) };
 }
 
 function restored(verdict: Remembered, certificate: Certificate): Known | undefined {
   if (verdict.kind === 'untrusted') return verdict;
-  const [first, ...others] = verdict.ways.map(({ issuers, set }): FoundPath => ({ path: [certificate, ...issuers], set }));
+  const [first, ...others] = verdict.ways.map(({ issuers, ...found }): FoundPath => ({ path: [certificate, ...issuers], ...found }));
   return first === undefined ? undefined : { kind: 'trusted', paths: [first, ...others] };
 }
 

@@ -11,6 +11,7 @@ import { type Assessed, type Assessment, choose, type Consulted, type Lookup } f
 import { type KnownCertificates, makeHold } from './known.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import { within } from './time-box.ts';
+import { makeSoftPatience, type SoftPatience } from './revocation/policy.ts';
 import type { Trust } from './trust.ts';
 import { usability } from './usability.ts';
 
@@ -50,13 +51,15 @@ export function makeDirectory({ sources, trust, now, log, patience, known }: Dir
     lookup: async (mailbox, { thorough = false } = {}) => {
       const ends = performance.now() + patience;
       const left = (): number => (thorough ? patience : ends - performance.now());
+      // One for all certificates: many that name one dead server cost a look-up no more than one does.
+      const soft = makeSoftPatience();
       const hold = makeHold(known, mailboxKey(mailbox), left);
       const consulted: Consulted[] = [];
       for (const source of sources) {
         const remarks: readonly string[] = [];
         const answer = choose(consulted).kind;
         if (!thorough && answer !== 'absent') consulted.push({ source: source.name, answer: 'not needed', remarks });
-        else consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left })));
+        else consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left, soft })));
       }
       const lookup = hold.conclude(choose(consulted));
       if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate source is unavailable');
@@ -72,6 +75,7 @@ interface Question {
   readonly now: () => number;
   /** ms that may still be waited. */
   readonly left: () => number;
+  readonly soft: SoftPatience;
 }
 
 async function consult(source: CertificateSource, question: Question): Promise<Consulted> {
@@ -121,14 +125,14 @@ async function assess(candidates: readonly Candidate[], question: Question): Pro
   return assessed;
 }
 
-async function judge({ certificate, vouched }: Candidate, { mailbox, trust, now, left }: Question): Promise<Assessment> {
+async function judge({ certificate, vouched }: Candidate, { mailbox, trust, now, left, soft }: Question): Promise<Assessment> {
   // A source answers for what it finds, not for whom it names: an LDAP entry may hold somebody else's certificate.
   if (!certificate.addresses.includes(mailboxKey(mailbox))) return { kind: 'rejected', reason: 'it does not name this address' };
   const usable = usability(certificate, now());
   if (usable.kind === 'unusable') return { kind: 'rejected', reason: usable.reason };
   if (vouched !== undefined) return { kind: 'usable', path: [certificate], revocation: `vouched for by ${vouched}` };
   try {
-    const verdict = await within(left(), (signal) => trust.judge(certificate, mailbox, signal));
+    const verdict = await within(left(), (signal) => trust.judge(certificate, mailbox, signal, soft));
     if (verdict.kind === 'unavailable') return { kind: 'unknown', cause: verdict.cause };
     if (verdict.kind === 'untrusted') return { kind: 'rejected', reason: verdict.reason };
     return { kind: 'usable', path: verdict.path, revocation: verdict.revocation };

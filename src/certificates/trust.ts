@@ -1,13 +1,15 @@
 /**
  * Whether a certificate chains to what the operator trusts for the mailbox, and is not revoked. Paths are tried in their order, the
- * shortest first: where revocation refuses one, another CA may still vouch for the certificate.
+ * shortest first: where revocation refuses one, another CA may still vouch for the certificate. Where it is not known of the first,
+ * the others are asked too, side by side: one may know what another does not, and that may be that the certificate was revoked.
  */
 import type { Mailbox } from '../message/envelope.ts';
 import { makePathFinder } from './anchors.ts';
-import type { PathFinderOptions } from './anchors.ts';
+import type { FoundPath, PathFinderOptions } from './anchors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
-import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
+import { makeSoftPatience, revocationModes } from './revocation/policy.ts';
+import type { RevocationMode, RevocationPolicy, RevocationVerdict, SoftPatience } from './revocation/policy.ts';
 
 /** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
 export type TrustVerdict =
@@ -17,11 +19,11 @@ export type TrustVerdict =
   | { readonly kind: 'unavailable'; readonly cause: unknown; readonly reason?: string };
 
 /**
- * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. Never
- * throws: a folder or list that cannot be read is `unavailable` (P5).
+ * Asked for each usable candidate, for the mailbox that mail is meant for: an anchor may be believed for some domains only. `soft`: what
+ * all who are given it may wait for revocation together. Never throws: a folder or list that cannot be read is `unavailable` (P5).
  */
 export interface Trust {
-  judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal): Promise<TrustVerdict>;
+  judge(certificate: Certificate, mailbox: Mailbox, signal: AbortSignal, soft?: SoftPatience): Promise<TrustVerdict>;
 }
 
 export interface TrustOptions extends PathFinderOptions {
@@ -33,21 +35,48 @@ export interface TrustOptions extends PathFinderOptions {
 export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
   const finder = makePathFinder(options);
   return {
-    judge: async (certificate, mailbox, signal) => {
+    judge: async (certificate, mailbox, signal, soft = makeSoftPatience()) => {
       const found = await finder.find(certificate, mailbox);
       if (found.kind !== 'trusted') return found;
-      let [unavailable, reason]: [Error | undefined, string | undefined] = [undefined, undefined];
-      for (const { path, set } of found.paths) {
-        if (revocation === undefined) return { kind: 'trusted', path, revocation: 'off' };
-        const verdict = await revocation.policy.judge(path, set?.revocation ?? revocation.mode, signal);
-        if (verdict.kind === 'taken') return { kind: 'trusted', path, revocation: verdict.text };
-        // Its own CA took it back: another way up does not give it back, nor one of which less is known.
-        if (verdict.kind === 'refused' && verdict.itself) return { kind: 'untrusted', reason: verdict.reason };
-        if (verdict.kind === 'unavailable') unavailable ??= verdict.cause;
-        else reason ??= verdict.reason;
-      }
-      // The path that could not be judged may be the one that holds.
-      return unavailable === undefined ? { kind: 'untrusted', reason: reason ?? 'revoked' } : { kind: 'unavailable', cause: unavailable };
+      const [first, ...others] = found.paths;
+      if (revocation === undefined) return { kind: 'trusted', path: first.path, revocation: 'off' };
+      const { policy, mode } = revocation;
+      const ask = async ({ path, passed }: FoundPath): Promise<Asked> => ({
+        path,
+        verdict: await policy.judge(path, strictest(passed, mode), signal, soft),
+      });
+      const asked = [await ask(first)];
+      if (asked[0]?.verdict.kind !== 'taken') asked.push(...(await Promise.all(others.map(ask))));
+      return best(asked);
     },
   };
+}
+
+/** `revocationModes` goes from the strictest down. */
+function strictest(passed: FoundPath['passed'], general: RevocationMode): RevocationMode {
+  const modes = passed.map((set) => set?.revocation ?? general);
+  return revocationModes.find((mode) => modes.includes(mode)) ?? general;
+}
+
+interface Asked {
+  readonly path: Path;
+  readonly verdict: RevocationVerdict;
+}
+
+function best(asked: readonly Asked[]): TrustVerdict {
+  const verdicts = asked.map(({ verdict }) => verdict);
+  // Its own CA took it back: another way up does not give it back, nor one of which less is known.
+  const refused = verdicts.filter((verdict) => verdict.kind === 'refused');
+  const itself = refused.find((verdict) => verdict.itself);
+  if (itself !== undefined) return { kind: 'untrusted', reason: itself.reason };
+  for (const kind of ['taken', 'unsure'] as const)
+    for (const { path, verdict } of asked) {
+      if (verdict.kind !== kind) continue;
+      if (verdict.kind === 'unsure') verdict.tell();
+      return { kind: 'trusted', path, revocation: verdict.text };
+    }
+  // The path that could not be judged may be the one that holds.
+  const unavailable = verdicts.find((verdict) => verdict.kind === 'unavailable');
+  if (unavailable !== undefined) return { kind: 'unavailable', cause: unavailable.cause };
+  return { kind: 'untrusted', reason: refused[0]?.reason ?? 'revoked' };
 }

@@ -10,9 +10,12 @@ import type { Certificate } from '../../src/certificates/certificate.ts';
 import { makeCertificateFolder } from '../../src/certificates/folder.ts';
 import type { CertificateFolder } from '../../src/certificates/folder.ts';
 import { certificatePem } from '../../src/certificates/issue.ts';
+import { makeTrust } from '../../src/certificates/trust.ts';
+import type { RevocationPolicy } from '../../src/certificates/revocation/policy.ts';
 import { eventually, mailboxOf, temporaryFolder } from './openssl.ts';
 import { root } from './pki.ts';
 
+const byText = (a: string, b: string): number => (a < b ? -1 : 1);
 const log = pino({ level: 'silent' });
 
 describe('anchors of some domains only', () => {
@@ -63,6 +66,55 @@ describe('anchors of some domains only', () => {
     for (const address of ['a@partner.example', 'a@clinic.example', 'a@partner.example', 'a@other.example'])
       kinds.push((await finder.find(theirs, mailboxOf(address))).kind);
     assert.deepEqual(kinds, ['trusted', 'untrusted', 'trusted', 'untrusted']);
+  });
+
+  test('what was judged while the clock was ahead is judged anew when it is set right', async () => {
+    const middle = partner.sub('Middle');
+    let now = Date.now();
+    const folder = folderOf('intermediates', middle.certificate);
+    const finder = makePathFinder({ anchors: folderOf('anchors', partner.certificate), intermediates: folder, now: () => now });
+    const leaf = middle.leaf('anna@partner.example');
+    const kind = async (): Promise<string> => (await finder.find(leaf, mailboxOf('anna@partner.example'))).kind;
+    const right = now;
+    now = middle.certificate.notAfter.getTime() + 1000;
+    assert.equal(await kind(), 'untrusted');
+    now = right;
+    assert.equal(await kind(), 'trusted');
+  });
+
+  /** The modes that paths of a certificate were judged under, the first path first; nothing is known of any. */
+  const modes = async (sets: readonly AnchorSet[], general: readonly Certificate[], middle: readonly Certificate[], leaf: Certificate) => {
+    const asked: string[] = [];
+    const policy: RevocationPolicy = {
+      judge: async (path, mode) => {
+        asked.push(`${path.length} ${mode}`);
+        return { kind: 'unavailable', cause: new Error('unknown') };
+      },
+    };
+    const folders = { anchors: folderOf('anchors', ...general), intermediates: folderOf('intermediates', ...middle) };
+    const trust = makeTrust({ ...folders, sets, now: Date.now, revocation: { policy, mode: 'soft' } });
+    await trust.judge(leaf, mailboxOf('anna@partner.example'), AbortSignal.timeout(10_000));
+    return asked;
+  };
+
+  test('A23: the mode of a set is not walked round over another CA that certified its anchor, or over a renewed anchor', async () => {
+    const open = root('Public');
+    const cross = open.cross(partner);
+    for (const mode of ['hard', 'off', 'soft'] as const) {
+      const set: AnchorSet = { ...setOf(['partner.example'], false, partner.certificate), revocation: mode };
+      const strict = mode === 'hard' ? 'hard' : 'soft';
+      assert.deepEqual(await modes([set], [open.certificate], [cross], theirs), [`2 ${mode}`, `3 ${strict}`]);
+      // Among the general anchors there lies another certificate of the same name and key.
+      assert.deepEqual((await modes([set], [cross], [], theirs)).sort(byText), [`2 ${mode}`, `2 ${strict}`].sort(byText));
+      assert.deepEqual(await modes([{ ...set, domains: ['other.example'] }], [open.certificate], [cross], theirs), ['3 soft']);
+    }
+  });
+
+  test('A23: a set that says off goes for its own CA though the others are asked about', async () => {
+    const set: AnchorSet = { ...setOf(['partner.example'], false, partner.certificate), revocation: 'off' };
+    assert.deepEqual(await modes([set], [house.certificate], [], theirs), ['2 off']);
+    assert.deepEqual(await modes([set], [house.certificate], [], house.leaf('anna@partner.example')), ['2 soft']);
+    assert.deepEqual(await modes([set], [partner.certificate], [], theirs), ['2 off'], 'it lies in both');
   });
 
   test('exclusive: the general anchors do not count for these domains, and still do for all others', async () => {

@@ -33,6 +33,8 @@ export type Shelved =
 export interface CrlShelf {
   /** Waits until `signal` is aborted and not longer. Never rejects. */
   list(place: CrlPlace, issuer: CrlIssuer, signal: AbortSignal): Promise<Shelved>;
+  /** The lists of that issuer that are at hand, from whatever place, of whatever age. */
+  held(issuer: CrlIssuer): readonly Crl[];
   close(): void;
 }
 
@@ -149,6 +151,7 @@ export function makeCrlShelf({ now, uptime = () => performance.now(), patience, 
         ? { kind: 'none', why: 'is being fetched', lasting: false }
         : { kind: 'none', why: `is not used: ${slot.fault.why}`, lasting: slot.fault.lasting };
     },
+    held: ({ id }) => [...slots.values()].flatMap(({ issuer, list }) => (issuer.id === id && list !== undefined ? [list] : [])),
     close: () => {
       clearInterval(timer);
       closed.abort(new Error('closed'));

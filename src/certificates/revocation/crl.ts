@@ -53,7 +53,12 @@ const MAX_SHOWN = 200;
 
 const unknown = (why: string, lasting: boolean): Unknown => ({ kind: 'unknown', why, lasting });
 
-export function makeCrlSource(options: CrlOptions): RevocationSource {
+export interface CrlSource extends RevocationSource {
+  /** What the lists say that lie in the folder or are held for whatever certificate: it fetches nothing. Never throws. */
+  atHand(certificate: Certificate, issuer: Certificate): Promise<RevocationStatus>;
+}
+
+export function makeCrlSource(options: CrlOptions): CrlSource {
   const { now, uptime, random, fetch, cache, patience = USUAL_PATIENCE_MS } = options;
   const thread = makeCrlThread();
   const shelf = makeCrlShelf({ now, uptime, patience, random, bound: MEMORY_BYTES });
@@ -88,13 +93,25 @@ export function makeCrlSource(options: CrlOptions): RevocationSource {
     return status.kind === 'unknown' && shelved.kind === 'list' ? { ...status, lasting: false } : status;
   };
 
+  const signerOf = (issuer: Certificate): CrlIssuer | undefined => {
+    // RFC 5280 §6.3.3 (f)
+    if (issuer.keyUsage !== undefined && !issuer.keyUsage.includes('cRLSign')) return undefined;
+    const whose = issuers.get(issuer) ?? issuerOf(issuer);
+    issuers.set(issuer, whose);
+    return whose;
+  };
+
   return {
+    atHand: async (certificate, issuer) => {
+      const whose = signerOf(issuer);
+      if (whose === undefined) return unknown('no list is at hand', false);
+      const answers = await askFolder(certificate, whose, AbortSignal.timeout(patience));
+      answers.push(...shelf.held(whose).map((list) => judgeByList(list, certificate, 'CRL', now())));
+      return answers.find(({ kind }) => kind === 'revoked') ?? sumUp(answers);
+    },
     status: async (certificate, issuer, signal) => {
-      // RFC 5280 §6.3.3 (f)
-      if (issuer.keyUsage !== undefined && !issuer.keyUsage.includes('cRLSign'))
-        return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
-      const whose = issuers.get(issuer) ?? issuerOf(issuer);
-      issuers.set(issuer, whose);
+      const whose = signerOf(issuer);
+      if (whose === undefined) return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
       const enough = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
       const answers: RevocationStatus[] = await askFolder(certificate, whose, enough);
       if (answers.every(({ kind }) => kind === 'unknown')) {

@@ -33,17 +33,32 @@ const LONGEST_MS = 10 * 24 * 3_600_000;
 /** Certificates in one answer that are looked at. */
 const MAX_SIGNERS = 8;
 
+interface Answered {
+  readonly since: number;
+  readonly until: number;
+  /** The responder's certificate where the issuer did not sign itself; whether it was revoked is not asked here. */
+  readonly signer: Certificate | undefined;
+}
+
 export type OcspVerdict =
-  | { readonly kind: 'good'; readonly since: number; readonly until: number }
-  | { readonly kind: 'revoked'; readonly since: number; readonly until: number; readonly at: Date; readonly reason: string }
-  | { readonly kind: 'unknown'; readonly why: string; readonly lasting: boolean };
+  | (Answered & { readonly kind: 'good' })
+  | (Answered & { readonly kind: 'revoked'; readonly at: Date; readonly reason: string })
+  /** `since` only where all is right with the answer but its time. */
+  | { readonly kind: 'unknown'; readonly why: string; readonly since?: number };
 
 export interface OcspQuestion {
   readonly id: CertId;
   readonly issuer: Certificate;
   /** ms */
   readonly now: number;
+  /** It was believed once, when it came: the certificate of its responder may have ended since. */
+  readonly kept?: boolean;
 }
+
+/** What is revoked stays so, however old the word of it; only a hold may be lifted (RFC 5280 §5.3.1). */
+export const isFinal = (reason: string): boolean => reason !== 'certificateHold' && reason !== 'removeFromCRL';
+
+type Unknown = Extract<OcspVerdict, { kind: 'unknown' }>;
 
 /** Never throws. In ms: `since` is its thisUpdate, `until` when to ask anew. */
 export function judgeOcspResponse(octets: Buffer, question: OcspQuestion): OcspVerdict {
@@ -54,11 +69,11 @@ export function judgeOcspResponse(octets: Buffer, question: OcspQuestion): OcspV
   }
 }
 
-const unknown = (why: string, lasting = false): OcspVerdict => ({ kind: 'unknown', why, lasting });
+const unknown = (why: string): Unknown => ({ kind: 'unknown', why });
 
 const ENUMERATED = 10;
 
-/** OCSPResponseStatus, §4.2.1; 4 is not used. */
+/** OCSPResponseStatus, §4.2.1; 4 is not used. Nobody signs it: anybody on the way may say so, and it is true of this answer only. */
 const refusals: Readonly<Record<number, string>> = {
   1: 'it finds our request malformed',
   2: 'it has an internal error',
@@ -66,13 +81,12 @@ const refusals: Readonly<Record<number, string>> = {
   5: 'it wants signed requests, which are not sent',
   6: 'it does not answer for this certificate or for us',
 };
-const SIGNATURE_REQUIRED = 5;
 
 function judge(octets: Buffer, question: OcspQuestion): OcspVerdict {
   const [status, wrapped, ...rest] = only(readDer(octets, OCSP_LIMITS), SEQUENCE).children;
   const code = only(status, ENUMERATED).content;
   const refusal = code.length === 1 ? refusals[code[0] ?? 0] : undefined;
-  if (refusal !== undefined) return unknown(refusal, code[0] === SIGNATURE_REQUIRED);
+  if (refusal !== undefined) return unknown(refusal);
   if (code.length !== 1 || code[0] !== 0 || rest.length > 0) throw malformed('responseStatus');
   const [type, response, ...more] = only(only(wrapped, EXPLICIT_0).children[0], SEQUENCE).children;
   if (more.length > 0 || only(wrapped, EXPLICIT_0).children.length > 1) throw malformed('responseBytes');
@@ -146,16 +160,20 @@ type Signer =
   /** `certificate` is undefined where the issuer signed itself. */
   { readonly kind: 'signer'; readonly certificate: Certificate | undefined } | { readonly kind: 'fault'; readonly why: string };
 
-function findSigner(basic: Basic, { issuer, now }: OcspQuestion, isBy: (key: KeyObject) => boolean): Signer {
+function findSigner(basic: Basic, { issuer, now, kept = false }: OcspQuestion, isBy: (key: KeyObject) => boolean): Signer {
   const fault = (why: string): Signer => ({ kind: 'fault', why });
   if (isNamedBy(basic.responder, issuer) && isBy(issuer.publicKey)) return { kind: 'signer', certificate: undefined };
   if (basic.certificates.length > MAX_SIGNERS) return fault('its answer carries too many certificates');
+  let refused: string | undefined;
   for (const { bytes } of basic.certificates) {
     const certificate = parseCertificate(bytes);
-    if (!isNamedBy(basic.responder, certificate) || !isBy(certificate.publicKey)) continue;
-    const why = delegateFault(certificate, issuer, now);
-    return why === undefined ? { kind: 'signer', certificate } : fault(`the responder that signed its answer ${why}`);
+    if (!isNamedBy(basic.responder, certificate)) continue;
+    // First whether the issuer vouches for it: with a key of a stranger's choice one signature takes as long as a hundred.
+    const why = delegateFault(certificate, issuer, kept ? Math.min(basic.producedAt, now) : now);
+    if (why === undefined && isBy(certificate.publicKey)) return { kind: 'signer', certificate };
+    refused ??= why;
   }
+  if (refused !== undefined) return fault(`the responder that its answer names ${refused}`);
   return fault('the signature on its answer is not by the issuer, nor by a responder that came along');
 }
 
@@ -202,14 +220,17 @@ function judgeSingle(basic: Basic, { id, now }: OcspQuestion, signer: Certificat
   const [from, to] = [timeOf(thisUpdate), next === undefined ? undefined : timeOf(next.children[0])];
   if (from > now + SKEW_MS || basic.producedAt > now + SKEW_MS) return unknown('its answer is from the future: which clock is wrong?');
   const ends = to ?? from + UNDATED_AGE_MS;
-  if (ends + SKEW_MS < now) return unknown(`its answer is stale, it was good until ${minute(ends)}`);
+  const signerEnds = signer?.notAfter.getTime() ?? Infinity;
+  const revocation = isAt(status, EXPLICIT_1) ? revocationOf(status) : undefined;
+  if (Math.min(ends, signerEnds) + SKEW_MS < now && (revocation === undefined || !isFinal(revocation.reason)))
+    return { ...unknown(`its answer is stale, it was good until ${minute(Math.min(ends, signerEnds))}`), since: from };
   // Nobody says whether a responder is revoked that carries no id-pkix-ocsp-nocheck, and asking would go in a circle.
   const brief = to === undefined || (signer !== undefined && !signer.ocspNoCheck);
-  const until = Math.min(Math.max(ends, now), now + (brief ? SHORT_MS : LONGEST_MS), signer?.notAfter.getTime() ?? Infinity);
-  if (isContext(status, 0)) return { kind: 'good', since: from, until };
+  const until = Math.min(Math.max(ends, now), now + (brief ? SHORT_MS : LONGEST_MS), signerEnds);
+  if (revocation !== undefined) return { kind: 'revoked', since: from, until, signer, ...revocation };
   if (isContext(status, 2)) return unknown('it does not know the certificate');
-  if (!isAt(status, EXPLICIT_1)) throw malformed('certStatus');
-  return { kind: 'revoked', since: from, until, ...revocationOf(status) };
+  if (!isContext(status, 0)) throw malformed('certStatus');
+  return { kind: 'good', since: from, until, signer };
 }
 
 const minute = (ms: number): string => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`;

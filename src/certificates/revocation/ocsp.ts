@@ -5,13 +5,17 @@
  * waits for a responder that was there this morning. What came to nothing is remembered too, for a time that grows: a responder
  * that answers nonsense costs one look-up its time and not each (P6), and one that is dead `fetch` leaves alone. Askers for one
  * certificate share one request.
+ *
+ * `revoked` counts for good, but for a hold: who has the key need only keep us from the responder for as long as an answer lasts.
+ * And an answer that has ended, kept on disk, still tells which ones are older (A23).
  */
 import { createHash } from 'node:crypto';
 import type { Certificate } from '../certificate.ts';
 import { FetchRefused } from './fetch.ts';
 import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
-import { judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
-import type { OcspVerdict } from './ocsp-response.ts';
+import { isFinal, judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
+import type { OcspQuestion, OcspVerdict } from './ocsp-response.ts';
+import type { CertId } from './ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 
 /** Where answers outlive the process. Neither throws; what comes back is judged like any stranger's octets. */
@@ -26,6 +30,8 @@ export interface OcspOptions {
   /** ms */
   readonly now: () => number;
   readonly store?: AnswerStore;
+  /** What lists that are at hand say of a responder's certificate. Never throws. */
+  readonly listed?: (certificate: Certificate, issuer: Certificate) => Promise<RevocationStatus>;
 }
 
 /** One request, whoever waits for it. */
@@ -38,9 +44,15 @@ const FIRST_PAUSE_MS = 30_000;
 const LONGEST_PAUSE_MS = 5 * 60_000;
 /** However long an answer lasts, a revocation of today should be known tomorrow. */
 const LONGEST_REST_MS = 24 * 3_600_000;
+/** What nobody asked about for so long after it came due is not taken unasked: its renewal is waited for. */
+const OVERDUE_MS = LONGEST_REST_MS;
+/** And for so long, since it counts where nobody answers. */
+const RENEWAL_PATIENCE_MS = 3000;
 
 interface Known {
   readonly status: RevocationStatus;
+  /** ms: when it was learned. Where that is still to come the clock was ahead, and no time that was reckoned from it holds. */
+  readonly at: number;
   /** ms: thisUpdate of the answer; 0 where there is none. */
   readonly since: number;
   /** ms: the status counts so long. */
@@ -51,7 +63,7 @@ interface Known {
 }
 
 /** The store stays the caller's. */
-export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSource {
+export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): RevocationSource {
   const known = new Map<string, Known>();
   const flights = new Map<string, Promise<RevocationStatus>>();
   const closing = new AbortController();
@@ -67,46 +79,72 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
   };
 
   /** Octets from one responder, or why there are none. */
-  const request = async (url: string, octets: Buffer): Promise<Buffer | Unanswered> => {
+  const request = async (url: string, octets: Buffer, issuer: Certificate): Promise<Buffer | Unanswered> => {
     try {
       const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(REQUEST_MS)]);
       signal.throwIfAborted();
-      return await fetch({ url, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes }, signal);
+      const body = { type: ocspRequestType, octets };
+      return await fetch({ url, of: issuer.fingerprint, body, maxBytes: OCSP_LIMITS.bytes }, signal);
     } catch (error) {
       const why = error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
       return unanswered(why, error instanceof FetchRefused);
     }
   };
 
+  /** What octets from wherever say. */
+  const judge = async (octets: Buffer, question: OcspQuestion): Promise<OcspVerdict> => {
+    const verdict = judgeOcspResponse(octets, question);
+    if (verdict.kind === 'unknown' || verdict.signer === undefined) return verdict;
+    // Lists need no responder, so this goes in no circle.
+    const isRevoked = (await listed?.(verdict.signer, question.issuer))?.kind === 'revoked';
+    return isRevoked ? { kind: 'unknown', why: 'the responder that signed its answer was revoked, says a list' } : verdict;
+  };
+
+  /** What an earlier run was told. */
+  const recall = async (key: string, certificate: Certificate, issuer: Certificate, url = ''): Promise<Known | undefined> => {
+    if (store === undefined || flights.has(key)) return undefined;
+    const id = certIdOf(certificate, issuer);
+    const kept = await store.read(nameOf(id, issuer));
+    if (kept === undefined) return known.get(key);
+    const verdict = await judge(kept, { id, issuer, now: now(), kept: true });
+    if (known.has(key)) return known.get(key);
+    if (verdict.kind !== 'unknown') remember(key, entryOf(verdict, url, now(), verdict.since));
+    else if (verdict.since !== undefined)
+      remember(key, {
+        status: { ...verdict, lasting: false },
+        at: now(),
+        since: verdict.since,
+        until: -Infinity,
+        renewAt: -Infinity,
+        failures: 0,
+      });
+    return known.get(key);
+  };
+
   const ask = async (key: string, certificate: Certificate, issuer: Certificate, urls: readonly string[]): Promise<RevocationStatus> => {
     const id = certIdOf(certificate, issuer);
-    const name = createHash('sha256').update(ocspRequest(id)).update(issuer.der).digest('hex');
     const before = known.get(key);
-    const kept = before === undefined ? await store?.read(name) : undefined;
-    if (kept !== undefined) {
-      const verdict = judgeOcspResponse(kept, { id, issuer, now: now() });
-      if (verdict.kind !== 'unknown') return remember(key, entryOf(verdict, urls[0] ?? '', now()));
-    }
     const whys: string[] = [];
     let lasting = true;
     for (const url of urls) {
-      const answer = await request(url, ocspRequest(id));
-      const verdict = Buffer.isBuffer(answer) ? notBefore(judgeOcspResponse(answer, { id, issuer, now: now() }), before?.since) : answer;
+      const answer = await request(url, ocspRequest(id), issuer);
+      const verdict = Buffer.isBuffer(answer) ? answered(await judge(answer, { id, issuer, now: now() }), before?.since) : answer;
       if (Buffer.isBuffer(answer) && verdict.kind !== 'unknown') {
-        await store?.write(name, answer);
+        await store?.write(nameOf(id, issuer), answer);
         return remember(key, entryOf(verdict, url, now()));
       }
       if (verdict.kind !== 'unknown') continue;
       whys.push(`OCSP ${url}: ${verdict.why}`);
       lasting &&= verdict.lasting;
     }
-    const failures = (before?.failures ?? 0) + 1;
+    const failures = before === undefined || now() < before.at ? 1 : before.failures + 1;
     const next = now() + pause(failures);
     // What was said before counts for as long as it was said to.
     if (before !== undefined && before.status.kind !== 'unknown' && before.until > now())
-      return remember(key, { ...before, renewAt: next, failures });
+      return remember(key, { ...before, at: now(), renewAt: next, failures });
     return remember(key, {
       status: { kind: 'unknown', why: whys.join('; '), lasting },
+      at: now(),
       since: before?.since ?? 0,
       until: next,
       renewAt: next,
@@ -130,10 +168,14 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
       const urls = certificate.ocspUrls.filter((url) => /^https?:/i.test(url)).slice(0, MAX_RESPONDERS);
       if (urls.length === 0) return { kind: 'unknown', why: noResponder(certificate), lasting: true };
       const key = `${certificate.fingerprint} ${issuer.fingerprint}`;
-      const entry = known.get(key);
-      if (entry === undefined || entry.until <= now()) return within(share(key, certificate, issuer, urls), signal);
-      if (entry.renewAt <= now() && !closing.signal.aborted) void share(key, certificate, issuer, urls);
-      return entry.status;
+      const entry = known.get(key) ?? (await recall(key, certificate, issuer, urls[0]));
+      const misdated = entry !== undefined && now() < entry.at;
+      if (entry === undefined || entry.until <= now() || (misdated && entry.status.kind === 'unknown'))
+        return within(share(key, certificate, issuer, urls), signal);
+      if ((!misdated && entry.renewAt > now()) || closing.signal.aborted) return entry.status;
+      const renewal = share(key, certificate, issuer, urls);
+      if (entry.renewAt + OVERDUE_MS > now()) return entry.status;
+      return within(renewal, AbortSignal.any([signal, AbortSignal.timeout(RENEWAL_PATIENCE_MS)]), entry.status);
     },
     close: async () => {
       closing.abort();
@@ -142,38 +184,49 @@ export function makeOcspSource({ fetch, now, store }: OcspOptions): RevocationSo
   };
 }
 
+const nameOf = (id: CertId, issuer: Certificate): string => createHash('sha256').update(ocspRequest(id)).update(issuer.der).digest('hex');
+
 const noResponder = ({ ocspUrls }: Certificate): string =>
   ocspUrls.length === 0 ? 'it names no OCSP responder' : 'it names an OCSP responder by something else than http or https';
 
-type Unanswered = Extract<OcspVerdict, { kind: 'unknown' }>;
+/** `lasting` only by what the certificate says: no octets of an answer last, signed or not (P5). */
+type Unanswered = Extract<RevocationStatus, { kind: 'unknown' }>;
+type Answered = Exclude<OcspVerdict, { kind: 'unknown' }>;
 
 const unanswered = (why: string, lasting = false): Unanswered => ({ kind: 'unknown', why, lasting });
 
 /** Who sits on the way may play an answer again that was good yesterday; it does not undo one that we have since. */
-const notBefore = (verdict: OcspVerdict, since = 0): OcspVerdict =>
-  verdict.kind !== 'unknown' && verdict.since < since ? unanswered('its answer is older than one that was there before') : verdict;
+function answered(verdict: OcspVerdict, since = 0): Answered | Unanswered {
+  if (verdict.kind === 'unknown') return unanswered(verdict.why);
+  return verdict.since < since ? unanswered('its answer is older than one that was there before') : verdict;
+}
 
 const pause = (failures: number): number => Math.min(FIRST_PAUSE_MS * 2 ** (failures - 1), LONGEST_PAUSE_MS);
 
-function entryOf(verdict: Exclude<OcspVerdict, { kind: 'unknown' }>, url: string, now: number): Known {
+/** `got`: ms, when the responder was asked, or a time before that. */
+function entryOf(verdict: Answered, url: string, now: number, got = now): Known {
   const from = `OCSP ${url}`;
   const status: RevocationStatus =
     verdict.kind === 'good'
       ? { kind: 'good', from, until: new Date(verdict.until) }
       : { kind: 'revoked', from, at: verdict.at, reason: verdict.reason };
+  const lasts = verdict.kind === 'revoked' && isFinal(verdict.reason);
   // What is only just within its time, by the skew that clocks are allowed, is taken once and asked for again.
+  const rest = Math.min((verdict.until - got) / 2, LONGEST_REST_MS);
   return {
     status,
+    at: now,
     since: verdict.since,
-    until: verdict.until,
-    renewAt: now + Math.min((verdict.until - now) / 2, LONGEST_REST_MS),
+    until: lasts ? Infinity : verdict.until,
+    renewAt: got + (lasts ? Math.max(rest, FIRST_PAUSE_MS) : rest),
     failures: 0,
   };
 }
 
-/** Nobody waits beyond `signal`; the request goes on, and the next asker finds its answer. */
-async function within(flight: Promise<RevocationStatus>, signal: AbortSignal): Promise<RevocationStatus> {
-  const late: RevocationStatus = { kind: 'unknown', why: 'its OCSP responder has not answered yet', lasting: false };
+const unansweredYet: RevocationStatus = { kind: 'unknown', why: 'its OCSP responder has not answered yet', lasting: false };
+
+/** Nobody waits beyond `signal`, and hears `late` then; the request goes on, and the next asker finds its answer. */
+async function within(flight: Promise<RevocationStatus>, signal: AbortSignal, late: RevocationStatus = unansweredYet) {
   if (signal.aborted) return late;
   const given = Promise.withResolvers<RevocationStatus>();
   const giveUp = (): void => given.resolve(late);

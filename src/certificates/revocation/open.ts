@@ -36,7 +36,7 @@ export function openRevocation({ crls, fetchNetworks, cache, now, log, resolve }
     // Math.random spreads renewals; nothing secret comes from it.
     const crl = makeCrlSource({ fetch, folder: crls, cache: { ...cache, writable }, now, random: Math.random });
     const store = makeAnswerStore({ folder: join(cache.folder, 'ocsp'), writable });
-    const ocsp = makeOcspSource({ fetch, now, store });
+    const ocsp = makeOcspSource({ fetch, now, store, listed: (...question) => crl.atHand(...question) });
     opened.push(crl, ocsp);
     return makeRevocationPolicy({ crl, ocsp, log, atHandOnly });
   };
@@ -49,9 +49,9 @@ export function openRevocation({ crls, fetchNetworks, cache, now, log, resolve }
   return {
     asking: openPolicy(fetch, cache.writable, false),
     atHand: {
-      judge: (path, mode, signal) => {
+      judge: (path, mode, signal, soft) => {
         atHand ??= openPolicy(nothing, false, true);
-        return atHand.judge(path, mode, signal);
+        return atHand.judge(path, mode, signal, soft);
       },
     },
     close: async () => {

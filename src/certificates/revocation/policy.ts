@@ -15,19 +15,25 @@ import type { Path } from '../path.ts';
 import { day } from '../usability.ts';
 import type { RevocationSource, RevocationStatus } from './revocation.ts';
 
+/** The strictest first. */
 export const revocationModes = ['hard', 'soft', 'off'] as const;
 export type RevocationMode = (typeof revocationModes)[number];
 
 export type RevocationVerdict =
   /** `text` is what people and the audit log read: `good: CRL http://…`. */
   | { readonly kind: 'taken'; readonly text: string }
+  /** To be taken where no other path is better: `unknown: …`. `tell` logs that it was. */
+  | { readonly kind: 'unsure'; readonly text: string; readonly tell: () => void }
   /** `itself`: the certificate that all is about was revoked, whatever path leads on from it. */
   | { readonly kind: 'refused'; readonly reason: string; readonly itself: boolean }
   | { readonly kind: 'unavailable'; readonly cause: Error };
 
-/** Never throws. */
+/** What is left of the time that may be waited for answers under `soft`. */
+export type SoftPatience = () => AbortSignal;
+
+/** Never throws. `soft` goes for all that it is given to. */
 export interface RevocationPolicy {
-  judge(path: Path, mode: RevocationMode, signal: AbortSignal): Promise<RevocationVerdict>;
+  judge(path: Path, mode: RevocationMode, signal: AbortSignal, soft?: SoftPatience): Promise<RevocationVerdict>;
 }
 
 export interface RevocationPolicyOptions {
@@ -39,11 +45,17 @@ export interface RevocationPolicyOptions {
 }
 
 /**
- * Under `soft` nobody waits longer for answers about one path than this: they come in the background, and the next look-up has
- * them. Beyond the three seconds that lists are waited for, since a responder comes after them.
+ * Under `soft` nobody waits longer for answers than this, about all certificates of a look-up together: they come in the background,
+ * and the next look-up has them. Beyond the three seconds that lists are waited for, since a responder comes after them.
  */
 const SOFT_PATIENCE_MS = 4000;
 const MAX_LOGGED = 10_000;
+
+/** It begins when it is asked for first. */
+export function makeSoftPatience(): SoftPatience {
+  let ends: AbortSignal | undefined;
+  return () => (ends ??= AbortSignal.timeout(SOFT_PATIENCE_MS));
+}
 
 /** One certificate of a path and what was found. `name`: undefined for the first, which is what all is about. */
 interface Finding {
@@ -75,10 +87,10 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
     return answered.kind === 'unknown' ? neither(certificate, listed, answered) : answered;
   };
   return {
-    judge: async (path, mode, signal) => {
+    judge: async (path, mode, signal, soft = makeSoftPatience()) => {
       if (mode === 'off') return { kind: 'taken', text: 'off' };
       if (path.length === 1) return { kind: 'taken', text: 'not asked: it is an anchor itself' };
-      const enough = mode === 'soft' ? AbortSignal.any([signal, AbortSignal.timeout(SOFT_PATIENCE_MS)]) : signal;
+      const enough = mode === 'soft' ? AbortSignal.any([signal, soft()]) : signal;
       const findings = await Promise.all(
         path.slice(0, -1).map(async (certificate, at): Promise<Finding> => {
           const name = at === 0 ? undefined : certificate.subject;
@@ -95,8 +107,7 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
       if (mode === 'hard' && lasting !== undefined)
         return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}`, itself: false };
       if (mode === 'hard' && !atHandOnly) return { kind: 'unavailable', cause: new Error(`revocation is ${text}`) };
-      for (const finding of unknown) tell(finding);
-      return { kind: 'taken', text };
+      return { kind: 'unsure', text, tell: () => unknown.forEach(tell) };
     },
   };
 }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { type CrlOptions, makeCrlSource } from '../../../src/certificates/revocation/crl.ts';
+import { type CrlOptions, type CrlSource, makeCrlSource } from '../../../src/certificates/revocation/crl.ts';
 import { makeFetch } from '../../../src/certificates/revocation/fetch.ts';
 import type { RevocationSource } from '../../../src/certificates/revocation/revocation.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
@@ -46,7 +46,7 @@ interface Clock {
   time: number;
 }
 
-function open(options: Partial<CrlOptions> & { clock?: Clock } = {}): RevocationSource {
+function open(options: Partial<CrlOptions> & { clock?: Clock } = {}): CrlSource {
   const { clock = { time: NOW }, ...rest } = options;
   const now = (): number => clock.time;
   const nobody = (): Promise<readonly string[]> => Promise.reject(new Error('no DNS in this test'));
@@ -84,6 +84,19 @@ describe('a list that is published', () => {
     const answers = await Promise.all([says(source, anna, ca), says(source, ben, ca), says(source, anna, ca)]);
     assert.deepEqual(answers, [`good CRL ${url}`, `revoked keyCompromise CRL ${url}`, `good CRL ${url}`]);
     assert.equal(published.asked, 1);
+  });
+
+  test('is at hand for every certificate of its CA once it is held, and nothing is fetched for that', async () => {
+    const published = await publish();
+    const [anna, ben] = [ca.issue({ points: [point(`${published.server.url}/`)] }), ca.issue({})];
+    published.list = ca.list({ entries: [entry(contentOf(ben), reason(1))] });
+    const source = open();
+    assert.equal((await source.atHand(ben, ca.certificate)).kind, 'unknown');
+    assert.equal(published.asked, 0);
+    await says(source, anna, ca);
+    assert.equal((await source.atHand(ben, ca.certificate)).kind, 'revoked');
+    assert.equal((await source.atHand(anna, ca.certificate)).kind, 'good');
+    assert.equal((await source.atHand(ben, makeCa('CA').certificate)).kind, 'unknown', 'another key');
   });
 
   test('in PEM too; the second URL is asked where the first has none', async () => {

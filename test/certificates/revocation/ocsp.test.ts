@@ -7,13 +7,22 @@ import { type AnswerStore, makeOcspSource } from '../../../src/certificates/revo
 import { certIdOf } from '../../../src/certificates/revocation/ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from '../../../src/certificates/revocation/revocation.ts';
 import { caExtensions, eventually, make, noOpenssl, temporaryFolder } from '../openssl.ts';
-import { craftAnswer, revoked, single } from './craft.ts';
+import { craftAnswer, refusal, revoked, single } from './craft.ts';
 import { freePort, guardedFetch, read, startResponder, writeIndex } from './responder.ts';
 
 const HOUR = 3_600_000;
 const NOW = Date.now();
 const SIGNAL = new AbortController().signal;
 const san = 'subjectAltName=email:anna@example.org';
+
+function memory() {
+  const kept = new Map<string, Buffer>();
+  const store: AnswerStore = {
+    read: async (name) => kept.get(name),
+    write: async (name, octets) => void kept.set(name, octets),
+  };
+  return { kept, store };
+}
 
 describe('an OCSP source', { skip: noOpenssl }, () => {
   const folder = temporaryFolder();
@@ -35,6 +44,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
       extensions: [`authorityInfoAccess=OCSP;URI:http://one.test/,OCSP;URI:http://two.test/`, san],
     });
     make(folder, { name: 'none', issuer: 'root' });
+    make(folder, { name: 'responder', issuer: 'root', extensions: ['extendedKeyUsage=OCSPSigning'] });
     make(folder, { name: 'ldap', issuer: 'root', extensions: ['authorityInfoAccess=OCSP;URI:ldap://x.test/', san] });
     [root, anna] = [read(folder, 'root'), read(folder, 'anna')];
     writeIndex(folder, 'index', [
@@ -159,7 +169,132 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     clock += 6 * HOUR;
     assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
     clock += 5 * HOUR;
-    assert.match(text(await asking.status(anna, root, SIGNAL)), /older than one that was there before/);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked', 'beyond its end');
+    await setImmediate();
+    next = answer(undefined, clock, 20);
+    clock += HOUR;
+    await asking.status(anna, root, SIGNAL);
+    await eventually(async () => text(await asking.status(anna, root, SIGNAL)) === 'good');
+  });
+
+  test('A23: revoked stays so beyond its end and over a restart while the responder is kept away; a hold does not', async () => {
+    const down: FetchDocument = async () => {
+      throw new Error('down');
+    };
+    for (const [reason, later] of [
+      [1, /^revoked$/],
+      [6, /down$/],
+    ] as const) {
+      const { store } = memory();
+      let up = true;
+      const asking = source(async (...question) => (up ? answer(revoked(NOW, reason), NOW, 1) : down(...question)), store);
+      assert.equal(text(await asking.status(anna, root, SIGNAL)), 'revoked');
+      up = false;
+      clock += 2 * HOUR;
+      assert.match(text(await asking.status(anna, root, SIGNAL)), later);
+      assert.match(text(await asking.status(anna, root, AbortSignal.abort())), later, 'who does not wait hears it too');
+      assert.equal(text(await source(down, store).status(anna, root, AbortSignal.abort())), 'revoked', 'without waiting');
+      const restarted = source(down, store);
+      clock += 2 * HOUR;
+      assert.match(text(await restarted.status(anna, root, SIGNAL)), later);
+      clock += 30 * 24 * HOUR;
+      assert.match(text(await restarted.status(anna, root, SIGNAL)), later);
+    }
+  });
+
+  test('A23: after a restart an older answer is not believed over one on disk that has ended', async () => {
+    const { store } = memory();
+    await source(async () => answer(revoked(NOW, 6), NOW, 1), store).status(anna, root, SIGNAL);
+    const restarted = source(async () => answer(undefined, NOW - HOUR, 20), store);
+    clock += 2 * HOUR;
+    assert.match(text(await restarted.status(anna, root, SIGNAL)), /older than one that was there before/);
+    const newer = source(async () => answer(undefined, NOW + HOUR, 20), store);
+    clock += 2 * HOUR;
+    assert.equal(text(await newer.status(anna, root, SIGNAL)), 'good');
+  });
+
+  test('P5: no octets that came over the network make what is unknown last', async () => {
+    for (const octets of [refusal(5), refusal(1), Buffer.from('<html>'), answer().subarray(9)])
+      assert.doesNotMatch(text(await source(async () => octets).status(anna, root, SIGNAL)), /^lasting/);
+  });
+
+  test('a clock that was ahead and is set right leaves nothing behind', async () => {
+    let asked = 0;
+    let next: Buffer | undefined;
+    const asking = source(async () => {
+      asked++;
+      if (next === undefined) throw new Error('down');
+      return next;
+    });
+    clock += 200 * 24 * HOUR;
+    for (let times = 0; times < 5; times++) {
+      assert.match(text(await asking.status(anna, root, SIGNAL)), /down/);
+      clock += HOUR;
+    }
+    clock = NOW;
+    assert.match(text(await asking.status(anna, root, SIGNAL)), /down/);
+    assert.equal(asked, 6, 'no pause of that time holds');
+    clock += 31_000;
+    next = answer(undefined, NOW, 200);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'nor has the pause grown');
+    clock += 150 * HOUR;
+    await asking.status(anna, root, SIGNAL);
+    await eventually(async () => asked === 8);
+    await setImmediate();
+    clock -= 100 * HOUR;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    await eventually(async () => asked === 9);
+  });
+
+  test('A23: a responder that a list at hand revokes is not believed, nor is what is kept of it', async () => {
+    const responder = read(folder, 'responder');
+    const singles = [single({ id: certIdOf(anna, root), from: NOW, to: NOW + HOUR })];
+    const octets = craftAnswer({ folder, signer: responder, name: 'responder', singles, producedAt: NOW, certificates: [responder] });
+    let lists: RevocationStatus['kind'] = 'good';
+    const { kept, store } = memory();
+    const asking = (): RevocationSource => {
+      const listed = async (certificate: Certificate, issuer: Certificate): Promise<RevocationStatus> => {
+        assert.deepEqual([certificate.subject, issuer.subject], ['CN=responder', 'CN=root']);
+        if (lists === 'revoked') return { kind: lists, from: 'CRL', at: new Date(NOW), reason: 'keyCompromise' };
+        return lists === 'good' ? { kind: lists, from: 'CRL', until: new Date(NOW) } : { kind: lists, why: 'none', lasting: false };
+      };
+      const made = makeOcspSource({ fetch: async () => octets, now: () => NOW, store, listed });
+      open.push(made);
+      return made;
+    };
+    for (const kind of ['revoked', 'unknown', 'good', 'revoked'] as const) {
+      lists = kind;
+      const wanted = kind === 'revoked' ? /responder that signed its answer was revoked/ : /^good$/;
+      assert.match(text(await asking().status(anna, root, SIGNAL)), wanted, kind);
+    }
+    assert.equal(kept.size, 1);
+  });
+
+  test('A23: a good answer that nobody has asked about for days is not taken unasked, after a restart neither', async () => {
+    const { kept, store } = memory();
+    let next = answer(undefined, NOW, 240);
+    let up = true;
+    const fetch: FetchDocument = async () => {
+      if (!up) throw new Error('down');
+      return next;
+    };
+    const asking = source(fetch, store);
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good');
+    const [name = '', old = Buffer.alloc(0)] = [...kept][0] ?? [];
+    clock += 9 * 24 * HOUR;
+    up = false;
+    assert.equal(text(await asking.status(anna, root, SIGNAL)), 'good', 'nobody answers');
+    up = true;
+    const restarted = source(fetch, { ...store, read: async (wanted) => (wanted === name ? old : undefined) });
+    clock = NOW + 9 * 24 * HOUR;
+    next = answer(revoked(NOW, 1), clock);
+    assert.equal(text(await restarted.status(anna, root, SIGNAL)), 'revoked');
+    const idle = source(fetch);
+    next = answer(undefined, NOW, 240);
+    await idle.status(anna, root, SIGNAL);
+    clock += 9 * 24 * HOUR;
+    next = answer(revoked(NOW, 1), clock);
+    assert.equal(text(await idle.status(anna, root, SIGNAL)), 'revoked');
   });
 
   test('the second responder is asked where the first has no answer', async () => {
@@ -176,11 +311,7 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
   });
 
   test('answers outlive the process, and are judged again when they are read', async () => {
-    const kept = new Map<string, Buffer>();
-    const store: AnswerStore = {
-      read: async (name) => kept.get(name),
-      write: async (name, octets) => void kept.set(name, octets),
-    };
+    const { kept, store } = memory();
     await source(async () => answer(), store).status(anna, root, SIGNAL);
     const [name = ''] = kept.keys();
     assert.match(name, /^[0-9a-f]{64}$/);

@@ -4,6 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
+import type { CertificateSource } from '../../../src/certificates/source.ts';
+import { makeDirectory } from '../../../src/certificates/directory.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { type CertificateFolder, makeCertificateFolder } from '../../../src/certificates/folder.ts';
 import { makeRevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
@@ -75,7 +77,8 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
   const judged = async (by: RevocationPolicy, leaf: Certificate | undefined, mode: RevocationMode, signal = SIGNAL): Promise<string> => {
     assert.ok(leaf && middle && root);
     const verdict = await by.judge([leaf, middle, root], mode, signal);
-    if (verdict.kind === 'taken') return `taken, ${verdict.text}`;
+    if (verdict.kind === 'unsure') verdict.tell();
+    if (verdict.kind === 'taken' || verdict.kind === 'unsure') return `taken, ${verdict.text}`;
     return verdict.kind === 'refused' ? `refused: ${verdict.reason}` : `unavailable: ${verdict.cause.message}`;
   };
   const everyMode = async (by: RevocationPolicy, leaf: Certificate | undefined): Promise<string[]> => [
@@ -167,6 +170,34 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     assert.ok(performance.now() - start < 40_000);
   });
 
+  test('A23: many certificates of one address at one silent server cost a look-up one patience, and soft takes them', async () => {
+    let waiting = 0;
+    const hangs: RevocationSource = {
+      status: (_certificate, _issuer, signal) => {
+        if (signal.aborted) return Promise.resolve(gone);
+        waiting++;
+        return new Promise((resolve) => {
+          signal.addEventListener('abort', () => resolve(gone));
+        });
+      },
+      close: () => {},
+    };
+    const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
+    assert.ok(anchors && intermediates && both && listed && asked && bare);
+    folders.push(anchors, intermediates);
+    const by = makeRevocationPolicy({ crl: hangs, ocsp: source('OCSP', { both: silent, middle: noResponder }), log });
+    const trust = makeTrust({ anchors, intermediates, now: Date.now, revocation: { policy: by, mode: 'soft' } });
+    const candidates = [both, listed, asked, bare].flatMap((certificate) =>
+      Array.from({ length: 10 }, (_, at) => ({ certificate, source: 'files', place: `${at}` })),
+    );
+    const files: CertificateSource = { name: 'files', close: () => {}, lookup: async () => ({ kind: 'found', candidates }) };
+    const directory = makeDirectory({ sources: [files], trust, now: Date.now, log, patience: 60_000 });
+    const answer = await directory.lookup(mailboxOf('anna@example.org'));
+    assert.equal(answer.kind, 'found');
+    // Eight side by side, of two certificates each on the first path: who comes later finds no time left to wait.
+    assert.ok(waiting <= 16, `${waiting}`);
+  });
+
   test('a look at all certificates refuses what is known and waits for nothing else', async () => {
     const by = (crl: Readonly<Record<string, RevocationStatus>>): RevocationPolicy =>
       makeRevocationPolicy({ crl: source('CRL', crl), ocsp: source('OCSP', { both: silent, bare: noResponder }), log, atHandOnly: true });
@@ -214,6 +245,33 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     };
     const by = makeRevocationPolicy({ crl: once, ocsp: source('OCSP', { both: silent }), log });
     assert.equal((await trusting(by, 'soft')).kind, 'untrusted');
+  });
+
+  test('A23: under soft a path of which less is known does not hide what another knows', async () => {
+    /** The two certificates of the one CA; which path comes first is nobody's promise. */
+    const knowing = (which: number, status: RevocationStatus): RevocationSource => {
+      const issuers: string[] = [];
+      return {
+        status: async ({ subject }, { fingerprint }) => {
+          if (subject !== 'CN=both') return good('CRL');
+          if (!issuers.includes(fingerprint)) issuers.push(fingerprint);
+          return issuers.indexOf(fingerprint) === which ? status : gone;
+        },
+        close: () => {},
+      };
+    };
+    const by = (which: number, status: RevocationStatus): RevocationPolicy =>
+      makeRevocationPolicy({ crl: knowing(which, status), ocsp: source('OCSP', { both: silent }), log });
+    logged.length = 0;
+    for (const which of [0, 1]) {
+      assert.equal((await trusting(by(which, revoked), 'soft')).kind, 'untrusted', `path ${which}`);
+      const verdict = await trusting(by(which, good('CRL x')), 'soft');
+      assert.equal(verdict.kind === 'trusted' && verdict.revocation, 'good: CRL x, CRL');
+    }
+    assert.deepEqual(logged, []);
+    const neither = await trusting(by(2, gone), 'soft');
+    assert.match(neither.kind === 'trusted' ? neither.revocation : '', /^unknown/);
+    assert.equal(logged.length, 1);
   });
 
   test('P5: a path that could not be judged keeps the whole unavailable', async () => {
