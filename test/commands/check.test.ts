@@ -240,7 +240,7 @@ test('an anchor set that is empty or missing is told, and so are domains that ar
   await mkdir(path.join(folder, 'certs/partner'));
   const report = await check(
     { env: {}, cwd: folder },
-    { host, survey: (config) => surveyCertificates(config, { stderr: new PassThrough() }), now: Date.now },
+    { host, survey: (config) => surveyCertificates(config, { stderr: new PassThrough(), env: {} }), now: Date.now },
   );
   assert.deepEqual(
     report.faults.map(({ place, key, wrong }) => [path.relative(folder, place), key, wrong]),

@@ -5,6 +5,7 @@ import { usability } from '../../certificates/usability.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
 import { resolverFaults } from './resolvers.ts';
+import { serverFaults } from './servers.ts';
 import { notesOf } from './account.ts';
 import type { Fault } from '../../document/fault.ts';
 import { makeProgress } from '../progress.ts';
@@ -22,12 +23,12 @@ export interface CertificateSurvey {
 }
 
 /** For `check`: every folder of certificates that the configuration names, read once. */
-export async function surveyCertificates(config: Config, terminal: Pick<Terminal, 'stderr'>): Promise<CertificateSurvey> {
+export async function surveyCertificates(config: Config, terminal: Pick<Terminal, 'stderr' | 'env'>): Promise<CertificateSurvey> {
   const now = Date.now;
   const progress = makeProgress(terminal);
   const site = openSiteCertificates(config.certificates, {
-    // No secret is wanted: folders are read, and nobody is asked.
-    ...pathsOf(config, {}).options,
+    // Aliases, groups and domains are looked up, in directories too.
+    ...pathsOf(config, terminal.env).options,
     now,
     log: pino({ level: 'silent' }),
     progress: (files) => progress.show(`${files} files of certificates read`),
@@ -56,7 +57,7 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
         mend: "put the CA there that issued your recipients' certificates",
       });
     }
-    faults.push(...(await resolverFaults(config)));
+    faults.push(...(await Promise.all([serverFaults(config, terminal.env), resolverFaults(config)])).flat());
     // A folder that cannot be read is told by the look at the folders themselves.
     const readable = site.recipients.filter((_, index) => surveys[index]?.kind === 'read');
     const counts = await countUsable({ ...site, recipients: readable }, { now: now(), patience: config.timeouts.lookup });
