@@ -3,6 +3,7 @@
  * it. Another one passes every rule and is still not used until an operator approves it; what is known goes on being used meanwhile.
  * Where nothing else is left the look-up is unavailable, not absent: the approval may come at any time (P5).
  */
+import { SealpostError } from '../errors.ts';
 import { choose, type Assessed, type Consulted, type Lookup } from './choose.ts';
 import type { Candidate } from './source.ts';
 import { within } from './time-box.ts';
@@ -32,6 +33,8 @@ export interface Hold {
 /** Of a fingerprint: enough to tell two certificates of one person apart, and to name one to `certs approve`. */
 const SHOWN_DIGITS = 16;
 
+const WAITING = 'a changed certificate waits for approval';
+
 /** `left`: ms that may still be waited for what is known; a disk that hangs is no reason to keep the client waiting for ever. */
 export function makeHold(known: KnownCertificates | undefined, address: string, left: () => number): Hold {
   if (known === undefined) return { apply: async (one) => one, conclude: (lookup) => lookup };
@@ -56,8 +59,8 @@ export function makeHold(known: KnownCertificates | undefined, address: string, 
     conclude: (lookup) => {
       if (!waits || lookup.kind !== 'absent') return lookup;
       const { rejected, asked } = lookup;
-      const cause = new Error('every certificate that could be used is unknown for this address');
-      return { kind: 'unavailable', source: 'a changed certificate waits for approval: sealpost certs pending', cause, rejected, asked };
+      const cause = new SealpostError('lookup-unavailable', { detail: WAITING, hint: 'sealpost certs pending shows it' });
+      return { kind: 'unavailable', source: 'pin', cause, rejected, asked };
     },
   };
 }

@@ -2,11 +2,12 @@ import { pino } from 'pino';
 import type { BrokenFile } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
+import { causeText } from '../../certificates/choose.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
 import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
-import { notesOf } from './account.ts';
+import { notesOf, unavailableText } from './account.ts';
 import type { Fault } from '../../document/fault.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
@@ -92,12 +93,16 @@ async function countUsable(
   return { usable, unusable: all - usable };
 }
 
+/** What waits for approval has its reason in its name. */
+const why = ({ source, cause }: Resolution & { readonly kind: 'unavailable' }): string => (source === 'pin' ? '' : `: ${causeText(cause)}`);
+
 /** One at a time: a book may be long, and its sources are other people's servers. */
 async function noteBook(book: AddressBook, { aliases = [], groups = [], domains = [] }: BookEntries): Promise<string[]> {
   const notes: string[] = [];
   const note = (what: string, resolution: Resolution): void => {
     if (resolution.kind === 'absent') notes.push(`${what}: no usable certificate`);
-    if (resolution.kind === 'unavailable') notes.push(`${what}: cannot be looked up now, ${resolution.source} does not answer`);
+    if (resolution.kind === 'unavailable')
+      notes.push(`${what}: cannot be looked up now: ${unavailableText(resolution.source)}${why(resolution)}`);
     notes.push(...notesOf(resolution).map((one) => `${what}: ${one}`));
   };
   for (const { address, target } of aliases) note(`the alias ${address.address} of ${target.address}`, await book.resolve(address));
