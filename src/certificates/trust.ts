@@ -9,9 +9,12 @@ import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
 import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 
-/** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
+/**
+ * `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. `provisional`: who looks
+ * at many takes it, and who seals would have to know more, since `hard` is set.
+ */
 export type TrustVerdict =
-  | { readonly kind: 'trusted'; readonly path: Path; readonly revocation: string }
+  | { readonly kind: 'trusted'; readonly path: Path; readonly revocation: string; readonly provisional?: true }
   | { readonly kind: 'untrusted'; readonly reason: string }
   | { readonly kind: 'unavailable'; readonly cause: unknown };
 
@@ -39,7 +42,8 @@ export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
       for (const { path, set } of found.paths) {
         if (revocation === undefined) return { kind: 'trusted', path, revocation: 'off' };
         const verdict = await revocation.policy.judge(path, set?.revocation ?? revocation.mode, signal);
-        if (verdict.kind === 'taken') return { kind: 'trusted', path, revocation: verdict.text };
+        if (verdict.kind === 'taken')
+          return { kind: 'trusted', path, revocation: verdict.text, ...(verdict.provisional === true ? { provisional: true } : {}) };
         // Its own CA took it back: another way up does not give it back, nor one of which less is known.
         if (verdict.kind === 'refused' && verdict.itself) return { kind: 'untrusted', reason: verdict.reason };
         if (verdict.kind === 'unavailable') unavailable ??= verdict.cause;

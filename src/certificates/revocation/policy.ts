@@ -19,8 +19,8 @@ export const revocationModes = ['hard', 'soft', 'off'] as const;
 export type RevocationMode = (typeof revocationModes)[number];
 
 export type RevocationVerdict =
-  /** `text` is what people and the audit log read: `good: CRL http://…`. */
-  | { readonly kind: 'taken'; readonly text: string }
+  /** `text` is what people and the audit log read: `good: CRL http://…`. `provisional`: under `hard`, by `atHandOnly`, and not known. */
+  | { readonly kind: 'taken'; readonly text: string; readonly provisional?: true }
   /** `itself`: the certificate that all is about was revoked, whatever path leads on from it. */
   | { readonly kind: 'refused'; readonly reason: string; readonly itself: boolean }
   | { readonly kind: 'unavailable'; readonly cause: Error };
@@ -96,7 +96,7 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
         return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}`, itself: false };
       if (mode === 'hard' && !atHandOnly) return { kind: 'unavailable', cause: new Error(`revocation is ${text}`) };
       for (const finding of unknown) tell(finding);
-      return { kind: 'taken', text };
+      return { kind: 'taken', text, ...(mode === 'hard' ? { provisional: true } : {}) };
     },
   };
 }

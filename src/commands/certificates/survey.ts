@@ -5,6 +5,7 @@ import { usability } from '../../certificates/usability.ts';
 import { causeText } from '../../certificates/choose.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { surveyLists } from './lists.ts';
 import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
@@ -61,8 +62,22 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
     faults.push(...(await Promise.all([serverFaults(config, terminal.env), resolverFaults(config)])).flat());
     // A folder that cannot be read is told by the look at the folders themselves.
     const readable = site.recipients.filter((_, index) => surveys[index]?.kind === 'read');
-    const counts = await countUsable({ ...site, recipients: readable }, { now: now(), patience: config.timeouts.lookup });
-    return { ...counts, faults, notes: await noteBook(site.addressBook, config.certificates) };
+    const authorities = [anchors, ...sets, await site.intermediates.contents()].flatMap((one) =>
+      one.kind === 'read' ? one.certificates.map(({ certificate }) => certificate) : [],
+    );
+    const lists = await surveyLists(config, authorities, now());
+    faults.push(...lists.faults);
+    const { provisional, ...counts } = await countUsable(
+      { ...site, recipients: readable },
+      { now: now(), patience: config.timeouts.lookup },
+    );
+    const notes = [...lists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    if (provisional > 0)
+      notes.unshift(
+        `${provisional === 1 ? '1 certificate' : `${provisional} certificates`} with revocation unknown by what is at hand, under hard: ` +
+          'the relay asks, and mail waits (451) while nobody answers; sealpost certs list says why',
+      );
+    return { ...counts, faults, notes };
   } finally {
     progress.end();
     await site.close();
@@ -80,17 +95,19 @@ function brokenFiles(
 async function countUsable(
   { trust, recipients }: Pick<SiteCertificates, 'trust' | 'recipients'>,
   { now, patience }: { readonly now: number; readonly patience: number },
-): Promise<Pick<CertificateSurvey, 'usable' | 'unusable'>> {
-  let [usable, all] = [0, 0];
+): Promise<Pick<CertificateSurvey, 'usable' | 'unusable'> & { readonly provisional: number }> {
+  let [usable, all, provisional] = [0, 0, 0];
   for (const folder of recipients) {
     for await (const { certificate } of folder.entries()) {
       all++;
       if (usability(certificate, now).kind !== 'usable') continue;
       const verdict = await withPatience(patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
-      if (verdict.kind === 'trusted') usable++;
+      if (verdict.kind !== 'trusted') continue;
+      usable++;
+      if (verdict.provisional === true) provisional++;
     }
   }
-  return { usable, unusable: all - usable };
+  return { usable, unusable: all - usable, provisional };
 }
 
 /** What waits for approval has its reason in its name. */
