@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { MAX_BUNDLE_BYTES, readCertificates } from '../../certificates/bundle.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import { day } from '../../certificates/usability.ts';
-import { SealpostError } from '../../errors.ts';
+import { asSealpostError, SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
@@ -57,13 +57,28 @@ export async function list(paths: CertificatePaths, terminal: Terminal, { json }
   await withSite(paths, terminal, (site) => (json === true ? listJson : listLines)(rowsOf(paths, terminal, site), terminal));
 }
 
+const WAITS = 'waits for approval: sealpost certs pending';
+
+/** A list is of use all the same where whoever asks for it may not look at the queue. */
+function readWaiting({ waiting }: CertificatePaths, { stderr }: Terminal): ReadonlySet<string> {
+  try {
+    return waiting();
+  } catch (error) {
+    stderr.write(`sealpost: what waits for approval is not shown: ${asSealpostError(error).message}\n`);
+    return new Set();
+  }
+}
+
 /** One by one: of a hundred thousand, each is let go once it is shown. */
 async function* rowsOf(paths: CertificatePaths, terminal: Terminal, site: Site): AsyncIterable<Row> {
   const progress = makeProgress(terminal);
+  const waiting = readWaiting(paths, terminal);
   let judged = 0;
   for (const source of paths.folders) {
     for await (const { certificate, file } of site.read(source)) {
-      yield rowOf(certificate, shown(file, terminal), await site.standingOf(certificate));
+      const standing = await site.standingOf(certificate);
+      const held = standing.reason === undefined && waiting.has(certificate.fingerprint);
+      yield rowOf(certificate, shown(file, terminal), held ? { ...standing, remark: WAITS } : standing);
       if (++judged % PROGRESS_STEP === 0) progress.show(`${judged} certificates judged`);
     }
   }

@@ -10,9 +10,10 @@ import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
 import type { Fault } from '../../document/fault.ts';
+import { asSealpostError } from '../../errors.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
-import { pathsOf } from './paths.ts';
+import { type CertificatePaths, pathsOf } from './paths.ts';
 import { ownMailbox, withPatience } from './site.ts';
 
 export interface CertificateSurvey {
@@ -28,9 +29,10 @@ export interface CertificateSurvey {
 export async function surveyCertificates(config: Config, terminal: Pick<Terminal, 'stderr' | 'env'>): Promise<CertificateSurvey> {
   const now = Date.now;
   const progress = makeProgress(terminal);
+  const paths = pathsOf(config, terminal.env);
   const site = openSiteCertificates(config.certificates, {
     // Aliases, groups and domains are looked up, in directories too.
-    ...pathsOf(config, terminal.env).options,
+    ...paths.options,
     now,
     log: pino({ level: 'silent' }),
     progress: (files) => progress.show(`${files} files of certificates read`),
@@ -71,7 +73,7 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       { ...site, recipients: readable },
       { now: now(), patience: config.timeouts.lookup },
     );
-    const notes = [...lists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    const notes = [...noteWaiting(paths), ...lists.notes, ...(await noteBook(site.addressBook, config.certificates))];
     if (provisional > 0)
       notes.unshift(
         `${provisional === 1 ? '1 certificate' : `${provisional} certificates`} with revocation unknown by what is at hand, under hard: ` +
@@ -108,6 +110,16 @@ async function countUsable(
     }
   }
   return { usable, unusable: all - usable, provisional };
+}
+
+function noteWaiting({ waiting }: CertificatePaths): string[] {
+  try {
+    const { size } = waiting();
+    if (size === 0) return [];
+    return [`${size === 1 ? '1 changed certificate waits' : `${size} changed certificates wait`} for approval: sealpost certs pending`];
+  } catch (error) {
+    return [`whether changed certificates wait for approval is not known: ${asSealpostError(error).message}`];
+  }
 }
 
 /** What waits for approval has its reason in its name. */
