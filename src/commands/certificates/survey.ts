@@ -90,8 +90,14 @@ function brokenFiles(
   contents: { readonly kind: 'read'; readonly broken: readonly BrokenFile[] } | { readonly kind: 'unavailable' },
 ): Fault[] {
   if (contents.kind === 'unavailable') return [];
-  const mend = 'replace it by a PEM, DER or PKCS#7 file, or take it away';
-  return contents.broken.map(({ place, faults }) => ({ place, key: '', wrong: faults.slice(0, 3).join('; '), mend }));
+  return contents.broken.map(({ place, faults }) => ({ place, key: '', wrong: faults.slice(0, 3).join('; '), mend: mendOf(faults) }));
+}
+
+/** A file that the system does not give says nothing of what is in it. */
+export function mendOf([fault = '']: readonly string[]): string {
+  if (/^(?:EACCES|EPERM): /.test(fault)) return 'look at its owner and mode, and those of its folder: the relay reads it as its own user';
+  if (/^E[A-Z0-9]+: /.test(fault)) return 'look at the file, its links and its disk, or take it away';
+  return 'replace it by a PEM, DER or PKCS#7 file, or take it away';
 }
 
 async function countUsable(
