@@ -62,6 +62,9 @@ test('check asks each directory server, and tells what mail would hear, with its
     if (wanted !== undefined) assert.match(told.join(''), wanted);
   }
   assert.ok(!stdout.includes(PASSWORD));
+  const list = await sealpost(folder, ['certs', 'list', '--json']);
+  assert.equal(list.stdout, '[]\n');
+  assert.equal(list.stderr, `sealpost: ${cases.length} sources in LDAP or DNS cannot be listed: sealpost certs lookup ADDRESS asks them\n`);
   await slapd.caughtUp();
   // The wrong name, and the wrong password once: servers share their accounts, and Active Directory locks them.
   assert.equal(slapd.log().split(' RESULT tag=97 err=49 ').length - 1, 2);

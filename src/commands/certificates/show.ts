@@ -54,6 +54,11 @@ interface Output {
 }
 
 export async function list(paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
+  const unlisted = paths.places.sources.filter(({ files }) => files === undefined).length;
+  if (unlisted > 0)
+    terminal.stderr.write(
+      `sealpost: ${unlisted === 1 ? '1 source' : `${unlisted} sources`} in LDAP or DNS cannot be listed: sealpost certs lookup ADDRESS asks them\n`,
+    );
   await withSite(paths, terminal, (site) => (json === true ? listJson : listLines)(rowsOf(paths, terminal, site), terminal));
 }
 
