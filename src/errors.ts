@@ -217,7 +217,7 @@ export const errorTable = {
     451,
     '4.4.3',
     'the certificate look-up is unavailable, please try again later',
-    'a source of certificates does not answer, or a changed certificate waits for approval: the log says which',
+    'a source of certificates gives no usable answer, revocation is not known now, or a changed certificate waits for approval: the log of the relay and sealpost certs lookup say which',
   ),
   'certificate-malformed': row(550, '5.7.1', 'a certificate cannot be read', 'the file is damaged or not an X.509 certificate'),
   'certificate-unusable': row(550, '5.7.1', 'a certificate cannot be used', 'the reason stands beside it'),

@@ -14,7 +14,7 @@ export interface LogOptions {
 }
 
 const MAX_VALUE = 1024;
-const MAX_FOREIGN_MESSAGE = 200;
+const MAX_FOREIGN_MESSAGE = 600;
 const MAX_DEPTH = 6;
 const MAX_CAUSES = 4;
 const MAX_FRAMES = 8;
@@ -30,6 +30,8 @@ export function makeLog(options: LogOptions, destination: DestinationStream): Lo
       base: null,
       timestamp: () => `,"time":"${new Date(now()).toISOString()}"`,
       formatters: { level: (level) => ({ level }), log: cleanAttributes, bindings: cleanAttributes },
+      // Pino's own would take what describeError made for an error, and put its causes into one text.
+      serializers: { err: (described: unknown) => described },
       // Of an error alone, pino makes its text the message; here the message stays static and the error an attribute.
       hooks: {
         logMethod(args, method) {
@@ -74,11 +76,12 @@ function describeChain(error: unknown, left: number): Record<string, unknown> {
   if (!(error instanceof Error)) return { thrown: error === null ? 'null' : typeof error };
   const ours = error instanceof SealpostError;
   const code: unknown = 'code' in error ? error.code : undefined;
+  const at = ours ? [] : frames(error);
   return {
     name: escape(error.name),
     ...(typeof code === 'string' || typeof code === 'number' ? { code: typeof code === 'string' ? escape(code) : code } : {}),
     ...(ours && error.detail !== undefined ? { detail: escape(error.detail) } : {}),
-    ...(ours ? {} : { message: foreignMessage(error), at: frames(error) }),
+    ...(ours ? {} : { message: foreignMessage(error), ...(at.length === 0 ? {} : { at }) }),
     ...(error.cause === undefined || left === 0 ? {} : { cause: describeChain(error.cause, left - 1) }),
   };
 }
@@ -88,7 +91,7 @@ function foreignMessage(error: Error): string {
   const system = 'syscall' in error && typeof error.syscall === 'string';
   const [line = ''] = error.message.slice(0, MAX_VALUE).split(/[\r\n]/);
   const text = system ? line : line.replace(/(["'`]).*(?:\1|$)/, '[quoted]').replace(/\S+@\S+/g, '[address]');
-  return escape(text.slice(0, MAX_FOREIGN_MESSAGE));
+  return escape(text.length > MAX_FOREIGN_MESSAGE ? `${text.slice(0, MAX_FOREIGN_MESSAGE)}…` : text);
 }
 
 /** Only the frames: the first lines of a stack repeat the message. */

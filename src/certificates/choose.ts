@@ -13,6 +13,7 @@
  *
  * Every other candidate keeps the reason why it is not used, a usable one too. The order within an answer changes nothing (A22).
  */
+import { SealpostError } from '../errors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Candidate } from './source.ts';
 
@@ -68,7 +69,7 @@ export type Lookup = Account &
   (
     | { readonly kind: 'found'; readonly chosen: readonly [Chosen, ...Chosen[]] }
     | { readonly kind: 'absent' }
-    /** `source`: who does not answer; `trust` where a certificate could not be judged. */
+    /** `source`: who does not answer; `trust` where a certificate could not be judged, `pin` where one waits for approval. */
     | { readonly kind: 'unavailable'; readonly source: string; readonly cause: unknown }
   );
 
@@ -150,13 +151,14 @@ function reasonOf(candidate: Assessed, { order, deciding, decider, chosen }: Pla
   return keyType(candidate) === keyType(newest) ? 'newer ones are used' : 'the newest has a key of another type';
 }
 
-/** Of a long message; a foreign one may hold anything, so it is for people's eyes behind an escape. */
-const MAX_CAUSE = 200;
+/** Of a long message, which may name several lists with their URLs; a foreign one may hold anything, so it is for people's eyes behind an escape. */
+const MAX_CAUSE = 600;
 
 /** Why something is unavailable, in one line. */
 export function causeText(cause: unknown): string {
-  const text = cause instanceof Error && cause.message !== '' ? cause.message : 'no reason is known';
-  return text.replaceAll(/\s+/g, ' ').slice(0, MAX_CAUSE);
+  const own = cause instanceof SealpostError ? cause.detail : undefined;
+  const text = (own ?? (cause instanceof Error && cause.message !== '' ? cause.message : 'no reason is known')).replaceAll(/\s+/g, ' ');
+  return text.length > MAX_CAUSE ? `${text.slice(0, MAX_CAUSE)}…` : text;
 }
 
 /** A candidate that is left over, with the place of its source. */

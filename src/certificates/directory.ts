@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
+import { unplaced } from './cause.ts';
 import { type Assessed, type Assessment, choose, type Consulted, type Lookup } from './choose.ts';
 import { type KnownCertificates, makeHold } from './known.ts';
 import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
@@ -62,7 +63,8 @@ export function makeDirectory({ sources, trust, now, log, patience, known }: Dir
         else consulted.push(await hold.apply(await consult(source, { mailbox, trust, now, left, soft })));
       }
       const lookup = hold.conclude(choose(consulted));
-      if (lookup.kind === 'unavailable') log.warn({ source: lookup.source, err: lookup.cause }, 'certificate source is unavailable');
+      if (lookup.kind === 'unavailable')
+        log.warn({ source: lookup.source, err: unplaced(lookup.cause) }, 'certificate source is unavailable');
       return lookup;
     },
   };

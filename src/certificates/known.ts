@@ -3,6 +3,7 @@
  * it. Another one passes every rule and is still not used until an operator approves it; what is known goes on being used meanwhile.
  * Where nothing else is left the look-up is unavailable, not absent: the approval may come at any time (P5).
  */
+import { SealpostError } from '../errors.ts';
 import { choose, type Assessed, type Consulted, type Lookup } from './choose.ts';
 import type { Candidate } from './source.ts';
 import { within } from './time-box.ts';
@@ -29,6 +30,8 @@ export interface Hold {
   conclude(lookup: Lookup): Lookup;
 }
 
+const WAITING = 'a changed certificate waits for approval';
+
 /** `left`: ms that may still be waited for what is known; a disk that hangs is no reason to keep the client waiting for ever. */
 export function makeHold(known: KnownCertificates | undefined, address: string, left: () => number): Hold {
   if (known === undefined) return { apply: async (one) => one, conclude: (lookup) => lookup };
@@ -53,8 +56,8 @@ export function makeHold(known: KnownCertificates | undefined, address: string, 
     conclude: (lookup) => {
       if (!waits || lookup.kind !== 'absent') return lookup;
       const { rejected, asked } = lookup;
-      const cause = new Error('every certificate that could be used is unknown for this address');
-      return { kind: 'unavailable', source: 'a changed certificate waits for approval: sealpost certs pending', cause, rejected, asked };
+      const cause = new SealpostError('lookup-unavailable', { detail: WAITING, hint: 'sealpost certs pending shows it' });
+      return { kind: 'unavailable', source: 'pin', cause, rejected, asked };
     },
   };
 }

@@ -82,6 +82,7 @@ export interface SiteCertificates {
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly RecipientFolder[];
   readonly anchors: CertificateFolder;
+  readonly intermediates: CertificateFolder;
   /** In the order of the configuration. */
   readonly anchorSets: readonly AnchorSet[];
   /** Ends polling, connections and threads. */
@@ -129,6 +130,7 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     trust: trustBy(revocation.atHand),
     recipients,
     anchors,
+    intermediates,
     anchorSets,
     close: async () => {
       for (const source of sources) await source.close();

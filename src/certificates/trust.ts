@@ -11,9 +11,12 @@ import type { Path } from './path.ts';
 import { makeSoftPatience, revocationModes } from './revocation/policy.ts';
 import type { RevocationMode, RevocationPolicy, RevocationVerdict, SoftPatience } from './revocation/policy.ts';
 
-/** `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. */
+/**
+ * `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. `provisional`: who looks
+ * at many takes it, and who seals would have to know more, since `hard` is set.
+ */
 export type TrustVerdict =
-  | { readonly kind: 'trusted'; readonly path: Path; readonly revocation: string }
+  | { readonly kind: 'trusted'; readonly path: Path; readonly revocation: string; readonly provisional?: true }
   | { readonly kind: 'untrusted'; readonly reason: string }
   /** `reason`: why it is untrusted as long as nothing changes, where that can be said. */
   | { readonly kind: 'unavailable'; readonly cause: unknown; readonly reason?: string };
@@ -72,8 +75,9 @@ function best(asked: readonly Asked[]): TrustVerdict {
   for (const kind of ['taken', 'unsure'] as const)
     for (const { path, verdict } of asked) {
       if (verdict.kind !== kind) continue;
-      if (verdict.kind === 'unsure') verdict.tell();
-      return { kind: 'trusted', path, revocation: verdict.text };
+      if (verdict.kind === 'taken') return { kind: 'trusted', path, revocation: verdict.text };
+      verdict.tell();
+      return { kind: 'trusted', path, revocation: verdict.text, ...(verdict.provisional === true ? { provisional: true } : {}) };
     }
   // The path that could not be judged may be the one that holds.
   const unavailable = verdicts.find((verdict) => verdict.kind === 'unavailable');

@@ -1,4 +1,4 @@
-/** What `check` looks at of LDAP sources: the files and secrets they name. No directory is asked. */
+/** What `check` looks at of LDAP sources: the files and secrets they name. The servers themselves are asked elsewhere. */
 import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Fault } from '../document/fault.ts';

@@ -118,7 +118,7 @@ const written = z.strictObject({
   }),
   domain_certificate: key(word('never', 'fallback', 'only').optional(), {
     meaning:
-      "Whether the certificate of the recipient's domain is used: `never`, the default, `fallback` where there is no other, or `only`.",
+      "Whether the certificate of the recipient's domain is used: `never`, the default, `fallback` where the recipient has no usable one, or `only`.",
     unit: 'word',
     example: 'fallback',
   }),

@@ -205,7 +205,7 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
     withKeys({ certificates: { sources: [{ files: 'nowhere' }, { files: 'second' }] } }, () => {
       const { code, out, err } = certs(['lookup', 'dora@example.org']);
       assert.equal(code, 1);
-      assert.match(out, /\n {2}unavailable: files .*nowhere does not answer\n/);
+      assert.match(out, /\n {2}unavailable: files .*nowhere gives no usable answer\n/);
       assert.match(out, /not used: SHA-256 .*\n {4}files .*nowhere is asked first and gives no answer\n/);
       assert.match(out, /\n {2}asked files .*nowhere: unavailable\n {4}ENOENT.*\n {2}asked files .*second: found\n$/);
       assert.match(err, /look-up is unavailable.*nowhere/);

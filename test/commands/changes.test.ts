@@ -1,11 +1,13 @@
 /** `certs pending`, `certs approve` and `certs forget` as an operator meets them, without a relay and beside one. */
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
+import { readCertificates } from '../../src/certificates/bundle.ts';
 import { knownHandlers } from '../../src/change-control.ts';
 import { serveControl } from '../../src/control.ts';
+import { caExtensions, make, noOpenssl } from '../certificates/openssl.ts';
 import { ANNA, useOf } from '../queue/known-suite.ts';
 import { makeSite, put, type Site } from '../queue/site.ts';
 import { sealpost, type Transcript } from './transcript.ts';
@@ -133,4 +135,25 @@ test('where no relay has run nothing waits, and nothing is made by asking', asyn
   assert.deepEqual(await certs(site, 'pending', '--json'), { exit: 0, stdout: '[]\n', stderr: '' });
   assert.equal((await certs(site, 'approve', ANNA)).exit, 1);
   assert.throws(() => chmodSync(site.paths.folder, 0o700), { code: 'ENOENT' });
+});
+
+test('check and certs list know what waits', { skip: noOpenssl }, async (t) => {
+  const site = await makeSite(t);
+  const folder = dirname(site.paths.folder);
+  for (const name of ['recipients', 'anchors', 'intermediates']) mkdirSync(join(folder, 'certs', name), { recursive: true });
+  make(folder, { name: 'ca', extensions: caExtensions });
+  make(folder, { name: 'anna', issuer: 'ca', extensions: [`subjectAltName=email:${ANNA}`] });
+  copyFileSync(join(folder, 'ca.pem'), join(folder, 'certs/anchors/ca.pem'));
+  copyFileSync(join(folder, 'anna.pem'), join(folder, 'certs/recipients/anna.pem'));
+  const [certificate] = readCertificates(readFileSync(join(folder, 'anna.pem'))).certificates;
+  assert.ok(certificate);
+  const store = await site.open();
+  await put(store, { id: 'q1', uses: [useOf('old')] });
+  await store.known.wait({ ...useOf('new'), fingerprint: certificate.fingerprint });
+  await store.close();
+  writeFileSync(join(folder, 'sealpost.yaml'), CONFIG);
+  assert.match((await sealpost(folder, ['check'])).stdout, /^note: 1 changed certificate waits for approval: sealpost certs pending$/m);
+  assert.match((await certs(site, 'list')).stdout, / usable \(waits for approval: sealpost certs pending\) /);
+  writeFileSync(join(folder, 'sealpost.yaml'), CONFIG.replace('pin: true', 'pin: false'));
+  assert.doesNotMatch((await sealpost(folder, ['check'])).stdout, /approval/);
 });

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, mkdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { check, showReport } from '../../src/commands/check.ts';
-import { surveyCertificates } from '../../src/commands/certificates/survey.ts';
+import { mendOf, surveyCertificates } from '../../src/commands/certificates/survey.ts';
 import { makeSite } from '../../src/commands/init.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
 import { makeIdentities } from '../delivery/tls-peer.ts';
@@ -240,7 +240,7 @@ test('an anchor set that is empty or missing is told, and so are domains that ar
   await mkdir(path.join(folder, 'certs/partner'));
   const report = await check(
     { env: {}, cwd: folder },
-    { host, survey: (config) => surveyCertificates(config, { stderr: new PassThrough() }), now: Date.now },
+    { host, survey: (config) => surveyCertificates(config, { stderr: new PassThrough(), env: {} }), now: Date.now },
   );
   assert.deepEqual(
     report.faults.map(({ place, key, wrong }) => [path.relative(folder, place), key, wrong]),
@@ -347,4 +347,15 @@ ${folder}/good.pem: upstream[3].key: is not usable PEM
   mend: PEM without a passphrase: openssl pkey -in FILE takes it off a key
 `,
   );
+});
+
+test('a file of certificates that cannot be read is not one to be replaced', async (t) => {
+  const folder = await newSite(t);
+  await symlink('loop.pem', path.join(folder, 'certs/recipients/loop.pem'));
+  await writeFile(path.join(folder, 'certs/recipients/notes.pem'), 'none\n');
+  const { stdout } = await sealpost(folder, ['check']);
+  assert.match(stdout, /loop\.pem: ELOOP: .*\n {2}mend: look at the file, its links and its disk/);
+  assert.match(stdout, /notes\.pem: .*\n {2}mend: replace it by a PEM/);
+  // Nothing is closed to root, as whom tests may run.
+  assert.match(mendOf(["EACCES: permission denied, open 'anna.pem'"]), /^look at its owner and mode/);
 });

@@ -139,7 +139,7 @@ ${tried}  decision     refuse, by the rule inside
     await said('forms@clinic.example', 'carla@clinic.example'),
     `carla@clinic.example
 ${tried}  decision     retry, by the rule inside
-  certificate  unavailable: ldap does not answer
+  certificate  unavailable: ldap gives no usable answer
                asked ldap: unavailable
                  connect ECONNREFUSED
   reply        451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside

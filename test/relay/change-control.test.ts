@@ -188,6 +188,9 @@ test('the known one is gone while the new one waits: 451, nothing is lost, and a
     return refused !== undefined;
   });
   await until('the log tells', () => /a changed certificate waits for approval/.test(relay.log()));
+  assert.doesNotMatch(relay.log(), /"at":/, 'nothing is broken');
+  const explained = await site.sealpost('explain', '--from', 'forms@clinic.example', '--to', ANNA);
+  assert.match(explained, /unavailable: a changed certificate waits for approval: sealpost certs pending\n/);
   const isAllDelivered = async (): Promise<boolean> => setting.upstream.deliveries().length === (await setting.events('accepted')).length;
   await until('what was accepted is delivered', isAllDelivered);
   await relay.kill();

@@ -18,6 +18,7 @@ const MAX_PASSED = 16 * 1024 * 1024;
 /** Octets that are answered to nobody. */
 const MAX_UNASKED = 8 * 1024 * 1024;
 const TIDY = 'take certificates that mail does not use out of the entry, or name fewer attributes in certificate_attributes';
+const CLOSED_HINT = 'does the port want ldaps://, or is another program on it?';
 /** RFC 4511 §4.1.1: messageID is at most 2^31-1, and 0 is the server's own. */
 const LAST_ID = 2 ** 31 - 1;
 
@@ -135,7 +136,7 @@ export function makeChannel(socket: Socket): Channel {
       close(asUnavailable(fault, 'an answer of the directory server could not be read'));
     }
   };
-  const onEnd = (): void => close(unavailable('the directory server closed the connection'));
+  const onEnd = (): void => close(unavailable('the directory server closed the connection', { hint: CLOSED_HINT }));
   socket.on('data', onData);
   socket.once('end', onEnd);
   socket.once('close', onEnd);

@@ -78,7 +78,7 @@ const unread = (candidates: number): Error =>
 const MOST = `${MAX_VALUES} certificates`;
 
 /** Throws `lookup-unavailable` where the server did not answer all of the search. */
-function assertWhole({ code }: Found, base: string): void {
+export function assertWhole({ code }: Pick<Found, 'code'>, base: string): void {
   switch (code) {
     case results.success:
       return;

@@ -50,8 +50,11 @@ const MAX_UNDER_WAY = 16;
 /** ms to wait for the answer to a search, of a look-up that has `patience`: two servers may be slow to connect, and one to answer. */
 export const answerPatience = (patience: number): number => Math.round(patience * 0.4);
 
+/** And to connect to one, with TLS and login. */
+export const connectPatience = (patience: number): number => Math.min(CONNECT_MS, Math.round(patience * 0.3));
+
 export function makeServers({ addresses, dn, secrets, now, patience }: ServersOptions): Servers {
-  const timeouts = { connect: Math.min(CONNECT_MS, Math.round(patience * 0.3)), answer: answerPatience(patience) };
+  const timeouts = { connect: connectPatience(patience), answer: answerPatience(patience) };
   const ending = new AbortController();
   const turn = makeTurns(MAX_UNDER_WAY);
   const logins = makeLogins(now);

@@ -38,10 +38,7 @@ export interface LdapSourceOptions {
 }
 
 export function makeLdapSource(places: LdapPlaces, { secrets, now, patience }: LdapSourceOptions): CertificateSource {
-  const addresses = places.url.map(({ scheme, host, port }): ServerAddress => {
-    return { host, port, tls: scheme === 'ldaps' ? 'implicit' : places.starttls ? 'starttls' : 'off' };
-  });
-  const servers = makeServers({ addresses, dn: places.bind?.dn, secrets, now, patience });
+  const servers = makeServers({ addresses: addressesOf(places), dn: places.bind?.dn, secrets, now, patience });
   const refusals = makeRefusals(now);
   const name = `ldap ${places.url.map(({ scheme, host, port }) => `${scheme}://${host}:${port}`).join(' ')}`;
   return {
@@ -61,6 +58,10 @@ export function makeLdapSource(places: LdapPlaces, { secrets, now, patience }: L
     },
   };
 }
+
+/** In the order they are asked. */
+export const addressesOf = ({ url, starttls }: Pick<LdapPlaces, 'url' | 'starttls'>): ServerAddress[] =>
+  url.map(({ scheme, host, port }) => ({ host, port, tls: scheme === 'ldaps' ? 'implicit' : starttls ? 'starttls' : 'off' }));
 
 function searchFor(mailbox: Mailbox, { base, scope, mailAttributes, certificateAttributes }: LdapPlaces, patience: number): Search {
   const anyOf = mailAttributes.flatMap((attribute) =>

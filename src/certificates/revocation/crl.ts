@@ -131,7 +131,8 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
   };
 }
 
-function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
+/** For readers of lists. */
+export function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
   const spki = Uint8Array.from(publicKey.export({ type: 'spki', format: 'der' }));
   return { name: Uint8Array.from(subjectDer), spki, id: createHash('sha256').update(spki).update(subjectDer).digest('hex') };
 }

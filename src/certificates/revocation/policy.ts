@@ -22,8 +22,11 @@ export type RevocationMode = (typeof revocationModes)[number];
 export type RevocationVerdict =
   /** `text` is what people and the audit log read: `good: CRL http://…`. */
   | { readonly kind: 'taken'; readonly text: string }
-  /** To be taken where no other path is better: `unknown: …`. `tell` logs that it was. */
-  | { readonly kind: 'unsure'; readonly text: string; readonly tell: () => void }
+  /**
+   * To be taken where no other path is better: `unknown: …`. `tell` logs that it was. `provisional`: under `hard`, by `atHandOnly`,
+   * and not known.
+   */
+  | { readonly kind: 'unsure'; readonly text: string; readonly tell: () => void; readonly provisional?: true }
   /** `itself`: the certificate that all is about was revoked, whatever path leads on from it. */
   | { readonly kind: 'refused'; readonly reason: string; readonly itself: boolean }
   | { readonly kind: 'unavailable'; readonly cause: Error };
@@ -107,7 +110,7 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
       if (mode === 'hard' && lasting !== undefined)
         return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}`, itself: false };
       if (mode === 'hard' && !atHandOnly) return { kind: 'unavailable', cause: new Error(`revocation is ${text}`) };
-      return { kind: 'unsure', text, tell: () => unknown.forEach(tell) };
+      return { kind: 'unsure', text, tell: () => unknown.forEach(tell), ...(mode === 'hard' ? { provisional: true } : {}) };
     },
   };
 }

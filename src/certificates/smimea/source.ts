@@ -108,14 +108,32 @@ async function firstOf(mailbox: Mailbox, judge: (name: string) => Promise<Outcom
   return until === Infinity ? { kind: 'absent' } : { kind: 'absent', until };
 }
 
-function assertAnswered({ code }: DnsResponse, { name }: Resolver): void {
+function assertAnswered({ code, extendedError }: DnsResponse, { name }: Resolver): void {
   if (code === responseCodes.noError || code === responseCodes.nameError) return;
   const failed = code === responseCodes.serverFailure;
   throw new SealpostError('lookup-unavailable', {
-    detail: `the resolver ${name} answers ${codeNames.get(code) ?? `code ${code}`}`,
+    detail: `the resolver ${name} answers ${codeNames.get(code) ?? `code ${code}`}${extendedText(extendedError)}`,
     ...(failed ? { hint: "the domain's servers are down, or its DNSSEC signatures are wrong: the log of the resolver says which" } : {}),
   });
 }
+
+/** Only what a number of the registry means: the text beside it is the resolver's, and may quote anybody. */
+function extendedText(code: number | undefined): string {
+  return code === undefined ? '' : ` (${extendedErrors.get(code) ?? `extended error ${code}`})`;
+}
+
+/** RFC 8914 §4, those that tell a zone whose signatures are wrong from one whose servers are down. */
+const extendedErrors: ReadonlyMap<number, string> = new Map([
+  [5, 'DNSSEC indeterminate'],
+  [6, 'DNSSEC bogus: its signatures do not fit'],
+  [7, 'its DNSSEC signature has expired'],
+  [8, 'its DNSSEC signature is not valid yet'],
+  [9, 'no DNSKEY of it fits its DS'],
+  [10, 'its DNSSEC signatures are missing'],
+  [12, 'its proof of absence (NSEC) is missing'],
+  [22, 'none of its servers can be reached'],
+  [23, 'a network error on the way to its servers'],
+]);
 
 const codeNames: ReadonlyMap<number, string> = new Map([
   [responseCodes.formatError, 'FORMERR'],

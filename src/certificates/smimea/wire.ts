@@ -28,6 +28,8 @@ export interface DnsResponse {
   readonly answers: readonly DnsRecord[];
   /** Seconds that an absence may be believed (RFC 2308 §5); undefined where no SOA says so. */
   readonly absentFor: number | undefined;
+  /** INFO-CODE of the first Extended DNS Error (RFC 8914 §2): why it is so, where the resolver says more than a code. */
+  readonly extendedError?: number | undefined;
 }
 
 const HEADER = 12;
@@ -101,8 +103,23 @@ export function readResponse(query: Buffer, octets: Buffer): DnsResponse {
     code: (bits & 0xf) | (((edns?.ttl ?? 0) >>> 24) << 4),
     authenticated: (bits & flags.authenticated) !== 0,
     answers: answers.filter(({ inClass }) => inClass === INTERNET),
+    extendedError: edns === undefined ? undefined : extendedErrorOf(edns.data),
     absentFor: soa === undefined ? undefined : Math.min(soa.ttl, minimumOf(soa.data)),
   };
+}
+
+/** RFC 8914 §2. */
+const EXTENDED_ERROR = 15;
+
+/** Of the options of EDNS (RFC 6891 §6.1.2): code and length, two octets each. What does not fit its length is passed over: it only explains. */
+function extendedErrorOf(options: Buffer): number | undefined {
+  for (let at = 0; at + 4 <= options.length;) {
+    const [code, length] = [options.readUInt16BE(at), options.readUInt16BE(at + 2)];
+    at += 4;
+    if (code === EXTENDED_ERROR && length >= 2 && at + length <= options.length) return options.readUInt16BE(at);
+    at += length;
+  }
+  return undefined;
 }
 
 /** MINIMUM is the last field of an SOA (RFC 1035 §3.3.13). */

@@ -31,7 +31,7 @@ export interface AddressAccount {
   readonly address: string;
   readonly by: Way;
   readonly state: 'found' | 'absent' | 'unavailable';
-  /** Who does not answer. */
+  /** Who gives no usable answer: a source, `trust`, or `pin` where a certificate waits for approval. */
   readonly unavailable: string | null;
   readonly sources: readonly { readonly source: string; readonly answer: string; readonly remarks: readonly string[] }[];
   readonly candidates: readonly CandidateAccount[];
@@ -113,6 +113,13 @@ export function certificateLines({ state, addresses, notes }: CertificateAccount
   return [...addresses.flatMap(addressLines), ...notes.map((note) => `note: ${note}`)];
 }
 
+/** Of what a look-up calls the source of its being unavailable. */
+export function unavailableText(source: string | null): string {
+  if (source === 'pin') return 'a changed certificate waits for approval: sealpost certs pending';
+  if (source === 'trust') return 'a certificate cannot be judged now';
+  return `${source ?? 'a source'} gives no usable answer`;
+}
+
 const ways: Readonly<Record<Way, string | undefined>> = {
   address: undefined,
   alias: 'by alias, the certificate of',
@@ -123,7 +130,7 @@ const ways: Readonly<Record<Way, string | undefined>> = {
 function addressLines({ address, by, state, unavailable, sources, candidates }: AddressAccount): string[] {
   const title = ways[by];
   const none =
-    state === 'absent' ? ['none that can be used'] : state === 'unavailable' ? [`unavailable: ${unavailable} does not answer`] : [];
+    state === 'absent' ? ['none that can be used'] : state === 'unavailable' ? [`unavailable: ${unavailableText(unavailable)}`] : [];
   const asked = sources.map(({ source, answer, remarks }) =>
     [`${source}: ${answer}`, ...remarks.map((remark) => `  ${remark}`)].join('\n'),
   );

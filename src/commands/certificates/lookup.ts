@@ -3,7 +3,7 @@ import type { DomainCertificate, Resolution } from '../../certificates/address-b
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
-import { accountOf, certificateLines, printable, printableJson } from './account.ts';
+import { accountOf, certificateLines, printable, printableJson, unavailableText } from './account.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
 
@@ -28,7 +28,10 @@ export async function lookup(address: string, paths: CertificatePaths, terminal:
 
 function assertFound(resolution: Resolution, address: string): void {
   if (resolution.kind === 'found') return;
-  if (resolution.kind === 'unavailable')
-    throw new SealpostError('lookup-unavailable', { detail: resolution.source, cause: resolution.cause });
+  if (resolution.kind === 'unavailable') {
+    const { source, cause } = resolution;
+    const hint = source === 'pin' ? 'sealpost certs pending' : 'the reason stands above';
+    throw new SealpostError('lookup-unavailable', { detail: unavailableText(source), hint, cause });
+  }
   throw new SealpostError('certificate-missing', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
 }

@@ -2,11 +2,12 @@
 import { dirname, relative } from 'node:path';
 import type { LdapPlaces } from '../../certificates/ldap/source.ts';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
-import { readKnownCertificates } from '../../change-control.ts';
+import { readDatabase, readKnownCertificates } from '../../change-control.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import type { Environment } from '../../config/environment.ts';
 import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { SealpostError } from '../../errors.ts';
+import { listWaiting } from '../../queue/known-rows.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
@@ -17,6 +18,8 @@ export interface CertificatePaths {
   readonly folders: readonly string[];
   readonly anchors: string;
   readonly keys: string;
+  /** Fingerprints of what waits for approval; none where certificates are not pinned. Throws where the queue cannot be looked at. */
+  readonly waiting: () => ReadonlySet<string>;
 }
 
 /** Throws what loadConfig throws. */
@@ -35,7 +38,11 @@ export function pathsOf(
     ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
     known: certificates.pin ? readKnownCertificates(queue.sqlite) : undefined,
   };
-  return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys };
+  const waiting = (): ReadonlySet<string> => {
+    const rows = certificates.pin ? readDatabase(queue.sqlite, listWaiting) : undefined;
+    return new Set(rows?.map((row) => row.waiting.fingerprint));
+  };
+  return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys, waiting };
 }
 
 /** The folder that commands write certificates to. Throws where no source is a folder. */

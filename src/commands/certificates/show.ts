@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { MAX_BUNDLE_BYTES, readCertificates } from '../../certificates/bundle.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import { day } from '../../certificates/usability.ts';
-import { SealpostError } from '../../errors.ts';
+import { asSealpostError, SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
@@ -13,7 +13,7 @@ import { keyText } from './key-text.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
-import type { Site } from './site.ts';
+import type { Site, Standing } from './site.ts';
 
 /** One certificate as commands show it; also the form of `--json`, whose names therefore stay. */
 interface Row {
@@ -24,6 +24,8 @@ interface Row {
   readonly usable: boolean;
   /** Null where it is usable. */
   readonly reason: string | null;
+  /** What may still keep it from being used; null where nothing is known of that. */
+  readonly remark: string | null;
   readonly path: string;
   readonly subject: string;
   readonly issuer: string;
@@ -31,11 +33,16 @@ interface Row {
   readonly fingerprint: string;
 }
 
-function rowOf(certificate: Certificate, path: string, reason: string | undefined): Row {
+function rowOf(certificate: Certificate, path: string, { reason, remark }: Standing): Row {
   const { addresses, subject, issuer, serial, fingerprint, notBefore, notAfter } = certificate;
   const times = { not_before: notBefore.toISOString(), not_after: notAfter.toISOString() };
-  const verdict = { usable: reason === undefined, reason: reason ?? null };
+  const verdict = { usable: reason === undefined, reason: reason ?? null, remark: remark ?? null };
   return { addresses, key: keyText(certificate), ...times, ...verdict, path, subject, issuer, serial, fingerprint };
+}
+
+function stateOf({ usable, reason, remark }: Row): string {
+  if (!usable) return `not usable: ${reason}`;
+  return remark === null ? 'usable' : `usable (${remark})`;
 }
 
 const PROGRESS_STEP = 1000;
@@ -47,16 +54,36 @@ interface Output {
 }
 
 export async function list(paths: CertificatePaths, terminal: Terminal, { json }: Output): Promise<void> {
+  const unlisted = paths.places.sources.filter(({ files }) => files === undefined).length;
+  if (unlisted > 0)
+    terminal.stderr.write(
+      `sealpost: ${unlisted === 1 ? '1 source' : `${unlisted} sources`} in LDAP or DNS cannot be listed: sealpost certs lookup ADDRESS asks them\n`,
+    );
   await withSite(paths, terminal, (site) => (json === true ? listJson : listLines)(rowsOf(paths, terminal, site), terminal));
+}
+
+const WAITS = 'waits for approval: sealpost certs pending';
+
+/** A list is of use all the same where whoever asks for it may not look at the queue. */
+function readWaiting({ waiting }: CertificatePaths, { stderr }: Terminal): ReadonlySet<string> {
+  try {
+    return waiting();
+  } catch (error) {
+    stderr.write(`sealpost: what waits for approval is not shown: ${asSealpostError(error).message}\n`);
+    return new Set();
+  }
 }
 
 /** One by one: of a hundred thousand, each is let go once it is shown. */
 async function* rowsOf(paths: CertificatePaths, terminal: Terminal, site: Site): AsyncIterable<Row> {
   const progress = makeProgress(terminal);
+  const waiting = readWaiting(paths, terminal);
   let judged = 0;
   for (const source of paths.folders) {
     for await (const { certificate, file } of site.read(source)) {
-      yield rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate));
+      const standing = await site.standingOf(certificate);
+      const held = standing.reason === undefined && waiting.has(certificate.fingerprint);
+      yield rowOf(certificate, shown(file, terminal), held ? { ...standing, remark: WAITS } : standing);
       if (++judged % PROGRESS_STEP === 0) progress.show(`${judged} certificates judged`);
     }
   }
@@ -78,7 +105,7 @@ async function listLines(rows: AsyncIterable<Row>, { stdout, stderr }: Terminal)
   const lines: string[][] = [];
   const widths = [0, 0, 0, 0, 0];
   for await (const row of rows) {
-    const state = row.usable ? 'usable' : `not usable: ${row.reason}`;
+    const state = stateOf(row);
     for (const address of row.addresses.length > 0 ? row.addresses : ['-']) {
       const line = [address, row.key, row.not_after.slice(0, 10), state, row.path, row.fingerprint.slice(0, SHOWN_DIGITS)];
       for (const column of widths.keys()) widths[column] = Math.max(widths[column] ?? 0, line[column]?.length ?? 0);
@@ -106,7 +133,7 @@ async function ofFile(file: string, terminal: Terminal, site: Site): Promise<Row
   for (const fault of faults) terminal.stderr.write(`sealpost: ${shown(file, terminal)}: ${fault}\n`);
   if (certificates.length === 0) throw new SealpostError('certificate-malformed', { detail: shown(file, terminal) });
   const rows: Row[] = [];
-  for (const certificate of certificates) rows.push(rowOf(certificate, shown(file, terminal), await site.reasonAgainst(certificate)));
+  for (const certificate of certificates) rows.push(rowOf(certificate, shown(file, terminal), await site.standingOf(certificate)));
   return rows;
 }
 
@@ -123,7 +150,7 @@ export function readFile(file: string, terminal: Terminal): Buffer {
 function paragraph(row: Row): string {
   const facts: readonly (readonly [string, string])[] = [
     ['addresses', row.addresses.join(', ') || 'none'],
-    ['state', row.usable ? 'usable' : `not usable: ${row.reason}`],
+    ['state', stateOf(row)],
     ['key', row.key],
     ['valid', `${day(new Date(row.not_before))} to ${day(new Date(row.not_after))}`],
     ['subject', row.subject],

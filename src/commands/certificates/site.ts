@@ -13,12 +13,21 @@ import type { Terminal } from '../terminal.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 
+export interface Standing {
+  /** As of reasonAgainst(). */
+  readonly reason: string | undefined;
+  /** Of one that is usable where the relay hears what is not at hand here: `revocation unknown: …`. */
+  readonly remark: string | undefined;
+}
+
 export interface Site {
   readonly addressBook: AddressBook;
   /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
   read(path: string, which?: Selection): AsyncIterable<PlacedCertificate>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
   reasonAgainst(certificate: Certificate): Promise<string | undefined>;
+  /** The same, with what is known of it beside. */
+  standingOf(certificate: Certificate): Promise<Standing>;
 }
 
 /** Everything that was opened is closed when `act` is done. */
@@ -44,6 +53,15 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
     for (const { place, faults } of seen.broken) terminal.stderr.write(`sealpost: ${place} is broken: ${faults.join('; ')}\n`);
     surveyed.add(folder.path);
   };
+  const standingOf = async (certificate: Certificate): Promise<Standing> => {
+    const usable = usability(certificate, now());
+    if (usable.kind === 'unusable') return { reason: usable.reason, remark: undefined };
+    const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
+    if (verdict.kind === 'unavailable' && verdict.reason === undefined)
+      throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
+    if (verdict.kind !== 'trusted') return { reason: verdict.reason, remark: undefined };
+    return { reason: undefined, remark: verdict.provisional === true ? `revocation ${verdict.revocation}` : undefined };
+  };
   try {
     return await act({
       addressBook,
@@ -52,14 +70,8 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
         if (!surveyed.has(path)) await survey(folder);
         yield* folder.entries(which);
       },
-      reasonAgainst: async (certificate) => {
-        const usable = usability(certificate, now());
-        if (usable.kind === 'unusable') return usable.reason;
-        const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
-        if (verdict.kind === 'unavailable' && verdict.reason === undefined)
-          throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
-        return verdict.kind === 'trusted' ? undefined : verdict.reason;
-      },
+      reasonAgainst: async (certificate) => (await standingOf(certificate)).reason,
+      standingOf,
     });
   } finally {
     progress.end();

@@ -71,6 +71,17 @@ describe('reading the answers of the resolver', { skip: noOpenssl }, () => {
     }
   });
 
+  test('why a resolver fails is told where it says so, by the meaning of the number alone', async () => {
+    const cause = async (extendedError: number | undefined): Promise<string> => {
+      const answer = await once({ ...nothing, authenticated: false, code: 2, extendedError });
+      return answer.kind === 'unavailable' && answer.cause instanceof Error ? answer.cause.message : answer.kind;
+    };
+    assert.match(await cause(undefined), /answers SERVFAIL$/);
+    assert.match(await cause(6), /answers SERVFAIL \(DNSSEC bogus: its signatures do not fit\)$/);
+    assert.match(await cause(22), /answers SERVFAIL \(none of its servers can be reached\)$/);
+    assert.match(await cause(999), /answers SERVFAIL \(extended error 999\)$/);
+  });
+
   test('aliases are followed within the one answer, in any order; circles and records of other names give nothing', async () => {
     const far = { ...found, owner: 'z.example' };
     const answers = [far, alias('y.example', 'z.example'), alias(NAME, 'y.example')];

@@ -88,6 +88,16 @@ describe('DNS on the wire', () => {
     assert.equal(readResponse(query, response(opt, [0, 0, 1])).code, 16);
   });
 
+  test('an extended error is read behind other options, and one that does not fit its length is passed over', () => {
+    const read = (options: string): number | undefined => {
+      const length = (options.length / 2).toString(16).padStart(4, '0');
+      return readResponse(query, response(Buffer.from(`000029040000000000${length}${options}`, 'hex'), [0, 0, 1])).extendedError;
+    };
+    assert.equal(read('000f00020006'), 6);
+    assert.equal(read('000a0001ff000f000400167878'), 22);
+    for (const options of ['', '000f', '000f00ff0006', '000f000106', '000affff']) assert.equal(read(options), undefined, options);
+  });
+
   test('a dot within a label makes no other name', () => {
     const label = Buffer.from('\x03a.b\x00', 'latin1');
     const record = Buffer.concat([label, Buffer.from('00350001000000050000', 'hex')]);

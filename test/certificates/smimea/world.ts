@@ -130,7 +130,7 @@ function writeResolver(folder: string, { serverPort, resolverPort, anchor, zones
   const lines = [
     'server:',
     `  directory: "${folder}"\n  chroot: ""\n  username: ""\n  pidfile: "${folder}/unbound.pid"`,
-    `  interface: 127.0.0.1@${resolverPort}\n  do-daemonize: no\n  do-not-query-localhost: no\n  use-syslog: no\n  num-threads: 1`,
+    `  interface: 127.0.0.1@${resolverPort}\n  do-daemonize: no\n  do-not-query-localhost: no\n  use-syslog: no\n  num-threads: 1\n  ede: yes`,
     `  module-config: "validator iterator"\n  trust-anchor: "${anchor}"`,
     'remote-control:\n  control-enable: no',
     ...['.', ...zones.map(({ name }) => name)].map(stub),
