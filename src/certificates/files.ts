@@ -139,11 +139,12 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
     try {
       const shelved = await settled(() => thread.ask('find', { hash: addressHash(key) }), signal);
       const { certificates, lost } = await parsed.all(path, shelved);
-      // It named this address a moment ago, and may be the newest: no other is taken in its place.
-      if (lost !== undefined) return { kind: 'unavailable', cause: new Error(`${lost} held a certificate that cannot be read now`) };
+      const gone = lost === undefined ? undefined : new Error(`${lost.place} held a certificate that cannot be read now`);
+      // It named this address a moment ago, and may be the newest: nothing of half a file is taken in its place. A whole one is a renewal.
+      if (gone !== undefined && lost?.faulty === true) return { kind: 'unavailable', cause: gone };
       const named = certificates.filter(({ certificate }) => certificate.addresses.includes(key));
       const unread = state?.kind === 'read' ? state.unread : state?.cause;
-      return { kind: 'found', certificates: named, incomplete: unread ?? brokenOf(path, shelved) };
+      return { kind: 'found', certificates: named, incomplete: unread ?? brokenOf(path, shelved) ?? gone };
     } catch (cause) {
       return { kind: 'unavailable', cause };
     }
@@ -216,9 +217,14 @@ function brokenOf(root: string, shelved: readonly Shelved[]): Error | undefined 
   return broken === undefined ? undefined : new Error(`${join(root, broken.path)} is broken: ${broken.faults[0]}`);
 }
 
+/** One that stood there, cannot be read now, and stands nowhere else; `faulty`: what stands there now is no whole file. */
+interface Lost {
+  readonly place: string;
+  readonly faulty: boolean;
+}
+
 interface Parsed {
-  /** `lost`: the place of one that stood there, cannot be read now, and stands nowhere else. */
-  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: string | undefined }>;
+  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: Lost | undefined }>;
 }
 
 /** Parses, and remembers some: the same octets are the same object while they are asked for often. */
@@ -236,15 +242,16 @@ function makeParsed(most: number): Parsed {
     all: async (root, shelved) => {
       const turn = makeTurn();
       const certificates: PlacedCertificate[] = [];
-      const lost = new Map<string, string>();
-      for (const { der, fingerprint, path, index, all } of shelved) {
+      const lost = new Map<string, Lost>();
+      for (const { der, fingerprint, path, index, all, faults } of shelved) {
         const place = placeOf(root, path, index, all);
-        if (der === undefined) lost.set(fingerprint, place.place);
+        if (der === undefined) lost.set(fingerprint, { place: place.place, faulty: faults.length > 0 });
         else certificates.push({ certificate: certificateOf(fingerprint, der), ...place });
         await turn();
       }
       for (const { certificate } of certificates) lost.delete(certificate.fingerprint);
-      return { certificates, lost: [...lost.values()][0] };
+      const gone = [...lost.values()];
+      return { certificates, lost: gone.find(({ faulty }) => faulty) ?? gone[0] };
     },
   };
 }

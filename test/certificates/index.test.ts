@@ -403,6 +403,18 @@ describe('a large folder that is running', { skip: noOpenssl }, () => {
     assert.equal(await explain(folder), 'CN=anna CN=anna-new, incomplete');
   });
 
+  test('a file that was replaced by another whole one is a renewal: the new certificate is used at once, over a restart too', async () => {
+    make(made, { name: 'anna-next', extensions: ['subjectAltName=email:anna@example.org'] });
+    const [path, cache] = [temporaryFolder(), temporaryFolder()];
+    writeFileSync(join(path, 'anna.pem'), pem('anna'));
+    const first = open(path, cache);
+    assert.equal(await explain(first), 'CN=anna');
+    await first.close();
+    writeFileSync(join(path, 'anna.pem'), pem('anna-next'));
+    const later = open(path, cache);
+    assert.match(await explain(later), /^CN=anna-next/);
+  });
+
   test('P5: what is found beside a file that cannot be read, or in a broken one, is not all there may be', async () => {
     const path = temporaryFolder();
     writeFileSync(join(path, 'anna.pem'), pem('anna') + pem('ben').slice(0, -300));
