@@ -1,16 +1,15 @@
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { makeAddressBook } from '../../src/certificates/address-book.ts';
-import type { Certificate } from '../../src/certificates/certificate.ts';
 import type { Chosen, Lookup } from '../../src/certificates/directory.ts';
 import { explain, showAccount } from '../../src/commands/explain.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
 import { loadRules } from '../../src/policy/rules.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
+import { certificateNamed } from '../certificates/fixtures.ts';
 
 function mailbox(address: string): Mailbox {
   const verdict = parseMailbox(address);
@@ -18,42 +17,8 @@ function mailbox(address: string): Mailbox {
   return verdict.mailbox;
 }
 
-const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-
 function candidate(fingerprint: string, place: string): Chosen {
-  const nothing = Buffer.alloc(0);
-  const certificate: Certificate = {
-    der: nothing,
-    fingerprint,
-    subject: 'CN=Anna',
-    issuer: 'CN=CA',
-    serial: '01',
-    issuerDer: nothing,
-    serialDer: nothing,
-    subjectDer: nothing,
-    notBefore: new Date('2026-01-01T00:00:00Z'),
-    notAfter: new Date('2027-01-01T00:00:00Z'),
-    addresses: [],
-    publicKey,
-    key: { type: 'ec', curve: 'P-256' },
-    keyFault: undefined,
-    signatureFault: undefined,
-    capabilities: [],
-    keyUsage: undefined,
-    extendedKeyUsage: undefined,
-    ca: false,
-    pathLength: undefined,
-    nameConstraints: undefined,
-    policies: { valid: undefined, mappings: [], requireExplicit: undefined, inhibitMapping: undefined, inhibitAny: undefined },
-    subjectAltName: undefined,
-    spkiDer: Buffer.alloc(0),
-    unknownCritical: [],
-    subjectKeyId: undefined,
-    authorityKeyId: undefined,
-    crlPoints: [],
-    ocspUrls: [],
-    ocspNoCheck: false,
-  };
+  const certificate = certificateNamed('Anna', { fingerprint, addresses: [] });
   return { certificate, source: 'files', place, path: [certificate], revocation: 'off' };
 }
 

@@ -45,8 +45,7 @@ export async function benchCrl(print: (line: string) => void, owner: Owner): Pro
   const child = join(import.meta.dirname, 'crl-child.ts');
   for (const from of ['fetched', 'from disk']) {
     const { stdout } = await promisify(execFile)(process.execPath, [...AS_THE_RELAY, child, folder]);
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-    const { answer, milliseconds, delay, peak, idle, lookup } = JSON.parse(stdout) as CrlFigures;
+    const { answer, milliseconds, delay, peak, idle, lookup }: CrlFigures = JSON.parse(stdout);
     print(
       `crl: ${ENTRIES} entries, ${(list.length / 1e6).toFixed(1)} MB, ${from}: ${answer} after ${milliseconds.toFixed(0)} ms (wanted: at most 2000), ` +
         `main thread held up for ${delay.toFixed(0)} ms (100), ${peak.toFixed(0)} MiB at most (200), ${idle.toFixed(0)} before; a look-up ${lookup.toFixed(1)} µs`,
