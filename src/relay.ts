@@ -36,6 +36,8 @@ import type { QueueStore } from './queue/queue.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { makeOwnMail } from './upkeep/own-mail.ts';
+import { makeUpkeep } from './upkeep/upkeep.ts';
 
 export interface Relay {
   /** The real addresses of the listeners, in the order of the configuration. */
@@ -118,6 +120,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       randomBytes,
       log,
     };
+    const newId = (): string => newQueueId(now(), randomBytes);
     const notices = makeNotices({
       hostname: config.hostname,
       operator: config.operator,
@@ -125,7 +128,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       domains: sendersOf(config.notices.domains),
       maxAge: config.retry.maxAge,
       sealer: makeNoticeSealer({ ...sealing, record: (events, uses) => queue.record(events, uses) }),
-      newId: () => newQueueId(now(), randomBytes),
+      newId,
       now,
       elapsed: () => performance.now(),
       log,
@@ -135,11 +138,16 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
 
+    const onward = { largest: () => route.largest(), onQueued: () => scheduler.wake() };
+    const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
+    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, now, env, log });
+    undo.push(() => upkeep.stop());
+
     const retryNow = (): void => {
       route.revive();
       scheduler.wake();
     };
-    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...knownHandlers(queue.known) };
+    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...knownHandlers(queue.known), ...upkeep.handlers };
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
@@ -147,8 +155,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...sealing,
       rules,
       outbox: queue,
-      largest: () => route.largest(),
-      onQueued: () => scheduler.wake(),
+      ...onward,
     });
     const listen: ListenerOptions[] = [];
     for (const entry of config.listen) listen.push(await withCertificate(entry));
@@ -168,6 +175,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     });
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
+    await upkeep.start();
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
     return { listening, queue, counters: () => scheduler.counters(), stop: unwind };

@@ -30,11 +30,12 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'path.ts': ['*'],
   'outbox.ts': ['*', 'path.ts'],
   'seal-notice.ts': ['*', 'path.ts', 'outbox.ts'],
-  'relay.ts': ['*', 'path.ts', 'seal-notice.ts'],
-  commands: ['*', 'path.ts', 'outbox.ts', 'relay.ts'],
+  upkeep: ['*', 'path.ts'],
+  'relay.ts': ['*', 'path.ts', 'seal-notice.ts', 'upkeep'],
+  commands: ['*', 'path.ts', 'outbox.ts', 'upkeep', 'relay.ts'],
   'cli.ts': ['*', 'path.ts', 'relay.ts', 'commands'],
 };
-const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'outbox.ts', 'seal-notice.ts', 'relay.ts', 'commands', 'cli.ts']);
+const SEES_ALL: ReadonlySet<string> = new Set(['path.ts', 'outbox.ts', 'seal-notice.ts', 'upkeep', 'relay.ts', 'commands', 'cli.ts']);
 
 /** Only these may print, read the environment or exit. */
 const FACE: ReadonlySet<string> = new Set(['commands', 'cli.ts']);

@@ -4,7 +4,7 @@ import { basename, join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
 import { readCertificates } from '../certificates/bundle.ts';
-import { openPkcs12, readKeyPem } from '../certificates/keys.ts';
+import { openPkcs12, readKeyPem } from '../certificates/pkcs12/keys.ts';
 import { SealpostError } from '../errors.ts';
 import { type Identity, openMessage } from '../seal/open.ts';
 import { readEntity, type ReadEntity, showEntity } from './entity.ts';

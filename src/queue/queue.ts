@@ -23,6 +23,7 @@
 import type { AuditEvent } from '../audit.ts';
 import type { Notify } from '../message/envelope.ts';
 import type { CertificateUse, KnownStore } from './known.ts';
+import type { RecordStore } from './records.ts';
 
 /** Takes ciphertext only; a buffer belongs to the writer once it is handed over. Small bodies stay in memory for the row, large ones go to a file, synced by `finish`. */
 export interface BodyWriter {
@@ -182,6 +183,8 @@ export interface QueueStore {
   record(events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
   /** Which certificates mail was sealed to. */
   readonly known: KnownStore;
+  /** What other parts keep beside the mail. */
+  readonly records: RecordStore;
   /**
    * Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. `retry` takes
    * deferred and bounced rows and makes them due at `now`; `remove` takes all but leased ones.

@@ -5,6 +5,7 @@
 import type { AuditEvent } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Approval, CertificateUse, KnownCertificate, KnownFilter } from './known.ts';
+import type { RecordChange, StoredRecord } from './records.ts';
 import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
 
 export interface StoredRecipient {
@@ -105,6 +106,9 @@ export interface Operations {
   approve: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: Approval };
   forget: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: number };
   pruneKnown: { ask: null; answer: Step };
+  records: { ask: string; answer: readonly StoredRecord[] };
+  getRecord: { ask: { readonly kind: string; readonly key: string }; answer: StoredRecord | null };
+  changeRecords: { ask: { readonly changes: readonly RecordChange[]; readonly events: readonly AuditEvent[] }; answer: boolean };
   list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
   stats: { ask: null; answer: QueueStats };
 }

@@ -8,7 +8,7 @@ import { SealpostError } from '../errors.ts';
 import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
 
 /** In user_version. A release reads every older one and refuses newer ones. */
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 /** In application_id, 'SPQ1': a database of somebody else is not written to. */
 const APPLICATION_ID = 0x53505131;
 
@@ -74,6 +74,13 @@ const KNOWN_TABLES = `
   CREATE INDEX known_last ON known_certificates (last_at);
 `;
 
+// Schema 4: records of other parts (records.ts).
+const RECORD_TABLES = `
+  CREATE TABLE records (
+    kind TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, key)
+  ) STRICT, WITHOUT ROWID;
+`;
+
 /** Opens for writing, makes the tables where the file is new, and brings those of an older release up to this one. Throws `queue-newer`, `storage-failed`, `storage-full`. */
 export function openDatabase(path: string): DatabaseSync {
   try {
@@ -91,12 +98,14 @@ export function openDatabase(path: string): DatabaseSync {
     `);
     if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
       db.exec(
-        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} ${RECORD_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
       );
     assertOurs(db, path);
     const found = schemaVersion(db);
-    if (found < SCHEMA_VERSION)
-      db.exec(`BEGIN IMMEDIATE; ${found < 2 ? ASKED_TABLES : ''} ${KNOWN_TABLES} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    if (found < SCHEMA_VERSION) {
+      const later = [found < 2 ? ASKED_TABLES : '', found < 3 ? KNOWN_TABLES : '', RECORD_TABLES].join('');
+      db.exec(`BEGIN IMMEDIATE; ${later} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+    }
     return db;
   } catch (error) {
     throw asStorageError(error, path);

@@ -18,6 +18,7 @@ import { asStorageError, isUntrustworthy } from './failure.ts';
 import { prepareKnown, type Known, type Recorded } from './known-rows.ts';
 import { listEntries, pruneStep, readStats, removeStep, retryStep } from './operator.ts';
 import { octetsOf, type CloseRequest, type Failure, type Request, type WorkerMessage, type WorkerStart } from './requests.ts';
+import { prepareRecords, type Records } from './record-rows.ts';
 import { prepareRows, type Done, type Rows } from './rows.ts';
 import { openDatabase, takeLock } from './schema.ts';
 
@@ -31,6 +32,7 @@ interface OpenQueue {
   readonly lock: DatabaseSync;
   readonly rows: Rows;
   readonly known: Known;
+  readonly records: Records;
   readonly audit: AuditWriter;
   readonly transactions: Transactions;
 }
@@ -100,7 +102,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
     });
     audit.settle(true);
     sweep(start.bodies, rows, post);
-    return { db, lock, rows, known: prepareKnown(db), audit, transactions };
+    return { db, lock, rows, known: prepareKnown(db), records: prepareRecords(db), audit, transactions };
   } catch (error) {
     db?.close();
     lock.close();
@@ -210,7 +212,7 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
 }
 
 function execute(queue: OpenQueue, request: Request): Done<unknown> {
-  const { db, rows, known, audit } = queue;
+  const { db, rows, known, records, audit } = queue;
   const { at } = request;
   rows.wrote(at);
   switch (request.operation) {
@@ -248,6 +250,12 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return known.forget(request.ask.filter, request.ask.operator);
     case 'pruneKnown':
       return known.prune(at);
+    case 'records':
+      return records.list(request.ask);
+    case 'getRecord':
+      return records.get(request.ask.kind, request.ask.key);
+    case 'changeRecords':
+      return records.change(request.ask.changes, request.ask.events, at);
     case 'list':
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
     case 'stats':

@@ -122,6 +122,11 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
       known.written(uses, await thread.ask('record', { events, uses }));
     },
     known: known.store,
+    records: {
+      get: async (kind, key) => (await thread.ask('getRecord', { kind, key })) ?? undefined,
+      list: (kind) => thread.ask('records', kind),
+      change: (changes, events) => thread.ask('changeRecords', { changes, events }),
+    },
     retry: (filter, now, operator) => steps((from) => thread.ask('retry', { filter, now, operator, from })),
     remove: (filter, operator) => steps((from) => thread.ask('remove', { filter, operator, from })),
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),

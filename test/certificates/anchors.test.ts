@@ -9,7 +9,7 @@ import type { AnchorSet } from '../../src/certificates/anchors.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { makeCertificateFolder } from '../../src/certificates/folder.ts';
 import type { CertificateFolder } from '../../src/certificates/folder.ts';
-import { certificatePem } from '../../src/certificates/issue.ts';
+import { certificatePem } from '../../src/certificates/pem.ts';
 import { makeTrust } from '../../src/certificates/trust.ts';
 import type { RevocationPolicy } from '../../src/certificates/revocation/policy.ts';
 import { eventually, mailboxOf, temporaryFolder } from './openssl.ts';

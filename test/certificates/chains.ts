@@ -5,7 +5,7 @@
  */
 import { implicit, nullValue, oid, sequence } from '../../src/certificates/encode.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
-import { DAY_MS } from '../../src/certificates/issue.ts';
+import { DAY_MS } from '../../src/certificates/authority/issue.ts';
 import { anyExtendedKeyUsage, anyPolicy, extensionOids } from '../../src/certificates/oids.ts';
 import {
   authorityKeyId,

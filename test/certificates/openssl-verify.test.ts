@@ -9,7 +9,7 @@ import { describe, test } from 'node:test';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { implicit, oid, sequence } from '../../src/certificates/encode.ts';
-import { DAY_MS } from '../../src/certificates/issue.ts';
+import { DAY_MS } from '../../src/certificates/authority/issue.ts';
 import { anyExtendedKeyUsage, extensionOids } from '../../src/certificates/oids.ts';
 import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
 import type { Path } from '../../src/certificates/path.ts';

@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { before, describe, test } from 'node:test';
 import { readCertificates } from '../../src/certificates/bundle.ts';
-import { isKeyOf, openPkcs12 } from '../../src/certificates/keys.ts';
+import { isKeyOf, openPkcs12 } from '../../src/certificates/pkcs12/keys.ts';
 import { createAuthority } from '../../src/commands/certificates/issuing.ts';
 import { caExtensions, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
 

@@ -168,7 +168,10 @@ test('an older queue with a damaged row is brought up to date all the same (P10)
   const before = await site.open();
   for (const id of ['q1', 'q2', 'q3']) await put(before, { id });
   await before.close();
-  tamper(site, 'DROP TABLE message_asked; DROP TABLE recipient_asked; DROP TABLE known_certificates; PRAGMA user_version = 1');
+  tamper(
+    site,
+    'DROP TABLE message_asked; DROP TABLE recipient_asked; DROP TABLE known_certificates; DROP TABLE records; PRAGMA user_version = 1',
+  );
   flipHeaderType(site, 2);
   const store = await site.open();
   assert.deepEqual(

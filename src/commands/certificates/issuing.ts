@@ -2,10 +2,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { readCertificates } from '../../certificates/bundle.ts';
-import { issueCertificate, makeAuthority } from '../../certificates/issue.ts';
-import type { Authority, KeyChoice } from '../../certificates/issue.ts';
-import { isKeyOf, readKeyPem } from '../../certificates/keys.ts';
-import { generatePassphrase, writePkcs12 } from '../../certificates/pkcs12.ts';
+import { issueCertificate, makeAuthority } from '../../certificates/authority/issue.ts';
+import type { Authority, KeyChoice } from '../../certificates/authority/issue.ts';
+import { isKeyOf, readKeyPem } from '../../certificates/pkcs12/keys.ts';
+import { generatePassphrase, writePkcs12 } from '../../certificates/pkcs12/write.ts';
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';

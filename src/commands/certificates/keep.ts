@@ -7,7 +7,7 @@ import type { Bundle } from '../../certificates/bundle.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Selection } from '../../certificates/files.ts';
 import type { PlacedCertificate } from '../../certificates/folder.ts';
-import { certificatePem } from '../../certificates/issue.ts';
+import { certificatePem } from '../../certificates/pem.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';

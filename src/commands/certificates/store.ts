@@ -2,7 +2,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { SealpostError } from '../../errors.ts';
-import { certificatePem } from '../../certificates/issue.ts';
+import { certificatePem } from '../../certificates/pem.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 
 /** Most file systems take 255 octets a name; `.password` and a temporary's ending want room. */

@@ -4,7 +4,7 @@ import { pino } from 'pino';
 import { makeCachedSource } from '../../../src/certificates/cache.ts';
 import { parseCertificate } from '../../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../../src/certificates/directory.ts';
-import { issueCertificate, makeAuthority } from '../../../src/certificates/issue.ts';
+import { issueCertificate, makeAuthority } from '../../../src/certificates/authority/issue.ts';
 import type { CertificateSource } from '../../../src/certificates/source.ts';
 import { type Mailbox, parseMailbox } from '../../../src/message/envelope.ts';
 import type { Print } from '../certificates.ts';

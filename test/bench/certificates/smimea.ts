@@ -1,7 +1,7 @@
 /** Certificates from DNS: what a question costs, and the worst answer that fits into one message. */
 import { randomBytes } from 'node:crypto';
 import { decode } from 'dns-packet';
-import { issueCertificate, makeAuthority } from '../../../src/certificates/issue.ts';
+import { issueCertificate, makeAuthority } from '../../../src/certificates/authority/issue.ts';
 import { makeResolver } from '../../../src/certificates/smimea/resolver.ts';
 import { makeSmimeaSource } from '../../../src/certificates/smimea/source.ts';
 import { readResponse, writeQuery } from '../../../src/certificates/smimea/wire.ts';

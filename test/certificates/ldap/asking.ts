@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { makeDirectory, type Directory } from '../../../src/certificates/directory.ts';
 import { makeCertificateFolder } from '../../../src/certificates/folder.ts';
-import { certificatePem } from '../../../src/certificates/issue.ts';
+import { certificatePem } from '../../../src/certificates/pem.ts';
 import { makeTrust } from '../../../src/certificates/trust.ts';
 import { type LdapPlaces, makeLdapSource } from '../../../src/certificates/ldap/source.ts';
 import type { LdapSecrets } from '../../../src/certificates/ldap/servers.ts';

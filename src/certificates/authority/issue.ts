@@ -3,30 +3,16 @@
  * requirements (the address in subjectAltName, emailProtection, exact key usage). The root is RSA-3072 with SHA-256, since every
  * reader verifies that; gpgsm 2.2 and old Windows stumble over EC in a PKCS#12.
  */
-import { createHash, generateKeyPair, randomBytes, sign } from 'node:crypto';
+import { generateKeyPair } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { promisify } from 'node:util';
-import { SealpostError } from '../errors.ts';
-import type { Mailbox } from '../message/envelope.ts';
-import { parseCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
-import { expectTag, readDer, CERTIFICATE_LIMITS, tags, UNIVERSAL } from './der.ts';
-import {
-  bitString,
-  explicit,
-  implicit,
-  integer,
-  nullValue,
-  octetString,
-  oid,
-  sequence,
-  set,
-  time,
-  trueValue,
-  tlv,
-  utf8String,
-} from './encode.ts';
-import { emailProtection, extensionOids, smtpUtf8Mailbox } from './oids.ts';
+import { SealpostError } from '../../errors.ts';
+import type { Mailbox } from '../../message/envelope.ts';
+import { parseCertificate } from '../certificate.ts';
+import type { Certificate } from '../certificate.ts';
+import { bitString, explicit, implicit, integer, octetString, oid, sequence, trueValue, utf8String } from '../encode.ts';
+import { emailProtection, extensionOids, smtpUtf8Mailbox } from '../oids.ts';
+import { extension, keyIdOf, nameOf, signCertificate } from './x509.ts';
 
 export interface Authority {
   readonly certificate: Certificate;
@@ -49,19 +35,12 @@ export const DEFAULT_DAYS = 825;
 export const MAX_DAYS = 3652;
 /** Clocks of readers run behind: a certificate that is not valid yet reads as broken. */
 const BACKDATED_MS = 5 * 60_000;
-/** CA/B S/MIME requirements §7.1: at least 64 bits from a CSPRNG, so that no attacker foresees what the CA signs. */
-const SERIAL_OCTETS = 16;
 const AUTHORITY_RSA_BITS = 3072;
 /** 3072 in years to come; today 2048 keeps old smart cards and phones reading, and is what public CAs issue. */
 const RSA_BITS = 2048;
-/** ub-common-name of RFC 5280 appendix A.1. */
-const MAX_COMMON_NAME = 64;
 
 const keyPair = promisify(generateKeyPair);
 
-const commonName = '2.5.4.3';
-const sha256WithRsa = '1.2.840.113549.1.1.11';
-const ecdsaWithSha256 = '1.2.840.10045.4.3.2';
 /** AES-256-CBC, AES-128-CBC (RFC 3565): what the readers of an issued certificate are told to prefer. */
 const capabilities = ['2.16.840.1.101.3.4.1.42', '2.16.840.1.101.3.4.1.2'];
 
@@ -76,7 +55,7 @@ const usage = {
 export async function makeAuthority({ name, now }: { readonly name: string; readonly now: number }): Promise<Authority> {
   const { publicKey, privateKey: key } = await keyPair('rsa', { modulusLength: AUTHORITY_RSA_BITS });
   const subject = nameOf(name);
-  const der = signed({
+  const der = signCertificate({
     issuer: subject,
     subject,
     publicKey,
@@ -112,7 +91,7 @@ export async function issueCertificate({ authority, mailbox, name, key: choice, 
   }
   const { publicKey, privateKey: key } = await makeKeyPair(choice);
   const issuerKeyId = authority.certificate.subjectKeyId;
-  const der = signed({
+  const der = signCertificate({
     issuer: authority.certificate.subjectDer,
     subject: nameOf(name ?? mailbox.address),
     publicKey,
@@ -142,50 +121,3 @@ function makeKeyPair(choice: KeyChoice): Promise<{ publicKey: KeyObject; private
 /** RFC 9598 §3: a local part outside ASCII has a name form of its own. */
 const generalName = ({ address, needsSmtputf8 }: Mailbox): Buffer =>
   needsSmtputf8 ? explicit(0, oid(smtpUtf8Mailbox), explicit(0, utf8String(address))) : implicit(1, Buffer.from(address));
-
-const nameOf = (text: string): Buffer =>
-  sequence(set(sequence(oid(commonName), utf8String(Array.from(text).slice(0, MAX_COMMON_NAME).join('')))));
-
-const extension = (type: string, value: Buffer, critical = false): Buffer =>
-  sequence(oid(type), ...(critical ? [trueValue] : []), octetString(value));
-
-const spkiOf = (key: KeyObject): Buffer => key.export({ type: 'spki', format: 'der' });
-
-/** RFC 5280 §4.2.1.2 (1): SHA-1 over the key's bits. A label, no proof: nothing rests on its strength. */
-function keyIdOf(key: KeyObject): Buffer {
-  const bits = expectTag(readDer(spkiOf(key), CERTIFICATE_LIMITS).children[1], UNIVERSAL, tags.bitString, 'the public key');
-  return createHash('sha1').update(bits.content.subarray(1)).digest();
-}
-
-interface Wanted {
-  readonly issuer: Buffer;
-  readonly subject: Buffer;
-  readonly publicKey: KeyObject;
-  readonly signer: KeyObject;
-  readonly from: number;
-  readonly to: number;
-  readonly extensions: readonly Buffer[];
-}
-
-/** TBSCertificate and its signature, RFC 5280 §4.1. */
-function signed({ issuer, subject, publicKey, signer, from, to, extensions }: Wanted): Buffer {
-  const algorithm = signer.asymmetricKeyType === 'rsa' ? sequence(oid(sha256WithRsa), nullValue) : sequence(oid(ecdsaWithSha256));
-  const serial = randomBytes(SERIAL_OCTETS);
-  // Positive and of full length, whatever was drawn: 126 bits of it are random.
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
-  const tbs = sequence(
-    explicit(0, tlv(tags.integer, Buffer.from([2]))), // v3
-    integer(serial),
-    algorithm,
-    issuer,
-    sequence(time(new Date(from)), time(new Date(to))),
-    subject,
-    spkiOf(publicKey),
-    explicit(3, sequence(...extensions)),
-  );
-  return sequence(tbs, algorithm, bitString(sign('sha256', tbs, signer)));
-}
-
-/** RFC 7468 §5. */
-export const certificatePem = ({ der }: Certificate): string =>
-  `-----BEGIN CERTIFICATE-----\n${der.toString('base64').replace(/(.{64})(?=.)/g, '$1\n')}\n-----END CERTIFICATE-----\n`;

@@ -6,12 +6,12 @@
 import { createCipheriv, pbkdf2Sync, randomBytes, randomInt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import forge from 'node-forge';
-import { SealpostError } from '../errors.ts';
-import type { Certificate } from './certificate.ts';
-import { tags } from './der.ts';
-import { explicit, implicit, integer, nullValue, octetString, oid, sequence, set, tlv } from './encode.ts';
-import { certificatePem } from './issue.ts';
-import { misreadByGpgsm, pkcs12Mac } from './pkcs12kdf.ts';
+import { SealpostError } from '../../errors.ts';
+import type { Certificate } from '../certificate.ts';
+import { tags } from '../der.ts';
+import { explicit, implicit, integer, nullValue, octetString, oid, sequence, set, tlv } from '../encode.ts';
+import { certificatePem } from '../pem.ts';
+import { misreadByGpgsm, pkcs12Mac } from './kdf.ts';
 
 export interface Pkcs12Options {
   readonly key: KeyObject;

@@ -1,8 +1,8 @@
 /** Private keys as readers keep them: PKCS#12 from openssl, NSS, Windows and ourselves, and PEM. For `open` and `issue`. */
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
-import { parseCertificate } from './certificate.ts';
-import type { Certificate } from './certificate.ts';
+import { parseCertificate } from '../certificate.ts';
+import type { Certificate } from '../certificate.ts';
 import { readPfx, unreadable, WRONG_PASSPHRASE } from './pfx.ts';
 
 /** A key and the certificate that names it; `others` is what else the PKCS#12 held, mostly CAs. */

@@ -5,9 +5,9 @@
  */
 import { createDecipheriv, pbkdf2Sync } from 'node:crypto';
 import forge from 'node-forge';
-import { SealpostError } from '../errors.ts';
-import { pkcs12Mac } from './pkcs12kdf.ts';
-import type { MacHash } from './pkcs12kdf.ts';
+import { SealpostError } from '../../errors.ts';
+import { pkcs12Mac } from './kdf.ts';
+import type { MacHash } from './kdf.ts';
 
 /** There, exported and documented in node-forge, and missing from its types. */
 declare module 'node-forge' {

@@ -1,0 +1,74 @@
+/**
+ * Mail that the relay writes itself: summaries, notices of expiry, renewed certificates, tries. It walks the path of any other mail,
+ * sealed to whoever it is for; where they have no usable certificate it is not sent at all (P3). In clear it is in memory only (P2).
+ */
+import type { AuditEvent } from '../audit.ts';
+import { plainRecipient, type Mailbox } from '../message/envelope.ts';
+import { makePath, type Outbox, type PathParts } from '../path.ts';
+import type { Rule } from '../policy/decide.ts';
+import { composeMail, type Attachment } from './compose.ts';
+
+export interface OwnMessage {
+  readonly recipient: Mailbox;
+  /** Stands inside the seal; outside a fixed one does. */
+  readonly subject: string;
+  /** Lines of people's language, at most 78 characters each. */
+  readonly text: string;
+  readonly attachments?: readonly Attachment[];
+  /** Written in the transaction that queues it. */
+  readonly events?: (queueId: string) => readonly AuditEvent[];
+}
+
+export interface OwnMail {
+  /**
+   * Durable on resolve; answers the queue id. Throws `certificate-missing` where the recipient has no usable certificate,
+   * `lookup-unavailable` while nobody knows, and what the queue throws.
+   */
+  send(message: OwnMessage): Promise<string>;
+}
+
+export interface OwnMailParts extends Pick<
+  PathParts,
+  'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes' | 'log' | 'onQueued' | 'largest'
+> {
+  readonly outbox: Outbox;
+  /** Whom readers answer to. */
+  readonly operator: string;
+  readonly newId: () => string;
+}
+
+/** What it is about must not stand outside: whose certificate ends is nobody else's matter. */
+const rule: Rule = {
+  name: 'mail of the relay',
+  when: {},
+  then: 'seal',
+  missing: 'refuse',
+  subject: { kind: 'replace', template: 'Message from the mail relay [{queue_id}]' },
+};
+
+export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts): OwnMail {
+  const { hostname, now } = parts;
+  return {
+    async send({ recipient, subject, text, attachments = [], events }) {
+      const id = newId();
+      const path = makePath({
+        ...parts,
+        rules: [rule],
+        outbox: {
+          newBody: () => outbox.newBody(),
+          enqueue: (message, told, uses) => outbox.enqueue(message, [...told, ...(events?.(id) ?? [])], uses),
+        },
+        newId: () => id,
+      });
+      const mail = composeMail({ hostname, operator, recipient, subject, text, attachments, id, at: now() });
+      const client = { address: '127.0.0.1', helo: hostname, tls: null, user: null };
+      // From the null sender: nothing answers it, and no notice is sent of it.
+      const envelope = { sender: null, recipients: [plainRecipient(recipient)], envid: null, client, protocol: 'LOCAL' };
+      return path.accept(envelope, once(mail));
+    },
+  };
+}
+
+async function* once(octets: Buffer): AsyncGenerator<Buffer> {
+  yield octets;
+}

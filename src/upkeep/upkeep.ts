@@ -1,0 +1,35 @@
+/**
+ * What the relay does about certificates from day to day, beside the path of mail: the parts, and how they are joined. relay.ts
+ * builds it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
+ */
+import type { Logger } from 'pino';
+import type { SiteCertificates } from '../certificates/site.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../config/environment.ts';
+import type { ControlHandlers } from '../control.ts';
+import type { QueueStore } from '../queue/queue.ts';
+import type { OwnMail } from './own-mail.ts';
+
+export interface UpkeepParts {
+  readonly config: Config;
+  readonly store: Pick<QueueStore, 'records' | 'known' | 'record'>;
+  readonly certificates: SiteCertificates;
+  readonly ownMail: OwnMail;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+  readonly env: Environment;
+  readonly log: Logger;
+}
+
+export interface Upkeep {
+  /** For the control socket. */
+  readonly handlers: ControlHandlers;
+  /** Throws where something that the configuration asks for cannot be had. */
+  start(): Promise<void>;
+  /** Waits for what is under way. */
+  stop(): Promise<void>;
+}
+
+export function makeUpkeep(_parts: UpkeepParts): Upkeep {
+  return { handlers: {}, start: async () => {}, stop: async () => {} };
+}
