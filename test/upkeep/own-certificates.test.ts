@@ -60,7 +60,7 @@ describe("the relay's own folder of certificates", { skip: noOpenssl }, () => {
     const withSources = (...sources: readonly (readonly string[])[]) => ({
       queue,
       file: '/site/sealpost.yaml',
-      certificates: { sources: sources.map((files) => ({ files })) } as never,
+      certificates: { sources: sources.map((files) => ({ files })) },
     });
     assert.equal(ownFolderFault(withSources(['/site/certs/recipients', '/site/data/certs']), 'certificates.harvest'), undefined);
     assert.equal(ownFolderFault(withSources(['/site/certs/recipients'], ['/site/data/certs']), 'certificates.harvest'), undefined);
