@@ -29,6 +29,8 @@ export const auditEventNames = [
   'certificate-unlisted', // one more would wait for approval than are kept of one address; told once a day
   'certificate-approved', // a named operator let one be used that waited
   'certificate-forgotten', // a named operator took one out of what is known of an address
+  'certificate-issued', // the in-house CA signed one, by a named operator
+  'certificate-renewed', // the in-house CA signed one in the place of another
   'started',
   'stopped',
 ] as const;
