@@ -3,12 +3,13 @@
  * speaks for everything that its issuer has signed, so that it needs no distribution point in the certificates to count.
  */
 import { expectTag, readDer, tags, UNIVERSAL } from '../der.ts';
-import { explicit, implicit, integer, sequence, time, tlv } from '../encode.ts';
+import { explicit, implicit, integer, sequence, time, tlv, wholeNumber } from '../encode.ts';
 import { extensionOids } from '../oids.ts';
+import { indexEntries, listEntries } from '../revocation/crl-index.ts';
 import { crlDer } from '../revocation/crl-read.ts';
 import { readCrlExtension, readCrlFrame } from '../revocation/crl-scan.ts';
 import type { Authority } from './issue.ts';
-import { type IssuedRecord, type RevocationReason, revocationReasons } from './ledger.ts';
+import { type IssuedRecord, isRevocationReason, type RevocationReason, revocationReasons } from './ledger.ts';
 import { extension, keyIdOf, signatureAlgorithm, signTbs } from './x509.ts';
 
 export interface RevokedCertificate {
@@ -21,7 +22,7 @@ export interface RevokedCertificate {
 
 export interface CrlContent {
   readonly issuer: Authority;
-  /** RFC 5280 §5.2.3: higher than that of every list of this issuer before. */
+  /** RFC 5280 §5.2.3: higher than that of every list of this issuer before; below 2³². */
   readonly number: number;
   /** ms since the epoch */
   readonly from: number;
@@ -51,10 +52,7 @@ export function writeCrl({ issuer, number, from, to, revoked }: CrlContent): Buf
     ...(entries.length === 0 ? [] : [sequence(...entries)]),
     explicit(
       0,
-      sequence(
-        extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, keyId))),
-        extension(cRLNumber, integer(magnitude(number))),
-      ),
+      sequence(extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, keyId))), extension(cRLNumber, wholeNumber(number))),
     ),
   );
   return signTbs(tbs, key);
@@ -68,11 +66,6 @@ const entryOf = ({ serial, at, reason }: RevokedCertificate): Buffer =>
   sequence(integer(Buffer.from(serial, 'hex')), time(new Date(at)), ...(reason === 'unspecified' ? [] : [sequence(reasonOf(reason))]));
 
 const reasonOf = (reason: RevocationReason): Buffer => extension(reasonCode, tlv(ENUMERATED, Buffer.from([revocationReasons[reason]])));
-
-function magnitude(number: number): Buffer {
-  const digits = number.toString(16);
-  return Buffer.from(digits.padStart(digits.length + (digits.length % 2), '0'), 'hex');
-}
 
 export interface CrlFacts {
   readonly number: number;
@@ -101,4 +94,19 @@ export function revokedOf(records: readonly IssuedRecord[], issuer: string, sinc
       ? []
       : [{ serial, at: revoked.at, reason: revoked.reason }],
   );
+}
+
+/** What a list of ours names, whatever the ledger says. Throws `certificate-malformed`. */
+export function namedIn(octets: Buffer): RevokedCertificate[] {
+  const { bytes, entries } = readCrlFrame(crlDer(octets));
+  return [...listEntries(indexEntries(bytes, entries))].map(({ serial, at, reason }) => ({
+    serial: serial.toString('hex').replace(/^00(?=.)/, ''),
+    at: at.getTime(),
+    reason: reasonNamed(reason),
+  }));
+}
+
+function reasonNamed(code: number): RevocationReason {
+  const [name] = Object.entries(revocationReasons).find(([, value]) => value === code) ?? [];
+  return name !== undefined && isRevocationReason(name) ? name : 'unspecified';
 }

@@ -10,6 +10,7 @@ import { readSecret } from '../../config/secret.ts';
 import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
 import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
+import { USUAL_VALID_MS } from '../../upkeep/crl-upkeep.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
@@ -23,6 +24,8 @@ export interface CertificatePaths {
   readonly keys: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
+  /** ms that a list of the in-house CA counts. */
+  readonly listValid: number;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
   readonly passphrase: () => Promise<string | undefined>;
   /** Fingerprints of what waits for approval; none where certificates are not pinned. Throws where the queue cannot be looked at. */
@@ -58,6 +61,7 @@ export function pathsOf(
     intermediates: trust.intermediates,
     keys,
     queue: queuePaths(queue.sqlite, audit),
+    listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,
   };
