@@ -31,6 +31,8 @@ export const auditEventNames = [
   'certificate-forgotten', // a named operator took one out of what is known of an address
   'certificate-issued', // the in-house CA signed one, by a named operator
   'certificate-renewed', // the in-house CA signed one in the place of another
+  'certificate-revoked', // a named operator revoked one of the in-house CA, for a reason
+  'crl-written', // a list of the in-house CA got its number
   'started',
   'stopped',
 ] as const;
