@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
+import { harvest } from './harvest-keys.ts';
 import { ldap } from './ldap-keys.ts';
 import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
 
@@ -161,6 +162,11 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     meaning: 'Whether another certificate of an address that mail was sealed to before waits for `sealpost certs approve`.',
     unit: 'true or false',
     example: 'true',
+  }),
+  harvest: key(harvest().prefault({}), {
+    meaning: 'Which certificates are taken from signed mail.',
+    unit: 'keys',
+    example: '{ address: keys@relay.clinic.example }',
   }),
   ...addressBook(),
 });
