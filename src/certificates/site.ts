@@ -1,5 +1,6 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import { randomBytes } from 'node:crypto';
+import { sep } from 'node:path';
 import type { Logger } from 'pino';
 import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
@@ -21,7 +22,8 @@ import { makeTrust, type Trust } from './trust.ts';
 
 /** One entry of `certificates.sources`: exactly one of these. Absolute paths. */
 export interface SourceEntry {
-  readonly files?: string | undefined;
+  /** Folders that are one source. */
+  readonly files?: readonly string[] | undefined;
   readonly ldap?: LdapPlaces | undefined;
   readonly smimea?: SmimeaEntry | undefined;
 }
@@ -67,6 +69,8 @@ export interface SiteOptions {
   readonly patience: number;
   /** Where indexes and caches are kept, absolute; it need not exist. A command that only looks reads them and writes none. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** The one folder that the relay makes and writes itself, absolute: missing or empty at the first look it is no mount that comes late. */
+  readonly own?: string | undefined;
   /** Reads what an LDAP source names in files and the environment, for each connection. May throw. */
   readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
   /** Where certificates are pinned to those that are known. */
@@ -112,9 +116,10 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const recipients: RecipientFolder[] = [];
   const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
-      const folder = openRecipientFolder({ path: files, ...options });
-      recipients.push(folder);
-      return { source: makeFileSource(folder), remote: false };
+      const [first, ...others] = openFolders(files, options);
+      if (first === undefined) throw new Error('a source of no folder');
+      recipients.push(first, ...others);
+      return { source: makeFileSource(first, ...others), remote: false };
     }
     if (smimea !== undefined) {
       const resolver = makeResolver({ ...smimea.resolver, randomBytes });
@@ -148,4 +153,21 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
       for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };
+}
+
+function openFolders(paths: readonly string[], options: SiteOptions): RecipientFolder[] {
+  const { own } = options;
+  const labels = labelsOf(paths, own);
+  return paths.map((path, index) => openRecipientFolder({ ...options, path, label: labels[index] ?? path, own: path === own }));
+}
+
+/** As much of the end of each path as tells it from the others; of the relay's own folder `data/certs`. */
+function labelsOf(paths: readonly string[], own: string | undefined): readonly string[] {
+  const end = (path: string, parts: number): string => path.split(sep).filter(Boolean).slice(-parts).join('/');
+  return paths.map((path) => {
+    const isTold = (parts: number): boolean => paths.every((other) => other === path || end(other, parts) !== end(path, parts));
+    let parts = path === own ? 2 : 1;
+    while (!isTold(parts) && parts < path.split(sep).length) parts++;
+    return end(path, parts);
+  });
 }
