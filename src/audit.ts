@@ -33,6 +33,8 @@ export const auditEventNames = [
   'certificate-renewed', // the in-house CA signed one in the place of another
   'certificate-revoked', // a named operator revoked one of the in-house CA, for a reason
   'crl-written', // a list of the in-house CA got its number
+  'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
+  'certificate-rejected', // a named operator dropped a harvested one that waited
   'started',
   'stopped',
 ] as const;

@@ -8,9 +8,11 @@ import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource, openRecipientFolder, type RecipientFolder } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
+import { joinFolders, takenIntermediates, withCertificates } from './joined-folder.ts';
 import { makeResolver } from './smimea/resolver.ts';
 import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
 import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
+import type { Certificate } from './certificate.ts';
 import type { LdapSecrets } from './ldap/servers.ts';
 import type { KnownCertificates } from './known.ts';
 import { openRevocation } from './revocation/open.ts';
@@ -83,9 +85,12 @@ export interface SiteCertificates {
   readonly addressBook: AddressBook;
   /** For a look at many certificates: it judges by the lists and answers that are at hand, and fetches nothing. */
   readonly trust: Trust;
+  /** As for mail, with these certificates beside the intermediates. */
+  readonly trustWith: (more: readonly Certificate[]) => Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly RecipientFolder[];
   readonly anchors: CertificateFolder;
+  /** Those of the operator, and those that the relay has taken. */
   readonly intermediates: CertificateFolder;
   /** In the order of the configuration. */
   readonly anchorSets: readonly AnchorSet[];
@@ -103,7 +108,11 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const { now, log, patience } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
-  const intermediates = open(places.trust.intermediates);
+  // It may not be there, which is no news.
+  const quiet = log.child({}, { level: 'silent' });
+  // What the relay takes with a harvested certificate is no source of trust by itself either.
+  const taken = makeCertificateFolder({ ...options, path: takenIntermediates(options.cache.folder), log: quiet });
+  const intermediates = joinFolders(open(places.trust.intermediates), taken);
   const recipients: RecipientFolder[] = [];
   const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
@@ -126,13 +135,14 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
   const { crls, fetchNetworks, revocation: mode } = places.trust;
   const revocation = openRevocation({ crls, fetchNetworks, ...options });
-  const trustBy = (policy: RevocationPolicy): Trust =>
-    makeTrust({ anchors, sets: anchorSets, intermediates, now, revocation: { policy, mode } });
+  const trustBy = (policy: RevocationPolicy, between = intermediates): Trust =>
+    makeTrust({ anchors, sets: anchorSets, intermediates: between, now, revocation: { policy, mode } });
   const directory = makeDirectory({ sources, trust: trustBy(revocation.asking), ...options });
   return {
     directory,
     addressBook: makeAddressBook(directory, places),
     trust: trustBy(revocation.atHand),
+    trustWith: (more) => trustBy(revocation.asking, withCertificates(intermediates, more)),
     recipients,
     anchors,
     intermediates,
