@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
+import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -10,6 +11,7 @@ import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
 import { list, show } from './certificates/show.ts';
 import { locateQueue } from './locate.ts';
+import { readDuration } from '../config/units.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -71,6 +73,14 @@ export const build: BuildCommand = (terminal) => {
       forget({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
     );
   certs
+    .command('expiring')
+    .description('certificates that end soon, or have ended, and whether their addresses have others that last')
+    .option('--within <time>', 'how soon; certificates.expiry.within where it is left out', readTime)
+    .option('--all', 'also those of addresses that have another which lasts')
+    .option('--fail', 'exit 1 where something ends, for monitoring')
+    .option('--json', 'as JSON')
+    .action(async (wish: ExpiringWish, command: Command) => expiring(wish, await pathsOf(command, terminal), terminal));
+  certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
     .argument('<address>')
@@ -91,4 +101,10 @@ function readDays(text: string): number {
   const days = Number(text);
   if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new InvalidArgumentError(`a whole number from 1 to ${MAX_DAYS}.`);
   return days;
+}
+
+function readTime(text: string): number {
+  const read = readDuration(text);
+  if (read.kind === 'wrong') throw new InvalidArgumentError(`it ${read.wrong}: 30d, for example.`);
+  return read.value;
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
+import { expiry } from './expiry-keys.ts';
 import { ldap } from './ldap-keys.ts';
 import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
 
@@ -161,6 +162,11 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     meaning: 'Whether another certificate of an address that mail was sealed to before waits for `sealpost certs approve`.',
     unit: 'true or false',
     example: 'true',
+  }),
+  expiry: key(section(expiry).prefault({}), {
+    meaning: 'Who is told of certificates that end, see [expiry](expiry.md).',
+    unit: 'keys',
+    example: '{ within: 30d, notify: [30d, 7d] }',
   }),
   ...addressBook(),
 });

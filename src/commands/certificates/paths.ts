@@ -18,6 +18,9 @@ export interface CertificatePaths {
   readonly folders: readonly string[];
   readonly anchors: string;
   readonly keys: string;
+  /** The queue's, which need not be there yet. */
+  readonly database: string;
+  readonly expiry: Config['certificates']['expiry'];
   /** Fingerprints of what waits for approval; none where certificates are not pinned. Throws where the queue cannot be looked at. */
   readonly waiting: () => ReadonlySet<string>;
 }
@@ -42,7 +45,16 @@ export function pathsOf(
     const rows = certificates.pin ? readDatabase(queue.sqlite, listWaiting) : undefined;
     return new Set(rows?.map((row) => row.waiting.fingerprint));
   };
-  return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys, waiting };
+  return {
+    places: certificates,
+    options,
+    folders,
+    anchors: certificates.trust.anchors,
+    keys,
+    waiting,
+    database: queue.sqlite,
+    expiry: certificates.expiry,
+  };
 }
 
 /** The folder that commands write certificates to. Throws where no source is a folder. */
