@@ -29,6 +29,8 @@ export const auditEventNames = [
   'certificate-unlisted', // one more would wait for approval than are kept of one address; told once a day
   'certificate-approved', // a named operator let one be used that waited
   'certificate-forgotten', // a named operator took one out of what is known of an address
+  'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
+  'certificate-rejected', // a named operator dropped a harvested one that waited
   'started',
   'stopped',
 ] as const;

@@ -36,6 +36,7 @@ import type { QueueStore } from './queue/queue.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
@@ -93,11 +94,13 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
+    await makeOwnFolder(config);
     const certificates = openSiteCertificates(config.certificates, {
       now,
       log,
       patience: config.timeouts.lookup,
       cache: { folder: dirname(config.queue.sqlite), writable: true },
+      own: ownFolder(config),
       ldapSecrets: (places) => readLdapSecrets(places, env),
       known: config.certificates.pin ? makeKnownCertificates(queue.known, log) : undefined,
     });

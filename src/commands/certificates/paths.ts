@@ -8,12 +8,13 @@ import type { Environment } from '../../config/environment.ts';
 import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
+import { ownFolder } from '../../upkeep/own-certificates.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'ldapSecrets' | 'known'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'own' | 'ldapSecrets' | 'known'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
@@ -38,6 +39,7 @@ export function pathsOf(
   const options = {
     patience: timeouts.lookup,
     cache: { folder: dirname(queue.sqlite), writable: false },
+    own: ownFolder({ queue }),
     ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
     known: certificates.pin ? readKnownCertificates(queue.sqlite) : undefined,
   };
