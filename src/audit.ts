@@ -31,6 +31,8 @@ export const auditEventNames = [
   'certificate-forgotten', // a named operator took one out of what is known of an address
   'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
   'certificate-rejected', // a named operator dropped a harvested one that waited
+  'certificate-issued', // the in-house CA signed one, by a named operator
+  'certificate-renewed', // the in-house CA signed one in the place of another
   'started',
   'stopped',
 ] as const;

@@ -2,7 +2,7 @@
  * The certificates that mail is sealed to, as a survey of expiry wants them: those of the folders, judged as for sealing, and those that
  * stand in no folder (directories, DNS), as far as mail was sealed to them of late. The relay and `certs expiring` read the same.
  */
-import { basename } from 'node:path';
+import { sep } from 'node:path';
 import type { Certificate } from '../certificates/certificate.ts';
 import type { Holding, Standing } from '../certificates/expiry/survey.ts';
 import type { PlacedCertificate } from '../certificates/folder.ts';
@@ -35,7 +35,7 @@ export interface HoldingsFrom {
 /** Each address of each certificate once, `first` for the first of a certificate. */
 export async function* holdingsOf(from: HoldingsFrom): AsyncGenerator<Holding & { readonly first: boolean }> {
   const { placed, folders, known, issued, pinned, now } = from;
-  const inFolders = folders.map((folder) => `${basename(folder)}/`);
+  const inFolders = folders.flatMap(tails);
   /** Under a pin: what may be used for an address, of those that are known. */
   const pins = new Map<string, ReadonlySet<string>>();
   for await (const rows of byAddress(known)) {
@@ -54,6 +54,10 @@ export async function* holdingsOf(from: HoldingsFrom): AsyncGenerator<Holding & 
     }
   }
 }
+
+/** What the places of a folder's certificates may begin with: as much of the end of its path as tells it from others. */
+const tails = (folder: string): string[] =>
+  folder.split(sep).flatMap((part, index, parts) => (part === '' ? [] : [`${parts.slice(index).join('/')}/`]));
 
 async function standingOf(certificate: Certificate, { isTrusted, issued, now }: HoldingsFrom): Promise<Standing> {
   // Also before the next list is read, and where nobody reads lists.

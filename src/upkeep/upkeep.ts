@@ -8,6 +8,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
 
 export interface UpkeepParts {
@@ -30,6 +31,7 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function makeUpkeep(_parts: UpkeepParts): Upkeep {
-  return { handlers: {}, start: async () => {}, stop: async () => {} };
+export function makeUpkeep({ store }: UpkeepParts): Upkeep {
+  const handlers = { ...issuedHandlers(store.records) };
+  return { handlers, start: async () => {}, stop: async () => {} };
 }

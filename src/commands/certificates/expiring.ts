@@ -66,7 +66,7 @@ async function survey(
 ): Promise<Due[]> {
   const found = makeSurvey({ now, horizon: within });
   const pinned = paths.options.known !== undefined;
-  const { known, issued } = readQueue(paths.database, terminal, pinned ? 0 : now - USED_MS);
+  const { known, issued } = readQueue(paths.queue.database, terminal, pinned ? 0 : now - USED_MS);
   const progress = makeProgress(terminal);
   await withSite(paths, terminal, async (site) => {
     let seen = 0;
