@@ -33,6 +33,8 @@ export const auditEventNames = [
   'certificate-rejected', // a named operator dropped a harvested one that waited
   'certificate-issued', // the in-house CA signed one, by a named operator
   'certificate-renewed', // the in-house CA signed one in the place of another
+  'expiry-told', // a reader was told that their certificate ends
+  'summary-sent', // the operator was sent a summary of certificates
   'started',
   'stopped',
 ] as const;

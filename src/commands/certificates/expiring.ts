@@ -9,7 +9,7 @@ import { asSealpostError, SealpostError } from '../../errors.ts';
 import type { KnownCertificate } from '../../queue/known.ts';
 import { readKnownSince } from '../../queue/known-rows.ts';
 import { readRecords } from '../../queue/record-rows.ts';
-import { holdingsOf, USED_MS } from '../../upkeep/holdings.ts';
+import { holdingsOf, USED_MS } from '../../upkeep/expiry/holdings.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { printable } from './account.ts';

@@ -3,12 +3,12 @@
  * stand in no folder (directories, DNS), as far as mail was sealed to them of late. The relay and `certs expiring` read the same.
  */
 import { sep } from 'node:path';
-import type { Certificate } from '../certificates/certificate.ts';
-import type { Holding, Standing } from '../certificates/expiry/survey.ts';
-import type { PlacedCertificate } from '../certificates/folder.ts';
-import { usability } from '../certificates/usability.ts';
-import type { IssuedRecord } from '../certificates/authority/ledger.ts';
-import { isApproved, isKnownAddress, type KnownCertificate } from '../queue/known.ts';
+import type { Certificate } from '../../certificates/certificate.ts';
+import type { Holding, Standing } from '../../certificates/expiry/survey.ts';
+import type { PlacedCertificate } from '../../certificates/folder.ts';
+import { usability } from '../../certificates/usability.ts';
+import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
+import { isApproved, isKnownAddress, type KnownCertificate } from '../../queue/known.ts';
 
 /** How long a certificate that stands in no folder counts after mail was sealed to it last. */
 export const USED_MS = 90 * 86_400_000;
