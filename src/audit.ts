@@ -35,6 +35,8 @@ export const auditEventNames = [
   'crl-written', // a list of the in-house CA got its number
   'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
   'certificate-rejected', // a named operator dropped a harvested one that waited
+  'expiry-told', // a reader was told that their certificate ends
+  'summary-sent', // the operator was sent a summary of certificates
   'started',
   'stopped',
 ] as const;

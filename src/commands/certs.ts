@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
+import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -13,8 +14,8 @@ import type { CertificatePaths } from './certificates/paths.ts';
 import { renew } from './certificates/renewing.ts';
 import type { RenewWish } from './certificates/renewing.ts';
 import { list, show } from './certificates/show.ts';
-import { readDuration } from '../config/units.ts';
 import { locateQueue } from './locate.ts';
+import { readDuration } from '../config/units.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -75,6 +76,14 @@ export const build: BuildCommand = (terminal) => {
     .action(async (address: string, fingerprint: string | undefined, options: { by?: string; yes?: true }, command: Command) =>
       forget({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
     );
+  certs
+    .command('expiring')
+    .description('certificates that end soon, or have ended, and whether their addresses have others that last')
+    .option('--within <time>', 'how soon; certificates.expiry.within where it is left out', readTime)
+    .option('--all', 'also those of addresses that have another which lasts')
+    .option('--fail', 'exit 1 where something ends, for monitoring')
+    .option('--json', 'as JSON')
+    .action(async (wish: ExpiringWish, command: Command) => expiring(wish, await pathsOf(command, terminal), terminal));
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
 import { authority } from './authority-keys.ts';
+import { expiry } from './expiry-keys.ts';
 import { harvest } from './harvest-keys.ts';
 import { ldap } from './ldap-keys.ts';
 import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, oneOrMore, type Secret, yesOrNo } from './values.ts';
@@ -170,6 +171,11 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     meaning: 'The in-house CA, see [in-house CA](in-house-ca.md).',
     unit: 'keys',
     example: '{ passphrase: file:keys/ca.passphrase }',
+  }),
+  expiry: key(section(expiry).prefault({}), {
+    meaning: 'Who is told of certificates that end, see [expiry](expiry.md).',
+    unit: 'keys',
+    example: '{ within: 30d, notify: [30d, 7d] }',
   }),
   harvest: key(harvest().prefault({}), {
     meaning: 'Which certificates are taken from signed mail.',

@@ -54,6 +54,8 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
       },
       pin: false,
       authority: {},
+      expiry: { within: 2_592_000_000, summary: 'changes', notify: [] },
+      harvest: { approveIssuers: [] },
     },
     profile: 'compatible',
     policies: at('policies'),
