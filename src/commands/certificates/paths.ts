@@ -27,6 +27,7 @@ export interface CertificatePaths {
   readonly operator: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
+  readonly expiry: Config['certificates']['expiry'];
   /** ms that a list of the in-house CA counts. */
   readonly listValid: number;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
@@ -73,6 +74,7 @@ export function pathsOf(
     keys,
     operator,
     queue: queuePaths(queue.sqlite, audit),
+    expiry: certificates.expiry,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,
