@@ -13,17 +13,7 @@ import { readSecret } from '../config/secret.ts';
 import { asSealpostError } from '../errors.ts';
 import type { RecordStore } from '../queue/records.ts';
 import { type CrlServer, serveLists } from './crl-server.ts';
-import {
-  isListOf,
-  ISSUING_LIST,
-  listAt,
-  type ListIssuer,
-  listIssuers,
-  type ListParts,
-  ownLists,
-  ROOT_LIST,
-  writeList,
-} from './crl-writing.ts';
+import { isDue, ISSUING_LIST, listAt, listIssuers, type ListParts, ownLists, ROOT_LIST, writeList } from './crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from './revoked.ts';
 
 export interface CrlUpkeepParts {
@@ -65,7 +55,8 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
     const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
     for (const issuer of listIssuers(openAuthority(places, passphrase), crl?.valid ?? USUAL_VALID_MS)) {
-      if (!(await isDue(issuer, { folder, now: now(), records }))) continue;
+      const recorded = readNumber(await records.get(CRL, issuer.authority.certificate.fingerprint));
+      if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
       const { number, revoked, nextUpdate } = await writeList(issuer, 'relay', parts);
       log.info({ list: issuer.file, number, revoked, until: new Date(nextUpdate).toISOString() }, 'a revocation list was written');
     }
@@ -96,20 +87,4 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
       await refreshing;
     },
   };
-}
-
-interface Looked {
-  readonly folder: string;
-  readonly now: number;
-  readonly records: Pick<RecordStore, 'get'>;
-}
-
-/** Missing, another CA's, behind the ledger, or at half of its life. */
-async function isDue({ authority, file }: ListIssuer, { folder, now, records }: Looked): Promise<boolean> {
-  const there = await listAt(join(folder, file));
-  if (there === undefined) return true;
-  const { number, thisUpdate, nextUpdate } = there.facts;
-  if (!isListOf(there, authority.certificate) || number < readNumber(await records.get(CRL, authority.certificate.fingerprint)))
-    return true;
-  return now >= (thisUpdate + nextUpdate) / 2;
 }
