@@ -21,6 +21,8 @@ export interface CertificatePaths {
   readonly anchors: string;
   readonly intermediates: string;
   readonly keys: string;
+  /** Whom readers turn to: an address. */
+  readonly operator: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
@@ -35,7 +37,14 @@ export async function certificatePaths(file: string | undefined, { env, cwd }: T
 }
 
 export function pathsOf(
-  { certificates, keys, queue, audit, timeouts }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'queue' | 'timeouts'>,
+  {
+    certificates,
+    keys,
+    operator,
+    queue,
+    audit,
+    timeouts,
+  }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'operator' | 'queue' | 'timeouts'>,
   env: Environment,
 ): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
@@ -57,6 +66,7 @@ export function pathsOf(
     anchors: trust.anchors,
     intermediates: trust.intermediates,
     keys,
+    operator,
     queue: queuePaths(queue.sqlite, audit),
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,
