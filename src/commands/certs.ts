@@ -1,7 +1,8 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
+import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
@@ -10,7 +11,10 @@ import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
+import { renew } from './certificates/renewing.ts';
+import type { RenewWish } from './certificates/renewing.ts';
 import { list, show } from './certificates/show.ts';
+import { readDuration } from '../config/units.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -98,6 +102,19 @@ export const build: BuildCommand = (terminal) => {
     .option('--out <file>', 'a copy of the list, DER, for a web server or another machine')
     .option('--json', 'as JSON')
     .action(async (options: { out?: string; json?: true }, command: Command) => crl(options, await pathsOf(command, terminal), terminal));
+  certs
+    .command('renew')
+    .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')
+    .argument('[address|fingerprint...]')
+    .option('--within <time>', 'instead: all of the in-house CA that end within it, such as 30d', readTime)
+    .addOption(new Option('--key <kind>', 'another kind of key than the old one').choices(keyChoices))
+    .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}; as long as the old one was made for`, readDays)
+    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued/renewed-DAY")')
+    .option('--by <name>', 'for whom you do it')
+    .option('--again', 'also what was renewed already, or is revoked')
+    .option('--dry-run', 'only say what would be renewed')
+    .option('--json', 'as JSON')
+    .action(async (what: string[], wish: RenewWish, command: Command) => renew(what, wish, await pathsOf(command, terminal), terminal));
   return certs;
 };
 
@@ -110,4 +127,10 @@ function readDays(text: string): number {
   const days = Number(text);
   if (!Number.isInteger(days) || days < 1 || days > MAX_DAYS) throw new InvalidArgumentError(`a whole number from 1 to ${MAX_DAYS}.`);
   return days;
+}
+
+function readTime(text: string): number {
+  const read = readDuration(text);
+  if (read.kind === 'wrong') throw new InvalidArgumentError(`it ${read.wrong}: 30d, for example.`);
+  return read.value;
 }

@@ -22,6 +22,8 @@ export interface CertificatePaths {
   readonly anchors: string;
   readonly intermediates: string;
   readonly keys: string;
+  /** Whom readers turn to: an address. */
+  readonly operator: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   /** ms that a list of the in-house CA counts. */
@@ -38,7 +40,14 @@ export async function certificatePaths(file: string | undefined, { env, cwd }: T
 }
 
 export function pathsOf(
-  { certificates, keys, queue, audit, timeouts }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'queue' | 'timeouts'>,
+  {
+    certificates,
+    keys,
+    operator,
+    queue,
+    audit,
+    timeouts,
+  }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'operator' | 'queue' | 'timeouts'>,
   env: Environment,
 ): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
@@ -60,6 +69,7 @@ export function pathsOf(
     anchors: trust.anchors,
     intermediates: trust.intermediates,
     keys,
+    operator,
     queue: queuePaths(queue.sqlite, audit),
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
