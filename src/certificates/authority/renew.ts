@@ -17,12 +17,14 @@ export interface RenewOptions {
   readonly key?: KeyChoice | undefined;
   /** Another time than the old one was made for. */
   readonly days?: number | undefined;
+  /** Where the list of the CA is found now. */
+  readonly crlUrl?: string | undefined;
   /** ms */
   readonly now: number;
 }
 
 /** Throws what issueCertificate() throws, and `address-invalid` for a record that is none of ours. */
-export async function renewCertificate({ authority, record, key, days, now }: RenewOptions): Promise<Issued> {
+export async function renewCertificate({ authority, record, key, days, crlUrl, now }: RenewOptions): Promise<Issued> {
   const verdict = parseMailbox(record.address);
   if (verdict.kind === 'fault') throw new SealpostError('address-invalid', { detail: `${record.address}: ${verdict.fault}` });
   return issueCertificate({
@@ -31,6 +33,7 @@ export async function renewCertificate({ authority, record, key, days, now }: Re
     name: record.name ?? undefined,
     key: key ?? keyChoiceOf(record.key),
     days: days ?? daysOf(record),
+    crlUrl,
     now,
   });
 }

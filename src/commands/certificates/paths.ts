@@ -26,6 +26,8 @@ export interface CertificatePaths {
   readonly operator: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
+  /** Where others find the list of the in-house CA; named in what is issued. Undefined where nothing is. */
+  readonly crlUrl: string | undefined;
   /** ms that a list of the in-house CA counts. */
   readonly listValid: number;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
@@ -71,6 +73,7 @@ export function pathsOf(
     keys,
     operator,
     queue: queuePaths(queue.sqlite, audit),
+    crlUrl: authority.crl?.url,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,

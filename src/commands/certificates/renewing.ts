@@ -148,7 +148,7 @@ async function carryOut(jobs: readonly Job[], means: Means, terminal: Terminal):
       const batch = jobs.slice(at, at + BATCH);
       const { key, days } = wish;
       const issued = await Promise.all(
-        batch.map(({ record }) => renewCertificate({ authority: authority.issuing, record, key, days, now })),
+        batch.map(({ record }) => renewCertificate({ authority: authority.issuing, record, key, days, crlUrl: means.paths.crlUrl, now })),
       );
       const pairs = batch.flatMap((job, index) => {
         const made = issued[index];
