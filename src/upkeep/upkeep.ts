@@ -1,6 +1,6 @@
 /**
  * What the relay does about certificates from day to day, beside the path of mail: the parts, and how they are joined. relay.ts
- * builds it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
+ * builds it, prepares it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
  */
 import type { Logger } from 'pino';
 import type { SiteCertificates } from '../certificates/site.ts';
@@ -27,6 +27,8 @@ export interface UpkeepParts {
 export interface Upkeep {
   /** For the control socket. */
   readonly handlers: ControlHandlers;
+  /** What the first message must find: called before mail flows. Never throws. */
+  prepare(): Promise<void>;
   /** Throws where something that the configuration asks for cannot be had. */
   start(): Promise<void>;
   /** Waits for what is under way. */
@@ -38,10 +40,8 @@ export function makeUpkeep({ config, store, now, env, log }: UpkeepParts): Upkee
   const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
   return {
     handlers,
-    start: async () => {
-      await lists.refreshLists();
-      await lists.start();
-    },
+    prepare: () => lists.refreshLists(),
+    start: () => lists.start(),
     stop: () => lists.stop(),
   };
 }
