@@ -6,7 +6,7 @@ import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { expectTag, readDer, CERTIFICATE_LIMITS, tags, UNIVERSAL } from '../der.ts';
 import type { Certificate } from '../certificate.ts';
-import { type Authority, DAY_MS, type Issued, issueCertificate, type KeyChoice, MAX_DAYS } from './issue.ts';
+import { type Authority, DAY_MS, type Issued, issueCertificate, type KeyChoice, keyChoices, keyNames, MAX_DAYS } from './issue.ts';
 import type { IssuedRecord } from './ledger.ts';
 
 export interface RenewOptions {
@@ -15,6 +15,8 @@ export interface RenewOptions {
   readonly record: Pick<IssuedRecord, 'address' | 'name' | 'key' | 'notBefore' | 'notAfter'>;
   /** Another kind of key than the old one has. */
   readonly key?: KeyChoice | undefined;
+  /** As IssueOptions has it. */
+  readonly crlUrl?: string | undefined;
   /** Another time than the old one was made for. */
   readonly days?: number | undefined;
   /** Where the list of the CA is found now. */
@@ -38,10 +40,8 @@ export async function renewCertificate({ authority, record, key, days, crlUrl, n
   });
 }
 
-const curves: Readonly<Record<string, KeyChoice>> = { 'P-256': 'ec', 'P-384': 'p384', 'P-521': 'p521' };
-
 /** `RSA-2048`, `P-256`: as records name keys. What is unknown becomes RSA, which every program reads. */
-export const keyChoiceOf = (key: string): KeyChoice => curves[key] ?? 'rsa';
+export const keyChoiceOf = (key: string): KeyChoice => keyChoices.find((choice) => keyNames[choice] === key) ?? 'rsa';
 
 /** For how long a certificate was made; it begins some minutes before it is signed. */
 const daysOf = ({ notBefore, notAfter }: Pick<IssuedRecord, 'notBefore' | 'notAfter'>): number =>

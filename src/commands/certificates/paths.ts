@@ -24,6 +24,8 @@ export interface CertificatePaths {
   readonly keys: string;
   /** Whom readers turn to: an address. */
   readonly operator: string;
+  /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
+  readonly crlUrl?: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   /** Where others find the list of the in-house CA; named in what is issued. Undefined where nothing is. */
