@@ -26,8 +26,10 @@ export interface CrlUpkeepParts {
 }
 
 export interface CrlUpkeep {
-  /** Writes the lists that are due. Never throws: what cannot be done is logged, and tried again at the next call. */
+  /** Writes the lists that are due. Throws what kept it from that; it may be called again at any time. */
   refreshLists(): Promise<void>;
+  /** The same, before mail flows; what cannot be done is logged, since the daily round tries again. */
+  prepare(): Promise<void>;
   /** Serves them. Throws `listen-failed`. */
   start(): Promise<void>;
   /** Where they are served; undefined where they are not. */
@@ -62,15 +64,16 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     }
   };
   let refreshing: Promise<void> | undefined;
+  const refreshLists = (): Promise<void> => (refreshing ??= refresh().finally(() => (refreshing = undefined)));
   let server: CrlServer | undefined;
   return {
-    refreshLists: async () => {
-      refreshing ??= refresh()
-        .catch((error: unknown) =>
-          log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed'),
-        )
-        .finally(() => (refreshing = undefined));
-      await refreshing;
+    refreshLists,
+    prepare: async () => {
+      try {
+        await refreshLists();
+      } catch (error) {
+        log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed');
+      }
     },
     start: async () => {
       if (crl?.listen === undefined || crl.url === undefined) return;
@@ -84,7 +87,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     port: () => server?.port,
     stop: async () => {
       await server?.close();
-      await refreshing;
+      await refreshing?.catch(() => {});
     },
   };
 }

@@ -40,7 +40,7 @@ export function makeUpkeep({ config, store, now, env, log }: UpkeepParts): Upkee
   const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
   return {
     handlers,
-    prepare: () => lists.refreshLists(),
+    prepare: () => lists.prepare(),
     start: () => lists.start(),
     stop: () => lists.stop(),
   };

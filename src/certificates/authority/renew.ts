@@ -19,8 +19,6 @@ export interface RenewOptions {
   readonly crlUrl?: string | undefined;
   /** Another time than the old one was made for. */
   readonly days?: number | undefined;
-  /** Where the list of the CA is found now. */
-  readonly crlUrl?: string | undefined;
   /** ms */
   readonly now: number;
 }

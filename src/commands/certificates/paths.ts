@@ -25,11 +25,9 @@ export interface CertificatePaths {
   /** Whom readers turn to: an address. */
   readonly operator: string;
   /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
-  readonly crlUrl?: string | undefined;
+  readonly crlUrl: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
-  /** Where others find the list of the in-house CA; named in what is issued. Undefined where nothing is. */
-  readonly crlUrl: string | undefined;
   /** ms that a list of the in-house CA counts. */
   readonly listValid: number;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
