@@ -35,6 +35,8 @@ export const auditEventNames = [
   'certificate-renewed', // the in-house CA signed one in the place of another
   'expiry-told', // a reader was told that their certificate ends
   'summary-sent', // the operator was sent a summary of certificates
+  'certificate-revoked', // a named operator revoked one of the in-house CA, for a reason
+  'crl-written', // a list of the in-house CA got its number
   'started',
   'stopped',
 ] as const;

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
+import { crlFaults } from './config/authority-keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
 import { anchorSetFaults, sourceFault } from './config/certificate-keys.ts';
 import { ownFolderBeside } from './config/own-folder.ts';
@@ -149,6 +150,9 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     if (ldap !== undefined)
       for (const { key, wrong, mend } of ldapFaults(ldap)) tell(['certificates', 'sources', index, 'ldap', key], wrong, mend);
   }
+  const { crl } = config.certificates.authority;
+  for (const { key, wrong, mend } of crl === undefined ? [] : crlFaults(crl, config.listen))
+    tell(['certificates', 'authority', 'crl', key], wrong, mend);
   for (const { index, wrong, mend } of anchorSetFaults(config.certificates.trust, isWithin))
     tell(['certificates', 'trust', 'anchor_sets', index, 'anchors'], wrong, mend);
   const seen = new Set<string>();

@@ -1,11 +1,13 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { revocationReasons } from '../certificates/authority/ledger.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
+import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
@@ -104,6 +106,23 @@ export const build: BuildCommand = (terminal) => {
     .option('--dry-run', 'only say what would be renewed')
     .option('--json', 'as JSON')
     .action(async (what: string[], wish: RenewWish, command: Command) => renew(what, wish, await pathsOf(command, terminal), terminal));
+  certs
+    .command('revoke')
+    .description('revoke certificates of the in-house CA, for good, and write its list')
+    .argument('<address|fingerprint|serial>')
+    .addOption(
+      new Option('--reason <reason>', 'as the list says it (RFC 5280)').choices(Object.keys(revocationReasons)).makeOptionMandatory(),
+    )
+    .option('--by <name>', 'for whom you do it')
+    .option('--yes', 'yes, all certificates of the address')
+    .option('--json', 'as JSON')
+    .action(async (what: string, wish: RevokeWish, command: Command) => revoke(what, wish, await pathsOf(command, terminal), terminal));
+  certs
+    .command('crl')
+    .description('write fresh lists of what the in-house CA has revoked')
+    .option('--out <file>', 'a copy of the list, DER, for a web server or another machine')
+    .option('--json', 'as JSON')
+    .action(async (options: { out?: string; json?: true }, command: Command) => crl(options, await pathsOf(command, terminal), terminal));
   return certs;
 };
 

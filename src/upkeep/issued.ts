@@ -22,7 +22,8 @@ export const issuedHandlers = (records: Pick<RecordStore, 'change'>): ControlHan
   },
 });
 
-function readRecords({ records }: ControlRequest): IssuedRecord[] {
+/** Of a request. Throws `usage` and what readIssued() throws. */
+export function readRecords({ records }: ControlRequest): IssuedRecord[] {
   const wrong = (): SealpostError => new SealpostError('usage', { detail: `records is not a list of at most ${BATCH_RECORDS}` });
   if (!Array.isArray(records) || records.length > BATCH_RECORDS) throw wrong();
   // Through its text, which holds it to the form of a record.

@@ -8,8 +8,10 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import { makeCrlUpkeep } from './crl-upkeep.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
+import { revocationHandlers } from './revoked.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -31,7 +33,15 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function makeUpkeep({ store }: UpkeepParts): Upkeep {
-  const handlers = { ...issuedHandlers(store.records) };
-  return { handlers, start: async () => {}, stop: async () => {} };
+export function makeUpkeep({ config, store, now, env, log }: UpkeepParts): Upkeep {
+  const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
+  const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
+  return {
+    handlers,
+    start: async () => {
+      await lists.refreshLists();
+      await lists.start();
+    },
+    stop: () => lists.stop(),
+  };
 }

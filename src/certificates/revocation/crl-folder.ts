@@ -1,6 +1,6 @@
 /**
- * Lists that the operator, or a job of his, lays into a folder: for a CA that publishes none, and for a relay that reaches nobody.
- * The folder is live: what is laid there counts within seconds. Only the beginning of each file is read here, to know whose list
+ * Lists that the operator, or a job of his, lays into a folder: for a CA that publishes none, and for a relay that reaches nobody;
+ * and those that the in-house CA writes, which lie in a folder of the relay's own. Such a folder is live: what is laid there counts within seconds. Only the beginning of each file is read here, to know whose list
  * it is and from when; the list itself is read when a certificate of that issuer is asked about.
  */
 import { open, readdir, stat } from 'node:fs/promises';
@@ -27,6 +27,9 @@ export interface CrlFolder {
   lists(): Promise<LocalCrls>;
 }
 
+/** Lists of the in-house CA, below the data folder: what is fetched stands in `crls` there, and is believed less. */
+export const OWN_LISTS = 'own-crls';
+
 const FRESH_MS = 2000;
 /** For a file system that stands still. */
 const PATIENCE_MS = 2000;
@@ -37,7 +40,8 @@ const PEM_BEGINNING = /-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)/;
 /** As in folders of certificates: hidden files, backups and notes. */
 const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp|part)$/i;
 
-export function makeCrlFolder(folder: string): CrlFolder {
+/** `optional`: that the folder is not there means that it holds no list. */
+export function makeCrlFolder(folder: string, { optional = false }: { readonly optional?: boolean } = {}): CrlFolder {
   let known = new Map<string, LocalCrl>();
   let scanned = -Infinity;
   let scanning: Promise<LocalCrls> | undefined;
@@ -56,7 +60,9 @@ export function makeCrlFolder(folder: string): CrlFolder {
       known = next;
       return { kind: 'read', lists: [...next.values()] };
     } catch (error) {
-      return unavailable(folder, error instanceof Error && 'code' in error ? String(error.code) : 'it cannot be read');
+      const code = error instanceof Error && 'code' in error ? String(error.code) : 'it cannot be read';
+      if (optional && code === 'ENOENT') return { kind: 'read', lists: [] };
+      return unavailable(folder, code);
     }
   };
 

@@ -92,6 +92,17 @@ export function findEntries({ hashes, places, records }: CrlIndex, serial: Buffe
   return found;
 }
 
+/** All of them, in the order of the list; `serial` as findEntries() takes it. */
+export function* listEntries({ records }: CrlIndex): Generator<CrlEntry & { readonly serial: Buffer }> {
+  const view = Buffer.from(records.buffer, records.byteOffset, records.byteLength);
+  for (let place = 0; place < view.length;) {
+    const from = place + LENGTH_OCTETS;
+    const end = from + view.readUInt16BE(place);
+    yield { serial: view.subarray(from, end), at: new Date(view.readUInt32BE(end) * 1000), reason: view[end + 4] ?? 0 };
+    place = end + AFTER_SERIAL;
+  }
+}
+
 function measure(reader: DerReader, from: number, to: number): { count: number; length: number } {
   let [count, length] = [0, 0];
   for (let at = from; at < to; count++) {

@@ -1,6 +1,7 @@
 /**
- * Asking revocation lists (RFC 5280 §5, §6.3). Two kinds of places: the folder of lists that the operator fills, and the URLs in the
- * certificate, which are fetched. The first list that knows answers; the folder comes first, since it costs nothing and tells nobody.
+ * Asking revocation lists (RFC 5280 §5, §6.3). Two kinds of places: folders of lists, the operator's and that of the in-house CA, and
+ * the URLs in the certificate, which are fetched. The first list that knows answers; folders come first: they cost nothing and tell
+ * nobody.
  *
  * Lists are read in a thread of their own and kept as a compact index (crl-index.ts); the octets of a list live no longer than it
  * takes to read them, but for the copy on disk.
@@ -8,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Certificate } from '../certificate.ts';
-import { type CrlFolder, makeCrlFolder } from './crl-folder.ts';
+import { type CrlFolder, type LocalCrl, makeCrlFolder, OWN_LISTS } from './crl-folder.ts';
 import { type CrlLoads, filePlace, urlPlace } from './crl-places.ts';
 import type { CrlIssuer } from './crl-read.ts';
 import { makeCrlShelf, type Shelved } from './crl-shelf.ts';
@@ -24,7 +25,7 @@ export interface CrlOptions {
   readonly fetch: FetchDocument;
   /** `certificates.trust.crls`: the folder of lists, absolute; undefined where there is none. */
   readonly folder: string | undefined;
-  /** The folder for caches of the site; lists stand in `crls/` below it. */
+  /** The data folder of the site; what is fetched is kept in `crls/` below it, lists of the in-house CA stand in `own-crls/`. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
   /** ms */
   readonly now: () => number;
@@ -67,17 +68,22 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
   const loads: CrlLoads = { thread, store, seats, fetch, now };
   /** Once for each, since a key takes a while to export. */
   const issuers = new WeakMap<Certificate, CrlIssuer>();
-  const folder = options.folder === undefined ? undefined : makeCrlFolder(options.folder);
+  const folders = [
+    ...(options.folder === undefined ? [] : [makeCrlFolder(options.folder)]),
+    makeCrlFolder(join(cache.folder, OWN_LISTS), { optional: true }),
+  ];
 
-  const askFolder = async (certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus[]> => {
-    const found = await listsOf(folder, issuer);
-    if (!Array.isArray(found)) return [found];
+  const askFolders = async (certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus[]> => {
+    const found = await Promise.all(folders.map((folder) => listsOf(folder, issuer)));
     const read = await Promise.all(
-      found.map(async ({ path, stamp, name }) => ({ name, shelved: await shelf.list(filePlace(path, stamp, loads), issuer, signal) })),
+      found
+        .flatMap(({ lists }) => lists)
+        .map(async ({ path, stamp, name }) => ({ name, shelved: await shelf.list(filePlace(path, stamp, loads), issuer, signal) })),
     );
     // The newest first: a hold that was lifted stands in the older ones still.
     const age = ({ shelved }: (typeof read)[number]): number => (shelved.kind === 'list' ? shelved.list.thisUpdate : 0);
-    return read.sort((a, b) => age(b) - age(a)).map(({ name, shelved }) => judge(`CRL ${name}`, shelved, certificate, now()));
+    const said = read.sort((a, b) => age(b) - age(a)).map(({ name, shelved }) => judge(`CRL ${name}`, shelved, certificate, now()));
+    return [...said, ...found.flatMap(({ missing }) => missing ?? [])];
   };
 
   const askUrl = async (text: string, certificate: Certificate, issuer: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus> => {
@@ -105,7 +111,7 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
     atHand: async (certificate, issuer) => {
       const whose = signerOf(issuer);
       if (whose === undefined) return unknown('no list is at hand', false);
-      const answers = await askFolder(certificate, whose, AbortSignal.timeout(patience));
+      const answers = await askFolders(certificate, whose, AbortSignal.timeout(patience));
       answers.push(...shelf.held(whose).map((list) => judgeByList(list, certificate, 'CRL', now())));
       return answers.find(({ kind }) => kind === 'revoked') ?? sumUp(answers);
     },
@@ -113,7 +119,7 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
       const whose = signerOf(issuer);
       if (whose === undefined) return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
       const enough = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
-      const answers: RevocationStatus[] = await askFolder(certificate, whose, enough);
+      const answers: RevocationStatus[] = await askFolders(certificate, whose, enough);
       if (answers.every(({ kind }) => kind === 'unknown')) {
         answers.push(...unasked(certificate));
         for (const [url, partial] of urlsOf(certificate)) {
@@ -137,19 +143,17 @@ export function issuerOf({ publicKey, subjectDer }: Certificate): CrlIssuer {
   return { name: Uint8Array.from(subjectDer), spki, id: createHash('sha256').update(spki).update(subjectDer).digest('hex') };
 }
 
-/** The newest files that hold lists of that issuer, or why that is not known. */
-async function listsOf(folder: CrlFolder | undefined, { name }: CrlIssuer) {
-  if (folder === undefined) return [];
+/** The newest files of a folder that hold lists of that issuer; `missing`: why there may be others. */
+async function listsOf(folder: CrlFolder, { name }: CrlIssuer): Promise<{ lists: readonly LocalCrl[]; missing?: Unknown }> {
   const found = await folder.lists();
-  if (found.kind === 'unavailable') return unknown(found.why, false);
-  const own = found.lists.flatMap(({ beginning, ...list }) =>
-    beginning?.issuer.equals(name) === true ? [{ ...list, thisUpdate: beginning.thisUpdate }] : [],
-  );
+  if (found.kind === 'unavailable') return { lists: [], missing: unknown(found.why, false) };
+  const dateOf = ({ beginning }: LocalCrl): number => beginning?.thisUpdate ?? 0;
+  const lists = found.lists.filter(({ beginning }) => beginning?.issuer.equals(name) === true);
   const odd = found.lists.find(({ beginning }) => beginning === undefined);
   // It may be the one that is missing, caught while it is written.
-  if (own.length === 0 && odd !== undefined) return unknown(`CRL ${odd.name} cannot be read`, false);
+  if (lists.length === 0 && odd !== undefined) return { lists, missing: unknown(`CRL ${odd.name} cannot be read`, false) };
   // A job that dates its lists and never clears up leaves a year of them: the newest are what counts.
-  return own.sort((a, b) => b.thisUpdate - a.thisUpdate).slice(0, MAX_LOCAL_LISTS);
+  return { lists: lists.sort((a, b) => dateOf(b) - dateOf(a)).slice(0, MAX_LOCAL_LISTS) };
 }
 
 function judge(name: string, shelved: Shelved, certificate: Certificate, now: number): RevocationStatus {

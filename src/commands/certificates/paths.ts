@@ -11,6 +11,7 @@ import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
 import { ownFolder } from '../../upkeep/own-certificates.ts';
 import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
+import { USUAL_VALID_MS } from '../../upkeep/crl-upkeep.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
@@ -27,6 +28,8 @@ export interface CertificatePaths {
   readonly operator: string;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
+  /** ms that a list of the in-house CA counts. */
+  readonly listValid: number;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
   readonly passphrase: () => Promise<string | undefined>;
   /** Fingerprints of what waits for approval; none where certificates are not pinned. Throws where the queue cannot be looked at. */
@@ -72,6 +75,7 @@ export function pathsOf(
     keys,
     operator,
     queue: queuePaths(queue.sqlite, audit),
+    listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,
   };

@@ -1,0 +1,233 @@
+/** `certs revoke` and `certs crl`: what the in-house CA takes back, and the lists that say so. */
+import { dirname, resolve } from 'node:path';
+import { escapeUnprintable } from '../../audit.ts';
+import type { OpenAuthority } from '../../certificates/authority/files.ts';
+import { ISSUED, type IssuedRecord, readIssued, type RevocationReason } from '../../certificates/authority/ledger.ts';
+import type { Certificate } from '../../certificates/certificate.ts';
+import type { Selection } from '../../certificates/files.ts';
+import { isSignedBy } from '../../certificates/issuer.ts';
+import { readDatabase } from '../../change-control.ts';
+import type { ControlRequest } from '../../control.ts';
+import { SealpostError } from '../../errors.ts';
+import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
+import { readRecords } from '../../queue/record-rows.ts';
+import { listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
+import { revocationHandlers } from '../../upkeep/revoked.ts';
+import { changeQueue } from '../change.ts';
+import { operatorName } from '../locate.ts';
+import type { Terminal } from '../terminal.ts';
+import { openSiteAuthority } from './authority.ts';
+import { keyText } from './key-text.ts';
+import { type CertificatePaths, shown } from './paths.ts';
+import { withSite } from './site.ts';
+import { writeWhole } from './store.ts';
+
+export interface RevokeWish {
+  readonly reason: RevocationReason;
+  readonly by?: string;
+  readonly yes?: true;
+  readonly json?: true;
+}
+
+/** As --json prints them, whose names therefore stay. */
+interface Shown {
+  readonly address: string;
+  readonly fingerprint: string;
+  readonly serial: string;
+  readonly not_after: string;
+}
+
+/** Records of one request: a line of the control socket holds 64 KiB. */
+const BATCH = 50;
+const PUBLIC_FILE = 0o644;
+
+/** The key is opened first: a wrong passphrase changes nothing. */
+export async function revoke(what: string, wish: RevokeWish, paths: CertificatePaths, terminal: Terminal): Promise<void> {
+  const wanted = readWanted(what);
+  const authority = await openSiteAuthority(paths, terminal);
+  const found = await find(wanted, { what, authority, paths, terminal });
+  if (found.length > 1 && wish.yes !== true) {
+    for (const record of found) terminal.stderr.write(escapeUnprintable(`sealpost: ${line(record)}`) + '\n');
+    throw new SealpostError('usage', {
+      detail: `${found.length} certificates: name one by its fingerprint, or say --yes for all`,
+      hint: `sealpost certs revoke ${what} --reason ${wish.reason} --yes`,
+    });
+  }
+  const operator = wish.by === undefined ? operatorName(terminal) : `${wish.by}, typed by ${operatorName(terminal)}`;
+  const at = Math.floor(Date.now() / 1000) * 1000;
+  const issuer = authority.issuing.certificate.subject;
+  for (let from = 0; from < found.length; from += BATCH) {
+    const records = found.slice(from, from + BATCH).map((record) => ({ ...record, revoked: { at, reason: wish.reason, by: operator } }));
+    await change({ command: 'certs-revoked', operator, issuer, records }, paths, terminal);
+  }
+  const [list] = await writeLists(authority, operator, paths, terminal);
+  if (wish.json === true) {
+    const revoked = found.map((record) => ({ ...shownOf(record), reason: wish.reason }));
+    terminal.stdout.write(`${escapeUnprintable(JSON.stringify({ revoked, list: list === undefined ? null : listOf(list) }))}\n`);
+  } else {
+    for (const record of found) terminal.stdout.write(escapeUnprintable(`revoked: ${line(record)}, ${wish.reason}`) + '\n');
+    if (list !== undefined) terminal.stdout.write(`${listLine(list, terminal)}\n`);
+    terminal.stdout.write('the relay refuses what is revoked within five seconds; a revocation cannot be undone\n');
+  }
+  warn(found, paths, terminal);
+}
+
+/** `--out` is for a web server, or for another machine: the list of the CA that signs recipients' certificates. */
+export async function crl(
+  { out, json }: { readonly out?: string; readonly json?: true },
+  paths: CertificatePaths,
+  terminal: Terminal,
+): Promise<void> {
+  const authority = await openSiteAuthority(paths, terminal);
+  const lists = await writeLists(authority, operatorName(terminal), paths, terminal);
+  const [own] = lists;
+  if (out !== undefined && own !== undefined) writeWhole(resolve(terminal.cwd, out), own.bytes, PUBLIC_FILE);
+  if (json === true) terminal.stdout.write(`${JSON.stringify(lists.map(listOf))}\n`);
+  else for (const list of lists) terminal.stdout.write(`${listLine(list, terminal)}\n`);
+}
+
+function writeLists(
+  authority: OpenAuthority,
+  operator: string,
+  paths: CertificatePaths,
+  terminal: Terminal,
+): Promise<readonly WrittenList[]> {
+  const parts = {
+    folder: ownLists(dirname(paths.queue.database)),
+    now: Date.now,
+    ledger: async () => readLedger(paths),
+    takeNumber: (request: ControlRequest) => change(request, paths, terminal),
+  };
+  return inTurn(listIssuers(authority, paths.listValid), (issuer) => writeList(issuer, operator, parts));
+}
+
+async function inTurn<From, To>(entries: readonly From[], work: (entry: From) => Promise<To>): Promise<To[]> {
+  const done: To[] = [];
+  for (const entry of entries) done.push(await work(entry));
+  return done;
+}
+
+const change = (request: ControlRequest, { queue }: CertificatePaths, terminal: Terminal): Promise<unknown> =>
+  changeQueue(terminal, queue, request, (store) => revocationHandlers(store.records), { make: true });
+
+const readLedger = ({ queue }: CertificatePaths): readonly IssuedRecord[] =>
+  readDatabase(queue.database, (db) => readRecords(db, ISSUED))?.map(({ value }) => readIssued(value)) ?? [];
+
+type Wanted = { readonly kind: 'address'; readonly key: string } | { readonly kind: 'digits'; readonly digits: string };
+
+/** What people copy from elsewhere has colons and capitals; the shortest beginning of a fingerprint that is taken for one. */
+const DIGITS = /^[0-9a-f]{8,64}$/;
+
+function readWanted(what: string): Wanted {
+  const verdict = parseMailbox(what);
+  if (verdict.kind === 'mailbox') return { kind: 'address', key: mailboxKey(verdict.mailbox) };
+  const digits = what.replaceAll(':', '').toLowerCase();
+  if (DIGITS.test(digits)) return { kind: 'digits', digits };
+  throw new SealpostError('usage', {
+    detail: `${what} is no address, and no fingerprint or serial number of at least 8 figures`,
+    hint: 'sealpost certs list shows what there is',
+  });
+}
+
+interface Search {
+  readonly what: string;
+  readonly authority: OpenAuthority;
+  readonly paths: CertificatePaths;
+  readonly terminal: Terminal;
+}
+
+/** Valid ones that are not revoked yet. Throws where there are none, with what can be done instead. */
+async function find(wanted: Wanted, { what, authority, paths, terminal }: Search): Promise<readonly IssuedRecord[]> {
+  const { certificate: issuing } = authority.issuing;
+  const now = Date.now();
+  const ledger = readLedger(paths).filter((record) => record.issuer === issuing.fingerprint && isWanted(record, wanted));
+  const laid = await laidOut(wanted, paths, terminal);
+  const known = new Set(ledger.map(({ serial }) => serial));
+  // Issued before there was a ledger: the certificate itself tells whose it is.
+  const unrecorded = laid
+    .filter((one) => !known.has(one.serial) && one.issuerDer.equals(issuing.subjectDer) && isSignedBy(one, issuing))
+    .map((one) => recordOf(one, issuing));
+  const all = [...ledger, ...unrecorded];
+  const open = all.filter(({ revoked, notAfter }) => revoked === null && notAfter > now);
+  if (wanted.kind === 'digits' && open.length > 1)
+    throw new SealpostError('usage', { detail: `${what} begins ${open.length} of them`, hint: 'give more of it' });
+  if (open.length > 0) return open;
+  const done = all.find(({ revoked }) => revoked !== null);
+  if (done?.revoked) {
+    const { at, reason } = done.revoked;
+    const detail = `${what} was revoked already, on ${new Date(at).toISOString().slice(0, 10)} (${reason})`;
+    throw new SealpostError('usage', { detail, hint: 'a revocation cannot be changed or undone' });
+  }
+  const [past] = all;
+  if (past !== undefined) {
+    const detail = `${what} expired on ${new Date(past.notAfter).toISOString().slice(0, 10)}`;
+    throw new SealpostError('certificate-unusable', { detail, hint: 'what has expired is not used any more; it need not be revoked' });
+  }
+  const [foreign] = laid;
+  if (foreign === undefined) {
+    const hint = 'sealpost certs list shows what there is';
+    throw new SealpostError('certificate-missing', { detail: `the in-house CA has issued nothing for ${what}`, hint });
+  }
+  throw new SealpostError('certificate-unusable', {
+    detail: `${what} has a certificate of ${foreign.issuer}, which only that CA can revoke`,
+    hint: `ask that CA to; sealpost certs remove ${foreign.fingerprint.slice(0, 16)} takes it out of use here at once`,
+  });
+}
+
+const isWanted = ({ address, fingerprint, serial }: IssuedRecord, wanted: Wanted): boolean =>
+  wanted.kind === 'address' ? address === wanted.key : fingerprint.startsWith(wanted.digits) || serial === wanted.digits;
+
+/** What lies in the folders of recipients by that name. */
+async function laidOut(wanted: Wanted, paths: CertificatePaths, terminal: Terminal): Promise<Certificate[]> {
+  const which: Selection = wanted.kind === 'address' ? { address: wanted.key } : { fingerprint: wanted.digits };
+  const found = new Map<string, Certificate>();
+  await withSite(paths, terminal, async (site) => {
+    for (const folder of paths.folders)
+      for await (const { certificate } of site.read(folder, which)) found.set(certificate.fingerprint, certificate);
+  });
+  return [...found.values()];
+}
+
+const recordOf = (certificate: Certificate, issuing: Certificate): IssuedRecord => ({
+  serial: certificate.serial,
+  fingerprint: certificate.fingerprint,
+  address: certificate.addresses[0] ?? '',
+  issuer: issuing.fingerprint,
+  name: null,
+  key: keyText(certificate),
+  notBefore: certificate.notBefore.getTime(),
+  notAfter: certificate.notAfter.getTime(),
+  issuedAt: certificate.notBefore.getTime(),
+  issuedBy: 'unknown',
+  revoked: null,
+  renews: null,
+});
+
+function warn(found: readonly IssuedRecord[], { places, anchors }: CertificatePaths, terminal: Terminal): void {
+  const { revocation, anchorSets = [] } = places.trust;
+  const off = revocation === 'off' || anchorSets.some((set) => set.revocation === 'off' && set.anchors === anchors);
+  if (off) {
+    const hint = [...new Set(found.map(({ fingerprint }) => `sealpost certs remove ${fingerprint.slice(0, 16)}`))].join('\n        ');
+    terminal.stderr.write(`sealpost: certificates.trust.revocation is off: this relay does not look at lists\n  hint: ${hint}\n`);
+  }
+}
+
+const shownOf = ({ address, fingerprint, serial, notAfter }: IssuedRecord): Shown => ({
+  address,
+  fingerprint,
+  serial,
+  not_after: new Date(notAfter).toISOString(),
+});
+
+const line = ({ address, fingerprint, serial, notAfter }: IssuedRecord): string =>
+  `${address}, SHA-256 ${fingerprint.slice(0, 16)}, serial ${serial}, valid until ${new Date(notAfter).toISOString().slice(0, 10)}`;
+
+const listOf = ({ file, number, revoked, nextUpdate }: WrittenList) => ({
+  file,
+  number,
+  revoked,
+  next_update: new Date(nextUpdate).toISOString(),
+});
+
+const listLine = ({ file, number, revoked, nextUpdate }: WrittenList, terminal: Terminal): string =>
+  `list: ${shown(file, terminal)}, number ${number}, ${revoked} revoked, valid until ${new Date(nextUpdate).toISOString().slice(0, 10)}`;

@@ -1,0 +1,115 @@
+/**
+ * The lists of the in-house CA in the running relay: written anew before one ends, and where one lacks what the ledger says; and served,
+ * where the configuration says so. The key is opened for as long as that takes, and let go.
+ */
+import { dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import { openAuthority } from '../certificates/authority/files.ts';
+import { ISSUED, readIssued } from '../certificates/authority/ledger.ts';
+import type { Config } from '../config.ts';
+import { ROOT_LIST_PATH } from '../config/authority-keys.ts';
+import type { Environment } from '../config/environment.ts';
+import { readSecret } from '../config/secret.ts';
+import { asSealpostError } from '../errors.ts';
+import type { RecordStore } from '../queue/records.ts';
+import { type CrlServer, serveLists } from './crl-server.ts';
+import {
+  isListOf,
+  ISSUING_LIST,
+  listAt,
+  type ListIssuer,
+  listIssuers,
+  type ListParts,
+  ownLists,
+  ROOT_LIST,
+  writeList,
+} from './crl-writing.ts';
+import { CRL, readNumber, revocationHandlers } from './revoked.ts';
+
+export interface CrlUpkeepParts {
+  readonly config: Config;
+  readonly records: RecordStore;
+  /** ms since the epoch */
+  readonly now: () => number;
+  readonly env: Environment;
+  readonly log: Logger;
+}
+
+export interface CrlUpkeep {
+  /** Writes the lists that are due. Never throws: what cannot be done is logged, and tried again at the next call. */
+  refreshLists(): Promise<void>;
+  /** Serves them. Throws `listen-failed`. */
+  start(): Promise<void>;
+  /** Where they are served; undefined where they are not. */
+  port(): number | undefined;
+  stop(): Promise<void>;
+}
+
+/** Of lists without a word in the configuration: as the key itself has it. */
+export const USUAL_VALID_MS = 7 * 86_400_000;
+
+export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts): CrlUpkeep {
+  const { authority, trust } = config.certificates;
+  const { crl } = authority;
+  const folder = ownLists(dirname(config.queue.sqlite));
+  const handlers = revocationHandlers(records);
+  const parts: ListParts = {
+    folder,
+    now,
+    ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
+    takeNumber: async (request) => handlers[request.command]?.(request),
+  };
+  const refresh = async (): Promise<void> => {
+    // A site that has never revoked anything, and asks for no list, keeps its key where it is.
+    if (crl === undefined && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
+    const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
+    const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
+    for (const issuer of listIssuers(openAuthority(places, passphrase), crl?.valid ?? USUAL_VALID_MS)) {
+      if (!(await isDue(issuer, { folder, now: now(), records }))) continue;
+      const { number, revoked, nextUpdate } = await writeList(issuer, 'relay', parts);
+      log.info({ list: issuer.file, number, revoked, until: new Date(nextUpdate).toISOString() }, 'a revocation list was written');
+    }
+  };
+  let refreshing: Promise<void> | undefined;
+  let server: CrlServer | undefined;
+  return {
+    refreshLists: async () => {
+      refreshing ??= refresh()
+        .catch((error: unknown) =>
+          log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed'),
+        )
+        .finally(() => (refreshing = undefined));
+      await refreshing;
+    },
+    start: async () => {
+      if (crl?.listen === undefined || crl.url === undefined) return;
+      const lists = new Map([
+        [new URL(crl.url).pathname, join(folder, ISSUING_LIST)],
+        [ROOT_LIST_PATH, join(folder, ROOT_LIST)],
+      ]);
+      server = await serveLists({ ...crl.listen, lists, now, log });
+      log.info({ host: crl.listen.host, port: server.port }, 'revocation lists are served');
+    },
+    port: () => server?.port,
+    stop: async () => {
+      await server?.close();
+      await refreshing;
+    },
+  };
+}
+
+interface Looked {
+  readonly folder: string;
+  readonly now: number;
+  readonly records: Pick<RecordStore, 'get'>;
+}
+
+/** Missing, another CA's, behind the ledger, or at half of its life. */
+async function isDue({ authority, file }: ListIssuer, { folder, now, records }: Looked): Promise<boolean> {
+  const there = await listAt(join(folder, file));
+  if (there === undefined) return true;
+  const { number, thisUpdate, nextUpdate } = there.facts;
+  if (!isListOf(there, authority.certificate) || number < readNumber(await records.get(CRL, authority.certificate.fingerprint)))
+    return true;
+  return now >= (thisUpdate + nextUpdate) / 2;
+}

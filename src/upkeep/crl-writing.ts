@@ -1,0 +1,178 @@
+/**
+ * Writing the lists of the in-house CA into own-crls of the data folder: by commands, where somebody revokes, and by the running relay,
+ * before one ends. Each takes its number in the store first, then reads the ledger, signs, and lays the file there whole. Whatever dies
+ * in between leaves a list with a lower number than the recorded one, which is how the next who looks knows that it is behind.
+ */
+import { randomBytes } from 'node:crypto';
+import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { type CrlFacts, namedIn, readCrlFacts, revokedOf, writeCrl } from '../certificates/authority/crl.ts';
+import type { OpenAuthority } from '../certificates/authority/files.ts';
+import type { Authority } from '../certificates/authority/issue.ts';
+import type { IssuedRecord } from '../certificates/authority/ledger.ts';
+import type { Certificate } from '../certificates/certificate.ts';
+import { issuerOf } from '../certificates/revocation/crl.ts';
+import { readCrl } from '../certificates/revocation/crl-read.ts';
+import { OWN_LISTS } from '../certificates/revocation/crl-folder.ts';
+import type { ControlRequest } from '../control.ts';
+import { SealpostError } from '../errors.ts';
+import { syncFolder } from '../queue/folder.ts';
+
+/** Below the folder of lists. */
+export const ISSUING_LIST = 'in-house-issuing.crl';
+export const ROOT_LIST = 'in-house-root.crl';
+
+/** Clocks of readers run behind: a list from the future is not believed. */
+const BACKDATED_MS = 5 * 60_000;
+/**
+ * Of the root's list, in ms. Its key is kept elsewhere, and a CA is revoked once in ten years, if ever: a year is what public roots
+ * give the lists of their CAs at most (CA/B S/MIME requirements §4.9.7).
+ */
+const ROOT_VALID_MS = 365 * 86_400_000;
+const FOLDER_MODE = 0o700;
+const FILE_MODE = 0o644;
+
+/** `folder`: the data folder, absolute. */
+export const ownLists = (folder: string): string => join(folder, OWN_LISTS);
+
+export interface ListIssuer {
+  readonly authority: Authority;
+  /** Name of the file. */
+  readonly file: string;
+  /** ms that a list counts */
+  readonly valid: number;
+}
+
+/** Those whose keys are there, the issuing CA first. `valid`: of its lists, in ms. Throws what openAuthority() throws. */
+export function listIssuers({ issuing, root }: OpenAuthority, valid: number): ListIssuer[] {
+  const own = { authority: issuing, file: ISSUING_LIST, valid };
+  const { certificate, key } = root;
+  if (key === undefined || certificate.fingerprint === issuing.certificate.fingerprint) return [own];
+  return [own, { authority: { certificate, key }, file: ROOT_LIST, valid: ROOT_VALID_MS }];
+}
+
+export interface ListParts {
+  /** Where the lists lie, absolute. */
+  readonly folder: string;
+  /** ms since the epoch */
+  readonly now: () => number;
+  readonly ledger: () => Promise<readonly IssuedRecord[]>;
+  /** Carries out `crl-number` (revoked.ts). */
+  readonly takeNumber: (request: ControlRequest) => Promise<unknown>;
+}
+
+export interface WrittenList {
+  /** Absolute. */
+  readonly file: string;
+  readonly number: number;
+  readonly revoked: number;
+  /** ms since the epoch */
+  readonly nextUpdate: number;
+  readonly bytes: Buffer;
+}
+
+/** Durable on resolve. Throws `file-unwritable`, and what the store throws. */
+export async function writeList({ authority, file: name, valid }: ListIssuer, operator: string, parts: ListParts): Promise<WrittenList> {
+  const { folder, now, ledger, takeNumber } = parts;
+  const { certificate } = authority;
+  const file = join(folder, name);
+  await makeFolder(folder);
+  const before = await listAt(file);
+  const same = before !== undefined && isListOf(before, certificate) ? before : undefined;
+  const count = revokedOf(await ledger(), certificate.fingerprint, same?.facts.thisUpdate).length;
+  const taken = readTaken(
+    await takeNumber({
+      command: 'crl-number',
+      operator,
+      issuer: certificate.fingerprint,
+      name: certificate.subject,
+      above: same?.facts.number ?? 0,
+      revoked: count,
+    }),
+  );
+  // After the number: whatever was revoked before it is in the ledger now.
+  const revoked = revokedOf(await ledger(), certificate.fingerprint, same?.facts.thisUpdate);
+  // A ledger that is older than the list was restored from a backup: what others have been told is not taken back.
+  if (same !== undefined && same.facts.number > taken.recorded) {
+    const known = new Set(revoked.map(({ serial }) => serial));
+    revoked.push(...namedIn(same.bytes).filter(({ serial }) => !known.has(serial)));
+  }
+  const nextUpdate = now() + valid;
+  const bytes = writeCrl({ issuer: authority, number: taken.number, from: now() - BACKDATED_MS, to: nextUpdate, revoked });
+  if (before !== undefined && same === undefined)
+    await rename(file, `${file.slice(0, -'.crl'.length)}-${randomBytes(4).toString('hex')}.crl`);
+  await lay(file, bytes, async () => ((await listAt(file))?.facts.number ?? 0) < taken.number || same === undefined);
+  return { file, number: taken.number, revoked: revoked.length, nextUpdate, bytes };
+}
+
+function readTaken(answer: unknown): { readonly number: number; readonly recorded: number } {
+  if (typeof answer === 'object' && answer !== null && 'number' in answer && 'recorded' in answer) {
+    const { number, recorded } = answer;
+    if (typeof number === 'number' && typeof recorded === 'number') return { number, recorded };
+  }
+  throw new SealpostError('internal', { detail: 'a number of a list that is none' });
+}
+
+export interface ListThere {
+  readonly facts: CrlFacts;
+  readonly bytes: Buffer;
+}
+
+/** Undefined where there is none, or none that can be read: it is written anew. Throws `file-unreadable`. */
+export async function listAt(file: string): Promise<ListThere | undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(file);
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw new SealpostError('file-unreadable', { detail: file, cause });
+  }
+  try {
+    const facts = readCrlFacts(bytes);
+    return facts === undefined ? undefined : { facts, bytes };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether it is signed by that CA, and by no other of its name. */
+export const isListOf = ({ bytes }: ListThere, issuer: Certificate): boolean => readCrl(bytes, issuerOf(issuer)).kind === 'list';
+
+/** The data folder is the relay's: what root makes there must not keep it out. */
+async function handOver(path: string): Promise<void> {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = await stat(dirname(path));
+  await chown(path, uid, gid);
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    if ((await mkdir(folder, { recursive: true, mode: FOLDER_MODE })) === undefined) return;
+    await handOver(folder);
+    await syncFolder(dirname(folder));
+  } catch (cause) {
+    throw new SealpostError('file-unwritable', { detail: folder, cause });
+  }
+}
+
+/** `wanted`: asked last, since another process may have laid a newer one there. */
+async function lay(file: string, bytes: Buffer, wanted: () => Promise<boolean>): Promise<void> {
+  const temporary = join(dirname(file), `.${randomBytes(8).toString('hex')}.tmp`);
+  try {
+    const handle = await open(temporary, 'wx', FILE_MODE);
+    try {
+      await handle.writeFile(bytes);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await handOver(temporary);
+    if (await wanted()) await rename(temporary, file);
+    else await rm(temporary, { force: true });
+    await syncFolder(dirname(file));
+  } catch (cause) {
+    await rm(temporary, { force: true });
+    throw new SealpostError('file-unwritable', { detail: file, cause });
+  }
+}
