@@ -29,8 +29,12 @@ export const auditEventNames = [
   'certificate-unlisted', // one more would wait for approval than are kept of one address; told once a day
   'certificate-approved', // a named operator let one be used that waited
   'certificate-forgotten', // a named operator took one out of what is known of an address
+  'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
+  'certificate-rejected', // a named operator dropped a harvested one that waited
   'certificate-issued', // the in-house CA signed one, by a named operator
   'certificate-renewed', // the in-house CA signed one in the place of another
+  'expiry-told', // a reader was told that their certificate ends
+  'summary-sent', // the operator was sent a summary of certificates
   'certificate-revoked', // a named operator revoked one of the in-house CA, for a reason
   'crl-written', // a list of the in-house CA got its number
   'started',

@@ -4,13 +4,14 @@
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { declareKeys } from './config/keys.ts';
 import { crlFaults } from './config/authority-keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
 import { anchorSetFaults, sourceFault } from './config/certificate-keys.ts';
+import { ownFolderBeside } from './config/own-folder.ts';
 import { ldapFaults } from './config/ldap-keys.ts';
 import { listenerFaults } from './config/listener-keys.ts';
 import { isSameAccount, upstreamFaults } from './config/upstream-keys.ts';
@@ -68,8 +69,19 @@ export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
   if (judged.kind === 'invalid' || faults.length > 0 || environment.faults.length > 0) {
     return { kind: 'invalid', faults: [...faults, ...environment.faults] };
   }
-  return { kind: 'valid', value: Object.freeze({ ...camel(judged.value), file }) };
+  return { kind: 'valid', value: Object.freeze({ ...camel(withOwnFolder(judged.value, written)), file }) };
 }
+
+/** Of the sources that nobody has written the second folder is the relay's own, which stands beside its queue wherever that is. */
+function withOwnFolder<Value extends z.output<ReturnType<typeof declareKeys>>>(config: Value, written: unknown): Value {
+  const isWritten = z.looseObject({ certificates: z.looseObject({ sources: z.unknown().refine(isSet) }) }).safeParse(written).success;
+  if (isWritten) return config;
+  const own = ownFolderBeside(config.queue.sqlite);
+  const sources = config.certificates.sources.map(({ files = [], ...rest }) => ({ ...rest, files: [...files.slice(0, 1), own] }));
+  return { ...config, certificates: { ...config.certificates, sources } };
+}
+
+const isSet = (written: unknown): boolean => written !== undefined;
 
 function placer(document: OperatorDocument, overrides: readonly Override[]): Place {
   return (path, side) => {

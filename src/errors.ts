@@ -221,6 +221,12 @@ export const errorTable = {
   ),
   'certificate-malformed': row(550, '5.7.1', 'a certificate cannot be read', 'the file is damaged or not an X.509 certificate'),
   'certificate-unusable': row(550, '5.7.1', 'a certificate cannot be used', 'the reason stands beside it'),
+  'harvest-refused': row(
+    550,
+    '5.7.1',
+    'no certificate is taken from that mail',
+    'the reason stands beside it: a signed mail, unchanged, whose certificate names the From address and is from a CA that you trust',
+  ),
   'key-malformed': row(550, '5.7.1', 'a private key cannot be read', 'PEM, DER or PKCS#12; is the password right?'),
 
   // Reading sealed mail.

@@ -36,6 +36,8 @@ import type { QueueStore } from './queue/queue.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
+import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
@@ -44,6 +46,8 @@ export interface Relay {
   readonly listening: readonly { readonly host: string; readonly port: number }[];
   readonly queue: QueueStore;
   counters(): Counters;
+  /** Numbers about certificates, of the last daily round; undefined until there was one. */
+  certificateSeries(): CertificateSeries | undefined;
   /** Takes no more mail, lets what is under way end within STOP_MS, then closes everything. */
   stop(): Promise<void>;
 }
@@ -93,11 +97,13 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
+    await makeOwnFolder(config);
     const certificates = openSiteCertificates(config.certificates, {
       now,
       log,
       patience: config.timeouts.lookup,
       cache: { folder: dirname(config.queue.sqlite), writable: true },
+      own: ownFolder(config),
       ldapSecrets: (places) => readLdapSecrets(places, env),
       known: config.certificates.pin ? makeKnownCertificates(queue.known, log) : undefined,
     });
@@ -179,7 +185,13 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await upkeep.start();
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
-    return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
+    return {
+      listening,
+      queue,
+      counters: () => scheduler.counters(),
+      certificateSeries: () => upkeep.series(),
+      stop: unwind,
+    };
   } catch (error) {
     await unwind();
     throw error;

@@ -4,7 +4,7 @@
  * it is asked for; what is found there is compared with the fingerprint of the index. Where the file has changed meanwhile, the folder
  * is scanned first, and the answer is what stands there then, or *unavailable*, never what the index remembers.
  */
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import { makeTurn } from './bundle.ts';
@@ -20,7 +20,7 @@ import { asError, type ScanState } from './files/scan.ts';
 import type { Shelved } from './files/shelf.ts';
 import { makeFolderThread } from './files/thread.ts';
 import { type BrokenFile, type FolderDelays, placeOf, type PlacedCertificate, usualDelays } from './folder.ts';
-import type { CertificateSource, SourceAnswer } from './source.ts';
+import type { Candidate, CertificateSource, SourceAnswer } from './source.ts';
 import { unlessAborted, within } from './time-box.ts';
 
 export interface RecipientFolder {
@@ -39,10 +39,13 @@ export interface RecipientFolder {
 /** One of an address as mailboxKey() writes it, or by the beginning of a fingerprint in hex. */
 export type Selection = { readonly address: string } | { readonly fingerprint: string };
 
-/** `found` may be empty: that is a fact unless it is `incomplete`, which says why others may stand where they cannot be read. */
+/**
+ * `found` may be empty: that is a fact unless it is `incomplete`, which says why others may stand where they cannot be read. `torn`: a
+ * file that named the address is half-written, and nothing from elsewhere may take its place.
+ */
 export type FolderAnswer =
   | { readonly kind: 'found'; readonly certificates: readonly PlacedCertificate[]; readonly incomplete: Error | undefined }
-  | { readonly kind: 'unavailable'; readonly cause: unknown };
+  | { readonly kind: 'unavailable'; readonly cause: unknown; readonly torn?: boolean };
 
 export type FolderSurvey =
   | { readonly kind: 'read'; readonly broken: readonly BrokenFile[] }
@@ -50,6 +53,10 @@ export type FolderSurvey =
 
 export interface RecipientFolderOptions {
   readonly path: string;
+  /** What its places begin with, for people; else the last part of the path. */
+  readonly label?: string;
+  /** Whether it is the relay's own: see ScannerOptions. */
+  readonly own?: boolean;
   readonly log: Logger;
   readonly cache: { readonly folder: string; readonly writable: boolean };
   readonly delays?: Partial<FolderDelays>;
@@ -72,7 +79,7 @@ const MAX_TRIES = 3;
 const SLOW_MS = 1000;
 
 export function openRecipientFolder(options: RecipientFolderOptions): RecipientFolder {
-  const { path, log, cache, progress } = options;
+  const { path, log, cache, progress, own = false, label = basename(path) } = options;
   const delays = { ...usualDelays, ...options.delays };
   const beat = makeBeat();
   const watched = watch(beat);
@@ -82,6 +89,8 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   const thread = makeFolderThread(
     {
       path,
+      label,
+      own,
       delays,
       index: { file: indexPath(cache.folder, path), writable: cache.writable, manyFiles: options.manyFiles ?? MANY_FILES },
       heldBytes: options.heldBytes ?? HELD_BYTES,
@@ -138,10 +147,10 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   const find = async (key: string, signal?: AbortSignal): Promise<FolderAnswer> => {
     try {
       const shelved = await settled(() => thread.ask('find', { hash: addressHash(key) }), signal);
-      const { certificates, lost } = await parsed.all(path, shelved);
+      const { certificates, lost } = await parsed.all({ path, label }, shelved);
       const gone = lost === undefined ? undefined : new Error(`${lost.place} held a certificate that cannot be read now`);
       // It named this address a moment ago, and may be the newest: nothing of half a file is taken in its place. A whole one is a renewal.
-      if (gone !== undefined && lost?.faulty === true) return { kind: 'unavailable', cause: gone };
+      if (gone !== undefined && lost?.faulty === true) return { kind: 'unavailable', cause: gone, torn: true };
       const named = certificates.filter(({ certificate }) => certificate.addresses.includes(key));
       const unread = state?.kind === 'read' ? state.unread : state?.cause;
       return { kind: 'found', certificates: named, incomplete: unread ?? brokenOf(path, shelved) ?? gone };
@@ -165,7 +174,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
       if (which !== undefined) {
         const ask = (): Promise<FindAnswer> =>
           'address' in which ? thread.ask('find', { hash: addressHash(which.address) }) : thread.ask('begun', which);
-        const { certificates } = await parsed.all(path, await settled(ask));
+        const { certificates } = await parsed.all({ path, label }, await settled(ask));
         yield* certificates.filter(({ certificate }) => !('address' in which) || certificate.addresses.includes(which.address));
         return;
       }
@@ -174,7 +183,7 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
         const page = await settled(ask);
         const last = page.at(-1);
         if (last === undefined) return;
-        yield* (await passing.all(path, page)).certificates;
+        yield* (await passing.all({ path, label }, page)).certificates;
         after = { path: last.path, index: last.index };
       }
     },
@@ -223,8 +232,14 @@ interface Lost {
   readonly faulty: boolean;
 }
 
+/** A folder, and what its places begin with. */
+interface Root {
+  readonly path: string;
+  readonly label: string;
+}
+
 interface Parsed {
-  all(root: string, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: Lost | undefined }>;
+  all(root: Root, shelved: readonly Shelved[]): Promise<{ certificates: PlacedCertificate[]; lost: Lost | undefined }>;
 }
 
 /** Parses, and remembers some: the same octets are the same object while they are asked for often. */
@@ -244,7 +259,7 @@ function makeParsed(most: number): Parsed {
       const certificates: PlacedCertificate[] = [];
       const lost = new Map<string, Lost>();
       for (const { der, fingerprint, path, index, all, faults } of shelved) {
-        const place = placeOf(root, path, index, all);
+        const place = placeOf(root.path, path, index, all, root.label);
         if (der === undefined) lost.set(fingerprint, { place: place.place, faulty: faults.length > 0 });
         else certificates.push({ certificate: certificateOf(fingerprint, der), ...place });
         await turn();
@@ -256,20 +271,35 @@ function makeParsed(most: number): Parsed {
   };
 }
 
-/** Certificates count for every address they name. */
-export function makeFileSource(folder: Pick<RecipientFolder, 'path' | 'find' | 'close'>): CertificateSource {
-  const name = `files ${folder.path}`;
+type Findable = Pick<RecipientFolder, 'path' | 'find' | 'close'>;
+
+/**
+ * Certificates count for every address they name. Several folders are one source, as if they stood below one: what one of them cannot
+ * read hides nothing that another has, and is no absence.
+ */
+export function makeFileSource(...folders: readonly [Findable, ...Findable[]]): CertificateSource {
+  const name = `files ${folders.map(({ path }) => path).join(', ')}`;
   return {
     name,
-    close: () => folder.close(),
+    close: async () => {
+      for (const folder of folders) await folder.close();
+    },
     lookup: async (mailbox, signal): Promise<SourceAnswer> => {
-      const answer = await folder.find(mailboxKey(mailbox), signal);
-      if (answer.kind === 'unavailable') return answer;
-      const candidates = answer.certificates.map(({ certificate, place }) => ({ certificate, source: name, place }));
-      const { incomplete } = answer;
+      const key = mailboxKey(mailbox);
+      const candidates: Candidate[] = [];
+      const unread: Error[] = [];
+      const answers = await Promise.all(folders.map(async ({ path, find }) => ({ path, answer: await find(key, signal) })));
+      for (const { path, answer } of answers) {
+        if (answer.kind === 'unavailable' && answer.torn === true) return { kind: 'unavailable', cause: answer.cause };
+        const missed = answer.kind === 'unavailable' ? asError(answer.cause) : answer.incomplete;
+        if (missed !== undefined) unread.push(missed);
+        if (answer.kind === 'unavailable') continue;
+        candidates.push(...answer.certificates.map(({ certificate, place }) => ({ certificate, source: `files ${path}`, place })));
+      }
+      const [incomplete] = unread;
       if (incomplete === undefined) return candidates.length > 0 ? { kind: 'found', candidates } : { kind: 'absent' };
       if (candidates.length === 0) return { kind: 'unavailable', cause: incomplete };
-      return { kind: 'found', candidates, incomplete, remarks: [`not all could be read: ${incomplete.message}`] };
+      return { kind: 'found', candidates, incomplete, remarks: unread.map(({ message }) => `not all could be read: ${message}`) };
     },
   };
 }

@@ -146,7 +146,13 @@ function listed(root: string, { catalogue, troubles }: Scanner, held: ReadonlyMa
 }
 
 /** `index` counts from 0 among all of the file. */
-export function placeOf(root: string, path: string, index: number, all: number): Omit<PlacedCertificate, 'certificate'> {
-  const place = `${basename(root)}/${path}`;
+export function placeOf(
+  root: string,
+  path: string,
+  index: number,
+  all: number,
+  label = basename(root),
+): Omit<PlacedCertificate, 'certificate'> {
+  const place = `${label}/${path}`;
   return { place: all > 1 ? `${place}#${index + 1}` : place, file: join(root, path) };
 }

@@ -1,5 +1,6 @@
 /** The certificate stage of one site: its sources, trust and directory, made from the configuration. */
 import { randomBytes } from 'node:crypto';
+import { sep } from 'node:path';
 import type { Logger } from 'pino';
 import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
@@ -7,9 +8,11 @@ import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
 import { makeFileSource, openRecipientFolder, type RecipientFolder } from './files.ts';
 import { type CertificateFolder, makeCertificateFolder } from './folder.ts';
+import { joinFolders, takenIntermediates, withCertificates } from './joined-folder.ts';
 import { makeResolver } from './smimea/resolver.ts';
 import { makeSmimeaSource, type SmimeaOptions } from './smimea/source.ts';
 import { type LdapPlaces, makeLdapSource } from './ldap/source.ts';
+import type { Certificate } from './certificate.ts';
 import type { LdapSecrets } from './ldap/servers.ts';
 import type { KnownCertificates } from './known.ts';
 import { openRevocation } from './revocation/open.ts';
@@ -19,7 +22,8 @@ import { makeTrust, type Trust } from './trust.ts';
 
 /** One entry of `certificates.sources`: exactly one of these. Absolute paths. */
 export interface SourceEntry {
-  readonly files?: string | undefined;
+  /** Folders that are one source. */
+  readonly files?: readonly string[] | undefined;
   readonly ldap?: LdapPlaces | undefined;
   readonly smimea?: SmimeaEntry | undefined;
 }
@@ -65,6 +69,8 @@ export interface SiteOptions {
   readonly patience: number;
   /** Where indexes and caches are kept, absolute; it need not exist. A command that only looks reads them and writes none. */
   readonly cache: { readonly folder: string; readonly writable: boolean };
+  /** The one folder that the relay makes and writes itself, absolute: missing or empty at the first look it is no mount that comes late. */
+  readonly own?: string | undefined;
   /** Reads what an LDAP source names in files and the environment, for each connection. May throw. */
   readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
   /** Where certificates are pinned to those that are known. */
@@ -79,9 +85,12 @@ export interface SiteCertificates {
   readonly addressBook: AddressBook;
   /** For a look at many certificates: it judges by the lists and answers that are at hand, and fetches nothing. */
   readonly trust: Trust;
+  /** As for mail, with these certificates beside the intermediates. */
+  readonly trustWith: (more: readonly Certificate[]) => Trust;
   /** The folders among the sources, in the order they are asked. */
   readonly recipients: readonly RecipientFolder[];
   readonly anchors: CertificateFolder;
+  /** Those of the operator, and those that the relay has taken. */
   readonly intermediates: CertificateFolder;
   /** In the order of the configuration. */
   readonly anchorSets: readonly AnchorSet[];
@@ -99,13 +108,18 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const { now, log, patience } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
-  const intermediates = open(places.trust.intermediates);
+  // It may not be there, which is no news.
+  const quiet = log.child({}, { level: 'silent' });
+  // What the relay takes with a harvested certificate is no source of trust by itself either.
+  const taken = makeCertificateFolder({ ...options, path: takenIntermediates(options.cache.folder), log: quiet });
+  const intermediates = joinFolders(open(places.trust.intermediates), taken);
   const recipients: RecipientFolder[] = [];
   const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {
-      const folder = openRecipientFolder({ path: files, ...options });
-      recipients.push(folder);
-      return { source: makeFileSource(folder), remote: false };
+      const [first, ...others] = openFolders(files, options);
+      if (first === undefined) throw new Error('a source of no folder');
+      recipients.push(first, ...others);
+      return { source: makeFileSource(first, ...others), remote: false };
     }
     if (smimea !== undefined) {
       const resolver = makeResolver({ ...smimea.resolver, randomBytes });
@@ -121,13 +135,14 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
   const { crls, fetchNetworks, revocation: mode } = places.trust;
   const revocation = openRevocation({ crls, fetchNetworks, ...options });
-  const trustBy = (policy: RevocationPolicy): Trust =>
-    makeTrust({ anchors, sets: anchorSets, intermediates, now, revocation: { policy, mode } });
+  const trustBy = (policy: RevocationPolicy, between = intermediates): Trust =>
+    makeTrust({ anchors, sets: anchorSets, intermediates: between, now, revocation: { policy, mode } });
   const directory = makeDirectory({ sources, trust: trustBy(revocation.asking), ...options });
   return {
     directory,
     addressBook: makeAddressBook(directory, places),
     trust: trustBy(revocation.atHand),
+    trustWith: (more) => trustBy(revocation.asking, withCertificates(intermediates, more)),
     recipients,
     anchors,
     intermediates,
@@ -138,4 +153,21 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
       for (const folder of [anchors, intermediates, ...anchorSets.map((set) => set.folder)]) folder.close();
     },
   };
+}
+
+function openFolders(paths: readonly string[], options: SiteOptions): RecipientFolder[] {
+  const { own } = options;
+  const labels = labelsOf(paths, own);
+  return paths.map((path, index) => openRecipientFolder({ ...options, path, label: labels[index] ?? path, own: path === own }));
+}
+
+/** As much of the end of each path as tells it from the others; of the relay's own folder `data/certs`. */
+function labelsOf(paths: readonly string[], own: string | undefined): readonly string[] {
+  const end = (path: string, parts: number): string => path.split(sep).filter(Boolean).slice(-parts).join('/');
+  return paths.map((path) => {
+    const isTold = (parts: number): boolean => paths.every((other) => other === path || end(other, parts) !== end(path, parts));
+    let parts = path === own ? 2 : 1;
+    while (!isTold(parts) && parts < path.split(sep).length) parts++;
+    return end(path, parts);
+  });
 }

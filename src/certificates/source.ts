@@ -5,7 +5,7 @@ import type { Certificate } from './certificate.ts';
 /** A certificate and where it was found, for people: `recipients/anna.pem#2`. */
 export interface Candidate {
   readonly certificate: Certificate;
-  /** The name of its source. */
+  /** The name of its source; where that is several folders, of the one it stands in. */
   readonly source: string;
   readonly place: string;
   /** Who vouches for it in place of an anchor; where undefined, trust asks for a path as for any other. */

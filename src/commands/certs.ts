@@ -4,6 +4,7 @@ import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
 import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
+import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issue.ts';
 import type { IssueWish } from './certificates/issue.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -76,6 +77,14 @@ export const build: BuildCommand = (terminal) => {
     .action(async (address: string, fingerprint: string | undefined, options: { by?: string; yes?: true }, command: Command) =>
       forget({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
     );
+  certs
+    .command('expiring')
+    .description('certificates that end soon, or have ended, and whether their addresses have others that last')
+    .option('--within <time>', 'how soon; certificates.expiry.within where it is left out', readTime)
+    .option('--all', 'also those of addresses that have another which lasts')
+    .option('--fail', 'exit 1 where something ends, for monitoring')
+    .option('--json', 'as JSON')
+    .action(async (wish: ExpiringWish, command: Command) => expiring(wish, await pathsOf(command, terminal), terminal));
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')

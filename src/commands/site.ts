@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import type { Secret } from '../config/values.ts';
 import type { Fault } from '../document/fault.ts';
 import { systemCode } from '../document/yaml.ts';
+import { ownFolder } from '../upkeep/own-certificates.ts';
 
 /** This machine and this process, as far as a check depends on them. */
 export interface Host {
@@ -19,8 +20,12 @@ export interface Host {
 /** Faults of the folders and listeners of a configuration, in the order of its keys. */
 export async function inspectSite(config: Config, host: Host): Promise<Fault[]> {
   const { sources, trust } = config.certificates;
+  // The relay makes it.
+  const own = ownFolder(config);
   const readable = await Promise.all([
-    ...sources.flatMap(({ files }, index) => (files === undefined ? [] : [inspectReadable(files, `certificates.sources[${index}].files`)])),
+    ...sources.flatMap(({ files = [] }, index) =>
+      files.filter((folder) => folder !== own).map((folder) => inspectReadable(folder, `certificates.sources[${index}].files`)),
+    ),
     inspectReadable(trust.anchors, 'certificates.trust.anchors'),
     inspectReadable(trust.intermediates, 'certificates.trust.intermediates'),
     ...(trust.crls === undefined ? [] : [inspectReadable(trust.crls, 'certificates.trust.crls')]),

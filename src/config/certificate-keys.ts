@@ -2,9 +2,11 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
+import { expiry } from './expiry-keys.ts';
+import { harvest } from './harvest-keys.ts';
 import { authority } from './authority-keys.ts';
 import { ldap } from './ldap-keys.ts';
-import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, type Secret, yesOrNo } from './values.ts';
+import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, oneOrMore, type Secret, yesOrNo } from './values.ts';
 
 const section = <Shape extends z.ZodRawShape>(shape: Shape) => z.strictObject(shape);
 
@@ -78,10 +80,12 @@ const smimea = section({
 });
 
 const source = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
-  files: key(path.optional(), {
-    meaning: 'A folder with recipient certificates: PEM, DER or PKCS#7, sub-folders too.',
-    unit: 'path',
-    example: 'certs/recipients',
+  files: key(oneOrMore(path).optional(), {
+    meaning:
+      'A folder with recipient certificates, or a list of folders that count as one: PEM, DER or PKCS#7, sub-folders too. ' +
+      'Commands write to the first; the relay itself writes to `certs` in the data folder.',
+    unit: 'path or list',
+    example: '[certs/recipients, data/certs]',
   }),
   smimea: key(smimea.optional(), {
     meaning: "Certificates that the recipient's domain publishes in DNS, authenticated by DNSSEC (RFC 8162).",
@@ -143,10 +147,10 @@ const cache = () =>
 
 /** `secret`: how a secret is written, from the folder of the configuration. */
 export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>) => ({
-  sources: key(listOf(section(source(path, secret))).prefault([{ files: 'certs/recipients' }]), {
+  sources: key(listOf(section(source(path, secret))).prefault([{ files: ['certs/recipients', 'data/certs'] }]), {
     meaning: 'Where certificates of recipients are looked for, in this order.',
     unit: 'list',
-    example: '[{ files: certs/recipients }]',
+    example: '[{ files: [certs/recipients, data/certs] }]',
   }),
   cache: key(cache().prefault({}), {
     meaning: 'How long answers of remote sources are kept.',
@@ -162,6 +166,16 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     meaning: 'Whether another certificate of an address that mail was sealed to before waits for `sealpost certs approve`.',
     unit: 'true or false',
     example: 'true',
+  }),
+  expiry: key(section(expiry).prefault({}), {
+    meaning: 'Who is told of certificates that end, see [expiry](expiry.md).',
+    unit: 'keys',
+    example: '{ within: 30d, notify: [30d, 7d] }',
+  }),
+  harvest: key(harvest().prefault({}), {
+    meaning: 'Which certificates are taken from signed mail.',
+    unit: 'keys',
+    example: '{ address: keys@relay.clinic.example }',
   }),
   authority: key(section(authority(secret)).prefault({}), {
     meaning: 'The in-house CA, see [in-house CA](in-house-ca.md).',

@@ -90,6 +90,18 @@ export const pathFrom = (folder: string): z.ZodType<string> => text('a path', (w
 /** Where a secret stands: never in the configuration itself. secret.ts reads it. */
 export type Secret = { readonly from: 'file'; readonly path: string } | { readonly from: 'env'; readonly name: string };
 
+/** One value, or a list of different ones: a list either way. */
+export const oneOrMore = <T>(entry: z.ZodType<T>): z.ZodType<readonly T[]> =>
+  leaf((written): Judgement<readonly T[]> => {
+    const list: readonly unknown[] = Array.isArray(written) ? written : [written];
+    const read = list.map((one) => entry.safeParse(one));
+    const fault = read.flatMap(({ error }) => error?.issues ?? [])[0];
+    if (fault !== undefined) return wrong(fault.message);
+    const values = read.flatMap(({ success, data }) => (success ? [data] : []));
+    if (values.length === 0) return wrong('is an empty list');
+    return new Set(values).size < values.length ? wrong('names one of them twice') : value(values);
+  });
+
 /** `file:PATH`, relative to the configuration file, or `env:NAME`. */
 export const secretFrom = (folder: string): z.ZodType<Secret> =>
   text('file:PATH or env:NAME', (written): Judgement<Secret> => {

@@ -59,6 +59,7 @@ export function makeKnownMemory({ ask, now, log }: KnownMemoryOptions): KnownMem
         for (const row of rows) if (isApproved(row) && used.get(row) === undefined) used.set(row, -1);
         return rows;
       },
+      page: (since, after) => ask('knownPage', { since, after }),
       remembers: (address, fingerprint) => used.get({ address, fingerprint }) !== undefined,
       async wait(certificate) {
         if (waiting.get(certificate) === today()) return;

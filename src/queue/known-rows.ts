@@ -13,6 +13,7 @@ import {
   isKnownAddress,
   type KnownCertificate,
   type KnownFilter,
+  type KnownPlace,
   type KnownState,
   knownStates,
   lastUsed,
@@ -34,6 +35,7 @@ const DAY_MS = 86_400_000;
 /** Addresses of which it is remembered that they were told of today. */
 const MAX_TOLD = 1000;
 const PRUNE_ROWS = 500;
+const PAGE_ROWS = 500;
 /** Of SHA-256 in hex. */
 const FINGERPRINT_DIGITS = 64;
 /** Ms: beyond what a Date can tell. */
@@ -69,6 +71,22 @@ export function listWaiting(db: DatabaseSync): { readonly waiting: KnownCertific
   });
 }
 
+type ReadPage = (since: number, after: KnownPlace | null) => KnownCertificate[];
+
+function preparePage(db: DatabaseSync): ReadPage {
+  const rows = db.prepare(`
+    SELECT ${COLUMNS} FROM known_certificates WHERE (address, fingerprint) > (?, ?) AND last_at >= ?
+    ORDER BY address, fingerprint LIMIT ${PAGE_ROWS}`);
+  return (since, after) => rows.all(after?.address ?? '', after?.fingerprint ?? '', since).map(asKnown);
+}
+
+/** For commands: as KnownStore.page, one by one. */
+export function* readKnownSince(db: DatabaseSync, since: number): Generator<KnownCertificate> {
+  if (schemaVersion(db) < 3) return;
+  const read = preparePage(db);
+  for (let page = read(since, null); page.length > 0; page = read(since, page.at(-1) ?? null)) yield* page;
+}
+
 function asKnown(row: Row): KnownCertificate {
   const state: KnownState | undefined = knownStates.find((one) => one === row['state']);
   return {
@@ -96,7 +114,7 @@ export type Known = ReturnType<typeof prepareKnown>;
 
 export function prepareKnown(db: DatabaseSync) {
   const alone = prepareAlone(db, 'known');
-  const [read, write] = [prepareRead(db), prepareWrite(db)];
+  const [read, write, page] = [prepareRead(db), prepareWrite(db), preparePage(db)];
   /** A page of this table that makes no sense is no reason to stop the queue, as one of the rows of mail would be. */
   const guarded =
     <Ask extends unknown[], Answer>(work: (...ask: Ask) => Done<Answer>) =>
@@ -108,6 +126,7 @@ export function prepareKnown(db: DatabaseSync) {
   return {
     use: prepareUse(db, { alone, read, write }),
     of: guarded((address: string) => ({ answer: read(address) })),
+    page: guarded((since: number, after: KnownPlace | null) => ({ answer: page(since, after) })),
     wait: guarded(makeWait(read, write)),
     approve: guarded(makeApprove(read, write)),
     forget: guarded(prepareForget(db, read)),

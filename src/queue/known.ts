@@ -62,6 +62,8 @@ export interface KnownFilter {
   readonly fingerprint: string | null;
 }
 
+export type KnownPlace = Pick<KnownCertificate, 'address' | 'fingerprint'>;
+
 export type Approval =
   | { readonly kind: 'approved'; readonly fingerprint: string }
   | { readonly kind: 'none' }
@@ -84,6 +86,11 @@ export interface KnownStore {
   approve(filter: KnownFilter, operator: string): Promise<Approval>;
   /** Answers how many certificates were forgotten. */
   forget(filter: KnownFilter, operator: string): Promise<number>;
+  /**
+   * All of every address that were used, or seen waiting, since then (ms since the epoch), by address and fingerprint: so many at a time,
+   * those behind `after`. Empty at the end.
+   */
+  page(since: number, after: KnownPlace | null): Promise<readonly KnownCertificate[]>;
   /** Forgets what was not used, or has not waited, for long; answers how many. No audit event: nothing about mail changes. */
   prune(): Promise<number>;
 }

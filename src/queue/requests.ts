@@ -4,7 +4,7 @@
  */
 import type { AuditEvent } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
-import type { Approval, CertificateUse, KnownCertificate, KnownFilter } from './known.ts';
+import type { Approval, CertificateUse, KnownCertificate, KnownFilter, KnownPlace } from './known.ts';
 import type { RecordChange, StoredRecord } from './records.ts';
 import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
 
@@ -102,6 +102,7 @@ export interface Operations {
   remove: { ask: { readonly filter: EntryFilter; readonly operator: string; readonly from: number }; answer: Step };
   prune: { ask: { readonly before: number; readonly from: number }; answer: Step };
   known: { ask: string; answer: readonly KnownCertificate[] };
+  knownPage: { ask: { readonly since: number; readonly after: KnownPlace | null }; answer: readonly KnownCertificate[] };
   wait: { ask: CertificateUse; answer: readonly AuditEvent[] };
   approve: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: Approval };
   forget: { ask: { readonly filter: KnownFilter; readonly operator: string }; answer: number };

@@ -242,6 +242,8 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return pruneStep(db, rows, request.ask);
     case 'known':
       return known.of(request.ask);
+    case 'knownPage':
+      return known.page(request.ask.since, request.ask.after);
     case 'wait':
       return known.wait(request.ask, at);
     case 'approve':

@@ -9,9 +9,11 @@ import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
+import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
+import type { Step } from './round.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -31,17 +33,29 @@ export interface Upkeep {
   prepare(): Promise<void>;
   /** Throws where something that the configuration asks for cannot be had. */
   start(): Promise<void>;
+  /** Numbers about certificates, of the last daily round; undefined until there was one. */
+  series(): CertificateSeries | undefined;
   /** Waits for what is under way. */
   stop(): Promise<void>;
 }
 
-export function makeUpkeep({ config, store, now, env, log }: UpkeepParts): Upkeep {
+export function makeUpkeep(parts: UpkeepParts): Upkeep {
+  const { config, store, now, env, log } = parts;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
+  const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
+  const daily = makeDaily(parts, { first: [refresh], tellers: [] });
   const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
   return {
     handlers,
     prepare: () => lists.prepare(),
-    start: () => lists.start(),
-    stop: () => lists.stop(),
+    start: async () => {
+      await lists.start();
+      await daily.start();
+    },
+    stop: async () => {
+      await daily.stop();
+      await lists.stop();
+    },
+    series: () => daily.series(),
   };
 }

@@ -43,7 +43,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     },
     upstream: [{ host: '127.0.0.1', port: 25, tls: 'off', verify: true, concurrency: 3 }],
     certificates: {
-      sources: [{ files: at('certs/recipients') }],
+      sources: [{ files: [at('certs/recipients'), at('data/certs')] }],
       cache: { found: 3_600_000, absent: 300_000, stale: 86_400_000 },
       trust: {
         anchors: at('certs/anchors'),
@@ -54,6 +54,8 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
       },
       pin: false,
       authority: {},
+      expiry: { within: 2_592_000_000, summary: 'changes', notify: [] },
+      harvest: { approveIssuers: [] },
     },
     profile: 'compatible',
     policies: at('policies'),

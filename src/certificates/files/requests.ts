@@ -6,6 +6,10 @@ import type { Shelved } from './shelf.ts';
 
 export interface WorkerStart {
   readonly path: string;
+  /** What its places begin with. */
+  readonly label: string;
+  /** See ScannerOptions. */
+  readonly own: boolean;
   /** ms, see FolderDelays. */
   readonly delays: { readonly loss: number; readonly emptiness: number };
   readonly index: { readonly file: string; readonly writable: boolean; readonly manyFiles: number };

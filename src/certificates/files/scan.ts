@@ -9,7 +9,7 @@
  * adds what it gives now, until it is whole or gone. Half of a bundle may end with a whole certificate: so one that vanishes from
  * a file that is still there is kept for some seconds more, until the file rests. A folder that held certificates and is empty
  * now may be a mount that is gone, and counts as unavailable for a minute before it is believed; so does one that is empty at the
- * first look, unless an earlier process knew it so. A file that is gone from among
+ * first look, unless an earlier process knew it so or the relay itself makes the folder. A file that is gone from among
  * others is believed at once: so certificates are taken away. But one that is moved may be looked for where it is not any more
  * and not yet where it is: where files are gone and a folder changed during the scan, the scan is made once more.
  *
@@ -71,6 +71,8 @@ export interface ScannerOptions {
   readonly known?: Catalogue | undefined;
   /** Whether a folder that is empty at the first look may be a mount that comes late. */
   readonly doubtsFirst?: boolean;
+  /** Whether it is the relay's own folder: where nothing is known of it, missing or empty it holds nothing. */
+  readonly own?: boolean;
 }
 
 export interface Scanner {
@@ -95,14 +97,14 @@ const PROGRESS_MS = 1000;
 /** Hidden files (editors, `..data` of Kubernetes, our own temporaries), backups and notes are no certificates. */
 const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
 
-export function makeScanner({ path, now, delays, access, hold, tell, known, doubtsFirst = false }: ScannerOptions): Scanner {
+export function makeScanner({ path, now, delays, access, hold, tell, known, doubtsFirst = false, own = false }: ScannerOptions): Scanner {
   let catalogue = known ?? new Catalogue().finish();
   let troubles: ReadonlyMap<string, Error> = new Map();
   let state: ScanState | undefined;
   let version = 0;
   let emptySince: number | undefined;
   /** Nobody has seen what the folder holds yet. */
-  let fresh = doubtsFirst && known === undefined;
+  let fresh = doubtsFirst && !own && known === undefined;
   const seconds = delays.emptiness / 1000;
 
   /** Whether there is no file and that is not believed yet. */
@@ -144,7 +146,8 @@ export function makeScanner({ path, now, delays, access, hold, tell, known, doub
         state = doubt ? look(sight) : take(sight);
       } catch (error) {
         const cause = asError(error);
-        state = fail(cause, { kind: 'no-folder', cause });
+        const notMade = own && isGone(error) && catalogue.certificates === 0;
+        state = notMade ? take(noSight()) : fail(cause, { kind: 'no-folder', cause });
       }
       return state;
     },
@@ -184,10 +187,18 @@ interface Walk extends Look {
 
 const gone = (known: Catalogue, { next }: Sight): boolean => known.paths.some((path) => next.rowOf(path) === undefined);
 
+const noSight = (): Sight => ({
+  next: new Catalogue(),
+  troubles: new Map(),
+  closed: new Set(),
+  broken: [],
+  changed: false,
+  restamped: false,
+});
+
 async function see(look: Look): Promise<Sight> {
   for (let scans = 1; ; scans++) {
-    const next = new Catalogue();
-    const sight: Sight = { next, troubles: new Map(), closed: new Set(), broken: [], changed: false, restamped: false };
+    const sight = noSight();
     const walk: Walk = { ...look, sight, folders: [], told: performance.now() };
     await walkInto(walk, '', 0);
     keepClosed(walk);

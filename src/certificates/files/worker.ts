@@ -5,7 +5,6 @@
  */
 import { opendirSync, statSync } from 'node:fs';
 import type { Dirent } from 'node:fs';
-import { basename } from 'node:path';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { SealpostError } from '../../errors.ts';
 import type { BrokenFile } from '../folder.ts';
@@ -34,7 +33,7 @@ type Answer = Operations[keyof Operations]['answer'];
 const send = (message: WorkerMessage<Answer>): void => port.postMessage(message, []);
 
 const start: WorkerStart = workerData;
-const { path, delays, index, heldBytes, beat: memory } = start;
+const { path, label, own, delays, index, heldBytes, beat: memory } = start;
 const beat = makeBeat(memory);
 const shelf = makeShelf(path, heldBytes);
 const strike = (at: string): void => beat.strike(at);
@@ -64,6 +63,7 @@ const scanner = makeScanner({
   known: indexed.kind === 'read' ? indexed.catalogue : undefined,
   // A command tells what is there now.
   doubtsFirst: index.writable,
+  own,
 });
 
 function* listing(folder: string): Iterable<Dirent> {
@@ -153,7 +153,7 @@ function firstFrom(rows: Uint32Array, pathOf: (row: number) => string, wanted: s
 function broken(): BrokenFile[] {
   const { catalogue, troubles } = scanner;
   const found: BrokenFile[] = [];
-  const place = (below: string): string => (below === '' ? basename(path) : `${basename(path)}/${below}`);
+  const place = (below: string): string => (below === '' ? label : `${label}/${below}`);
   for (const [row, faults] of catalogue.faults) {
     if (found.length >= MAX_BROKEN) break;
     found.push({ place: place(catalogue.paths[row] ?? ''), faults });

@@ -9,6 +9,7 @@ import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { readSecret } from '../../config/secret.ts';
 import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
+import { ownFolder } from '../../upkeep/own-certificates.ts';
 import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
 import { USUAL_VALID_MS } from '../../upkeep/crl-upkeep.ts';
 import type { Terminal } from '../terminal.ts';
@@ -16,12 +17,13 @@ import type { Terminal } from '../terminal.ts';
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'ldapSecrets' | 'known'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'own' | 'ldapSecrets' | 'known'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
   readonly intermediates: string;
   readonly keys: string;
+  readonly expiry: Config['certificates']['expiry'];
   /** Whom readers turn to: an address. */
   readonly operator: string;
   /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
@@ -56,6 +58,7 @@ export function pathsOf(
   const options = {
     patience: timeouts.lookup,
     cache: { folder: dirname(queue.sqlite), writable: false },
+    own: ownFolder({ queue }),
     ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
     known: certificates.pin ? readKnownCertificates(queue.sqlite) : undefined,
   };
@@ -68,6 +71,7 @@ export function pathsOf(
     places: certificates,
     options,
     folders,
+    expiry: certificates.expiry,
     anchors: trust.anchors,
     intermediates: trust.intermediates,
     keys,

@@ -36,7 +36,7 @@ loop.enable();
 const begun = performance.now();
 const certificates = openSiteCertificates(
   {
-    sources: [{ files: join(dir, 'recipients') }],
+    sources: [{ files: [join(dir, 'recipients')] }],
     cache: { found: 0, absent: 0, stale: 0 },
     trust: { anchors: join(dir, 'anchors'), intermediates: join(dir, 'intermediates'), revocation: 'off', fetchNetworks: [] },
   },
