@@ -37,6 +37,7 @@ import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
+import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
@@ -45,6 +46,8 @@ export interface Relay {
   readonly listening: readonly { readonly host: string; readonly port: number }[];
   readonly queue: QueueStore;
   counters(): Counters;
+  /** Numbers about certificates, of the last daily round; undefined until there was one. */
+  certificateSeries(): CertificateSeries | undefined;
   /** Takes no more mail, lets what is under way end within STOP_MS, then closes everything. */
   stop(): Promise<void>;
 }
@@ -176,12 +179,19 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       log,
       now,
     });
+    await upkeep.prepare();
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
     await upkeep.start();
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
-    return { listening, queue, counters: () => scheduler.counters(), stop: unwind };
+    return {
+      listening,
+      queue,
+      counters: () => scheduler.counters(),
+      certificateSeries: () => upkeep.series(),
+      stop: unwind,
+    };
   } catch (error) {
     await unwind();
     throw error;

@@ -1,11 +1,12 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
+import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
-import { issue } from './certificates/issuing.ts';
-import type { IssueWish } from './certificates/issuing.ts';
+import { issue } from './certificates/issue.ts';
+import type { IssueWish } from './certificates/issue.ts';
 import { add, remove } from './certificates/keep.ts';
 import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
@@ -14,8 +15,8 @@ import type { CertificatePaths } from './certificates/paths.ts';
 import { renew } from './certificates/renewing.ts';
 import type { RenewWish } from './certificates/renewing.ts';
 import { list, show } from './certificates/show.ts';
-import { locateQueue } from './locate.ts';
 import { readDuration } from '../config/units.ts';
+import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -87,12 +88,18 @@ export const build: BuildCommand = (terminal) => {
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
-    .argument('<address>')
+    .argument('[address]')
+    .option('--csv <file>', 'instead: for everybody in a table with the columns address, name, key, days; - reads standard input')
     .addOption(new Option('--key <kind>', 'rsa is what every mail program opens; ec is P-256').choices(keyChoices).default('rsa'))
     .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}`, readDays, DEFAULT_DAYS)
-    .option('--out <dir>', 'where the .p12 and its password go', 'issued')
+    .option('--out <dir>', 'where the .p12, its password and the page go', 'issued')
     .option('--name <name>', "the reader's name, as mail programs show it")
-    .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
+    .option('--again', 'with --csv: also for who has a valid one')
+    .option('--by <name>', 'for whom you do it')
+    .option('--json', 'as JSON')
+    .action(async (address: string | undefined, wish: IssueWish, command: Command) =>
+      issue(address, wish, await pathsOf(command, terminal), terminal),
+    );
   certs
     .command('renew')
     .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')

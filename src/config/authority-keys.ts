@@ -70,6 +70,22 @@ export const authority = (secret: z.ZodType<Secret>) => ({
     unit: 'keys',
     example: '{ valid: 7d }',
   }),
+  renew: key(
+    z
+      .strictObject({
+        before: key(duration, {
+          meaning: 'How long before its end a certificate of the in-house CA is renewed by the relay.',
+          unit: 'duration',
+          example: '30d',
+        }),
+      })
+      .optional(),
+    {
+      meaning: 'Lets the relay renew certificates of the in-house CA by itself and send them to their readers, sealed to the old ones.',
+      unit: 'keys',
+      example: '{ before: 30d }',
+    },
+  ),
 });
 
 interface Lists {

@@ -1,6 +1,6 @@
 /**
  * What the relay does about certificates from day to day, beside the path of mail: the parts, and how they are joined. relay.ts
- * builds it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
+ * builds it, prepares it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
  */
 import type { Logger } from 'pino';
 import type { SiteCertificates } from '../certificates/site.ts';
@@ -9,9 +9,11 @@ import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
+import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
+import type { Step } from './round.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -27,21 +29,33 @@ export interface UpkeepParts {
 export interface Upkeep {
   /** For the control socket. */
   readonly handlers: ControlHandlers;
+  /** What the first message must find: called before mail flows. Never throws. */
+  prepare(): Promise<void>;
   /** Throws where something that the configuration asks for cannot be had. */
   start(): Promise<void>;
+  /** Numbers about certificates, of the last daily round; undefined until there was one. */
+  series(): CertificateSeries | undefined;
   /** Waits for what is under way. */
   stop(): Promise<void>;
 }
 
-export function makeUpkeep({ config, store, now, env, log }: UpkeepParts): Upkeep {
+export function makeUpkeep(parts: UpkeepParts): Upkeep {
+  const { config, store, now, env, log } = parts;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
+  const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
+  const daily = makeDaily(parts, { first: [refresh], tellers: [] });
   const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
   return {
     handlers,
+    prepare: () => lists.prepare(),
     start: async () => {
-      await lists.refreshLists();
       await lists.start();
+      await daily.start();
     },
-    stop: () => lists.stop(),
+    stop: async () => {
+      await daily.stop();
+      await lists.stop();
+    },
+    series: () => daily.series(),
   };
 }

@@ -25,6 +25,8 @@ export interface CertificatePaths {
   readonly keys: string;
   /** Whom readers turn to: an address. */
   readonly operator: string;
+  /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
+  readonly crlUrl: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   readonly expiry: Config['certificates']['expiry'];
@@ -75,6 +77,7 @@ export function pathsOf(
     operator,
     queue: queuePaths(queue.sqlite, audit),
     expiry: certificates.expiry,
+    crlUrl: authority.crl?.url,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,

@@ -6,6 +6,7 @@ import { causeText } from '../../certificates/choose.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
 import { surveyLists } from './lists.ts';
+import { surveyOwnLists } from './own-lists.ts';
 import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
@@ -68,12 +69,13 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       one.kind === 'read' ? one.certificates.map(({ certificate }) => certificate) : [],
     );
     const lists = await surveyLists(config, authorities, now());
-    faults.push(...lists.faults);
+    const ownLists = await surveyOwnLists(config, { authorities, paths, now: now() });
+    faults.push(...lists.faults, ...ownLists.faults);
     const { provisional, ...counts } = await countUsable(
       { ...site, recipients: readable },
       { now: now(), patience: config.timeouts.lookup },
     );
-    const notes = [...noteWaiting(paths), ...lists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    const notes = [...noteWaiting(paths), ...lists.notes, ...ownLists.notes, ...(await noteBook(site.addressBook, config.certificates))];
     if (provisional > 0)
       notes.unshift(
         `${provisional === 1 ? '1 certificate' : `${provisional} certificates`} with revocation unknown by what is at hand, under hard: ` +

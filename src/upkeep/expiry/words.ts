@@ -1,4 +1,5 @@
 /** What the relay writes to people about certificates that end. Pure; texts that strangers chose are made fit to be read. */
+import type { Certificate } from '../../certificates/certificate.ts';
 import type { Due } from '../../certificates/expiry/survey.ts';
 import { day } from '../../certificates/usability.ts';
 
@@ -39,6 +40,48 @@ ${next}
 Keep the old certificate and its key: the mail you have needs them.
 `;
 }
+
+export interface RenewedWords {
+  readonly address: string;
+  /** Names of the attachments. */
+  readonly file: string;
+  readonly page: string;
+  readonly passphrase: string;
+  readonly operator: string;
+  readonly old: Pick<Certificate, 'notAfter' | 'fingerprint'>;
+  readonly certificate: Pick<Certificate, 'notAfter' | 'fingerprint'>;
+}
+
+/** To the reader whose certificate the relay has renewed. It holds the password: it goes nowhere but under the seal. */
+export const renewalText = ({
+  address,
+  file,
+  page,
+  passphrase,
+  operator,
+  old,
+  certificate,
+}: RenewedWords): string => `Your certificate for mail to ${fit(address)}
+ends on ${day(old.notAfter)}. Here is a new one, valid until ${day(certificate.notAfter)}.
+
+Import it beside the old one: ${file}
+with this password:
+
+    ${passphrase}
+
+How your mail program takes it says the page ${page}.
+It says that the password comes another way. This time it stands here, since
+only your present certificate opens this message. Delete the message once
+the new certificate is imported, and keep the old one: the mail you have
+needs it. Until the old one ends both open what is sent to you.
+
+The new certificate, by its SHA-256:
+
+${fingerprintLines(certificate.fingerprint)}
+
+If somebody else may have the key of your present certificate, do not use
+this one: tell ${operator}.
+`;
 
 /** One thing that the operator should know of. */
 export interface Item {
