@@ -1,6 +1,7 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
