@@ -66,6 +66,18 @@ describe('what a rule renews', () => {
   });
 });
 
+test('of two that were made within one second the one that renews the other is the newer', () => {
+  const [old, made] = [record('a', -300, 20), record('b', -300, 20, { renews: 'a' })];
+  const [other, before] = [record('d', -300, 20), record('c', -300, 20, { renews: 'd' })];
+  for (const pair of [
+    [old, made],
+    [made, old],
+    [other, before],
+    [before, other],
+  ])
+    assert.notEqual(newestByAddress(pair).get('anna@example.org')?.renews, null);
+});
+
 describe('whether one is renewed', () => {
   const verdict = (one: IssuedRecord, ...others: readonly IssuedRecord[]): string =>
     judgeRenewal(one, newestByAddress([one, ...others]), now).kind;
