@@ -23,6 +23,16 @@ export const keyChoices = ['rsa', 'rsa3072', 'rsa4096', 'ec', 'p384', 'p521'] as
 /** `rsa` is RSA-2048, `ec` is P-256, the curve every EC reader has. */
 export type KeyChoice = (typeof keyChoices)[number];
 
+/** How people and records name a key of each kind. */
+export const keyNames: Readonly<Record<KeyChoice, string>> = {
+  rsa: 'RSA-2048',
+  rsa3072: 'RSA-3072',
+  rsa4096: 'RSA-4096',
+  ec: 'P-256',
+  p384: 'P-384',
+  p521: 'P-521',
+};
+
 export interface Issued {
   readonly certificate: Certificate;
   readonly key: KeyObject;
