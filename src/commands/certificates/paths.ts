@@ -23,6 +23,8 @@ export interface CertificatePaths {
   readonly keys: string;
   /** Whom readers turn to: an address. */
   readonly operator: string;
+  /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
+  readonly crlUrl?: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
