@@ -3,8 +3,8 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
-import { issue } from './certificates/issuing.ts';
-import type { IssueWish } from './certificates/issuing.ts';
+import { issue } from './certificates/issue.ts';
+import type { IssueWish } from './certificates/issue.ts';
 import { add, remove } from './certificates/keep.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
@@ -77,12 +77,18 @@ export const build: BuildCommand = (terminal) => {
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
-    .argument('<address>')
+    .argument('[address]')
+    .option('--csv <file>', 'instead: for everybody in a table with the columns address, name, key, days; - reads standard input')
     .addOption(new Option('--key <kind>', 'rsa is what every mail program opens; ec is P-256').choices(keyChoices).default('rsa'))
     .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}`, readDays, DEFAULT_DAYS)
-    .option('--out <dir>', 'where the .p12 and its password go', 'issued')
+    .option('--out <dir>', 'where the .p12, its password and the page go', 'issued')
     .option('--name <name>', "the reader's name, as mail programs show it")
-    .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
+    .option('--again', 'with --csv: also for who has a valid one')
+    .option('--by <name>', 'for whom you do it')
+    .option('--json', 'as JSON')
+    .action(async (address: string | undefined, wish: IssueWish, command: Command) =>
+      issue(address, wish, await pathsOf(command, terminal), terminal),
+    );
   certs
     .command('renew')
     .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')

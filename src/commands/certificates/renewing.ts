@@ -154,7 +154,7 @@ async function carryOut(jobs: readonly Job[], means: Means, terminal: Terminal):
       });
       await keepInLedger(pairs, means, terminal);
       for (const pair of pairs) {
-        done.push(handOver(pair, means, terminal));
+        done.push(await handOver(pair, means, terminal));
         progress.show(`${done.length} of ${jobs.length} renewed`);
       }
     }
@@ -188,10 +188,10 @@ async function keepInLedger(pairs: readonly Made[], { wish, paths, authority, no
   await changeQueue(terminal, paths.queue, request, (store) => issuedHandlers(store.records), { make: true });
 }
 
-function handOver({ record, kit, made }: Made, { paths, authority }: Means, terminal: Terminal): Renewed {
+async function handOver({ record, kit, made }: Made, { paths, authority }: Means, terminal: Terminal): Promise<Renewed> {
   const { address, name, fingerprint, notAfter } = record;
   const renews = { fingerprint, notAfter: new Date(notAfter) };
-  writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
+  await writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
   const { certificate } = made;
   const file = place(certificate, paths, terminal);
   return {
