@@ -73,10 +73,14 @@ export function newestByAddress(records: Iterable<IssuedRecord>): ReadonlyMap<st
   return newest;
 }
 
-/** As the choice of certificates orders them (choose.ts), so that what is renewed is what mail is sealed to. */
+/**
+ * As the choice of certificates orders them (choose.ts), so that what is renewed is what mail is sealed to. Certificates tell time in
+ * seconds: of two that were made in one, the one that renews the other is the newer.
+ */
 function isNewer(one: IssuedRecord, other: IssuedRecord): boolean {
-  const [first = 0] = [one.notBefore - other.notBefore, one.notAfter - other.notAfter].filter((difference) => difference !== 0);
-  return first === 0 ? one.fingerprint < other.fingerprint : first > 0;
+  const [first] = [one.notBefore - other.notBefore, one.notAfter - other.notAfter].filter((difference) => difference !== 0);
+  if (first !== undefined) return first > 0;
+  return one.renews === other.serial || (other.renews !== one.serial && one.fingerprint < other.fingerprint);
 }
 
 /** What a rule renews: of each address the newest, where it ends `within` ms from `now`; ended ones too. */
