@@ -9,7 +9,7 @@ import { generatePassphrase, writePkcs12 } from '../../certificates/pkcs12/write
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
-import { place } from './keep.ts';
+import { place } from './place.ts';
 import { shown } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { keyText } from './key-text.ts';

@@ -45,22 +45,24 @@ function assertGood(password: string): string {
   return password;
 }
 
-async function askTwice(stdin: ReadStream, { stderr }: Terminal): Promise<string> {
-  const ask = async (what: string): Promise<string> => {
-    // Before the question: whoever types ahead of it is not shown either.
-    stdin.setRawMode(true);
-    try {
-      stderr.write(what);
-      return await readHidden(stdin);
-    } finally {
-      stdin.setRawMode(false);
-      stderr.write('\n');
-    }
-  };
-  const password = assertGood(await ask('password: '));
-  if ((await ask('once more: ')) !== password)
+async function askTwice(stdin: ReadStream, terminal: Terminal): Promise<string> {
+  const password = assertGood(await askHidden('password: ', stdin, terminal));
+  if ((await askHidden('once more: ', stdin, terminal)) !== password)
     throw new SealpostError('usage', { detail: 'the two passwords differ', hint: 'nothing was changed' });
   return password;
+}
+
+/** One line that is not shown. */
+export async function askHidden(what: string, stdin: ReadStream, { stderr }: Pick<Terminal, 'stderr'>): Promise<string> {
+  // Before the question: whoever types ahead of it is not shown either.
+  stdin.setRawMode(true);
+  try {
+    stderr.write(what);
+    return await readHidden(stdin);
+  } finally {
+    stdin.setRawMode(false);
+    stderr.write('\n');
+  }
 }
 
 const keys = { interrupt: '\u0003', end: '\u0004', backspace: '\b', delete: '\u007f', kill: '\u0015' } as const;
