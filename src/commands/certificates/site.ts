@@ -58,7 +58,10 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
   const standingOf = async (certificate: Certificate): Promise<Standing> => {
     const usable = usability(certificate, now());
     if (usable.kind === 'unusable') return { reason: usable.reason, remark: undefined };
-    const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
+    // Nothing is fetched here, and a patience of its own for revocation would be a timer that stays for each certificate.
+    const verdict = await withPatience(paths.options.patience, (signal) =>
+      trust.judge(certificate, ownMailbox(certificate), signal, () => signal),
+    );
     if (verdict.kind === 'unavailable' && verdict.reason === undefined)
       throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
     if (verdict.kind !== 'trusted') return { reason: verdict.reason, remark: undefined };
