@@ -25,6 +25,8 @@ export interface Span {
 export const MAX_BUNDLE_BYTES = 1024 * 1024;
 const BUNDLE_LIMITS: DerLimits = { bytes: MAX_BUNDLE_BYTES, nodes: 200_000, depth: 32 };
 
+/** Ends the fault of a private key, which somebody who means to take certificates may leave out. */
+export const PRIVATE_KEY_FAULT = 'a private key, which has no place among certificates';
 /** What a file of garbage can have said about it. */
 const MAX_FAULTS = 100;
 /** ms of work between two turns of the event loop: a full file takes a second, in which no client would be answered. */
@@ -169,7 +171,7 @@ function* readPem(text: string, found: Found): Reading<void> {
     const label = begin[1] ?? '';
     const place = `line ${line}: `;
     if (label.endsWith('PRIVATE KEY')) {
-      addFault(found, `${place}a private key, which has no place among certificates`);
+      addFault(found, `${place}${PRIVATE_KEY_FAULT}`);
       continue;
     }
     if (!certificateLabels.has(label) && !pkcs7Labels.has(label)) continue;

@@ -92,9 +92,21 @@ function read(der: Buffer): Certificate {
   };
 }
 
+let latest: X509Certificate | undefined;
+let latestDer: Buffer | undefined;
+
+/**
+ * What OpenSSL reads of `der`, the octets of a Certificate. It takes as long as a signature, and the one that was parsed last is mostly the
+ * one that is judged next: that one is kept, and no more, since each takes kilobytes.
+ */
+export function readX509(der: Buffer): X509Certificate {
+  if (latest === undefined || latestDer !== der) [latest, latestDer] = [new X509Certificate(der), der];
+  return latest;
+}
+
 function readPublicKey(der: Buffer): KeyObject {
   try {
-    return new X509Certificate(der).publicKey;
+    return readX509(der).publicKey;
   } catch (cause) {
     // OpenSSL checks here that a point lies on its curve.
     throw malformed('its public key cannot be read', cause);

@@ -11,7 +11,7 @@ import { makeTurn } from './bundle.ts';
 import type { Certificate } from './certificate.ts';
 import { parseCertificate } from './certificate.ts';
 import { type Beat, makeBeat } from './files/beat.ts';
-import { addressHash } from './files/catalogue.ts';
+import { addressHash, DIGEST } from './files/catalogue.ts';
 import { indexPath } from './files/index-file.ts';
 import { type FolderNews, logOf } from './files/news.ts';
 import { startPoll } from './files/poll.ts';
@@ -31,6 +31,8 @@ export interface RecipientFolder {
   survey(): Promise<FolderSurvey>;
   /** All in the order of paths, or the chosen ones. Throws where the folder cannot be read. */
   entries(which?: Selection): AsyncIterable<PlacedCertificate>;
+  /** The file of each certificate, as of the last scan, by its fingerprint in hex. Throws where the folder cannot be read. */
+  places(): Promise<Map<string, string>>;
   /** Scans now. */
   refresh(): Promise<void>;
   close(): Promise<void>;
@@ -186,6 +188,14 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
         yield* (await passing.all({ path, label }, page)).certificates;
         after = { path: last.path, index: last.index };
       }
+    },
+    places: async () => {
+      const known = await current();
+      if (known.kind === 'unavailable') throw known.cause;
+      const { fingerprints, files, paths } = await within(delays.answer, () => thread.ask('places', {}));
+      const all = Buffer.from(fingerprints.buffer, fingerprints.byteOffset, fingerprints.length);
+      const fileOf = (one: number): string => join(path, paths[files[one] ?? 0] ?? '');
+      return new Map(Array.from(files.keys(), (one) => [all.toString('hex', one * DIGEST, (one + 1) * DIGEST), fileOf(one)]));
     },
     refresh: () => poll.refresh(),
     close: async () => {

@@ -1,6 +1,5 @@
 /** Whether one certificate may stand above others in a path (RFC 5280 §6.1.4), the names and policies of the path apart. */
-import { X509Certificate } from 'node:crypto';
-import type { Certificate } from './certificate.ts';
+import { type Certificate, readX509 } from './certificate.ts';
 import { anyExtendedKeyUsage, emailProtection } from './oids.ts';
 import { caKeyFault } from './publickey.ts';
 import { validityFault } from './usability.ts';
@@ -45,7 +44,7 @@ export const criticalFault = ({ unknownCritical }: Certificate): string | undefi
 
 export function isSignedBy(child: Certificate, issuer: Certificate): boolean {
   try {
-    return new X509Certificate(child.der).verify(issuer.publicKey);
+    return readX509(child.der).verify(issuer.publicKey);
   } catch {
     // OpenSSL throws where the algorithm of the signature does not fit the key: it is not by this key.
     return false;

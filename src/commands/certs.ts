@@ -7,7 +7,8 @@ import { approve, forget, pending } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issue.ts';
 import type { IssueWish } from './certificates/issue.ts';
-import { add, remove } from './certificates/keep.ts';
+import { remove } from './certificates/remove.ts';
+import { add, type AddWish } from './certificates/add.ts';
 import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
@@ -45,9 +46,13 @@ export const build: BuildCommand = (terminal) => {
     );
   certs
     .command('add')
-    .description('take certificates: PEM, DER or PKCS#7; - reads standard input')
-    .argument('<file...>')
-    .action(async (files: string[], _options: unknown, command: Command) => add(files, await pathsOf(command, terminal), terminal));
+    .description('take certificates: PEM, DER, PKCS#7, PKCS#12, LDIF, whole folders; - reads standard input')
+    .argument('<file|folder...>')
+    .option('--password-file <file>', 'passwords of PKCS#12 files, one a line')
+    .option('--dry-run', 'say what would be taken and write nothing')
+    .option('--verbose', 'every refusal, and not the first of each kind')
+    .option('--json', 'as JSON: every certificate and fault, and the sum')
+    .action(async (files: string[], wish: AddWish, command: Command) => add(files, await pathsOf(command, terminal), terminal, wish));
   certs
     .command('remove')
     .description('take away the certificates of an address, or one by its SHA-256 fingerprint')

@@ -2,6 +2,7 @@
 import { benchAbsent } from './certificates/absent.ts';
 import { benchCrl } from './certificates/crl.ts';
 import { benchFiles } from './certificates/files.ts';
+import { benchImport } from './certificates/import.ts';
 import { benchKnown } from './certificates/known.ts';
 import { benchLookup } from './certificates/lookup.ts';
 import { benchMesh } from './certificates/mesh.ts';
@@ -15,6 +16,7 @@ const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [
   benchFiles,
   benchLookup,
   benchAbsent,
+  benchImport,
   benchKnown,
   benchCrl,
   benchMesh,

@@ -33,6 +33,8 @@ export interface Operations {
   begun: { readonly ask: { readonly fingerprint: string }; readonly answer: FindAnswer };
   /** Some certificates in the order of paths; none behind the last. */
   page: { readonly ask: { readonly after: PagePlace | undefined }; readonly answer: FindAnswer };
+  /** Where each certificate stands. */
+  places: { readonly ask: object; readonly answer: CertificateLocations };
   broken: { readonly ask: object; readonly answer: readonly BrokenFile[] };
 }
 
@@ -40,6 +42,15 @@ export interface ScanAnswer {
   readonly state: ScanState;
   readonly files: number;
   readonly certificates: number;
+}
+
+/** Of all certificates of a folder. */
+export interface CertificateLocations {
+  /** SHA-256, one behind the other. */
+  readonly fingerprints: Uint8Array;
+  /** For each, in which of `paths` it stands. */
+  readonly files: Uint32Array;
+  readonly paths: readonly string[];
 }
 
 /** `stale`: what was found is not there any more; the next scan tells. */

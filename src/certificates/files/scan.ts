@@ -86,7 +86,7 @@ export interface Scanner {
 /** A file this young may change again within the same tick of the file system's clock: it is read once more. */
 const SETTLED_AFTER_MS = 2000;
 export const MAX_FILES = 250_000;
-const MAX_DEPTH = 8;
+export const MAX_DEPTH = 8;
 const MAX_SCANS_FOR_MOVES = 3;
 /** Of one file. */
 const MAX_FAULTS = 3;
@@ -95,7 +95,7 @@ const MAX_NEWS = 100;
 const PROGRESS_MS = 1000;
 
 /** Hidden files (editors, `..data` of Kubernetes, our own temporaries), backups and notes are no certificates. */
-const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
+export const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
 
 export function makeScanner({ path, now, delays, access, hold, tell, known, doubtsFirst = false, own = false }: ScannerOptions): Scanner {
   let catalogue = known ?? new Catalogue().finish();

@@ -9,10 +9,19 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { SealpostError } from '../../errors.ts';
 import type { BrokenFile } from '../folder.ts';
 import { makeBeat } from './beat.ts';
-import type { Catalogue } from './catalogue.ts';
+import { type Catalogue, DIGEST } from './catalogue.ts';
 import { readRegularSync } from './content.ts';
 import { encodeIndex, readIndex, writeIndex } from './index-file.ts';
-import type { FindAnswer, Operations, PagePlace, Request, ScanAnswer, WorkerMessage, WorkerStart } from './requests.ts';
+import type {
+  CertificateLocations,
+  FindAnswer,
+  Operations,
+  PagePlace,
+  Request,
+  ScanAnswer,
+  WorkerMessage,
+  WorkerStart,
+} from './requests.ts';
 import { asError, makeScanner } from './scan.ts';
 import { makeShelf, MAX_FOR_ADDRESS } from './shelf.ts';
 
@@ -150,6 +159,17 @@ function firstFrom(rows: Uint32Array, pathOf: (row: number) => string, wanted: s
   return low;
 }
 
+/** Without those that a file held before and may hold again. */
+function places(): CertificateLocations {
+  const { catalogue } = scanner;
+  const there = Uint32Array.from({ length: catalogue.certificates }, (_, one) => one).filter(
+    (one) => (catalogue.lengths.array[one] ?? 0) > 0,
+  );
+  const fingerprints = new Uint8Array(there.length * DIGEST);
+  for (const [place, one] of there.entries()) fingerprints.set(catalogue.fingerprint(one), place * DIGEST);
+  return { fingerprints, files: there.map((one) => catalogue.fileOf.array[one] ?? 0), paths: catalogue.paths };
+}
+
 function broken(): BrokenFile[] {
   const { catalogue, troubles } = scanner;
   const found: BrokenFile[] = [];
@@ -175,6 +195,8 @@ function work(request: Request): Answer | Promise<Answer> {
       return begun(request.fingerprint);
     case 'page':
       return page(request.after);
+    case 'places':
+      return places();
     case 'broken':
       return broken();
   }

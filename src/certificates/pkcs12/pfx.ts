@@ -78,12 +78,16 @@ const ciphers: Readonly<Record<string, { readonly name: string; readonly keyOcte
 /** What opens one file, and how many rounds it may still ask for. */
 interface Opening {
   readonly passphrase: string;
+  readonly parts: PfxParts;
   iterationsLeft: number;
 }
 
+/** `certificates`: keys stay locked, and each is empty in what is found. */
+export type PfxParts = 'all' | 'certificates';
+
 /** Throws `key-malformed`; its hint tells a wrong password from a file of another kind. */
-export function readPfx(bytes: Buffer, passphrase: string): PfxContents {
-  const opening: Opening = { passphrase, iterationsLeft: MAX_ITERATIONS };
+export function readPfx(bytes: Buffer, passphrase: string, parts: PfxParts = 'all'): PfxContents {
+  const opening: Opening = { passphrase, parts, iterationsLeft: MAX_ITERATIONS };
   const [version, authSafe, macData] = nodes(parse(bytes, notPkcs12));
   const [contentType, wrapped] = nodes(authSafe);
   if (version === undefined || octets(contentType).toString('hex') !== types.data) throw notPkcs12();
@@ -128,7 +132,12 @@ function readSafeContents(der: Buffer, opening: Opening, found: { keys: Buffer[]
   for (const bag of nodes(parse(der, wrongPassphrase))) {
     const [id, wrapped] = nodes(bag);
     const value = nodes(wrapped)[0];
-    switch (octets(id).toString('hex')) {
+    const type = octets(id).toString('hex');
+    if (opening.parts === 'certificates' && (type === types.keyBag || type === types.shroudedKeyBag)) {
+      found.keys.push(Buffer.alloc(0));
+      continue;
+    }
+    switch (type) {
       case types.keyBag:
         found.keys.push(derOf(value));
         break;

@@ -15,7 +15,7 @@ import { syncFolder } from '../../queue/folder.ts';
 import { BATCH_LENGTH, BATCH_RECORDS, issuedHandlers } from '../../upkeep/issued.ts';
 import { changeQueue } from '../change.ts';
 import type { Terminal } from '../terminal.ts';
-import { place } from './keep.ts';
+import { place } from './place.ts';
 import { keyText } from './key-text.ts';
 import { type Kit, kitFor, readKit, setAside, writeKit } from './kit.ts';
 import { type CertificatePaths, firstFolder, shown } from './paths.ts';

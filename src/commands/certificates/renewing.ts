@@ -13,7 +13,7 @@ import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
 import { type InHouse, type InHouseFolders, readFolders, readLedger } from './in-house.ts';
-import { place } from './keep.ts';
+import { place } from './place.ts';
 import { keyText } from './key-text.ts';
 import { assertFreeKit, type Kit, kitFor, writeKit } from './kit.ts';
 import type { CertificatePaths } from './paths.ts';

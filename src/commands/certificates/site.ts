@@ -24,6 +24,8 @@ export interface Site {
   readonly addressBook: AddressBook;
   /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
   read(path: string, which?: Selection): AsyncIterable<PlacedCertificate>;
+  /** Where the certificates of a folder stand, by fingerprint. None of the folders of recipients is looked at again. */
+  takePlaces(path: string): Promise<Map<string, string>>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
   reasonAgainst(certificate: Certificate): Promise<string | undefined>;
   /** The same, with what is known of it beside. */
@@ -56,7 +58,10 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
   const standingOf = async (certificate: Certificate): Promise<Standing> => {
     const usable = usability(certificate, now());
     if (usable.kind === 'unusable') return { reason: usable.reason, remark: undefined };
-    const verdict = await withPatience(paths.options.patience, (signal) => trust.judge(certificate, ownMailbox(certificate), signal));
+    // Nothing is fetched here, and a patience of its own for revocation would be a timer that stays for each certificate.
+    const verdict = await withPatience(paths.options.patience, (signal) =>
+      trust.judge(certificate, ownMailbox(certificate), signal, () => signal),
+    );
     if (verdict.kind === 'unavailable' && verdict.reason === undefined)
       throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });
     if (verdict.kind !== 'trusted') return { reason: verdict.reason, remark: undefined };
@@ -69,6 +74,14 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
         const folder = folderAt(certificates, path);
         if (!surveyed.has(path)) await survey(folder);
         yield* folder.entries(which);
+      },
+      takePlaces: async (path) => {
+        const folder = folderAt(certificates, path);
+        await survey(folder);
+        const places = await folder.places();
+        // Their threads would read what is written there once more.
+        await Promise.all(certificates.recipients.map((one) => one.close()));
+        return places;
       },
       reasonAgainst: async (certificate) => (await standingOf(certificate)).reason,
       standingOf,

@@ -1,0 +1,149 @@
+/**
+ * Certificates on their way into the folder: gathered by file, since those of one address stand in one, and written in batches by a few
+ * threads, each of which syncs file by file. A batch is told of once all of it is durable, and never before.
+ */
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { readRegularSync } from '../../../certificates/files/content.ts';
+import { MAX_BUNDLE_BYTES, readCertificates } from '../../../certificates/bundle.ts';
+import type { Certificate } from '../../../certificates/certificate.ts';
+import { SealpostError } from '../../../errors.ts';
+import { annotatedPem, fileNameOf } from '../store.ts';
+import type { Origin, Outcome, Refusal } from './outcome.ts';
+import { writeFiles, type Writing, type Written } from './write.ts';
+
+export interface Shelving {
+  /** It will be told of by `tell`, in its turn. Waits where too much is under way. Gives the path of the file it comes to stand in. */
+  put(certificate: Certificate, origin: Origin): Promise<string>;
+  /** Everything that was put is told of. Throws `file-unwritable` where the folder cannot be written. */
+  flush(): Promise<void>;
+  /** Ends the threads. Nothing is under way. */
+  close(): Promise<void>;
+}
+
+/** Of certificates, in a batch. */
+const BATCH = 200;
+const LINE_FEED = 0x0a;
+/** Below that a thread takes longer to start than the work. */
+const BY_ITSELF = 50;
+const THREADS = 2;
+/** MiB of a thread's heap, which holds a batch or two. */
+const HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
+
+interface Placed {
+  readonly certificate: Certificate;
+  readonly origin: Origin;
+}
+
+/** Files by path. */
+type Batch = Map<string, Placed[]>;
+
+/** `tell` is given what became of each; a dry run writes nothing and tells the same. */
+export function openShelving(folder: string, dry: boolean, tell: (outcome: Outcome) => Promise<void>): Shelving {
+  const suffix = randomBytes(6).toString('hex');
+  const threads: Worker[] = [];
+  const idle: Worker[] = [];
+  const underWay = new Map<Batch, Promise<void>>();
+  let batch: Batch = new Map();
+  let size = 0;
+  let failed: Error | undefined;
+
+  const write = async (writing: Writing): Promise<Written> => {
+    const few = writing.files.length < BY_ITSELF && threads.length === 0;
+    if (few) return writeFiles(writing);
+    const thread = idle.pop() ?? startThread(threads);
+    try {
+      return await askThread(thread, writing);
+    } finally {
+      idle.push(thread);
+    }
+  };
+  const settle = async (all: Batch): Promise<void> => {
+    const files: { path: string; content: Uint8Array; placed: readonly Placed[] }[] = [];
+    for (const [path, placed] of all) {
+      const content = contentWith(path, placed);
+      if (content instanceof Uint8Array) files.push({ path, content, placed });
+      else for (const { certificate, origin } of placed) await tell({ kind: 'refused', origin, certificate, refusal: content });
+    }
+    const writing = { folder, suffix, files: files.map(({ path, content }) => ({ path, content })) };
+    const written = dry || files.length === 0 ? [] : await write(writing);
+    for (const [index, { path, placed }] of files.entries()) {
+      const fault = written[index];
+      if (fault === undefined) for (const { certificate, origin } of placed) await tell({ kind: 'taken', origin, certificate, path });
+      else failed ??= new SealpostError('file-unwritable', { detail: `${path} (${fault})`, hint: HINT });
+    }
+  };
+  const send = (): void => {
+    if (size === 0) return;
+    const all = batch;
+    [batch, size] = [new Map(), 0];
+    const work = settle(all)
+      .catch((error: unknown) => void (failed ??= error instanceof Error ? error : new Error(String(error))))
+      .finally(() => underWay.delete(all));
+    underWay.set(all, work);
+  };
+  const drain = async (): Promise<void> => {
+    await Promise.all(underWay.values());
+    if (failed !== undefined) throw failed;
+  };
+  return {
+    put: async (certificate, origin) => {
+      const path = join(folder, `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
+      // What is being written there is not read, and not written twice at once.
+      if ([...underWay.keys()].some((one) => one.has(path))) await drain();
+      const placed = batch.get(path);
+      if (placed === undefined) batch.set(path, [{ certificate, origin }]);
+      else placed.push({ certificate, origin });
+      if (++size < BATCH) return path;
+      if (underWay.size >= THREADS) await Promise.race(underWay.values());
+      if (failed !== undefined) throw failed;
+      send();
+      return path;
+    },
+    flush: async () => {
+      send();
+      await drain();
+    },
+    close: async () => {
+      await Promise.allSettled(underWay.values());
+      await Promise.all(threads.map((thread) => thread.terminate()));
+    },
+  };
+}
+
+const HINT = 'what was told as added is whole: run it again once the folder can be written';
+const inTheWay = (reason: string): Refusal => ({ class: 'in-the-way', reason });
+
+/** What the file of an address will hold: what is there, and these behind it. */
+function contentWith(path: string, placed: readonly Placed[]): Buffer | Refusal {
+  const pems = Buffer.from(placed.map(({ certificate }) => annotatedPem(certificate)).join(''));
+  if (!existsSync(path)) return pems;
+  const before = readRegularSync(path);
+  if (before.length > 0 && (readCertificates(before).faults.length > 0 || !before.includes('-----BEGIN')))
+    return inTheWay('the file of its address is no PEM file of certificates in good order: move it away or mend it');
+  const end = before.length === 0 || before.at(-1) === LINE_FEED ? '' : '\n';
+  const all = Buffer.concat([before, Buffer.from(end), pems]);
+  return all.length > MAX_BUNDLE_BYTES ? inTheWay('the file of its address has no room: take old certificates out of it') : all;
+}
+
+function startThread(threads: Worker[]): Worker {
+  // From source it is a .ts file, from dist a .js one.
+  const file = import.meta.url.endsWith('.ts') ? './writer.ts' : './writer.js';
+  const thread = new Worker(new URL(file, import.meta.url), { resourceLimits: HEAP });
+  threads.push(thread);
+  return thread;
+}
+
+function askThread(thread: Worker, writing: Writing): Promise<Written> {
+  return new Promise((resolve, reject) => {
+    const ended = (): void => reject(new Error('the thread that writes certificates has ended'));
+    thread.once('error', reject).once('exit', ended);
+    thread.once('message', (written: Written) => {
+      thread.off('error', reject).off('exit', ended);
+      resolve(written);
+    });
+    thread.postMessage(writing, []);
+  });
+}
