@@ -8,6 +8,8 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import { harvestHandlers } from './harvest-control.ts';
+import type { Harvested } from './harvested.ts';
 import type { OwnMail } from './own-mail.ts';
 
 export interface UpkeepParts {
@@ -15,6 +17,7 @@ export interface UpkeepParts {
   readonly store: Pick<QueueStore, 'records' | 'known' | 'record'>;
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
+  readonly harvested: Harvested;
   /** Ms since the epoch. */
   readonly now: () => number;
   readonly env: Environment;
@@ -30,6 +33,6 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function makeUpkeep(_parts: UpkeepParts): Upkeep {
-  return { handlers: {}, start: async () => {}, stop: async () => {} };
+export function makeUpkeep({ store, harvested }: UpkeepParts): Upkeep {
+  return { handlers: { ...harvestHandlers(store, harvested) }, start: async () => {}, stop: async () => {} };
 }

@@ -53,6 +53,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
         fetchNetworks: [],
       },
       pin: false,
+      harvest: { approveIssuers: [] },
     },
     profile: 'compatible',
     policies: at('policies'),
