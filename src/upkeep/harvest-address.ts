@@ -31,15 +31,25 @@ const texts: Readonly<Record<Kept | 'known', string>> = {
   known: 'certificate is there already',
 };
 
+/** Messages that wait for their verdict: one may take as long as a look-up. */
+const MAX_IN_LINE = 16;
+
 export function withHarvestAddress(onward: Reception, parts: HarvestAddressParts): Reception {
   const own = keyOf(parts.address);
   if (own === undefined) return onward;
   let last: Promise<unknown> = Promise.resolve();
+  let inLine = 0;
   /** One verdict at a time: ten megabytes are held three times over while they are read. */
-  const inTurn = (work: () => Promise<TakenHere>): Promise<TakenHere> => {
+  const inTurn = async (work: () => Promise<TakenHere>): Promise<TakenHere> => {
+    if (inLine >= MAX_IN_LINE) throw new SealpostError('too-busy');
+    inLine++;
     const turn = last.then(work);
     last = turn.catch(() => undefined);
-    return turn;
+    try {
+      return await turn;
+    } finally {
+      inLine--;
+    }
   };
   return {
     ...onward,

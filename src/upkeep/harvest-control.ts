@@ -7,7 +7,7 @@ import { certificatesOf, type Harvested, type NewHarvest } from './harvested.ts'
 
 export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested: Harvested): ControlHandlers {
   return {
-    'certs-harvested': (request) => harvested.keep(readHarvest(request)),
+    'certs-harvested': async (request) => harvested.keep(readHarvest(request)),
     /** One command for both kinds that wait: changed certificates of a source, and harvested ones. */
     'certs-approve': async (request) => {
       const filter = readKnownFilter(request);
@@ -21,7 +21,7 @@ export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested:
       await harvested.approve(one, readText(request, 'operator') ?? 'unknown');
       return fingerprint;
     },
-    'certs-reject': (request) => harvested.reject(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
+    'certs-reject': async (request) => harvested.reject(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
   };
 }
 

@@ -58,14 +58,19 @@ export interface Harvested {
 /** Of one address, and of all. */
 const MAX_OF_ADDRESS = 8;
 const MAX_WAITING = 1000;
+const DAY_MS = 86_400_000;
 /** A certificate that nobody has said a word on for so long is not wanted. */
-const KEPT_MS = 90 * 86_400_000;
+const KEPT_MS = 90 * DAY_MS;
+/** Addresses of which it is remembered that they were told of today. */
+const MAX_TOLD = 1000;
 /** Octets of what is kept of one mail: it has to pass the control socket. */
 const MAX_OCTETS = 40 * 1024;
 
 export function makeHarvested({ config, store, capabilities, now, log }: HarvestedParts): Harvested {
   const { records, known } = store;
   const rule: ReadonlySet<string> = new Set(config.certificates.harvest.approveIssuers);
+  /** The day that an address was told of. */
+  const told = new Map<string, number>();
   let last: Promise<unknown> = Promise.resolve();
   /** One at a time: what is counted must hold when it is written. */
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -105,7 +110,7 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     await write(harvest);
     const { fingerprint } = harvest.certificate;
     const gone: RecordChange = { kind: KIND, key: fingerprint, value: null };
-    await change([gone], [told(harvest, false), approved(harvest, 'rule')], harvest);
+    await change([gone], [harvestedEvent(harvest, false), approved(harvest, 'rule')], harvest);
     return 'taken';
   };
   const wait = async (harvest: NewHarvest): Promise<Kept> => {
@@ -117,11 +122,15 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     const left = waiting.filter((one) => !stale.includes(one));
     if (left.length >= MAX_WAITING || left.filter((one) => one.address === address).length >= MAX_OF_ADDRESS) {
       log.warn({ recipient: address, waiting: left.length }, 'a harvested certificate was not kept: too many wait for approval');
-      await records.change([], [unlisted(harvest, left.length)]);
+      // Whoever floods this shall not fill the audit log: once a day for an address; a new start tells again.
+      const day = Math.floor(now() / DAY_MS);
+      if (told.get(address) !== day) await records.change([], [unlisted(harvest, left.length)]);
+      if (told.size >= MAX_TOLD) told.clear();
+      told.set(address, day);
       throw new SealpostError('harvest-full');
     }
     const added: RecordChange = { kind: KIND, key: certificate.fingerprint, value: writeRecord(harvest), was: null };
-    return (await records.change([added], [told(harvest, true)])) ? 'pending' : 'waiting';
+    return (await records.change([added], [harvestedEvent(harvest, true)])) ? 'pending' : 'waiting';
   };
   const drop = (those: readonly HarvestedRecord[], operator: string): Promise<boolean> =>
     records.change(
@@ -159,9 +168,9 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     approve: (record, operator) =>
       inTurn(async () => {
         await write(record);
-        const told = await approvePin(record, operator);
+        const isTold = await approvePin(record, operator);
         const gone: RecordChange = { kind: KIND, key: record.certificate.fingerprint, value: null };
-        await change([gone], told ? [] : [approved(record, operator)], record);
+        await change([gone], isTold ? [] : [approved(record, operator)], record);
       }),
     reject: (filter, operator) =>
       inTurn(async () => {
@@ -201,7 +210,7 @@ const about = ({ address, certificate }: About) => ({
   certificate_serial: certificate.serial,
 });
 
-const told = (harvest: NewHarvest, waits: boolean): AuditEvent => ({
+const harvestedEvent = (harvest: NewHarvest, waits: boolean): AuditEvent => ({
   event: 'certificate-harvested',
   ...about(harvest),
   waits,

@@ -92,7 +92,7 @@ export const signedData = ({ signers, bag = [], within, type = DATA }: DataPlan)
       0,
       sequence(
         integer(Buffer.of(1)),
-        set(sequence(oid(digests.sha256))),
+        set(...Object.values(digests).map((digest) => sequence(oid(digest)))),
         sequence(oid(type), ...(within === undefined ? [] : [explicit(0, octetString(within))])),
         ...(bag.length === 0 ? [] : [tlv(0xa0, ...bag)]),
         set(...signers),
