@@ -3,13 +3,15 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
 import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
-import { approve, forget, pending } from './certificates/changes.ts';
+import { approve, forget, pending, reject } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issue.ts';
 import type { IssueWish } from './certificates/issue.ts';
 import { remove } from './certificates/remove.ts';
 import { add, type AddWish } from './certificates/add.ts';
 import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
+import { harvest, type HarvestOptions } from './certificates/harvest.ts';
+import { type Config, loadConfig } from '../config.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
@@ -60,9 +62,18 @@ export const build: BuildCommand = (terminal) => {
     .action(async (what: string, _options: unknown, command: Command) => remove(what, await pathsOf(command, terminal), terminal));
   certs
     .command('pending')
-    .description('changed certificates that wait for approval (certificates.pin)')
+    .description('certificates that wait for approval: changed ones (certificates.pin), and those of signed mail')
     .option('--json', 'as JSON')
     .action(async (options: { json?: boolean }, command: Command) => pending(await locateQueue(terminal, command), terminal, options));
+  certs
+    .command('harvest')
+    .description('certificates from signed mail: files, folders of .eml files, - for standard input')
+    .argument('<file...>')
+    .option('--json', 'as JSON')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (files: string[], options: HarvestOptions, command: Command) =>
+      harvest(files, await configOf(command, terminal), terminal, options),
+    );
   certs
     .command('approve')
     .description('let a certificate be used that waits; the audit log keeps who did it')
@@ -70,7 +81,16 @@ export const build: BuildCommand = (terminal) => {
     .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; needed where several wait')
     .option('--by <name>', 'for whom you do it')
     .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
-      approve({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
+      approve({ address, fingerprint }, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('reject')
+    .description('drop a certificate of a signed mail that waits')
+    .argument('<address>')
+    .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; all of the address without one')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
+      reject({ address, fingerprint }, await configOf(command, terminal), terminal, options),
     );
   certs
     .command('forget')
@@ -141,6 +161,11 @@ export const build: BuildCommand = (terminal) => {
 function pathsOf(command: Command, terminal: Terminal): Promise<CertificatePaths> {
   const { config } = command.optsWithGlobals<{ config?: string }>();
   return certificatePaths(config, terminal);
+}
+
+function configOf(command: Command, { env, cwd }: Terminal): Promise<Config> {
+  const { config: file } = command.optsWithGlobals<{ config?: string }>();
+  return loadConfig({ file, env, cwd });
 }
 
 function readDays(text: string): number {

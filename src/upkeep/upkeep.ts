@@ -11,6 +11,8 @@ import type { QueueStore } from '../queue/queue.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
 import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
 import { issuedHandlers } from './issued.ts';
+import { harvestHandlers } from './harvest-control.ts';
+import type { Harvested } from './harvested.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
@@ -20,6 +22,7 @@ export interface UpkeepParts {
   readonly store: Pick<QueueStore, 'records' | 'known' | 'record'>;
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
+  readonly harvested: Harvested;
   /** Ms since the epoch. */
   readonly now: () => number;
   readonly env: Environment;
@@ -40,11 +43,11 @@ export interface Upkeep {
 }
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
-  const { config, store, now, env, log } = parts;
+  const { config, store, harvested, now, env, log } = parts;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
   const daily = makeDaily(parts, { first: [refresh], tellers: [] });
-  const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
+  const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records), ...harvestHandlers(store, harvested) };
   return {
     handlers,
     prepare: () => lists.prepare(),
