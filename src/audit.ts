@@ -31,6 +31,8 @@ export const auditEventNames = [
   'certificate-forgotten', // a named operator took one out of what is known of an address
   'certificate-issued', // the in-house CA signed one, by a named operator
   'certificate-renewed', // the in-house CA signed one in the place of another
+  'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
+  'certificate-confirmed', // the reader told the code to a named operator
   'started',
   'stopped',
 ] as const;

@@ -221,6 +221,7 @@ export const errorTable = {
   ),
   'certificate-malformed': row(550, '5.7.1', 'a certificate cannot be read', 'the file is damaged or not an X.509 certificate'),
   'certificate-unusable': row(550, '5.7.1', 'a certificate cannot be used', 'the reason stands beside it'),
+  'code-refused': row(451, '4.3.0', 'that code confirms nothing', 'sealpost certs try ADDRESS sends a new one'),
   'key-malformed': row(550, '5.7.1', 'a private key cannot be read', 'PEM, DER or PKCS#12; is the password right?'),
 
   // Reading sealed mail.

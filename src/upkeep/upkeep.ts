@@ -10,6 +10,7 @@ import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
+import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -18,6 +19,7 @@ export interface UpkeepParts {
   readonly ownMail: OwnMail;
   /** Ms since the epoch. */
   readonly now: () => number;
+  readonly randomBytes: (octets: number) => Buffer;
   readonly env: Environment;
   readonly log: Logger;
 }
@@ -31,7 +33,11 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function makeUpkeep({ store }: UpkeepParts): Upkeep {
-  const handlers = { ...issuedHandlers(store.records) };
+export function makeUpkeep({ config, store, certificates, ownMail, now, randomBytes }: UpkeepParts): Upkeep {
+  const { operator } = config;
+  const handlers = {
+    ...issuedHandlers(store.records),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+  };
   return { handlers, start: async () => {}, stop: async () => {} };
 }
