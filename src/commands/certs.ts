@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { approve, forget, pending } from './certificates/changes.ts';
+import { history } from './certificates/history.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -84,6 +85,14 @@ export const build: BuildCommand = (terminal) => {
     .option('--out <dir>', 'where the .p12 and its password go', 'issued')
     .option('--name <name>', "the reader's name, as mail programs show it")
     .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
+  certs
+    .command('history')
+    .description('all that is known of an address, in the order of time: uses, changes, approvals, tries')
+    .argument('<address>')
+    .option('--json', 'as JSON')
+    .action(async (address: string, options: { json?: boolean }, command: Command) =>
+      history(address, await configOf(command, terminal), terminal, options),
+    );
   certs
     .command('try')
     .description('send a sealed message with a code, to see whether its reader can open it')
