@@ -37,6 +37,8 @@ export const auditEventNames = [
   'certificate-rejected', // a named operator dropped a harvested one that waited
   'expiry-told', // a reader was told that their certificate ends
   'summary-sent', // the operator was sent a summary of certificates
+  'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
+  'certificate-confirmed', // the reader told the code to a named operator
   'started',
   'stopped',
 ] as const;

@@ -16,6 +16,7 @@ import type { Harvested } from './harvested.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
+import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -25,6 +26,7 @@ export interface UpkeepParts {
   readonly harvested: Harvested;
   /** Ms since the epoch. */
   readonly now: () => number;
+  readonly randomBytes: (octets: number) => Buffer;
   readonly env: Environment;
   readonly log: Logger;
 }
@@ -43,11 +45,17 @@ export interface Upkeep {
 }
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
-  const { config, store, harvested, now, env, log } = parts;
+  const { config, store, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
   const daily = makeDaily(parts, { first: [refresh], tellers: [] });
-  const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records), ...harvestHandlers(store, harvested) };
+  const { operator } = config;
+  const handlers = {
+    ...issuedHandlers(store.records),
+    ...revocationHandlers(store.records),
+    ...harvestHandlers(store, harvested),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+  };
   return {
     handlers,
     prepare: () => lists.prepare(),

@@ -41,8 +41,11 @@ export interface CertificateSeries extends Series {
 /** What one look at all certificates may serve: the steps of one round. */
 const STOCK_MS = 10 * 60_000;
 
+/** Of the parts of upkeep those that the daily work needs. */
+export type DailyParts = Omit<UpkeepParts, 'harvested' | 'randomBytes'>;
+
 /** `first`: steps of other parts, before these. */
-export function makeDaily(parts: UpkeepParts, others: { readonly first: readonly Step[]; readonly tellers: readonly Teller[] }): Daily {
+export function makeDaily(parts: DailyParts, others: { readonly first: readonly Step[]; readonly tellers: readonly Teller[] }): Daily {
   const { config, store, certificates, ownMail, now, env, log } = parts;
   const { records, known } = store;
   const { expiry, authority, pin: pinned } = config.certificates;
