@@ -1,7 +1,7 @@
 /** LDIF as directories are dumped, and as nobody should write it. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { kindOf } from '../../../src/certificates/import/kind.ts';
 import { type LdifPart, looksLikeLdif, makeLdifReader, MAX_ENTRY_BYTES } from '../../../src/certificates/import/ldif.ts';
 
@@ -70,9 +70,18 @@ describe('LDIF', () => {
   test('a URL is not fetched, and records of changes are not read unless they add an entry', () => {
     const value = `userCertificate:: ${base64('one')}`;
     const lines = [
-      ...['dn: cn=a', 'userCertificate:< file:///etc/passwd', ''],
-      ...['dn: cn=b', 'changetype: modify', 'delete: userCertificate', value, '-', ''],
-      ...['dn: cn=c', 'changetype: add', value],
+      'dn: cn=a',
+      'userCertificate:< file:///etc/passwd',
+      '',
+      'dn: cn=b',
+      'changetype: modify',
+      'delete: userCertificate',
+      value,
+      '-',
+      '',
+      'dn: cn=c',
+      'changetype: add',
+      value,
     ];
     assert.deepEqual(told(read(lines.join('\n'))), [
       '2 a value that stands elsewhere (a URL), which is not fetched',
