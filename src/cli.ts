@@ -7,7 +7,7 @@ import process from 'node:process';
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { asSealpostError } from './errors.ts';
-import { keepNewSpaceSmall } from './commands/new-space.ts';
+import { keepHeapSmall, keepNewSpaceSmall } from './commands/new-space.ts';
 import type { BuildCommand, Terminal } from './commands/terminal.ts';
 import { readVersion } from './commands/version.ts';
 
@@ -24,7 +24,7 @@ const commands: Readonly<Record<string, Entry>> = {
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
   explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
-  certs: { summary: 'recipient certificates', load: () => import('./commands/certs.ts') },
+  certs: { summary: 'recipient certificates', load: loadCerts },
   users: { summary: 'those who may log in', load: () => import('./commands/users.ts') },
   queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },
   audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
@@ -34,6 +34,11 @@ const commands: Readonly<Record<string, Entry>> = {
 function loadServe(): ReturnType<Entry['load']> {
   keepNewSpaceSmall();
   return import('./commands/serve.ts');
+}
+
+function loadCerts(): ReturnType<Entry['load']> {
+  keepHeapSmall();
+  return import('./commands/certs.ts');
 }
 
 const EXIT_FAILED = 1;

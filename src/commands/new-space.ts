@@ -14,3 +14,15 @@ const NO_GROWTH = '--semi-space-growth-factor=1';
 export function keepNewSpaceSmall(): void {
   setFlagsFromString(NO_GROWTH);
 }
+
+/** Of what is in use, that the heap grows by before it is collected; V8 lets it double and more. */
+const SMALL_STEPS = ['--heap-growing-percent=20', '--scavenger-max-new-space-capacity-mb=4'];
+
+/**
+ * For commands that go over a hundred thousand certificates: each leaves kilobytes of OpenSSL's behind, which V8 does not see and frees
+ * only with the small objects that own them. Collected often, they take no time to speak of, and half the memory.
+ */
+export function keepHeapSmall(): void {
+  keepNewSpaceSmall();
+  for (const flag of SMALL_STEPS) setFlagsFromString(flag);
+}

@@ -60,7 +60,10 @@ async function addAll(given: readonly string[], adding: Adding): Promise<void> {
   const { site, paths, account, dry, stop } = adding;
   const folder = firstFolder(paths);
   const there = await site.takePlaces(folder);
-  const shelving = openShelving(folder, dry, (outcome) => account.tell(outcome));
+  const shelving = openShelving(folder, dry, (outcome) => {
+    if (outcome.kind === 'refused' && outcome.certificate !== undefined) there.delete(outcome.certificate.fingerprint);
+    return account.tell(outcome);
+  });
   const turn = makeTurn();
   const authorities = new Set<string>();
   try {
@@ -107,7 +110,7 @@ async function take(finding: Finding, { site, account, shelving, there, authorit
   const { certificate, origin } = finding;
   const { fingerprint } = certificate;
   const path = there.get(fingerprint);
-  if (path !== undefined) return account.tell({ kind: 'already-there', origin, certificate, path });
+  if (path !== undefined) return shelving.again(certificate, origin, path);
   if (certificate.ca && certificate.addresses.length === 0) {
     if (!authorities.has(fingerprint)) await account.tell({ kind: 'authority', origin, certificate });
     authorities.add(fingerprint);

@@ -73,7 +73,12 @@ function makeFiles(dir: string): void {
   const [from, to] = [Date.now() - DAY_MS, Date.now() + 365 * DAY_MS];
   const caId = keyIdOf(ca.publicKey);
   const root = signCertificate({
-    ...{ issuer: name, subject: name, publicKey: ca.publicKey, signer: ca.privateKey, from, to },
+    issuer: name,
+    subject: name,
+    publicKey: ca.publicKey,
+    signer: ca.privateKey,
+    from,
+    to,
     extensions: [
       extension(extensionOids.basicConstraints, sequence(trueValue), true),
       extension(extensionOids.keyUsage, bitString(Buffer.from([0b0000_0110]), 1), true),
@@ -86,7 +91,12 @@ function makeFiles(dir: string): void {
     const address = `reader${String(number).padStart(6, '0')}@clinic.example`;
     const publicKey = keys[number % KEYS] ?? ca.publicKey;
     const der = signCertificate({
-      ...{ issuer: name, subject: nameOf(address), publicKey, signer: ca.privateKey, from, to },
+      issuer: name,
+      subject: nameOf(address),
+      publicKey,
+      signer: ca.privateKey,
+      from,
+      to,
       extensions: [
         extension(extensionOids.subjectAltName, sequence(implicit(1, Buffer.from(address)))),
         extension(extensionOids.keyUsage, bitString(Buffer.from([0b1000_1000]), 3), true),

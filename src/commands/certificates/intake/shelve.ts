@@ -17,6 +17,8 @@ import { writeFiles, type Writing, type Written } from './write.ts';
 export interface Shelving {
   /** It will be told of by `tell`, in its turn. Waits where too much is under way. Gives the path of the file it comes to stand in. */
   put(certificate: Certificate, origin: Origin): Promise<string>;
+  /** One that was put before, or was there, is met again at `path`: told behind what becomes of the first, and of that only once it is durable. */
+  again(certificate: Certificate, origin: Origin, path: string): Promise<void>;
   /** Everything that was put is told of. Throws `file-unwritable` where the folder cannot be written. */
   flush(): Promise<void>;
   /** Ends the threads. Nothing is under way. */
@@ -33,6 +35,7 @@ const THREADS = 2;
 const HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 };
 
 interface Placed {
+  readonly kind: 'taken' | 'already-there';
   readonly certificate: Certificate;
   readonly origin: Origin;
 }
@@ -71,7 +74,7 @@ export function openShelving(folder: string, dry: boolean, tell: (outcome: Outco
     const written = dry || files.length === 0 ? [] : await write(writing);
     for (const [index, { path, placed }] of files.entries()) {
       const fault = written[index];
-      if (fault === undefined) for (const { certificate, origin } of placed) await tell({ kind: 'taken', origin, certificate, path });
+      if (fault === undefined) for (const one of placed) await tell({ ...one, path });
       else failed ??= new SealpostError('file-unwritable', { detail: `${path} (${fault})`, hint: HINT });
     }
   };
@@ -88,19 +91,29 @@ export function openShelving(folder: string, dry: boolean, tell: (outcome: Outco
     await Promise.all(underWay.values());
     if (failed !== undefined) throw failed;
   };
+  const isUnderWay = (path: string): boolean => [...underWay.keys()].some((one) => one.has(path));
+  const add = async (path: string, one: Placed): Promise<void> => {
+    const placed = batch.get(path);
+    if (placed === undefined) batch.set(path, [one]);
+    else placed.push(one);
+    if (++size < BATCH) return;
+    if (underWay.size >= THREADS) await Promise.race(underWay.values());
+    if (failed !== undefined) throw failed;
+    send();
+  };
   return {
     put: async (certificate, origin) => {
       const path = join(folder, `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
       // What is being written there is not read, and not written twice at once.
-      if ([...underWay.keys()].some((one) => one.has(path))) await drain();
-      const placed = batch.get(path);
-      if (placed === undefined) batch.set(path, [{ certificate, origin }]);
-      else placed.push({ certificate, origin });
-      if (++size < BATCH) return path;
-      if (underWay.size >= THREADS) await Promise.race(underWay.values());
-      if (failed !== undefined) throw failed;
-      send();
+      if (isUnderWay(path)) await drain();
+      await add(path, { kind: 'taken', certificate, origin });
       return path;
+    },
+    again: async (certificate, origin, path) => {
+      if (isUnderWay(path)) await drain();
+      const one = { kind: 'already-there', certificate, origin } as const;
+      if (batch.has(path)) await add(path, one);
+      else await tell({ ...one, path });
     },
     flush: async () => {
       send();
@@ -118,7 +131,8 @@ const inTheWay = (reason: string): Refusal => ({ class: 'in-the-way', reason });
 
 /** What the file of an address will hold: what is there, and these behind it. */
 function contentWith(path: string, placed: readonly Placed[]): Buffer | Refusal {
-  const pems = Buffer.from(placed.map(({ certificate }) => annotatedPem(certificate)).join(''));
+  const fresh = placed.filter(({ kind }) => kind === 'taken');
+  const pems = Buffer.from(fresh.map(({ certificate }) => annotatedPem(certificate)).join(''));
   if (!existsSync(path)) return pems;
   const before = readRegularSync(path);
   if (before.length > 0 && (readCertificates(before).faults.length > 0 || !before.includes('-----BEGIN')))

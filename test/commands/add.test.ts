@@ -1,0 +1,277 @@
+/** `sealpost certs add` from everything people keep certificates in, and from what they should not. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
+import { before, beforeEach, describe, test } from 'node:test';
+import { readCertificates } from '../../src/certificates/bundle.ts';
+import { caExtensions, derOf, eventually, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
+
+const CLI = resolve(import.meta.dirname, '../../src/cli.ts');
+const ESCAPE = '\u001b';
+
+interface Told {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+describe('sealpost certs add', { skip: noOpenssl }, () => {
+  const made = temporaryFolder();
+  const sites = temporaryFolder();
+  const { SEALPOST_CONFIG: _, ...env } = process.env;
+  let site = '';
+  const at = (...parts: readonly string[]): string => join(site, ...parts);
+  const add = (args: readonly string[], input: string | Buffer = '', extra: object = {}): Told => {
+    const options = { cwd: site, encoding: 'utf8', input, env, timeout: 60_000, ...extra } as const;
+    const done = spawnSync(process.execPath, [CLI, 'certs', 'add', ...args], options);
+    return { code: done.status, out: done.stdout, err: done.stderr };
+  };
+  const taken = (): string[] => readdirSync(at('certs/recipients')).sort();
+  const pem = (name: string): string => readFileSync(join(made, `${name}.pem`), 'latin1');
+  const openssl = (...args: readonly string[]): string => run('openssl', args, made);
+  const pkcs12 = (out: string, name: string, ...more: readonly string[]): void =>
+    void openssl('pkcs12', '-export', '-inkey', `${name}.key`, '-in', `${name}.pem`, '-out', out, ...more);
+
+  before(() => {
+    make(made, { name: 'ca', extensions: caExtensions });
+    for (const name of ['anna', 'ben', 'carl']) make(made, { name, issuer: 'ca' });
+    make(made, { name: 'old', issuer: 'ca', to: '20250101000000Z' });
+    make(made, { name: 'stranger' });
+  });
+  beforeEach(() => {
+    site = mkdtempSync(join(sites, 'site-'));
+    for (const folder of ['recipients', 'anchors', 'intermediates']) mkdirSync(at('certs', folder), { recursive: true });
+    const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }] };
+    writeFileSync(at('sealpost.yaml'), JSON.stringify({ hostname: 'relay.example.org', operator: 'postmaster@example.org', ...ends }));
+    writeFileSync(at('certs/anchors/ca.pem'), pem('ca'));
+  });
+
+  test('a folder, whatever its files are called: what passes is taken, the rest counted with its reason, and again it is all there', () => {
+    mkdirSync(at('in/deep'), { recursive: true });
+    writeFileSync(at('in/one.p7'), derOf(pem('anna')));
+    writeFileSync(at('in/deep/two'), pem('ben') + pem('old') + pem('stranger'));
+    for (const name of ['.hidden', 'notes.txt', 'x~']) writeFileSync(at('in', name), 'no certificate');
+    const { code, out, err } = add(['in/']);
+    assert.equal(code, 1);
+    assert.match(out, /^added: ben@example\.org, valid until 2099-12-31, in certs\/recipients\/ben@example\.org\.pem$/m);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem']);
+    assert.match(err, /^sealpost: in\/deep\/two: old@example\.org was not added: it expired on 2025-01-01$/m);
+    assert.match(err, /^sealpost: 2 added, 0 already there, 2 refused\n {2}1 expired\n {2}1 with no path to an anchor$/m);
+    assert.match(add(['in/one.p7', 'in/deep/two']).err, /^sealpost: 0 added, 2 already there, 2 refused$/m);
+  });
+
+  test('--dry-run says the same and writes nothing; --json is one object of all results and the sum', () => {
+    const files = ['anna', 'anna', 'old', 'ca'].map((name) => join(made, `${name}.pem`));
+    const dry = add(['--dry-run', ...files]);
+    assert.match(dry.out, /^would be added: anna@example\.org/);
+    assert.match(dry.err, /^sealpost: 1 to be added, 1 already there, 1 refused, 1 CA left out$/m);
+    assert.deepEqual(taken(), []);
+    const { code, out } = add(['--json', ...files]);
+    assert.equal(code, 1);
+    const { results, ...sum } = JSON.parse(out);
+    assert.deepEqual(sum, {
+      taken: 1,
+      already_there: 1,
+      refused: 1,
+      refused_by_class: { expired: 1 },
+      authorities_left_out: 1,
+      private_keys_left_out: 0,
+      dry_run: false,
+      stopped: false,
+    });
+    const fingerprint = readCertificates(Buffer.from(pem('anna'))).certificates[0]?.fingerprint;
+    assert.deepEqual(
+      results.find(({ outcome }: { outcome: string }) => outcome === 'taken'),
+      {
+        outcome: 'taken',
+        file: files[0],
+        line: null,
+        addresses: ['anna@example.org'],
+        subject: 'CN=anna',
+        fingerprint,
+        not_after: '2099-12-31T23:59:59.000Z',
+        path: 'certs/recipients/anna@example.org.pem',
+        class: null,
+        reason: null,
+      },
+    );
+    assert.deepEqual(JSON.parse(add(['--json', '--dry-run', 'nowhere']).out).results.length, 1);
+  });
+
+  test('PKCS#12: its certificates and never its keys; old ciphers, two keys, no password, a wrong one', () => {
+    openssl('pkcs12', '-export', '-nokeys', '-in', 'carl.pem', '-out', 'open.p12', '-passout', 'pass:');
+    pkcs12('new.p12', 'anna', '-passout', 'pass:secret');
+    pkcs12('old.p12', 'ben', '-legacy', '-certpbe', 'PBE-SHA1-RC2-40', '-keypbe', 'PBE-SHA1-3DES', '-passout', 'pass:older');
+    writeFileSync(at('passwords'), 'secret\nolder\n');
+    const all = ['open', 'new', 'old'].map((name) => join(made, `${name}.p12`));
+    const none = add(all);
+    assert.equal(none.code, 1);
+    assert.match(none.err, /new\.p12: it needs a password: --password-file FILE\n/);
+    assert.deepEqual(taken(), ['carl@example.org.pem']);
+    const { code, err } = add(['--password-file', 'passwords', ...all]);
+    assert.equal(code, 0, err);
+    assert.match(err, /^sealpost: 2 added, 1 already there, 0 refused, 2 private keys left out$/m);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem', 'carl@example.org.pem']);
+    for (const name of taken()) assert.doesNotMatch(readFileSync(at('certs/recipients', name), 'latin1'), /PRIVATE/);
+    writeFileSync(at('wrong'), 'guess\n');
+    const wrong = add(['--password-file', 'wrong', join(made, 'new.p12')]);
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.err, /new\.p12: no password of the file opens it, or it is damaged/);
+    assert.doesNotMatch(wrong.out + wrong.err, /guess/);
+  });
+
+  const noKeytool = spawnSync('keytool', ['-help']).error === undefined ? false : 'keytool is not installed';
+  test('PKCS#12 with two keys: both certificates', { skip: noKeytool }, () => {
+    for (const name of ['anna', 'ben']) {
+      pkcs12(`${name}.p12`, name, '-name', name, '-passout', 'pass:secret');
+      const from = ['-srckeystore', join(made, `${name}.p12`), '-srcstoretype', 'PKCS12', '-srcstorepass', 'secret'];
+      const to = ['-destkeystore', 'two.p12', '-deststoretype', 'PKCS12', '-deststorepass', 'secret'];
+      run('keytool', ['-importkeystore', '-noprompt', ...from, ...to], site);
+    }
+    writeFileSync(at('p'), 'secret\n');
+    const { code, err } = add(['--password-file', 'p', 'two.p12']);
+    assert.equal(code, 0);
+    assert.match(err, /^sealpost: 2 added, 0 already there, 0 refused, 2 private keys left out$/m);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem']);
+  });
+
+  test('a private key beside a certificate is left out and said so', () => {
+    writeFileSync(at('both.pem'), readFileSync(join(made, 'anna.key'), 'latin1') + pem('anna'));
+    openssl('pkcs8', '-topk8', '-nocrypt', '-in', 'anna.key', '-outform', 'DER', '-out', 'key.der');
+    const { code, err } = add(['both.pem', join(made, 'key.der')]);
+    assert.equal(code, 0);
+    assert.match(err, /both\.pem: line 1: a private key was left out: it belongs to its owner alone\n/);
+    assert.match(err, /^sealpost: 1 added, 0 already there, 0 refused, 2 private keys left out$/m);
+    assert.doesNotMatch(readFileSync(at('certs/recipients/anna@example.org.pem'), 'latin1'), /PRIVATE/);
+  });
+
+  test('LDIF from standard input: folded values of both attributes, garbage told with its line', () => {
+    const folded = (octets: Buffer): string => octets.toString('base64').replace(/(.{70})(?=.)/g, '$1\n ');
+    openssl('crl2pkcs7', '-nocrl', '-certfile', 'ben.pem', '-certfile', 'ca.pem', '-outform', 'DER', '-out', 'ben.p7');
+    const lines = [
+      '# a dump',
+      'dn: cn=Anna',
+      `userCertificate;binary:: ${folded(derOf(pem('anna')))}`,
+      'garbage',
+      '',
+      'dn: cn=Ben',
+      `userSMIMECertificate:: ${folded(readFileSync(join(made, 'ben.p7')))}`,
+      'userCertificate:< file:///etc/passwd',
+      '',
+      'dn: cn=Cut',
+      `userCertificate:: ${derOf(pem('carl')).subarray(0, 300).toString('base64')}`,
+      '',
+    ];
+    const { code, err } = add(['-'], lines.join('\r\n'));
+    assert.equal(code, 1);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem']);
+    assert.match(err, /^sealpost: -: line \d+: no line of LDIF$/m);
+    assert.match(err, /^sealpost: -: line \d+: a value that stands elsewhere \(a URL\), which is not fetched$/m);
+    assert.match(err, /^sealpost: 2 added, 0 already there, 3 refused, 1 CA left out$/m);
+  });
+
+  test('a dump of more than any file may have streams past', () => {
+    const entry = `dn: cn=Photo\njpegPhoto:: ${'A'.repeat(900_000)}\n\n`;
+    const dump = `${entry.repeat(40)}dn: cn=Anna\nuserCertificate:: ${derOf(pem('anna')).toString('base64')}\n`;
+    writeFileSync(at('dump.ldif'), dump);
+    assert.equal(add(['dump.ldif']).code, 0);
+    assert.equal(add(['-'], dump).code, 0);
+    assert.deepEqual(taken(), ['anna@example.org.pem']);
+  });
+
+  test('no file at all: pipes, devices, links in a circle and out of the folder, 1 GB, empty, cut; the rest is taken', () => {
+    mkdirSync(at('in/loop'), { recursive: true });
+    run('mkfifo', ['pipe'], at('in'));
+    symlinkSync('..', at('in/loop/up'));
+    symlinkSync('self', at('in/self'));
+    symlinkSync('/etc/hostname', at('in/out'));
+    symlinkSync('nothing', at('in/gone'));
+    writeFileSync(at('in/large'), '');
+    truncateSync(at('in/large'), 1_000_000_000);
+    writeFileSync(at('in/empty'), '');
+    writeFileSync(at('in/cut.pem'), pem('ben').slice(0, 200));
+    writeFileSync(at('in/cut.der'), derOf(pem('ben')).subarray(0, 200));
+    writeFileSync(at('in/real.pem'), pem('anna'));
+    symlinkSync('real.pem', at('in/link'));
+    const { code, err } = add(['in', '/dev/zero', 'missing']);
+    assert.equal(code, 1);
+    assert.deepEqual(taken(), ['anna@example.org.pem']);
+    const reasons = [
+      [/in\/pipe: no regular file/, /in\/self: a link that leads in a circle/, /in\/out: a link that leads out of the folder/],
+      [
+        /in\/gone: a link to nothing/,
+        /in\/large: more than 1048576 octets/,
+        /in\/empty: the file is empty/,
+        /cut\.pem: line 1: BEGIN CERTIFICATE without/,
+      ],
+      [
+        /cut\.der: a length that goes beyond its end/,
+        /zero: no regular file but a device: sealpost certs add - reads one/,
+        /missing: it is not there/,
+      ],
+    ];
+    for (const reason of reasons.flat()) assert.match(err, reason);
+    assert.match(err, /^sealpost: 1 added, 1 already there, 10 refused$/m);
+  });
+
+  test('addresses with blanks, NUL and controls refuse the certificate, and no name reaches the terminal raw (A21)', () => {
+    const names = ['blank', 'nul', 'escape'];
+    for (const [index, hex] of ['20', '00', '1b'].entries()) {
+      const octets = Buffer.from(`6162${hex}40612e6465`, 'hex').toString('hex');
+      const san = `subjectAltName=DER:${Buffer.from(`300a8108${octets}`, 'hex')
+        .toString('hex')
+        .replace(/(..)(?=.)/g, '$1:')}`;
+      make(made, { name: names[index] ?? '', issuer: 'ca', extensions: [san] });
+    }
+    writeFileSync(at(`${ESCAPE}[2J.pem`), pem('escape'));
+    const { code, out, err } = add([`${ESCAPE}[2J.pem`, ...['blank', 'nul'].map((name) => join(made, `${name}.pem`))]);
+    assert.equal(code, 1);
+    assert.match(err, /^sealpost: 0 added, 0 already there, 3 refused$/m);
+    assert.ok(!(out + err).includes(ESCAPE) && !(out + err).includes('\0'));
+    assert.match(err, /\\u001b\[2J\.pem/);
+    assert.deepEqual(taken(), []);
+  });
+
+  test('a file of its address that is no good PEM is not overwritten', () => {
+    writeFileSync(at('certs/recipients/anna@example.org.pem'), 'keep me');
+    const { code, err } = add([join(made, 'anna.pem'), join(made, 'ben.pem')]);
+    assert.equal(code, 1);
+    assert.match(err, /anna@example\.org was not added: the file of its address is no PEM file/);
+    assert.equal(readFileSync(at('certs/recipients/anna@example.org.pem'), 'utf8'), 'keep me');
+    assert.ok(taken().includes('ben@example.org.pem'));
+  });
+
+  test('of a hundred refusals of one kind ten are told, and --verbose tells all', () => {
+    mkdirSync(at('in'));
+    for (let number = 0; number < 30; number++) writeFileSync(at('in', `${number}`), 'nothing');
+    const lines = (text: string): number => text.split('\n').filter((line) => line.endsWith('no certificate in it')).length;
+    const few = add(['in']);
+    assert.equal(lines(few.err), 10);
+    assert.match(few.err, /30 of 30 not added\n {2}hint: --verbose tells all of them/);
+    assert.equal(lines(add(['--verbose', 'in']).err), 30);
+  });
+
+  test('stopped in the middle, what was told is whole, nothing is half-written, and the next run goes on', async () => {
+    mkdirSync(at('in'));
+    const names = Array.from({ length: 400 }, (_, number) => `${number}`.padStart(3, '0'));
+    for (const name of names) writeFileSync(at('in', name), name < '399' ? pem('anna') : pem('ben'));
+    const child = spawn(process.execPath, [CLI, 'certs', 'add', 'in', '-'], { cwd: site, env, stdio: ['pipe', 'pipe', 'pipe'] });
+    let [out, err] = ['', ''];
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
+    // It waits for standard input now.
+    await eventually(async () => out.split('already there').length > 390, 60_000);
+    child.kill('SIGINT');
+    child.stdin.end(pem('carl'));
+    const [code] = await once(child, 'close');
+    assert.equal(code, 1);
+    assert.match(err, /stopped after/);
+    assert.match(out, /^added: anna@example\.org/m);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem']);
+    assert.equal(add(['in', join(made, 'carl.pem')]).code, 0);
+    assert.deepEqual(taken(), ['anna@example.org.pem', 'ben@example.org.pem', 'carl@example.org.pem']);
+  });
+});
