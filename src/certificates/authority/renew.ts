@@ -73,18 +73,24 @@ export function newestByAddress(records: Iterable<IssuedRecord>): ReadonlyMap<st
   return newest;
 }
 
-/** As the choice of certificates orders them (choose.ts), so that what is renewed is what mail is sealed to. */
+/**
+ * As the choice of certificates orders them (choose.ts), so that what is renewed is what mail is sealed to. Certificates tell time in
+ * seconds: of two that were made in one, the one that renews the other is the newer.
+ */
 function isNewer(one: IssuedRecord, other: IssuedRecord): boolean {
-  const [first = 0] = [one.notBefore - other.notBefore, one.notAfter - other.notAfter].filter((difference) => difference !== 0);
-  return first === 0 ? one.fingerprint < other.fingerprint : first > 0;
+  const [first] = [one.notBefore - other.notBefore, one.notAfter - other.notAfter].filter((difference) => difference !== 0);
+  if (first !== undefined) return first > 0;
+  return one.renews === other.serial || (other.renews !== one.serial && one.fingerprint < other.fingerprint);
 }
 
-/** What a rule renews: of each address the newest, where it ends `within` ms from `now`; ended ones too. */
+/** What a rule renews, what ends first to begin with: of each address the newest, where it ends `within` ms from `now`; ended ones too. */
 export const dueForRenewal = (
   records: Iterable<IssuedRecord>,
   { now, within }: { readonly now: number; readonly within: number },
 ): readonly IssuedRecord[] =>
-  [...newestByAddress(records).values()].filter((record) => record.notAfter - now < within && isHalfGone(record, now));
+  [...newestByAddress(records).values()]
+    .filter((record) => record.notAfter - now < within && isHalfGone(record, now))
+    .sort((one, other) => one.notAfter - other.notAfter);
 
 /** The record that a certificate would have, which the CA signed before it kept a ledger. */
 export function recordOf(certificate: Certificate, issuer: Certificate, key: string): IssuedRecord | undefined {
