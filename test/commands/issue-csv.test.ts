@@ -41,7 +41,7 @@ async function assertSound(site: IssuingSite, out: string): Promise<readonly str
   return names;
 }
 
-test('a table as Excel writes it: good rows are made, each bad one is told with its line, and given again nothing is made twice', async (t) => {
+test('A21: a table as Excel writes it: good rows are made, each bad one is told with its line, and given again nothing is made twice', async (t) => {
   const site = await makeIssuingSite(t);
   const lines = [
     'Address;Name;Key;Days',
@@ -164,5 +164,10 @@ test(
     const { error, out } = await site.certs(['issue', '--csv', 'staff.csv', '--key', 'ec']);
     assert.equal(error, undefined, out);
     assert.equal((await assertSound(site, 'issued')).length, count);
+    assert.deepEqual(
+      readdirSync(site.at('issued')).filter((name) => name.endsWith('.tmp')),
+      [],
+      'no password is left behind',
+    );
   },
 );

@@ -7,7 +7,7 @@ import { SealpostError } from '../../errors.ts';
 import { octetString, sequence } from '../encode.ts';
 import { encryptPbes2 } from '../pkcs12/pbes2.ts';
 
-/** What people choose wants stretching: 0.2 s a guess and core. node:crypto itself writes 2,048. */
+/** What people choose wants stretching: a tenth of a second a guess and core. node:crypto itself writes 2,048. */
 export const KEY_ITERATIONS = 600_000;
 
 const LABEL = 'ENCRYPTED PRIVATE KEY';
