@@ -86,6 +86,18 @@ describe('sealpost certs renew', () => {
     assert.equal((await events(site)).length, 3);
   });
 
+  test('a run that was interrupted before the certificate stood in its folder is done anew', async (t) => {
+    const site = await siteOf(t);
+    const file = join(site, 'certs/recipients/anna@clinic.example.pem');
+    const before = await readFile(file);
+    assert.equal((await renew(site, 'anna@clinic.example')).exit, 0);
+    await writeFile(file, before);
+    assert.match((await renew(site, 'anna@clinic.example')).stderr, /a file is in the way: issued\/renewed-/);
+    assert.equal((await renew(site, 'anna@clinic.example', '--out', 'second')).exit, 0);
+    assert.equal((await held(site, 'anna@clinic.example')).length, 2);
+    assert.equal((await events(site)).length, 2, 'the ledger keeps the one that nobody has');
+  });
+
   test('--within: those that end in time and stand in the folder; a dry run makes nothing', { skip: noFaketime }, async (t) => {
     const site = await siteOf(t);
     const before = await held(site, 'anna@clinic.example');

@@ -7,13 +7,13 @@ import { SealpostError } from '../../errors.ts';
 import { octetString, sequence } from '../encode.ts';
 import { encryptPbes2 } from '../pkcs12/pbes2.ts';
 
-/** What people choose wants stretching: 0.2 s a guess and core. node:crypto itself writes 2,048. */
+/** What people choose wants stretching: a tenth of a second a guess and core. node:crypto itself writes 2,048. */
 export const KEY_ITERATIONS = 600_000;
 
 const LABEL = 'ENCRYPTED PRIVATE KEY';
 const MAX_KEY_FILE = 64 * 1024;
 const DIGEST = /^# sha-256 ([0-9a-f]{64})\r?$/m;
-const BLOCK = /-----BEGIN ([A-Z ]+)-----\s*([A-Za-z0-9+/=\s]*?)\s*-----END \1-----/;
+const BLOCK = /-----BEGIN ([A-Z ]+)-----([A-Za-z0-9+/=\s]*)-----END \1-----/;
 
 export function writeKeyFile(key: KeyObject, passphrase: string, what: string): string {
   const plain = key.export({ type: 'pkcs8', format: 'der' });
@@ -31,7 +31,7 @@ export function readKeyFile(text: string, passphrase: string | undefined, file: 
   const damaged = (cause?: unknown): SealpostError =>
     new SealpostError('key-malformed', { detail: `${file} is damaged`, hint: 'restore it from a backup of the keys folder', cause });
   const [, , body = ''] = (text.length > MAX_KEY_FILE ? null : BLOCK.exec(text)) ?? [];
-  if (body === '') throw damaged();
+  if (body.trim() === '') throw damaged();
   const der = Buffer.from(body, 'base64');
   const [, digest] = DIGEST.exec(text) ?? [];
   if (digest !== undefined && digest !== sha256(der)) throw damaged();

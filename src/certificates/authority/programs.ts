@@ -72,7 +72,7 @@ const outlookMobile = ({ file }: ProgramFacts): Program => ({
   ],
 });
 
-const thunderbird = ({ file, authorityName }: ProgramFacts): Program => ({
+const thunderbird = ({ file, authorityName, key }: ProgramFacts): Program => ({
   id: 'thunderbird',
   title: 'Thunderbird (Windows, macOS, Linux)',
   steps: [
@@ -81,7 +81,12 @@ const thunderbird = ({ file, authorityName }: ProgramFacts): Program => ({
     markup`On the tab <b>Authorities</b> look for “<bdi>${authorityName}</bdi>”, choose <b>Edit Trust</b>, tick <b>This certificate can identify mail users</b>, and press <b>OK</b>. Reading works without it; answering sealed does not.`,
     markup`To answer sealed as well: back at <b>End-To-End Encryption</b>, <b>Select</b> the certificate under S/MIME.`,
   ],
-  notes: [markup`Thunderbird for Android does not open S/MIME.`],
+  notes: [
+    markup`Thunderbird for Android does not open S/MIME.`,
+    ...(key === 'ec'
+      ? [markup`Versions before 128 (2024) take the file, and cannot open mail for this kind of key: update, or ask for an RSA key.`]
+      : []),
+  ],
 });
 
 const appleMobile = ({ file, authorityName, key }: ProgramFacts): Program => ({

@@ -83,12 +83,14 @@ function isNewer(one: IssuedRecord, other: IssuedRecord): boolean {
   return one.renews === other.serial || (other.renews !== one.serial && one.fingerprint < other.fingerprint);
 }
 
-/** What a rule renews: of each address the newest, where it ends `within` ms from `now`; ended ones too. */
+/** What a rule renews, what ends first to begin with: of each address the newest, where it ends `within` ms from `now`; ended ones too. */
 export const dueForRenewal = (
   records: Iterable<IssuedRecord>,
   { now, within }: { readonly now: number; readonly within: number },
 ): readonly IssuedRecord[] =>
-  [...newestByAddress(records).values()].filter((record) => record.notAfter - now < within && isHalfGone(record, now));
+  [...newestByAddress(records).values()]
+    .filter((record) => record.notAfter - now < within && isHalfGone(record, now))
+    .sort((one, other) => one.notAfter - other.notAfter);
 
 /** The record that a certificate would have, which the CA signed before it kept a ledger. */
 export function recordOf(certificate: Certificate, issuer: Certificate, key: string): IssuedRecord | undefined {

@@ -12,12 +12,14 @@ const SALT_OCTETS = 16;
 const IV_OCTETS = 16;
 const KEY_OCTETS = 32;
 
-/** AlgorithmIdentifier and ciphertext. `iterations` below 2³¹. */
-export function encryptPbes2(
-  content: Buffer,
-  passphrase: string,
-  iterations: number,
-): { readonly algorithm: Buffer; readonly ciphertext: Buffer } {
+export interface Encrypted {
+  /** The AlgorithmIdentifier with its parameters. */
+  readonly algorithm: Buffer;
+  readonly ciphertext: Buffer;
+}
+
+/** `iterations` below 2³¹. */
+export function encryptPbes2(content: Buffer, passphrase: string, iterations: number): Encrypted {
   const salt = randomBytes(SALT_OCTETS);
   const iv = randomBytes(IV_OCTETS);
   const key = pbkdf2Sync(passphrase, salt, iterations, KEY_OCTETS, 'sha256');

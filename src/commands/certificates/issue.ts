@@ -15,6 +15,7 @@ import { BATCH, type IssueMeans, issueTo, type Outcome } from './issuing.ts';
 import type { CertificatePaths } from './paths.ts';
 import { nameFault, type Person, readRoster } from './roster.ts';
 import { withSite } from './site.ts';
+import { assertWritable, clearTemporaries } from './store.ts';
 
 export interface IssueWish extends Pick<Person, 'key' | 'days'> {
   readonly out: string;
@@ -58,7 +59,9 @@ async function issueRoster(csv: string, wish: IssueWish, paths: CertificatePaths
   const outcomes = new Map<number, Outcome>();
   const progress = makeProgress(terminal);
   try {
-    const means = await prepare(wish, paths, terminal);
+    let keys = 0;
+    const onKey = (): void => progress.show(`${++keys} keys made, ${outcomes.size} of ${people.length} people done`);
+    const means = { ...(await prepare(wish, paths, terminal)), onKey };
     for (let at = 0; at < people.length; at += BATCH) {
       const batch = people.slice(at, at + BATCH);
       const done = await issueTo(
@@ -69,7 +72,7 @@ async function issueRoster(csv: string, wish: IssueWish, paths: CertificatePaths
         const outcome = done[index];
         if (outcome !== undefined) outcomes.set(line, outcome);
       }
-      progress.show(`${outcomes.size} of ${people.length} people`);
+      progress.show(`${keys} keys made, ${outcomes.size} of ${people.length} people done`);
     }
   } finally {
     progress.end();
@@ -104,19 +107,22 @@ async function prepare(
   terminal: Terminal,
   address?: string,
 ): Promise<IssueMeans> {
+  const folder = resolve(terminal.cwd, out);
+  assertWritable(folder);
   const authority = await openSiteAuthority(paths, terminal);
   const inHouse = readLedger(paths);
   await withSite(paths, terminal, (site) =>
     readFolders(inHouse, { paths, site, authority }, address === undefined ? undefined : { address }),
   );
   const operator = operatorName(terminal);
+  clearTemporaries(folder);
   return {
     paths,
     terminal,
     authority,
     signed: Map.groupBy(inHouse.records.values(), (record) => record.address),
     placed: inHouse.placed,
-    out: resolve(terminal.cwd, out),
+    out: folder,
     issuedBy: by === undefined ? operator : `${by}, typed by ${operator}`,
     again,
     now: Date.now,

@@ -36,6 +36,8 @@ export interface IssueMeans {
   /** Also for who has a certificate that is valid. */
   readonly again: boolean;
   readonly now: () => number;
+  /** Told of each key that was made, which is what takes long. */
+  readonly onKey?: () => void;
 }
 
 export type Outcome =
@@ -96,8 +98,9 @@ interface Made {
   readonly kit: Kit;
 }
 
-async function make(person: Person, { authority, out, paths, now }: IssueMeans): Promise<Made> {
+async function make(person: Person, { authority, out, paths, now, onKey }: IssueMeans): Promise<Made> {
   const issued = await issueCertificate({ ...person, authority: authority.issuing, crlUrl: paths.crlUrl, now: now() });
+  onKey?.();
   return { person, ...issued, kit: kitFor(person.mailbox.address, out) };
 }
 

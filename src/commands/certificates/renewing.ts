@@ -14,6 +14,7 @@ import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
 import { type InHouse, type InHouseFolders, readFolders, readLedger } from './in-house.ts';
 import { place } from './place.ts';
+import { inBatches } from './issuing.ts';
 import { keyText } from './key-text.ts';
 import { assertFreeKit, type Kit, kitFor, writeKit } from './kit.ts';
 import type { CertificatePaths } from './paths.ts';
@@ -62,9 +63,7 @@ async function choose(what: readonly string[], { within, again }: RenewWish, fro
   const inHouse = readLedger(from.paths);
   if (within !== undefined) {
     await readFolders(inHouse, from);
-    // Who was taken out of the folders is not to come back by a rule.
-    const due = dueForRenewal(inHouse.records.values(), { now, within }).filter(({ fingerprint }) => inHouse.placed.has(fingerprint));
-    return { chosen: due, refused: [] };
+    return { chosen: dueForRenewal(placedOf(inHouse), { now, within }), refused: [] };
   }
   const chosen = new Map<string, IssuedRecord>();
   const refused: Refused[] = [];
@@ -87,8 +86,13 @@ async function find(what: string, inHouse: InHouse, from: InHouseFolders): Promi
     const address = mailboxKey(verdict.mailbox);
     await readFolders(inHouse, from, { address });
     const own = [...inHouse.records.values()].filter((record) => record.address === address);
-    const revoked = own.sort((one, other) => other.notBefore - one.notBefore)[0];
-    return newestByAddress(own).get(address) ?? revoked ?? 'the in-house CA has signed none for it: sealpost certs issue makes the first';
+    const [last] = own.sort((one, other) => other.notBefore - one.notBefore);
+    return (
+      newestByAddress(placedOf(inHouse)).get(address) ??
+      newestByAddress(own).get(address) ??
+      last ??
+      'the in-house CA has signed none for it: sealpost certs issue makes the first'
+    );
   }
   const begun = what.replace(/[:\s]/g, '').toLowerCase();
   if (!/^[0-9a-f]+$/.test(begun) || begun.length < MIN_FINGERPRINT)
@@ -102,8 +106,15 @@ async function find(what: string, inHouse: InHouse, from: InHouseFolders): Promi
   return record;
 }
 
-function reasonAgainst(record: IssuedRecord, { records }: InHouse, now: number): string | undefined {
-  const verdict = judgeRenewal(record, newestByAddress(records.values()), now);
+/**
+ * Only what stands in a folder takes over from another: a run that was interrupted has left its own in the ledger alone. And who was
+ * taken out of the folders is not to come back by a rule.
+ */
+const placedOf = ({ records, placed }: InHouse): readonly IssuedRecord[] =>
+  [...records.values()].filter(({ fingerprint }) => placed.has(fingerprint));
+
+function reasonAgainst(record: IssuedRecord, inHouse: InHouse, now: number): string | undefined {
+  const verdict = judgeRenewal(record, newestByAddress([record, ...placedOf(inHouse)]), now);
   if (verdict.kind === 'renewable') return undefined;
   if (verdict.kind === 'revoked')
     return `it was revoked on ${dayOf(verdict.revoked.at)} (${verdict.revoked.reason}); --again renews it all the same`;
@@ -184,8 +195,10 @@ async function keepInLedger(pairs: readonly Made[], { wish, paths, authority, no
     revoked: null,
     renews: record.serial,
   }));
-  const request = { command: 'certs-issued', operator: issuedBy, issuer: issuer.subject, records };
-  await changeQueue(terminal, paths.queue, request, (store) => issuedHandlers(store.records), { make: true });
+  for (const batch of inBatches(records)) {
+    const request = { command: 'certs-issued', operator: issuedBy, issuer: issuer.subject, records: batch };
+    await changeQueue(terminal, paths.queue, request, (store) => issuedHandlers(store.records), { make: true });
+  }
 }
 
 async function handOver({ record, kit, made }: Made, { paths, authority }: Means, terminal: Terminal): Promise<Renewed> {

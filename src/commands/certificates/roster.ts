@@ -92,7 +92,7 @@ export function readDays(text: string): number | undefined {
   return days >= 1 && days <= MAX_DAYS ? days : undefined;
 }
 
-/** What would stand in a certificate and on screens as another name than it is. */
+/** What would stand in a certificate and on screens as another name than it is (A21). */
 const DECEPTIVE = /[\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u;
 
 /** Why a name is no name of a person; undefined where it may be one. A certificate holds it whole or not at all. */

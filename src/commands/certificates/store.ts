@@ -1,7 +1,20 @@
 /** Files that commands write beside people's own: whole or not at all, nothing overwritten. */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { link, open, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import process from 'node:process';
 import { SealpostError } from '../../errors.ts';
 import { certificatePem } from '../../certificates/pem.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
@@ -39,6 +52,33 @@ export function writeNew(path: string, content: Buffer | string, mode: number): 
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')
       throw new SealpostError('file-exists', { detail: path, cause });
     throw new SealpostError('file-unwritable', { detail: path, cause });
+  }
+}
+
+/** Before anything is signed: whether a folder takes what is handed out. Throws `file-unwritable`; it need not be there yet. */
+export function assertWritable(folder: string): void {
+  try {
+    if (!existsSync(folder)) return;
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    readdirSync(folder);
+  } catch (cause) {
+    throw new SealpostError('file-unwritable', { detail: folder, hint: 'choose a folder of yours with --out', cause });
+  }
+}
+
+/** What a process that was killed left behind, keys and passwords among it. */
+export function clearTemporaries(folder: string): void {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    const [, pid] = /^\..+\.(\d+)\.tmp$/.exec(name) ?? [];
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(folder, name), { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error instanceof Error && 'code' in error && error.code === 'EPERM'; // it is somebody else's
   }
 }
 

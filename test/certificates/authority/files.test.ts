@@ -4,7 +4,8 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { authorityChain, openAuthority } from '../../../src/certificates/authority/files.ts';
-import { KEY_ITERATIONS } from '../../../src/certificates/authority/key-file.ts';
+import { KEY_ITERATIONS, readKeyFile } from '../../../src/certificates/authority/key-file.ts';
+import * as fc from 'fast-check';
 import { createAuthority } from '../../../src/commands/certificates/authority.ts';
 import { SealpostError } from '../../../src/errors.ts';
 import { noOpenssl, run, temporaryFolder } from '../openssl.ts';
@@ -62,6 +63,28 @@ describe('the files of the in-house CA', () => {
       writeFileSync(file, wrong);
       assert.throws(() => openAuthority(damaged, passphrase), malformed(/issuing\.key is damaged/));
     }
+  });
+
+  test('a key file with any change opens, or ends in a typed error', () => {
+    const text = readFileSync(join(places.keys, 'issuing.key'), 'utf8');
+    const from = text.indexOf('-----BEGIN');
+    let told = 0;
+    fc.assert(
+      fc.property(fc.nat(text.length - 1), fc.string({ unit: 'binary-ascii', maxLength: 3 }), (at, put) => {
+        const changed = text.slice(0, at) + put + text.slice(at + 1);
+        try {
+          readKeyFile(changed, passphrase, 'issuing.key');
+        } catch (error) {
+          assert.ok(error instanceof SealpostError && error.code === 'key-malformed');
+          // The digest tells of each change in what it is of.
+          if (at > from) told++;
+          if (at > from) assert.match(error.detail ?? '', /is damaged/);
+        }
+      }),
+      { numRuns: 60 },
+    );
+    assert.ok(told > 0);
+    assert.throws(() => readKeyFile(`-----BEGIN PRIVATE KEY-----${' '.repeat(60_000)}`, passphrase, 'x'), malformed(/is damaged/));
   });
 
   test('a key that a stranger encrypted opens, and its damage is seen where its length tells', { skip: noOpenssl }, () => {
