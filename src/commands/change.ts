@@ -42,7 +42,7 @@ export async function changeQueue(
 function assertOwnFolder(folder: string): void {
   const owner = statSync(folder, { throwIfNoEntry: false })?.uid;
   if (owner === undefined || owner === process.getuid?.()) return;
-  const hint = `run the command as the user that ${folder} belongs to: sudo -u '#${owner}' sealpost …`;
+  const hint = `start the relay first, it makes its queue: sealpost serve; or be its user: sudo -u '#${owner}' sealpost …`;
   throw new SealpostError('data-folder-unsafe', { detail: `${folder} belongs to user ${owner}, who runs the relay`, hint });
 }
 

@@ -145,6 +145,7 @@ function nextSteps(terminal: Terminal, folder: string, operator: string): string
     `  ${command} certs issue anna@clinic.example    # or put certificates into ${quote(path.join(path.dirname(file), 'certs/recipients'))}`,
     `  ${command} check`,
     `  ${command} serve                              # then point your script at 127.0.0.1 port 2525`,
+    `  take ${quote(path.join(path.dirname(file), 'keys/root.key'))} away from this machine, with a copy of ca.passphrase beside it: issuing works without it`,
     '',
   ].join('\n');
 }

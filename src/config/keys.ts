@@ -228,7 +228,8 @@ export function declareKeys(folder: string) {
       example: 'policies',
     }),
     keys: key(path.prefault('keys'), {
-      meaning: 'The folder of the key of the in-house CA, mode 0700 and outside the data folder. The relay does not read it.',
+      meaning:
+        'The folder of the keys of the in-house CA, mode 0700 and outside the data folder. The relay reads it only where it is to sign.',
       unit: 'path',
       example: 'keys',
     }),

@@ -2,6 +2,7 @@
 import { benchAbsent } from './certificates/absent.ts';
 import { benchCrl } from './certificates/crl.ts';
 import { benchFiles } from './certificates/files.ts';
+import { benchIssue } from './certificates/issue.ts';
 import { benchKnown } from './certificates/known.ts';
 import { benchLookup } from './certificates/lookup.ts';
 import { benchMesh } from './certificates/mesh.ts';
@@ -19,6 +20,7 @@ const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [
   benchCrl,
   benchMesh,
   benchSmimea,
+  benchIssue,
 ];
 
 export async function benchCertificates(print: Print, owner: Owner): Promise<void> {
