@@ -133,6 +133,18 @@ describe('sealpost certs renew', () => {
     assert.equal(Math.round(((made?.notAfter.getTime() ?? 0) - Date.now()) / 86_400_000), 90);
   });
 
+  test('what lasts as long as the CA gains nothing, and is told so', async (t) => {
+    const site = await siteOf(t);
+    assert.equal((await sealpost(site, ['certs', 'issue', 'emil@clinic.example', '--key', 'ec', '--days', '3652', '--out', 'x'])).exit, 0);
+    const { exit, stderr } = await renew(site, 'emil@clinic.example');
+    assert.equal(exit, 1);
+    assert.match(
+      stderr,
+      /emil@clinic\.example was not renewed: the in-house CA itself ends on \d{4}-\d\d-\d\d, and no certificate lasts longer/,
+    );
+    assert.equal((await held(site, 'emil@clinic.example')).length, 1);
+  });
+
   test('what cannot be renewed: strangers, nobody, no words at all', async (t) => {
     const site = await siteOf(t);
     const { exit, stderr } = await renew(site, 'nobody@clinic.example', 'f00', '0123456789abcdef');

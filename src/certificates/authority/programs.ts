@@ -84,7 +84,7 @@ const thunderbird = ({ file, authorityName, key }: ProgramFacts): Program => ({
   notes: [
     markup`Thunderbird for Android does not open S/MIME.`,
     ...(key === 'ec'
-      ? [markup`Versions before 128 (2024) take the file, and cannot open mail for this kind of key: update, or ask for an RSA key.`]
+      ? [markup`Old versions take the file, and cannot open mail for this kind of key: update Thunderbird, or ask for an RSA key.`]
       : []),
   ],
 });

@@ -1,7 +1,7 @@
 /** `certs renew`: new keys and certificates of the in-house CA for people who have one. */
 import { resolve } from 'node:path';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import { type Issued, type KeyChoice, keyNames } from '../../certificates/authority/issue.ts';
+import { DAY_MS, type Issued, type KeyChoice, keyNames } from '../../certificates/authority/issue.ts';
 import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
 import { dueForRenewal, judgeRenewal, newestByAddress, renewCertificate } from '../../certificates/authority/renew.ts';
 import { SealpostError } from '../../errors.ts';
@@ -63,17 +63,36 @@ async function choose(what: readonly string[], { within, again }: RenewWish, fro
   const inHouse = readLedger(from.paths);
   if (within !== undefined) {
     await readFolders(inHouse, from);
-    return { chosen: dueForRenewal(placedOf(inHouse), { now, within }), refused: [] };
+    const due = dueForRenewal(placedOf(inHouse), { now, within }).map((record) => ({
+      record,
+      reason: endOfAuthority(record, from, again),
+    }));
+    return {
+      chosen: due.flatMap(({ record, reason }) => (reason === undefined ? [record] : [])),
+      refused: due.flatMap(({ record, reason }) => (reason === undefined ? [] : [{ what: record.address, reason }])),
+    };
   }
   const chosen = new Map<string, IssuedRecord>();
   const refused: Refused[] = [];
   for (const one of what) {
     const record = await find(one, inHouse, from);
-    const reason = typeof record === 'string' ? record : again === true ? undefined : reasonAgainst(record, inHouse, now);
+    const reason =
+      typeof record === 'string'
+        ? record
+        : again === true
+          ? undefined
+          : (endOfAuthority(record, from) ?? reasonAgainst(record, inHouse, now));
     if (typeof record === 'string' || reason !== undefined) refused.push({ what: one, reason: reason ?? '' });
     else chosen.set(record.address, record);
   }
   return { chosen: [...chosen.values()], refused };
+}
+
+/** A certificate ends with its CA at the latest: where that gains nobody a day, a new CA is what is needed. */
+function endOfAuthority({ notAfter }: IssuedRecord, { authority }: InHouseFolders, again?: true): string | undefined {
+  const end = authority.issuing.certificate.notAfter.getTime();
+  if (again === true || end - notAfter >= DAY_MS) return undefined;
+  return `the in-house CA itself ends on ${dayOf(end)}, and no certificate lasts longer; --again renews it all the same`;
 }
 
 /** The shortest beginning of a fingerprint that is taken for one. */
