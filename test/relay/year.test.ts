@@ -45,11 +45,8 @@ const PEOPLE: Readonly<Record<string, Person>> = {
   karl: { by: 'in-house', ends: 800 },
 };
 
-/** The day before, on and after each day on which something is due, and else every two weeks or so. */
-const DAYS = [
-  ...[0, 14, 29, 30, 31, 61, 69, 70, 71, 80, 89, 90, 91, 101, 112, 113, 114, 120, 127, 140, 159, 160, 161, 170, 190, 200],
-  ...[220, 239, 240, 241, 255, 270, 289, 290, 309, 310, 314, 315, 316, 337, 338, 346, 365],
-];
+/** Each day on which something is due, the days around the first of each kind, and some between: a start of the relay takes a second. */
+const DAYS = [0, 29, 30, 31, 70, 71, 89, 90, 91, 113, 114, 120, 127, 160, 161, 190, 240, 241, 270, 290, 310, 315, 338, 365];
 
 const MADE_DAYS = 100;
 const mailboxOf = (name: string): string => PEOPLE[name]?.address ?? `${name}@clinic.example`;
@@ -70,7 +67,7 @@ interface Told {
 
 test(
   'a year: notices, summaries and renewals, each at its time, sealed; a renewed reader opens the next mail',
-  { skip: missing ?? false, timeout: 300_000 },
+  { skip: missing ?? false, timeout: 600_000 },
   async (t) => {
     const { site, upstream, holders } = await makeClinic(t);
     const told: Told[] = [];
@@ -102,8 +99,9 @@ test(
       assert.deepEqual(days(name, ''), expected, `${name}: a new certificate each time, and no notice`);
     for (const name of ['dora', 'emil', 'fritz', 'jan', 'karl']) assert.deepEqual(days(name, ''), [], name);
     const summaries = days('operator', 'Certificates: ');
-    for (const day of [30, 70, 90, 120, 160, 170, 240]) assert.ok(summaries.includes(day), `a summary on day ${day}: ${summaries.join()}`);
-    for (const day of [0, 14, 29, 31, 61, 69, 71, 80, 91, 161]) assert.ok(!summaries.includes(day), `none on day ${day}`);
+    for (const day of [30, 70, 90, 113, 120, 127, 160, 190, 240])
+      assert.ok(summaries.includes(day), `a summary on day ${day}: ${summaries.join()}`);
+    for (const day of [0, 29, 31, 71, 89, 91, 114, 161, 241]) assert.ok(!summaries.includes(day), `none on day ${day}`);
     assert.equal(new Set(summaries).size, summaries.length);
     const ended = told.find(({ to, day }) => to === mailboxOf('operator') && day === 120)?.text ?? '';
     assert.match(ended, /Have ended[^\n]*: 1\n {2}\d{4}-\d\d-\d\d {2}carla@clinic\.example {2}recipients\/carla\.pem {2}CN=Vendor CA/);
@@ -130,10 +128,10 @@ const mailDay = (day: number): readonly string[] =>
     0: ['anna', 'carla', 'ida', 'emil'],
     31: ['anna'],
     71: ['ben'],
-    112: ['carla'],
+    113: ['carla'],
     161: ['anna'],
     241: ['ben'],
-    309: ['ida'],
+    310: ['ida'],
     365: ['anna', 'hans', 'greta'],
   })[day] ?? [];
 
