@@ -31,6 +31,10 @@ export const auditEventNames = [
   'certificate-forgotten', // a named operator took one out of what is known of an address
   'certificate-harvested', // a signed mail brought one; it waits for approval, or a rule took it
   'certificate-rejected', // a named operator dropped a harvested one that waited
+  'certificate-issued', // the in-house CA signed one, by a named operator
+  'certificate-renewed', // the in-house CA signed one in the place of another
+  'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
+  'certificate-confirmed', // the reader told the code to a named operator
   'started',
   'stopped',
 ] as const;

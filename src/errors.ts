@@ -233,6 +233,7 @@ export const errorTable = {
     'too many certificates wait for approval, please try again later',
     'sealpost certs pending shows them: approve or reject some',
   ),
+  'code-refused': row(451, '4.3.0', 'that code confirms nothing', 'sealpost certs try ADDRESS sends a new one'),
   'key-malformed': row(550, '5.7.1', 'a private key cannot be read', 'PEM, DER or PKCS#12; is the password right?'),
 
   // Reading sealed mail.

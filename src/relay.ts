@@ -153,7 +153,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const onward = { largest: () => route.largest(), onQueued: () => scheduler.wake() };
     const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
     const harvested = makeHarvested({ config, store: queue, capabilities, now, log });
-    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, harvested, now, env, log });
+    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, harvested, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
     const retryNow = (): void => {

@@ -41,6 +41,14 @@ export const trueValue = Buffer.from('0101ff', 'hex');
 export const integer = (magnitude: Buffer): Buffer =>
   tlv(tags.integer, (magnitude[0] ?? 0) & 0x80 ? Buffer.concat([Buffer.from([0]), magnitude]) : magnitude);
 
+/** INTEGER of a number from 0 to 2³²−1. */
+export function wholeNumber(value: number): Buffer {
+  const octets = Buffer.alloc(4);
+  octets.writeUInt32BE(value);
+  const first = octets.findIndex((octet) => octet !== 0);
+  return integer(octets.subarray(first === -1 ? octets.length - 1 : first));
+}
+
 export function oid(text: string): Buffer {
   const [first = 0n, second = 0n, ...rest] = text.split('.').map(BigInt);
   return tlv(tags.oid, ...[first * 40n + second, ...rest].map(base128));

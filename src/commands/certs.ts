@@ -1,9 +1,9 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
-import { type Config, loadConfig } from '../config.ts';
 import { approve, forget, pending, reject } from './certificates/changes.ts';
 import { harvest, type HarvestOptions } from './certificates/harvest.ts';
+import { history } from './certificates/history.ts';
 import { issue } from './certificates/issuing.ts';
 import type { IssueWish } from './certificates/issuing.ts';
 import { add, remove } from './certificates/keep.ts';
@@ -11,6 +11,8 @@ import { lookup, type LookupOptions } from './certificates/lookup.ts';
 import { certificatePaths } from './certificates/paths.ts';
 import type { CertificatePaths } from './certificates/paths.ts';
 import { list, show } from './certificates/show.ts';
+import { confirmAddress, tryAddress } from './certificates/try.ts';
+import { type Config, loadConfig } from '../config.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -19,8 +21,11 @@ export const build: BuildCommand = (terminal) => {
   certs
     .command('list')
     .description('every recipient certificate, and whether mail would be sealed to it')
+    .option('--unconfirmed', 'those alone whose reader has not confirmed a code of certs try')
     .option('--json', 'as JSON')
-    .action(async (options: { json?: boolean }, command: Command) => list(await pathsOf(command, terminal), terminal, options));
+    .action(async (options: { json?: boolean; unconfirmed?: true }, command: Command) =>
+      list(await pathsOf(command, terminal), terminal, options),
+    );
   certs
     .command('show')
     .description('the certificates in a file, and whether mail would be sealed to them')
@@ -99,17 +104,42 @@ export const build: BuildCommand = (terminal) => {
     .option('--out <dir>', 'where the .p12 and its password go', 'issued')
     .option('--name <name>', "the reader's name, as mail programs show it")
     .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
+  certs
+    .command('history')
+    .description('all that is known of an address, in the order of time: uses, changes, approvals, tries')
+    .argument('<address>')
+    .option('--json', 'as JSON')
+    .action(async (address: string, options: { json?: boolean }, command: Command) =>
+      history(address, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('try')
+    .description('send a sealed message with a code, to see whether its reader can open it')
+    .argument('<address>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, options: { by?: string }, command: Command) =>
+      tryAddress(address, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('confirm')
+    .description('the code of certs try, as its reader told it; - reads it from standard input')
+    .argument('<address>')
+    .argument('<code>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, code: string, options: { by?: string }, command: Command) =>
+      confirmAddress(address, code, await configOf(command, terminal), terminal, options),
+    );
   return certs;
 };
-
-function pathsOf(command: Command, terminal: Terminal): Promise<CertificatePaths> {
-  const { config } = command.optsWithGlobals<{ config?: string }>();
-  return certificatePaths(config, terminal);
-}
 
 function configOf(command: Command, { env, cwd }: Terminal): Promise<Config> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
   return loadConfig({ file, env, cwd });
+}
+
+function pathsOf(command: Command, terminal: Terminal): Promise<CertificatePaths> {
+  const { config } = command.optsWithGlobals<{ config?: string }>();
+  return certificatePaths(config, terminal);
 }
 
 function readDays(text: string): number {

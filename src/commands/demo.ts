@@ -9,7 +9,7 @@ import process from 'node:process';
 import { Command } from 'commander';
 import { type Authority, DEFAULT_DAYS, issueCertificate, type Issued, type KeyChoice } from '../certificates/authority/issue.ts';
 import { certificatePem } from '../certificates/pem.ts';
-import { createAuthority } from './certificates/issuing.ts';
+import { createAuthority } from './certificates/authority.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
@@ -97,8 +97,8 @@ async function makeDemoSite(folder: string, upstreamPort: number, voice: Voice):
     folder: site,
     hostname: 'relay.clinic.example',
     shippedPolicies: SHIPPED_POLICIES,
-    makeAuthority: async (keys, anchors) => {
-      authority = await createAuthority({ keys, anchors }, 'Demo CA of clinic.example', Date.now());
+    makeAuthority: async (places) => {
+      ({ issuing: authority } = await createAuthority(places, 'clinic.example', Date.now()));
       return [];
     },
   });

@@ -5,11 +5,12 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
+import type { AuthorityPlaces } from '../certificates/authority/files.ts';
 import { renderFirstConfig } from '../config/reference.ts';
 import { systemCode, unreadable } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import { foldDomain } from '../message/envelope.ts';
-import { AUTHORITY_CERTIFICATE_FILE, AUTHORITY_KEY_FILE, createAuthority } from './certificates/issuing.ts';
+import { createAuthority } from './certificates/authority.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 /** Of the package, two folders up from src/commands and dist/commands alike. */
@@ -34,7 +35,7 @@ export interface Site {
   /** Where the rules to start with are copied from. */
   readonly shippedPolicies: string;
   /** Makes the in-house CA; answers the files it wrote. */
-  readonly makeAuthority: (keysFolder: string, anchorsFolder: string) => Promise<readonly string[]>;
+  readonly makeAuthority: (places: AuthorityPlaces) => Promise<readonly string[]>;
 }
 
 /** Writes a site; answers the files written. Throws `file-exists` before anything is touched where something is in the way. */
@@ -47,7 +48,11 @@ export async function makeSite(site: Site): Promise<readonly string[]> {
   );
   const missing = policies.filter(([, to]) => !existsSync(to));
   for (const [from, to] of missing) await writeNew(to, await readShipped(from));
-  const authority = await site.makeAuthority(at('keys'), at('certs/anchors'));
+  const authority = await site.makeAuthority({
+    keys: at('keys'),
+    anchors: at('certs/anchors'),
+    intermediates: at('certs/intermediates'),
+  });
   // Last: a site is there once its configuration is.
   await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator: guessOperator(site.hostname) }));
   return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority];
@@ -154,10 +159,8 @@ export const build: BuildCommand = (terminal) =>
     .action(async (dir: string) => {
       const folder = path.resolve(terminal.cwd, dir);
       const host = foldDomain(hostname()) ?? 'localhost';
-      const makeAuthority = async (keys: string, anchors: string): Promise<readonly string[]> => {
-        await createAuthority({ keys, anchors }, `In-house CA of ${host}`, Date.now());
-        return [path.join(keys, AUTHORITY_KEY_FILE), path.join(anchors, AUTHORITY_CERTIFICATE_FILE)];
-      };
+      const makeAuthority = async (places: AuthorityPlaces): Promise<readonly string[]> =>
+        (await createAuthority(places, host, Date.now())).files;
       const written = await makeSite({ folder, hostname: host, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
       for (const file of written) terminal.stdout.write(`wrote ${file}\n`);
       terminal.stdout.write(nextSteps(terminal, folder, guessOperator(host)));

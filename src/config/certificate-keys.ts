@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { addressBook } from './address-book-keys.ts';
 import { harvest } from './harvest-keys.ts';
+import { authority } from './authority-keys.ts';
 import { ldap } from './ldap-keys.ts';
 import { domainPattern, duration, fetchNetwork, listOf, loopbackResolver, oneOf, oneOrMore, type Secret, yesOrNo } from './values.ts';
 
@@ -169,6 +170,11 @@ export const certificates = (path: z.ZodType<string>, secret: z.ZodType<Secret>)
     meaning: 'Which certificates are taken from signed mail.',
     unit: 'keys',
     example: '{ address: keys@relay.clinic.example }',
+  }),
+  authority: key(section(authority(secret)).prefault({}), {
+    meaning: 'The in-house CA, see [in-house CA](in-house-ca.md).',
+    unit: 'keys',
+    example: '{ passphrase: file:keys/ca.passphrase }',
   }),
   ...addressBook(),
 });

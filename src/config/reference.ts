@@ -68,13 +68,14 @@ function showStandard(standard: Entry['standard'], example: string): string {
   return standard === '{}' ? 'see below' : `\`${standard}\``;
 }
 
-/** What a first sealpost.yaml says: the keys without default, each with its meaning above it. Answers YAML text. */
+/** What a first sealpost.yaml says: the keys without default and the passphrase of its CA, each with its meaning above it. Answers YAML text. */
 export function renderFirstConfig(site: { readonly hostname: string; readonly operator: string }): string {
   const values: Readonly<Record<string, string>> = {
     hostname: ` ${site.hostname}`,
     operator: ` ${JSON.stringify(site.operator)}`,
     listen: '\n  - { host: 127.0.0.1, port: 2525 }',
     upstream: '\n  - { host: 127.0.0.1, port: 25 }',
+    certificates: '\n  authority: { passphrase: file:keys/ca.passphrase }',
   };
   const schema = keysOf(declared());
   const parts = Object.entries(values).map(([name, value]) => {

@@ -91,8 +91,15 @@ async function holds(file: string, { fingerprint }: Certificate): Promise<boolea
   throw new SealpostError('file-exists', { detail: file, hint: 'it holds another certificate: move it away' });
 }
 
+interface Sources {
+  readonly sources: readonly { readonly files?: readonly string[] | undefined }[];
+}
+
 /** For `check`: what is written there is of no use while no source reads it. `key`: what makes the relay write. */
-export function ownFolderFault(config: Pick<Config, 'queue' | 'certificates' | 'file'>, key: string): Fault | undefined {
+export function ownFolderFault(
+  config: Pick<Config, 'queue' | 'file'> & { readonly certificates: Sources },
+  key: string,
+): Fault | undefined {
   const folder = ownFolder(config);
   if (config.certificates.sources.some(({ files }) => files?.includes(folder) === true)) return undefined;
   const wrong = `what the relay takes goes into ${folder}, which no source reads`;

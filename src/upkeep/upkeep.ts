@@ -10,7 +10,9 @@ import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { harvestHandlers } from './harvest-control.ts';
 import type { Harvested } from './harvested.ts';
+import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
+import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
@@ -20,6 +22,7 @@ export interface UpkeepParts {
   readonly harvested: Harvested;
   /** Ms since the epoch. */
   readonly now: () => number;
+  readonly randomBytes: (octets: number) => Buffer;
   readonly env: Environment;
   readonly log: Logger;
 }
@@ -33,6 +36,12 @@ export interface Upkeep {
   stop(): Promise<void>;
 }
 
-export function makeUpkeep({ store, harvested }: UpkeepParts): Upkeep {
-  return { handlers: { ...harvestHandlers(store, harvested) }, start: async () => {}, stop: async () => {} };
+export function makeUpkeep({ config, store, certificates, ownMail, harvested, now, randomBytes }: UpkeepParts): Upkeep {
+  const { operator } = config;
+  const handlers = {
+    ...issuedHandlers(store.records),
+    ...harvestHandlers(store, harvested),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+  };
+  return { handlers, start: async () => {}, stop: async () => {} };
 }

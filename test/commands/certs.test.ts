@@ -7,7 +7,7 @@ import process from 'node:process';
 import { before, describe, test } from 'node:test';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { isKeyOf, openPkcs12 } from '../../src/certificates/pkcs12/keys.ts';
-import { createAuthority } from '../../src/commands/certificates/issuing.ts';
+import { createAuthority } from '../../src/commands/certificates/authority.ts';
 import { caExtensions, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
 
 const CLI = resolve(import.meta.dirname, '../../src/cli.ts');
@@ -34,8 +34,12 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     for (const folder of ['recipients', 'anchors', 'intermediates']) mkdirSync(at('certs', folder), { recursive: true });
     const site = { hostname: 'relay.example.org', operator: 'postmaster@example.org' };
     const ends = { listen: [{ host: '127.0.0.1', port: 2525 }], upstream: [{ host: '127.0.0.1', port: 25 }] };
-    writeFileSync(at('sealpost.yaml'), JSON.stringify({ ...site, ...ends }));
-    await createAuthority({ anchors: at('certs/anchors'), keys: at('keys') }, 'Clinic CA', Date.now());
+    writeFileSync(
+      at('sealpost.yaml'),
+      JSON.stringify({ ...site, ...ends, certificates: { authority: { passphrase: 'file:keys/ca.passphrase' } } }),
+    );
+    const places = { anchors: at('certs/anchors'), intermediates: at('certs/intermediates'), keys: at('keys') };
+    await createAuthority(places, 'the clinic', Date.now());
     make(made, { name: 'partner', extensions: caExtensions });
     writeFileSync(at('certs/anchors/partner.pem'), pem('partner'));
     make(made, { name: 'carl', issuer: 'partner' });
@@ -66,7 +70,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     assert.equal(certificate?.fingerprint, pair.certificate.fingerprint);
     for (const name of ['Anna@example.org.p12', 'Anna@example.org.password'])
       assert.equal(statSync(at('issued', name)).mode & 0o777, 0o600);
-    assert.equal(statSync(at('keys/ca.key')).mode & 0o777, 0o600);
+    for (const name of ['ca.passphrase', 'root.key', 'issuing.key']) assert.equal(statSync(at('keys', name)).mode & 0o777, 0o600, name);
     assert.match(
       certs(['list']).out,
       /^anna@example\.org {2}RSA-2048 {2}\d{4}-\d\d-\d\d {2}usable {2}certs\/recipients\/anna@example\.org\.pem {2}[0-9a-f]{16}\n$/,
@@ -250,7 +254,13 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
           {
             address: 'ben@example.org',
             candidates: [
-              { verdict: 'used', key: 'P-384', revocation: 'unknown: the certificate names no list; it names no OCSP responder' },
+              {
+                verdict: 'used',
+                key: 'P-384',
+                revocation:
+                  'unknown: the certificate names no list; it names no OCSP responder; ' +
+                  'CN=In-house issuing CA of the clinic: the certificate names no list; it names no OCSP responder',
+              },
             ],
           },
           { address: 'nobody@example.org', state: 'absent', candidates: [] },
@@ -305,10 +315,10 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
     const nowhere = spawnSync(process.execPath, [CLI, '-c', '/nowhere/sealpost.yaml', 'certs', 'list'], { encoding: 'utf8' });
     assert.equal(nowhere.status, 1);
     assert.match(nowhere.stderr, /\/nowhere\/sealpost\.yaml \(ENOENT\)\n {2}hint: sealpost init/);
-    writeFileSync(at('keys/ca.key'), readFileSync(join(made, 'emil.key')));
+    writeFileSync(at('keys/issuing.key'), readFileSync(join(made, 'emil.key')));
     const { code, err } = certs(['issue', 'gina@example.org']);
     assert.equal(code, 1);
-    assert.match(err, /ca\.key is not the key of .*in-house-ca\.pem/);
+    assert.match(err, /issuing\.key is not the key of .*in-house-issuing\.pem/);
     assert.equal(existsSync(at('issued/gina@example.org.p12')), false);
   });
 });

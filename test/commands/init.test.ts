@@ -12,14 +12,20 @@ const survey = async () => ({ usable: 1, unusable: 0, faults: [], notes: [] });
 
 test('init, then check: all well, without a word edited', async (t) => {
   const folder = await temporaryFolder(t);
-  const asked: string[][] = [];
-  const makeAuthority = async (...folders: [string, string]): Promise<string[]> => {
-    asked.push(folders);
-    await writeFile(path.join(folders[1], 'ca.pem'), '');
-    return [path.join(folders[1], 'ca.pem')];
+  const asked: unknown[] = [];
+  const makeAuthority = async (places: { readonly anchors: string }): Promise<string[]> => {
+    asked.push(places);
+    await writeFile(path.join(places.anchors, 'ca.pem'), '');
+    return [path.join(places.anchors, 'ca.pem')];
   };
   const written = await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority });
-  assert.deepEqual(asked, [[path.join(folder, 'keys'), path.join(folder, 'certs/anchors')]]);
+  assert.deepEqual(asked, [
+    {
+      keys: path.join(folder, 'keys'),
+      anchors: path.join(folder, 'certs/anchors'),
+      intermediates: path.join(folder, 'certs/intermediates'),
+    },
+  ]);
   assert.deepEqual(
     written.map((file) => path.relative(folder, file)),
     ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem'],

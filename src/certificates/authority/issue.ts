@@ -10,8 +10,8 @@ import { SealpostError } from '../../errors.ts';
 import type { Mailbox } from '../../message/envelope.ts';
 import { parseCertificate } from '../certificate.ts';
 import type { Certificate } from '../certificate.ts';
-import { bitString, explicit, implicit, integer, octetString, oid, sequence, trueValue, utf8String } from '../encode.ts';
-import { emailProtection, extensionOids, smtpUtf8Mailbox } from '../oids.ts';
+import { bitString, explicit, implicit, octetString, oid, sequence, trueValue, utf8String, wholeNumber } from '../encode.ts';
+import { anyPolicy, emailProtection, extensionOids, smtpUtf8Mailbox } from '../oids.ts';
 import { extension, keyIdOf, nameOf, signCertificate } from './x509.ts';
 
 export interface Authority {
@@ -51,8 +51,14 @@ const usage = {
   ec: bitString(Buffer.from([0b1000_1000]), 3), // digitalSignature, keyAgreement
 };
 
-/** A new root, valid for ten years. `now` in ms. */
-export async function makeAuthority({ name, now }: { readonly name: string; readonly now: number }): Promise<Authority> {
+interface AuthorityOptions {
+  readonly name: string;
+  /** ms */
+  readonly now: number;
+}
+
+/** A new root, valid for ten years. One issuing CA may stand below it, and certificates of people. */
+export async function makeAuthority({ name, now }: AuthorityOptions): Promise<Authority> {
   const { publicKey, privateKey: key } = await keyPair('rsa', { modulusLength: AUTHORITY_RSA_BITS });
   const subject = nameOf(name);
   const der = signCertificate({
@@ -63,12 +69,40 @@ export async function makeAuthority({ name, now }: { readonly name: string; read
     from: now - BACKDATED_MS,
     to: now + AUTHORITY_DAYS * DAY_MS,
     extensions: [
-      extension(extensionOids.basicConstraints, sequence(trueValue, integer(Buffer.from([0]))), true),
+      extension(extensionOids.basicConstraints, sequence(trueValue, wholeNumber(1)), true),
       extension(extensionOids.keyUsage, usage.authority, true),
       extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
     ],
   });
   return { certificate: parseCertificate(der), key };
+}
+
+/** The CA below a root that signs the certificates of people, for mail alone; it ends with the root (CA/B S/MIME §7.1.2.2). */
+export async function makeIssuing({ root, name, now }: AuthorityOptions & { readonly root: Authority }): Promise<Authority> {
+  const { publicKey, privateKey: key } = await keyPair('rsa', { modulusLength: AUTHORITY_RSA_BITS });
+  const der = signCertificate({
+    issuer: root.certificate.subjectDer,
+    subject: nameOf(name),
+    publicKey,
+    signer: root.key,
+    from: now - BACKDATED_MS,
+    to: root.certificate.notAfter.getTime(),
+    extensions: [
+      extension(extensionOids.basicConstraints, sequence(trueValue, wholeNumber(0)), true),
+      extension(extensionOids.keyUsage, usage.authority, true),
+      extension(extensionOids.extKeyUsage, sequence(oid(emailProtection))),
+      extension(extensionOids.certificatePolicies, sequence(sequence(oid(anyPolicy)))),
+      extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
+      ...issuerKeyId(root),
+    ],
+  });
+  return { certificate: parseCertificate(der), key };
+}
+
+/** RFC 5280 §4.2.1.1, for what `authority` signs. */
+function issuerKeyId({ certificate: { subjectKeyId } }: Authority): Buffer[] {
+  if (subjectKeyId === undefined) return [];
+  return [extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, Buffer.from(subjectKeyId, 'hex'))))];
 }
 
 export interface IssueOptions {
@@ -90,7 +124,6 @@ export async function issueCertificate({ authority, mailbox, name, key: choice, 
     throw new SealpostError('certificate-unusable', { detail, hint: 'make a new one: sealpost init in an empty folder does' });
   }
   const { publicKey, privateKey: key } = await makeKeyPair(choice);
-  const issuerKeyId = authority.certificate.subjectKeyId;
   const der = signCertificate({
     issuer: authority.certificate.subjectDer,
     subject: nameOf(name ?? mailbox.address),
@@ -104,9 +137,7 @@ export async function issueCertificate({ authority, mailbox, name, key: choice, 
       extension(extensionOids.extKeyUsage, sequence(oid(emailProtection))),
       extension(extensionOids.basicConstraints, sequence(), true),
       extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
-      ...(issuerKeyId === undefined
-        ? []
-        : [extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, Buffer.from(issuerKeyId, 'hex'))))]),
+      ...issuerKeyId(authority),
       extension(extensionOids.smimeCapabilities, sequence(...capabilities.map((capability) => sequence(oid(capability))))),
     ],
   });

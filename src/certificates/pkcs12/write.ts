@@ -3,21 +3,22 @@
  * Windows import; the strength lies in the generated password. EC goes with AES-256 and HMAC-SHA-256: what old programs
  * choke on is the EC key itself, so nothing is won by the old ciphers.
  */
-import { createCipheriv, pbkdf2Sync, randomBytes, randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import forge from 'node-forge';
 import { SealpostError } from '../../errors.ts';
 import type { Certificate } from '../certificate.ts';
 import { tags } from '../der.ts';
-import { explicit, implicit, integer, nullValue, octetString, oid, sequence, set, tlv } from '../encode.ts';
+import { explicit, implicit, integer, nullValue, octetString, oid, sequence, set, tlv, wholeNumber } from '../encode.ts';
 import { certificatePem } from '../pem.ts';
 import { misreadByGpgsm, pkcs12Mac } from './kdf.ts';
+import { encryptPbes2 } from './pbes2.ts';
 
 export interface Pkcs12Options {
   readonly key: KeyObject;
   readonly certificate: Certificate;
-  /** The certificate of the CA, so that the reader's program can offer to trust it. */
-  readonly authority: Certificate;
+  /** Those of the CAs from the one that signed it up to the root, so that the reader's program can show a path and offer to trust it. */
+  readonly authorities: readonly Certificate[];
   readonly passphrase: string;
   /** What key stores show: the address. */
   readonly friendlyName: string;
@@ -25,7 +26,7 @@ export interface Pkcs12Options {
 
 /** openssl's own default; the passphrase is random and wants no stretching. */
 const ITERATIONS = 2048;
-const iterations = integer(Buffer.from([ITERATIONS >> 8, ITERATIONS & 0xff]));
+const iterations = wholeNumber(ITERATIONS);
 const SALT_OCTETS = 16;
 
 /** RFC 7292 appendix D: bag types; RFC 2985 §5.5: attributes that tie a key to its certificate. */
@@ -35,19 +36,15 @@ const friendlyNameAttribute = '1.2.840.113549.1.9.20';
 const localKeyIdAttribute = '1.2.840.113549.1.9.21';
 const pbeWithSha1And3Des = '1.2.840.113549.1.12.1.3';
 const x509Certificate = '1.2.840.113549.1.9.22.1';
-/** RFC 5652 §4, §8; RFC 8018 appendix C; RFC 3565; RFC 5754. */
+/** RFC 5652 §4, §8; RFC 5754. */
 const data = '1.2.840.113549.1.7.1';
 const encryptedData = '1.2.840.113549.1.7.6';
-const pbkdf2 = '1.2.840.113549.1.5.12';
-const pbes2 = '1.2.840.113549.1.5.13';
-const hmacWithSha256 = '1.2.840.113549.2.9';
-const aes256Cbc = '2.16.840.1.101.3.4.1.42';
 const sha256 = '2.16.840.1.101.3.4.2.1';
 
 export function writePkcs12(options: Pkcs12Options): Buffer {
-  const { certificate, authority } = options;
+  const { certificate, authorities } = options;
   // node-forge knows RSA only, in every certificate of the bag.
-  const classic = certificate.key?.type === 'rsa' && authority.publicKey.asymmetricKeyType === 'rsa';
+  const classic = [certificate, ...authorities].every(({ publicKey }) => publicKey.asymmetricKeyType === 'rsa');
   try {
     return classic ? writeClassic(options) : writeModern(options);
   } catch (cause) {
@@ -63,10 +60,10 @@ function writeClassic(options: Pkcs12Options): Buffer {
   }
 }
 
-function writeWithForge({ key, certificate, authority, passphrase, friendlyName }: Pkcs12Options): Buffer {
+function writeWithForge({ key, certificate, authorities, passphrase, friendlyName }: Pkcs12Options): Buffer {
   const pfx = forge.pkcs12.toPkcs12Asn1(
     forge.pki.privateKeyFromPem(key.export({ type: 'pkcs8', format: 'pem' }).toString()),
-    [certificate, authority].map((one) => forge.pki.certificateFromPem(certificatePem(one))),
+    [certificate, ...authorities].map((one) => forge.pki.certificateFromPem(certificatePem(one))),
     passphrase,
     { algorithm: '3des', count: ITERATIONS, friendlyName },
   );
@@ -89,7 +86,7 @@ function tripleDesSalts(pfx: Buffer): Buffer[] {
   return salts;
 }
 
-function writeModern({ key, certificate, authority, passphrase, friendlyName }: Pkcs12Options): Buffer {
+function writeModern({ key, certificate, authorities, passphrase, friendlyName }: Pkcs12Options): Buffer {
   const attributes = set(
     sequence(oid(friendlyNameAttribute), set(tlv(tags.bmpString, Buffer.from(friendlyName, 'utf16le').swap16()))),
     sequence(oid(localKeyIdAttribute), set(octetString(Buffer.from(certificate.fingerprint, 'hex')))),
@@ -98,7 +95,10 @@ function writeModern({ key, certificate, authority, passphrase, friendlyName }: 
   const shrouded = key.export({ type: 'pkcs8', format: 'der', cipher: 'aes-256-cbc', passphrase });
   const keys = sequence(sequence(oid(shroudedKeyBag), explicit(0, shrouded), attributes));
   const bagOf = ({ der }: Certificate): Buffer => explicit(0, sequence(oid(x509Certificate), explicit(0, octetString(der))));
-  const certificates = sequence(sequence(oid(certBag), bagOf(certificate), attributes), sequence(oid(certBag), bagOf(authority)));
+  const certificates = sequence(
+    sequence(oid(certBag), bagOf(certificate), attributes),
+    ...authorities.map((authority) => sequence(oid(certBag), bagOf(authority))),
+  );
   const safe = sequence(
     sequence(oid(data), explicit(0, octetString(keys))),
     sequence(oid(encryptedData), explicit(0, encrypted(certificates, passphrase))),
@@ -112,16 +112,10 @@ function writeModern({ key, certificate, authority, passphrase, friendlyName }: 
   );
 }
 
-/** EncryptedData (RFC 5652 §8) under PBES2 with AES-256-CBC (RFC 8018 §6.2). */
+/** EncryptedData (RFC 5652 §8). */
 function encrypted(content: Buffer, passphrase: string): Buffer {
-  const salt = randomBytes(SALT_OCTETS);
-  const iv = randomBytes(16);
-  const key = pbkdf2Sync(passphrase, salt, ITERATIONS, 32, 'sha256');
-  const cipher = createCipheriv('aes-256-cbc', key, iv);
-  const derivation = sequence(oid(pbkdf2), sequence(octetString(salt), iterations, sequence(oid(hmacWithSha256), nullValue)));
-  const algorithm = sequence(oid(pbes2), sequence(derivation, sequence(oid(aes256Cbc), octetString(iv))));
-  const ciphertext = implicit(0, Buffer.concat([cipher.update(content), cipher.final()]));
-  return sequence(integer(Buffer.from([0])), sequence(oid(data), algorithm, ciphertext));
+  const { algorithm, ciphertext } = encryptPbes2(content, passphrase, ITERATIONS);
+  return sequence(integer(Buffer.from([0])), sequence(oid(data), algorithm, implicit(0, ciphertext)));
 }
 
 /** Letters and figures that nobody takes for another when a password is read out on the telephone. */

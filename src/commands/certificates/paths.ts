@@ -6,8 +6,10 @@ import { readDatabase, readKnownCertificates } from '../../change-control.ts';
 import { type Config, loadConfig } from '../../config.ts';
 import type { Environment } from '../../config/environment.ts';
 import { readLdapSecrets } from '../../config/ldap-secrets.ts';
+import { readSecret } from '../../config/secret.ts';
 import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
+import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
 import { ownFolder } from '../../upkeep/own-certificates.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -18,7 +20,12 @@ export interface CertificatePaths {
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
+  readonly intermediates: string;
   readonly keys: string;
+  /** Where the ledger of the in-house CA is kept. */
+  readonly queue: QueuePaths;
+  /** Of the in-house CA; undefined where the configuration names none. Throws what readSecret() throws. */
+  readonly passphrase: () => Promise<string | undefined>;
   /** Fingerprints of what waits for approval; none where certificates are not pinned. Throws where the queue cannot be looked at. */
   readonly waiting: () => ReadonlySet<string>;
 }
@@ -29,7 +36,7 @@ export async function certificatePaths(file: string | undefined, { env, cwd }: T
 }
 
 export function pathsOf(
-  { certificates, keys, queue, timeouts }: Pick<Config, 'certificates' | 'keys' | 'queue' | 'timeouts'>,
+  { certificates, keys, queue, audit, timeouts }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'queue' | 'timeouts'>,
   env: Environment,
 ): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
@@ -44,7 +51,18 @@ export function pathsOf(
     const rows = certificates.pin ? readDatabase(queue.sqlite, listWaiting) : undefined;
     return new Set(rows?.map((row) => row.waiting.fingerprint));
   };
-  return { places: certificates, options, folders, anchors: certificates.trust.anchors, keys, waiting };
+  const { authority, trust } = certificates;
+  return {
+    places: certificates,
+    options,
+    folders,
+    anchors: trust.anchors,
+    intermediates: trust.intermediates,
+    keys,
+    queue: queuePaths(queue.sqlite, audit),
+    passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
+    waiting,
+  };
 }
 
 /** The folder that commands write certificates to. Throws where no source is a folder. */

@@ -45,18 +45,25 @@ function assertGood(password: string): string {
   return password;
 }
 
+/** One line without echo; undefined where nobody sits there. */
+export async function askHidden(what: string, { stdin, stderr }: Pick<Terminal, 'stdin' | 'stderr'>): Promise<string | undefined> {
+  return stdin instanceof ReadStream ? askAt(stdin, what, stderr) : undefined;
+}
+
+async function askAt(stdin: ReadStream, what: string, stderr: Terminal['stderr']): Promise<string> {
+  // Before the question: whoever types ahead of it is not shown either.
+  stdin.setRawMode(true);
+  try {
+    stderr.write(what);
+    return await readHidden(stdin);
+  } finally {
+    stdin.setRawMode(false);
+    stderr.write('\n');
+  }
+}
+
 async function askTwice(stdin: ReadStream, { stderr }: Terminal): Promise<string> {
-  const ask = async (what: string): Promise<string> => {
-    // Before the question: whoever types ahead of it is not shown either.
-    stdin.setRawMode(true);
-    try {
-      stderr.write(what);
-      return await readHidden(stdin);
-    } finally {
-      stdin.setRawMode(false);
-      stderr.write('\n');
-    }
-  };
+  const ask = (what: string): Promise<string> => askAt(stdin, what, stderr);
   const password = assertGood(await ask('password: '));
   if ((await ask('once more: ')) !== password)
     throw new SealpostError('usage', { detail: 'the two passwords differ', hint: 'nothing was changed' });

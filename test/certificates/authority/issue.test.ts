@@ -6,16 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import * as fc from 'fast-check';
-import { parseCertificate } from '../../src/certificates/certificate.ts';
-import { DAY_MS, issueCertificate, keyChoices, makeAuthority } from '../../src/certificates/authority/issue.ts';
-import { certificatePem } from '../../src/certificates/pem.ts';
-import type { Authority, Issued, KeyChoice } from '../../src/certificates/authority/issue.ts';
-import { isKeyOf, openPkcs12, readKeyPem } from '../../src/certificates/pkcs12/keys.ts';
-import { buildPath, makeCertificateSet } from '../../src/certificates/path.ts';
-import { generatePassphrase, writePkcs12 } from '../../src/certificates/pkcs12/write.ts';
-import { usability } from '../../src/certificates/usability.ts';
-import { SealpostError } from '../../src/errors.ts';
-import { mailboxOf, noOpenssl, run, temporaryFolder } from './openssl.ts';
+import { parseCertificate } from '../../../src/certificates/certificate.ts';
+import { DAY_MS, issueCertificate, keyChoices, makeAuthority } from '../../../src/certificates/authority/issue.ts';
+import { certificatePem } from '../../../src/certificates/pem.ts';
+import type { Authority, Issued, KeyChoice } from '../../../src/certificates/authority/issue.ts';
+import { isKeyOf, openPkcs12, readKeyPem } from '../../../src/certificates/pkcs12/keys.ts';
+import { buildPath, makeCertificateSet } from '../../../src/certificates/path.ts';
+import { generatePassphrase, writePkcs12 } from '../../../src/certificates/pkcs12/write.ts';
+import { usability } from '../../../src/certificates/usability.ts';
+import { SealpostError } from '../../../src/errors.ts';
+import { mailboxOf, noOpenssl, run, temporaryFolder } from '../openssl.ts';
 
 const now = Date.now();
 const missing = (program: string): string | false => (spawnSync('which', [program]).status === 0 ? false : `${program} is not installed`);
@@ -33,7 +33,7 @@ describe('the in-house CA', () => {
     for (const key of keyChoices) {
       const one = await issueCertificate({ authority, mailbox: mailboxOf('Anna@example.org'), key, days: 825, now });
       const { certificate } = one;
-      const p12 = writePkcs12({ ...one, authority: authority.certificate, passphrase, friendlyName: certificate.addresses[0] ?? '' });
+      const p12 = writePkcs12({ ...one, authorities: [authority.certificate], passphrase, friendlyName: certificate.addresses[0] ?? '' });
       issued.set(key, { ...one, p12 });
       writeFileSync(join(folder, `${key}.pem`), certificatePem(certificate));
       writeFileSync(join(folder, `${key}.p12`), p12);
