@@ -196,6 +196,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       log,
       now,
     });
+    await upkeep.prepare();
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
     await upkeep.start();

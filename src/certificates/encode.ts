@@ -33,6 +33,7 @@ export const explicit = (tag: number, ...parts: readonly Buffer[]): Buffer => tl
 export const implicit = (tag: number, content: Buffer): Buffer => tlv(CONTEXT_CLASS | tag, content);
 export const octetString = (content: Buffer): Buffer => tlv(tags.octetString, content);
 export const utf8String = (text: string): Buffer => tlv(tags.utf8String, Buffer.from(text));
+export const ia5String = (text: string): Buffer => tlv(tags.ia5String, Buffer.from(text, 'latin1'));
 export const bitString = (content: Buffer, unusedBits = 0): Buffer => tlv(tags.bitString, Buffer.from([unusedBits]), content);
 export const nullValue = Buffer.from('0500', 'hex');
 export const trueValue = Buffer.from('0101ff', 'hex');

@@ -1,13 +1,14 @@
 /** `sealpost certs`: recipient certificates and the in-house CA. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { DEFAULT_DAYS, keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
+import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
-import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { approve, forget, pending, reject } from './certificates/changes.ts';
 import { harvest, type HarvestOptions } from './certificates/harvest.ts';
 import { history } from './certificates/history.ts';
-import { issue } from './certificates/issuing.ts';
-import type { IssueWish } from './certificates/issuing.ts';
+import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
+import { expiring, type ExpiringWish } from './certificates/expiring.ts';
+import { issue } from './certificates/issue.ts';
+import type { IssueWish } from './certificates/issue.ts';
 import { add, remove } from './certificates/keep.ts';
 import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
@@ -18,8 +19,8 @@ import type { RenewWish } from './certificates/renewing.ts';
 import { list, show } from './certificates/show.ts';
 import { confirmAddress, tryAddress } from './certificates/try.ts';
 import { type Config, loadConfig } from '../config.ts';
-import { locateQueue } from './locate.ts';
 import { readDuration } from '../config/units.ts';
+import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -112,25 +113,18 @@ export const build: BuildCommand = (terminal) => {
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
-    .argument('<address>')
+    .argument('[address]')
+    .option('--csv <file>', 'instead: for everybody in a table with the columns address, name, key, days; - reads standard input')
     .addOption(new Option('--key <kind>', 'rsa is what every mail program opens; ec is P-256').choices(keyChoices).default('rsa'))
     .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}`, readDays, DEFAULT_DAYS)
-    .option('--out <dir>', 'where the .p12 and its password go', 'issued')
+    .option('--out <dir>', 'where the .p12, its password and the page go', 'issued')
     .option('--name <name>', "the reader's name, as mail programs show it")
-    .action(async (address: string, wish: IssueWish, command: Command) => issue(address, wish, await pathsOf(command, terminal), terminal));
-  certs
-    .command('renew')
-    .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')
-    .argument('[address|fingerprint...]')
-    .option('--within <time>', 'instead: all of the in-house CA that end within it, such as 30d', readTime)
-    .addOption(new Option('--key <kind>', 'another kind of key than the old one').choices(keyChoices))
-    .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}; as long as the old one was made for`, readDays)
-    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued/renewed-DAY")')
+    .option('--again', 'with --csv: also for who has a valid one')
     .option('--by <name>', 'for whom you do it')
-    .option('--again', 'also what was renewed already, or is revoked')
-    .option('--dry-run', 'only say what would be renewed')
     .option('--json', 'as JSON')
-    .action(async (what: string[], wish: RenewWish, command: Command) => renew(what, wish, await pathsOf(command, terminal), terminal));
+    .action(async (address: string | undefined, wish: IssueWish, command: Command) =>
+      issue(address, wish, await pathsOf(command, terminal), terminal),
+    );
   certs
     .command('revoke')
     .description('revoke certificates of the in-house CA, for good, and write its list')
@@ -173,6 +167,19 @@ export const build: BuildCommand = (terminal) => {
     .action(async (address: string, code: string, options: { by?: string }, command: Command) =>
       confirmAddress(address, code, await configOf(command, terminal), terminal, options),
     );
+  certs
+    .command('renew')
+    .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')
+    .argument('[address|fingerprint...]')
+    .option('--within <time>', 'instead: all of the in-house CA that end within it, such as 30d', readTime)
+    .addOption(new Option('--key <kind>', 'another kind of key than the old one').choices(keyChoices))
+    .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}; as long as the old one was made for`, readDays)
+    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued/renewed-DAY")')
+    .option('--by <name>', 'for whom you do it')
+    .option('--again', 'also what was renewed already, or is revoked')
+    .option('--dry-run', 'only say what would be renewed')
+    .option('--json', 'as JSON')
+    .action(async (what: string[], wish: RenewWish, command: Command) => renew(what, wish, await pathsOf(command, terminal), terminal));
   return certs;
 };
 

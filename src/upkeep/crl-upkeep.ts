@@ -13,17 +13,7 @@ import { readSecret } from '../config/secret.ts';
 import { asSealpostError } from '../errors.ts';
 import type { RecordStore } from '../queue/records.ts';
 import { type CrlServer, serveLists } from './crl-server.ts';
-import {
-  isListOf,
-  ISSUING_LIST,
-  listAt,
-  type ListIssuer,
-  listIssuers,
-  type ListParts,
-  ownLists,
-  ROOT_LIST,
-  writeList,
-} from './crl-writing.ts';
+import { isDue, ISSUING_LIST, listAt, listIssuers, type ListParts, ownLists, ROOT_LIST, writeList } from './crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from './revoked.ts';
 
 export interface CrlUpkeepParts {
@@ -36,8 +26,10 @@ export interface CrlUpkeepParts {
 }
 
 export interface CrlUpkeep {
-  /** Writes the lists that are due. Never throws: what cannot be done is logged, and tried again at the next call. */
+  /** Writes the lists that are due. Throws what kept it from that; it may be called again at any time. */
   refreshLists(): Promise<void>;
+  /** The same, before mail flows; what cannot be done is logged, since the daily round tries again. */
+  prepare(): Promise<void>;
   /** Serves them. Throws `listen-failed`. */
   start(): Promise<void>;
   /** Where they are served; undefined where they are not. */
@@ -65,21 +57,23 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
     const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
     for (const issuer of listIssuers(openAuthority(places, passphrase), crl?.valid ?? USUAL_VALID_MS)) {
-      if (!(await isDue(issuer, { folder, now: now(), records }))) continue;
+      const recorded = readNumber(await records.get(CRL, issuer.authority.certificate.fingerprint));
+      if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
       const { number, revoked, nextUpdate } = await writeList(issuer, 'relay', parts);
       log.info({ list: issuer.file, number, revoked, until: new Date(nextUpdate).toISOString() }, 'a revocation list was written');
     }
   };
   let refreshing: Promise<void> | undefined;
+  const refreshLists = (): Promise<void> => (refreshing ??= refresh().finally(() => (refreshing = undefined)));
   let server: CrlServer | undefined;
   return {
-    refreshLists: async () => {
-      refreshing ??= refresh()
-        .catch((error: unknown) =>
-          log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed'),
-        )
-        .finally(() => (refreshing = undefined));
-      await refreshing;
+    refreshLists,
+    prepare: async () => {
+      try {
+        await refreshLists();
+      } catch (error) {
+        log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed');
+      }
     },
     start: async () => {
       if (crl?.listen === undefined || crl.url === undefined) return;
@@ -93,23 +87,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     port: () => server?.port,
     stop: async () => {
       await server?.close();
-      await refreshing;
+      await refreshing?.catch(() => {});
     },
   };
-}
-
-interface Looked {
-  readonly folder: string;
-  readonly now: number;
-  readonly records: Pick<RecordStore, 'get'>;
-}
-
-/** Missing, another CA's, behind the ledger, or at half of its life. */
-async function isDue({ authority, file }: ListIssuer, { folder, now, records }: Looked): Promise<boolean> {
-  const there = await listAt(join(folder, file));
-  if (there === undefined) return true;
-  const { number, thisUpdate, nextUpdate } = there.facts;
-  if (!isListOf(there, authority.certificate) || number < readNumber(await records.get(CRL, authority.certificate.fingerprint)))
-    return true;
-  return now >= (thisUpdate + nextUpdate) / 2;
 }

@@ -139,6 +139,23 @@ export async function listAt(file: string): Promise<ListThere | undefined> {
 /** Whether it is signed by that CA, and by no other of its name. */
 export const isListOf = ({ bytes }: ListThere, issuer: Certificate): boolean => readCrl(bytes, issuerOf(issuer)).kind === 'list';
 
+export interface Looked {
+  /** Where the lists lie. */
+  readonly folder: string;
+  /** ms since the epoch */
+  readonly now: number;
+  /** The number that the list must have at least. */
+  readonly recorded: number;
+}
+
+/** Missing, another CA's, behind the ledger, or at half of its life. Throws `file-unreadable`. */
+export async function isDue({ authority, file }: ListIssuer, { folder, now, recorded }: Looked): Promise<boolean> {
+  const there = await listAt(join(folder, file));
+  if (there === undefined || !isListOf(there, authority.certificate)) return true;
+  const { number, thisUpdate, nextUpdate } = there.facts;
+  return number < recorded || now >= (thisUpdate + nextUpdate) / 2;
+}
+
 /** The data folder is the relay's: what root makes there must not keep it out. */
 async function handOver(path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;

@@ -1,6 +1,6 @@
 /**
  * What the relay does about certificates from day to day, beside the path of mail: the parts, and how they are joined. relay.ts
- * builds it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
+ * builds it, prepares it, starts it once mail flows, and stops it before the queue closes; commands reach it through the control socket.
  */
 import type { Logger } from 'pino';
 import type { SiteCertificates } from '../certificates/site.ts';
@@ -35,6 +35,8 @@ export interface UpkeepParts {
 export interface Upkeep {
   /** For the control socket. */
   readonly handlers: ControlHandlers;
+  /** What the first message must find: called before mail flows. Never throws. */
+  prepare(): Promise<void>;
   /** Throws where something that the configuration asks for cannot be had. */
   start(): Promise<void>;
   /** Numbers about certificates, of the last daily round; undefined until there was one. */
@@ -57,8 +59,8 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
   };
   return {
     handlers,
+    prepare: () => lists.prepare(),
     start: async () => {
-      await lists.refreshLists();
       await lists.start();
       await daily.start();
     },

@@ -60,7 +60,7 @@ describe('sealpost certs', { skip: noOpenssl }, () => {
     const { code, out } = certs(['issue', 'Anna@example.org']);
     assert.equal(code, 0);
     assert.match(out, /^issued: Anna@example\.org, RSA-2048, valid until \d{4}-\d\d-\d\d\n/);
-    assert.match(out, /next: hand the \.p12 to the reader/);
+    assert.match(out, /next: hand the \.p12 and its page to the reader/);
     const password = readFileSync(at('issued/Anna@example.org.password'), 'utf8');
     assert.match(password, /^([a-hj-km-np-z2-9]{4}-){4}[a-hj-km-np-z2-9]{4}\n$/);
     assert.equal(out.includes(password.trim()), false);

@@ -1,7 +1,6 @@
 /**
- * The in-house CA, for sites that have none: a root, and certificates for mail in the spirit of the CA/Browser Forum's S/MIME
- * requirements (the address in subjectAltName, emailProtection, exact key usage). The root is RSA-3072 with SHA-256, since every
- * reader verifies that; gpgsm 2.2 and old Windows stumble over EC in a PKCS#12.
+ * The in-house CA, for sites that have none: a root, an issuing CA below it, and certificates of people, whose form profile.ts says.
+ * Both CAs are RSA-3072 with SHA-256, since every reader verifies that; gpgsm 2.2 and old Windows stumble over EC in a PKCS#12.
  */
 import { generateKeyPair } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
@@ -10,8 +9,9 @@ import { SealpostError } from '../../errors.ts';
 import type { Mailbox } from '../../message/envelope.ts';
 import { parseCertificate } from '../certificate.ts';
 import type { Certificate } from '../certificate.ts';
-import { bitString, explicit, implicit, octetString, oid, sequence, trueValue, utf8String, wholeNumber } from '../encode.ts';
-import { anyPolicy, emailProtection, extensionOids, smtpUtf8Mailbox } from '../oids.ts';
+import { bitString, octetString, oid, sequence, trueValue, wholeNumber } from '../encode.ts';
+import { anyPolicy, emailProtection, extensionOids } from '../oids.ts';
+import { issuerKeyId, personExtensions, subjectOf } from './profile.ts';
 import { extension, keyIdOf, nameOf, signCertificate } from './x509.ts';
 
 export interface Authority {
@@ -19,9 +19,19 @@ export interface Authority {
   readonly key: KeyObject;
 }
 
-export const keyChoices = ['rsa', 'ec', 'p384', 'p521'] as const;
-/** `ec` is P-256, the curve every EC reader has. */
+export const keyChoices = ['rsa', 'rsa3072', 'rsa4096', 'ec', 'p384', 'p521'] as const;
+/** `rsa` is RSA-2048, `ec` is P-256, the curve every EC reader has. */
 export type KeyChoice = (typeof keyChoices)[number];
+
+/** How people and records name a key of each kind. */
+export const keyNames: Readonly<Record<KeyChoice, string>> = {
+  rsa: 'RSA-2048',
+  rsa3072: 'RSA-3072',
+  rsa4096: 'RSA-4096',
+  ec: 'P-256',
+  p384: 'P-384',
+  p521: 'P-521',
+};
 
 export interface Issued {
   readonly certificate: Certificate;
@@ -29,27 +39,17 @@ export interface Issued {
 }
 
 export const DAY_MS = 86_400_000;
+const SECOND_MS = 1000;
 const AUTHORITY_DAYS = 3652;
-/** What public CAs may give at most (CA/B S/MIME requirements §6.3.2): renewal stays a habit. */
-export const DEFAULT_DAYS = 825;
 export const MAX_DAYS = 3652;
 /** Clocks of readers run behind: a certificate that is not valid yet reads as broken. */
 const BACKDATED_MS = 5 * 60_000;
 const AUTHORITY_RSA_BITS = 3072;
-/** 3072 in years to come; today 2048 keeps old smart cards and phones reading, and is what public CAs issue. */
-const RSA_BITS = 2048;
 
 const keyPair = promisify(generateKeyPair);
 
-/** AES-256-CBC, AES-128-CBC (RFC 3565): what the readers of an issued certificate are told to prefer. */
-const capabilities = ['2.16.840.1.101.3.4.1.42', '2.16.840.1.101.3.4.1.2'];
-
-/** Bits of KeyUsage as the content of its BIT STRING, with the count of unused ones (RFC 5280 §4.2.1.3). */
-const usage = {
-  authority: bitString(Buffer.from([0b0000_0110]), 1), // keyCertSign, cRLSign
-  rsa: bitString(Buffer.from([0b1010_0000]), 5), // digitalSignature, keyEncipherment
-  ec: bitString(Buffer.from([0b1000_1000]), 3), // digitalSignature, keyAgreement
-};
+/** keyCertSign, cRLSign (RFC 5280 §4.2.1.3). */
+const authorityUsage = bitString(Buffer.from([0b0000_0110]), 1);
 
 interface AuthorityOptions {
   readonly name: string;
@@ -70,7 +70,7 @@ export async function makeAuthority({ name, now }: AuthorityOptions): Promise<Au
     to: now + AUTHORITY_DAYS * DAY_MS,
     extensions: [
       extension(extensionOids.basicConstraints, sequence(trueValue, wholeNumber(1)), true),
-      extension(extensionOids.keyUsage, usage.authority, true),
+      extension(extensionOids.keyUsage, authorityUsage, true),
       extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
     ],
   });
@@ -89,20 +89,14 @@ export async function makeIssuing({ root, name, now }: AuthorityOptions & { read
     to: root.certificate.notAfter.getTime(),
     extensions: [
       extension(extensionOids.basicConstraints, sequence(trueValue, wholeNumber(0)), true),
-      extension(extensionOids.keyUsage, usage.authority, true),
+      extension(extensionOids.keyUsage, authorityUsage, true),
       extension(extensionOids.extKeyUsage, sequence(oid(emailProtection))),
       extension(extensionOids.certificatePolicies, sequence(sequence(oid(anyPolicy)))),
       extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
-      ...issuerKeyId(root),
+      ...issuerKeyId(root.certificate),
     ],
   });
   return { certificate: parseCertificate(der), key };
-}
-
-/** RFC 5280 §4.2.1.1, for what `authority` signs. */
-function issuerKeyId({ certificate: { subjectKeyId } }: Authority): Buffer[] {
-  if (subjectKeyId === undefined) return [];
-  return [extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, Buffer.from(subjectKeyId, 'hex'))))];
 }
 
 export interface IssueOptions {
@@ -112,43 +106,40 @@ export interface IssueOptions {
   readonly name?: string | undefined;
   readonly key: KeyChoice;
   readonly days: number;
+  /** Where readers of its signatures, and other relays, find the CA's revocation list: `http:`. */
+  readonly crlUrl?: string | undefined;
   /** ms */
   readonly now: number;
 }
 
 /** A key pair and a certificate for one mailbox. It does not outlive the CA: where it would, it ends with it. */
-export async function issueCertificate({ authority, mailbox, name, key: choice, days, now }: IssueOptions): Promise<Issued> {
+export async function issueCertificate({ authority, mailbox, name, key: choice, days, crlUrl, now }: IssueOptions): Promise<Issued> {
   const caEnds = authority.certificate.notAfter.getTime();
   if (caEnds < now) {
     const detail = `the in-house CA expired on ${authority.certificate.notAfter.toISOString().slice(0, 10)}`;
     throw new SealpostError('certificate-unusable', { detail, hint: 'make a new one: sealpost init in an empty folder does' });
   }
   const { publicKey, privateKey: key } = await makeKeyPair(choice);
+  const from = now - BACKDATED_MS;
   const der = signCertificate({
     issuer: authority.certificate.subjectDer,
-    subject: nameOf(name ?? mailbox.address),
+    subject: subjectOf(mailbox, name),
     publicKey,
     signer: authority.key,
-    from: now - BACKDATED_MS,
-    to: Math.min(now + days * DAY_MS, caEnds),
-    extensions: [
-      extension(extensionOids.subjectAltName, sequence(generalName(mailbox))),
-      extension(extensionOids.keyUsage, choice === 'rsa' ? usage.rsa : usage.ec, true),
-      extension(extensionOids.extKeyUsage, sequence(oid(emailProtection))),
-      extension(extensionOids.basicConstraints, sequence(), true),
-      extension(extensionOids.subjectKeyIdentifier, octetString(keyIdOf(publicKey))),
-      ...issuerKeyId(authority),
-      extension(extensionOids.smimeCapabilities, sequence(...capabilities.map((capability) => sequence(oid(capability))))),
-    ],
+    from,
+    // The last second counts as well (RFC 5280 §4.1.2.5).
+    to: Math.min(from + days * DAY_MS - SECOND_MS, caEnds),
+    extensions: personExtensions({ mailbox, name, publicKey, issuer: authority.certificate, days, crlUrl }),
   });
   return { certificate: parseCertificate(der), key };
 }
 
-function makeKeyPair(choice: KeyChoice): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
-  if (choice === 'rsa') return keyPair('rsa', { modulusLength: RSA_BITS });
-  return keyPair('ec', { namedCurve: { ec: 'P-256', p384: 'P-384', p521: 'P-521' }[choice] });
-}
+/** 3072 in years to come; today 2048 keeps old smart cards and phones reading, and is what public CAs issue. */
+const rsaBits: Readonly<Record<string, number>> = { rsa: 2048, rsa3072: 3072, rsa4096: 4096 };
+const namedCurves: Readonly<Record<string, string>> = { p384: 'P-384', p521: 'P-521' };
 
-/** RFC 9598 §3: a local part outside ASCII has a name form of its own. */
-const generalName = ({ address, needsSmtputf8 }: Mailbox): Buffer =>
-  needsSmtputf8 ? explicit(0, oid(smtpUtf8Mailbox), explicit(0, utf8String(address))) : implicit(1, Buffer.from(address));
+function makeKeyPair(choice: KeyChoice): Promise<{ publicKey: KeyObject; privateKey: KeyObject }> {
+  const modulusLength = rsaBits[choice];
+  if (modulusLength !== undefined) return keyPair('rsa', { modulusLength });
+  return keyPair('ec', { namedCurve: namedCurves[choice] ?? 'P-256' });
+}

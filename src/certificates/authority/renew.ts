@@ -6,7 +6,7 @@ import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { expectTag, readDer, CERTIFICATE_LIMITS, tags, UNIVERSAL } from '../der.ts';
 import type { Certificate } from '../certificate.ts';
-import { type Authority, DAY_MS, type Issued, issueCertificate, type KeyChoice, MAX_DAYS } from './issue.ts';
+import { type Authority, DAY_MS, type Issued, issueCertificate, type KeyChoice, keyChoices, keyNames, MAX_DAYS } from './issue.ts';
 import type { IssuedRecord } from './ledger.ts';
 
 export interface RenewOptions {
@@ -15,6 +15,8 @@ export interface RenewOptions {
   readonly record: Pick<IssuedRecord, 'address' | 'name' | 'key' | 'notBefore' | 'notAfter'>;
   /** Another kind of key than the old one has. */
   readonly key?: KeyChoice | undefined;
+  /** As IssueOptions has it. */
+  readonly crlUrl?: string | undefined;
   /** Another time than the old one was made for. */
   readonly days?: number | undefined;
   /** ms */
@@ -22,7 +24,7 @@ export interface RenewOptions {
 }
 
 /** Throws what issueCertificate() throws, and `address-invalid` for a record that is none of ours. */
-export async function renewCertificate({ authority, record, key, days, now }: RenewOptions): Promise<Issued> {
+export async function renewCertificate({ authority, record, key, days, crlUrl, now }: RenewOptions): Promise<Issued> {
   const verdict = parseMailbox(record.address);
   if (verdict.kind === 'fault') throw new SealpostError('address-invalid', { detail: `${record.address}: ${verdict.fault}` });
   return issueCertificate({
@@ -31,14 +33,13 @@ export async function renewCertificate({ authority, record, key, days, now }: Re
     name: record.name ?? undefined,
     key: key ?? keyChoiceOf(record.key),
     days: days ?? daysOf(record),
+    crlUrl,
     now,
   });
 }
 
-const curves: Readonly<Record<string, KeyChoice>> = { 'P-256': 'ec', 'P-384': 'p384', 'P-521': 'p521' };
-
 /** `RSA-2048`, `P-256`: as records name keys. What is unknown becomes RSA, which every program reads. */
-export const keyChoiceOf = (key: string): KeyChoice => curves[key] ?? 'rsa';
+export const keyChoiceOf = (key: string): KeyChoice => keyChoices.find((choice) => keyNames[choice] === key) ?? 'rsa';
 
 /** For how long a certificate was made; it begins some minutes before it is signed. */
 const daysOf = ({ notBefore, notAfter }: Pick<IssuedRecord, 'notBefore' | 'notAfter'>): number =>

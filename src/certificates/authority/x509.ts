@@ -7,7 +7,7 @@ import { bitString, explicit, integer, nullValue, octetString, oid, sequence, se
 /** CA/B S/MIME requirements §7.1: at least 64 bits from a CSPRNG, so that no attacker foresees what the CA signs. */
 const SERIAL_OCTETS = 16;
 /** ub-common-name of RFC 5280 appendix A.1. */
-const MAX_COMMON_NAME = 64;
+export const MAX_COMMON_NAME = 64;
 
 const commonName = '2.5.4.3';
 const sha256WithRsa = '1.2.840.113549.1.1.11';

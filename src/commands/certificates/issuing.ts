@@ -1,68 +1,169 @@
-/** `certs issue`. */
+/**
+ * Issuing by the in-house CA, in the order in which a crash does least: first the ledger, since the CA must know all that it signed;
+ * then what the reader is handed; the certificate last. Nothing is ever sealed to a key that was not handed out, and what was
+ * interrupted is finished by giving the command again.
+ */
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
-import { authorityChain } from '../../certificates/authority/files.ts';
+import { join } from 'node:path';
+import type { OpenAuthority } from '../../certificates/authority/files.ts';
 import { issueCertificate } from '../../certificates/authority/issue.ts';
-import type { KeyChoice } from '../../certificates/authority/issue.ts';
-import { generatePassphrase, writePkcs12 } from '../../certificates/pkcs12/write.ts';
+import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
+import type { Certificate } from '../../certificates/certificate.ts';
 import { SealpostError } from '../../errors.ts';
-import { parseMailbox } from '../../message/envelope.ts';
+import { mailboxKey } from '../../message/envelope.ts';
+import { syncFolder } from '../../queue/folder.ts';
+import { BATCH_LENGTH, BATCH_RECORDS, issuedHandlers } from '../../upkeep/issued.ts';
+import { changeQueue } from '../change.ts';
 import type { Terminal } from '../terminal.ts';
-import { openSiteAuthority } from './authority.ts';
 import { place } from './keep.ts';
-import { shown } from './paths.ts';
-import type { CertificatePaths } from './paths.ts';
 import { keyText } from './key-text.ts';
-import { fileNameOf, makeFolder, writeNew } from './store.ts';
+import { type Kit, kitFor, readKit, setAside, writeKit } from './kit.ts';
+import { type CertificatePaths, firstFolder, shown } from './paths.ts';
+import type { Person } from './roster.ts';
+import { annotatedPem, fileNameOf, writeAllNew } from './store.ts';
 
-const SECRET_FILE = 0o600;
-const SECRET_FOLDER = 0o700;
-
-export interface IssueWish {
-  readonly key: KeyChoice;
-  readonly days: number;
+export interface IssueMeans {
+  readonly paths: CertificatePaths;
+  readonly terminal: Terminal;
+  readonly authority: OpenAuthority;
+  /** What the CA has signed before, by address, and which fingerprints of it stand in the folders. */
+  readonly signed: ReadonlyMap<string, readonly IssuedRecord[]>;
+  readonly placed: ReadonlySet<string>;
+  /** Where kits go, absolute. */
   readonly out: string;
-  readonly name?: string;
+  /** As audit events name operators. */
+  readonly issuedBy: string;
+  /** Also for who has a certificate that is valid. */
+  readonly again: boolean;
+  readonly now: () => number;
 }
 
-/** Key and password first and the certificate last: nothing is ever sealed to a key that was not handed out. */
-export async function issue(address: string, wish: IssueWish, paths: CertificatePaths, terminal: Terminal): Promise<void> {
-  const verdict = parseMailbox(address);
-  if (verdict.kind === 'fault')
-    throw new SealpostError('address-invalid', { detail: `${address}: ${verdict.fault}`, hint: 'local@domain, nothing else' });
-  const { mailbox } = verdict;
-  const out = resolve(terminal.cwd, wish.out);
-  const base = join(out, fileNameOf(mailbox.address));
-  for (const file of [`${base}.p12`, `${base}.password`]) {
-    if (existsSync(file))
-      throw new SealpostError('file-exists', { detail: shown(file, terminal), hint: 'move it away, or choose another folder with --out' });
+export type Outcome =
+  /** `finished`: an earlier run had begun it. */
+  | { readonly kind: 'issued' | 'finished'; readonly certificate: Certificate; readonly kit: Kit; readonly file: string }
+  | { readonly kind: 'skipped'; readonly reason: string }
+  | { readonly kind: 'refused'; readonly error: SealpostError };
+
+const PUBLIC_FILE = 0o644;
+
+/** People of one call: what is lost where the machine dies is the work of a second. */
+export const BATCH = BATCH_RECORDS;
+
+/** Outcomes in the order of `people`, at most BATCH. Throws where nothing can be written any more. */
+export async function issueTo(people: readonly Person[], means: IssueMeans): Promise<readonly Outcome[]> {
+  const outcomes = await Promise.all(people.map((person) => decide(person, means)));
+  const wanted = people.flatMap((person, index) => (outcomes[index] === undefined ? [{ person, index }] : []));
+  if (wanted.length > 0) {
+    const made = await Promise.all(wanted.map(({ person }) => make(person, means)));
+    await keepInLedger(made, means);
+    const handed = await Promise.all(made.map((one) => attempt(() => handOver(one, means))));
+    await syncFolder(means.out);
+    const ready = made.map((one, at) => handed[at] ?? attempt(() => putInUse('issued', one, means)));
+    for (const [at, { index }] of wanted.entries()) outcomes[index] = await ready[at];
   }
-  const authority = await openSiteAuthority(paths, terminal);
-  const { certificate, key } = await issueCertificate({
-    authority: authority.issuing,
-    mailbox,
-    name: wish.name,
-    key: wish.key,
-    days: wish.days,
-    now: Date.now(),
-  });
-  const passphrase = generatePassphrase();
-  const p12 = writePkcs12({ key, certificate, authorities: authorityChain(authority), passphrase, friendlyName: mailbox.address });
-  makeFolder(out, SECRET_FOLDER);
-  writeNew(`${base}.p12`, p12, SECRET_FILE);
-  writeNew(`${base}.password`, `${passphrase}\n`, SECRET_FILE);
-  const file = place(certificate, paths, terminal);
-  terminal.stdout.write(
-    [
-      `issued: ${mailbox.address}, ${keyText(certificate)}, valid until ${certificate.notAfter.toISOString().slice(0, 10)}`,
-      `  certificate  ${shown(file, terminal)}  (in use within seconds)`,
-      `  private key  ${shown(`${base}.p12`, terminal)}`,
-      `  password     ${shown(`${base}.password`, terminal)}`,
-      '',
-      'next: hand the .p12 to the reader and the password by another way, such as the telephone. The reader imports it:',
-      '  Windows and Outlook: open the .p12   Thunderbird: Settings, Privacy & Security, Certificates   macOS, iOS: open the .p12',
-      'then delete both files here: who has them reads that mail.',
-      '',
-    ].join('\n'),
-  );
+  return outcomes.map((outcome) => outcome ?? { kind: 'refused', error: new SealpostError('internal') });
+}
+
+/** What follows from what is there; undefined where a certificate is to be made. */
+async function decide({ mailbox }: Person, means: IssueMeans): Promise<Outcome | undefined> {
+  const { signed, placed: stands, out, again, terminal } = means;
+  const address = mailboxKey(mailbox);
+  const own = (signed.get(address) ?? []).filter(({ revoked, notAfter }) => revoked === null && notAfter > means.now());
+  const present = own.find(({ fingerprint }) => stands.has(fingerprint));
+  if (present !== undefined && !again) {
+    const until = new Date(present.notAfter).toISOString().slice(0, 10);
+    return { kind: 'skipped', reason: `it has a certificate of the in-house CA, valid until ${until}` };
+  }
+  const kit = kitFor(mailbox.address, out);
+  const state = readKit(kit);
+  if (state.kind === 'none') return undefined;
+  const begun = own.filter(({ fingerprint }) => !stands.has(fingerprint));
+  if (state.kind === 'whole' && begun.some(({ fingerprint }) => fingerprint === state.certificate.fingerprint))
+    return attempt(() => putInUse('finished', { certificate: state.certificate, kit }, means));
+  if (state.kind === 'begun' && begun.length > 0) {
+    setAside(kit);
+    return undefined;
+  }
+  const detail = shown(state.kind === 'begun' ? kit.password : kit.p12, terminal);
+  const hint = 'move it away, or choose another folder with --out';
+  return { kind: 'refused', error: new SealpostError('file-exists', { detail, hint }) };
+}
+
+interface Made {
+  readonly person: Person;
+  readonly certificate: Certificate;
+  readonly key: Awaited<ReturnType<typeof issueCertificate>>['key'];
+  readonly kit: Kit;
+}
+
+async function make(person: Person, { authority, out, paths, now }: IssueMeans): Promise<Made> {
+  const issued = await issueCertificate({ ...person, authority: authority.issuing, crlUrl: paths.crlUrl, now: now() });
+  return { person, ...issued, kit: kitFor(person.mailbox.address, out) };
+}
+
+async function keepInLedger(made: readonly Made[], { authority, issuedBy, paths, terminal, now }: IssueMeans): Promise<void> {
+  const { certificate: issuer } = authority.issuing;
+  const records = made.map(({ person, certificate }): IssuedRecord => ({
+    serial: certificate.serial,
+    fingerprint: certificate.fingerprint,
+    address: mailboxKey(person.mailbox),
+    issuer: issuer.fingerprint,
+    name: person.name ?? null,
+    key: keyText(certificate),
+    notBefore: certificate.notBefore.getTime(),
+    notAfter: certificate.notAfter.getTime(),
+    issuedAt: now(),
+    issuedBy,
+    revoked: null,
+    renews: null,
+  }));
+  for (const batch of inBatches(records)) {
+    const request = { command: 'certs-issued', operator: issuedBy, issuer: issuer.subject, records: batch };
+    await changeQueue(terminal, paths.queue, request, (store) => issuedHandlers(store.records), { make: true });
+  }
+}
+
+/** As many at a time as the control socket takes. */
+export function inBatches(records: readonly IssuedRecord[]): readonly (readonly IssuedRecord[])[] {
+  const batches: IssuedRecord[][] = [];
+  let [length, last]: [number, IssuedRecord[]] = [0, []];
+  for (const record of records) {
+    const own = Buffer.byteLength(JSON.stringify(record)) + 1;
+    if (last.length === 0 || last.length === BATCH_RECORDS || length + own > BATCH_LENGTH) {
+      last = [];
+      length = 0;
+      batches.push(last);
+    }
+    last.push(record);
+    length += own;
+  }
+  return batches;
+}
+
+/** Undefined where all went well. */
+async function handOver({ person, certificate, key, kit }: Made, { authority, paths }: IssueMeans): Promise<undefined> {
+  const { mailbox, name } = person;
+  await writeKit(kit, { address: mailbox.address, name, operator: paths.operator, issued: { certificate, key }, authority });
+  return undefined;
+}
+
+async function putInUse(
+  kind: 'issued' | 'finished',
+  { certificate, kit }: Pick<Made, 'certificate' | 'kit'>,
+  { paths, terminal }: IssueMeans,
+): Promise<Outcome> {
+  const path = join(firstFolder(paths), `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
+  if (existsSync(path)) return { kind, certificate, kit, file: place(certificate, paths, terminal) };
+  await writeAllNew([{ path, content: annotatedPem(certificate), mode: PUBLIC_FILE }]);
+  return { kind, certificate, kit, file: path };
+}
+
+/** What stands in the way of one does not keep the others back; a full disk does. */
+async function attempt<T>(act: () => Promise<T>): Promise<T | Outcome> {
+  try {
+    return await act();
+  } catch (thrown) {
+    if (!(thrown instanceof SealpostError) || thrown.code === 'file-unwritable') throw thrown;
+    return { kind: 'refused', error: thrown };
+  }
 }

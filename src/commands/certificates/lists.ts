@@ -51,7 +51,9 @@ export async function surveyLists(
   }
 }
 
-interface Read {
+export interface Read {
+  /** Who signed it. */
+  readonly authority: Certificate;
   readonly path: string;
   readonly list: Crl;
   /** Whose it is, and of what it speaks. */
@@ -59,7 +61,11 @@ interface Read {
 }
 
 /** The list, or what is wrong with it. */
-async function readList({ path, beginning }: LocalCrl, authorities: readonly Certificate[], thread: CrlThread): Promise<Read | string> {
+export async function readList(
+  { path, beginning }: LocalCrl,
+  authorities: readonly Certificate[],
+  thread: CrlThread,
+): Promise<Read | string> {
   if (beginning === undefined) return NONE;
   const named = authorities.filter(({ subjectDer }) => subjectDer.equals(beginning.issuer));
   let fault = 'of nobody';
@@ -67,11 +73,11 @@ async function readList({ path, beginning }: LocalCrl, authorities: readonly Cer
   for (const authority of named) {
     const whose = issuerOf(authority);
     const reading = await thread.read(path, whose);
-    if (reading.kind === 'list') return { path, list: reading.list, scope: `${whose.id} ${JSON.stringify(reading.list.scope)}` };
+    if (reading.kind === 'list') return { authority, path, list: reading.list, scope: `${whose.id} ${JSON.stringify(reading.list.scope)}` };
     fault = `is not used: ${reading.why}`;
   }
   return fault;
 }
 
-const ageFault = ({ thisUpdate, nextUpdate }: Crl, now: number): string =>
+export const ageFault = ({ thisUpdate, nextUpdate }: Crl, now: number): string =>
   nextUpdate <= now ? `is stale since ${new Date(nextUpdate).toISOString()}` : `is from the future: ${new Date(thisUpdate).toISOString()}`;

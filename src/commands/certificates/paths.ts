@@ -26,6 +26,8 @@ export interface CertificatePaths {
   readonly expiry: Config['certificates']['expiry'];
   /** Whom readers turn to: an address. */
   readonly operator: string;
+  /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
+  readonly crlUrl: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
   readonly queue: QueuePaths;
   /** ms that a list of the in-house CA counts. */
@@ -75,6 +77,7 @@ export function pathsOf(
     keys,
     operator,
     queue: queuePaths(queue.sqlite, audit),
+    crlUrl: authority.crl?.url,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,
     passphrase: async () => (authority.passphrase === undefined ? undefined : readSecret(authority.passphrase, env)),
     waiting,

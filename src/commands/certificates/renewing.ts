@@ -1,7 +1,7 @@
 /** `certs renew`: new keys and certificates of the in-house CA for people who have one. */
 import { resolve } from 'node:path';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import type { Issued, KeyChoice } from '../../certificates/authority/issue.ts';
+import { type Issued, type KeyChoice, keyNames } from '../../certificates/authority/issue.ts';
 import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
 import { dueForRenewal, judgeRenewal, newestByAddress, renewCertificate } from '../../certificates/authority/renew.ts';
 import { SealpostError } from '../../errors.ts';
@@ -125,8 +125,6 @@ const foretell =
     made: null,
   });
 
-const keyNames: Readonly<Record<KeyChoice, string>> = { rsa: 'RSA-2048', ec: 'P-256', p384: 'P-384', p521: 'P-521' };
-
 interface Means {
   readonly wish: RenewWish;
   readonly paths: CertificatePaths;
@@ -148,7 +146,7 @@ async function carryOut(jobs: readonly Job[], means: Means, terminal: Terminal):
       const batch = jobs.slice(at, at + BATCH);
       const { key, days } = wish;
       const issued = await Promise.all(
-        batch.map(({ record }) => renewCertificate({ authority: authority.issuing, record, key, days, now })),
+        batch.map(({ record }) => renewCertificate({ authority: authority.issuing, record, key, days, crlUrl: means.paths.crlUrl, now })),
       );
       const pairs = batch.flatMap((job, index) => {
         const made = issued[index];
@@ -156,7 +154,7 @@ async function carryOut(jobs: readonly Job[], means: Means, terminal: Terminal):
       });
       await keepInLedger(pairs, means, terminal);
       for (const pair of pairs) {
-        done.push(handOver(pair, means, terminal));
+        done.push(await handOver(pair, means, terminal));
         progress.show(`${done.length} of ${jobs.length} renewed`);
       }
     }
@@ -190,10 +188,10 @@ async function keepInLedger(pairs: readonly Made[], { wish, paths, authority, no
   await changeQueue(terminal, paths.queue, request, (store) => issuedHandlers(store.records), { make: true });
 }
 
-function handOver({ record, kit, made }: Made, { paths, authority }: Means, terminal: Terminal): Renewed {
+async function handOver({ record, kit, made }: Made, { paths, authority }: Means, terminal: Terminal): Promise<Renewed> {
   const { address, name, fingerprint, notAfter } = record;
   const renews = { fingerprint, notAfter: new Date(notAfter) };
-  writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
+  await writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
   const { certificate } = made;
   const file = place(certificate, paths, terminal);
   return {

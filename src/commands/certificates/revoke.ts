@@ -11,8 +11,8 @@ import type { ControlRequest } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { readRecords } from '../../queue/record-rows.ts';
-import { listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
-import { revocationHandlers } from '../../upkeep/revoked.ts';
+import { isDue, listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
+import { CRL, readNumber, revocationHandlers } from '../../upkeep/revoked.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
 import type { Terminal } from '../terminal.ts';
@@ -45,7 +45,15 @@ const PUBLIC_FILE = 0o644;
 export async function revoke(what: string, wish: RevokeWish, paths: CertificatePaths, terminal: Terminal): Promise<void> {
   const wanted = readWanted(what);
   const authority = await openSiteAuthority(paths, terminal);
-  const found = await find(wanted, { what, authority, paths, terminal });
+  const operator = wish.by === undefined ? operatorName(terminal) : `${wish.by}, typed by ${operatorName(terminal)}`;
+  const answer = await find(wanted, { what, authority, paths, terminal });
+  if (answer.kind === 'none') {
+    // Where somebody pulled the plug behind the revocation, this is who comes back.
+    for (const list of await writeLists(authority, operator, paths, terminal, true))
+      terminal.stderr.write(`sealpost: ${listLine(list, terminal)}\n`);
+    throw answer.error;
+  }
+  const { found } = answer;
   if (found.length > 1 && wish.yes !== true) {
     for (const record of found) terminal.stderr.write(escapeUnprintable(`sealpost: ${line(record)}`) + '\n');
     throw new SealpostError('usage', {
@@ -53,7 +61,6 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
       hint: `sealpost certs revoke ${what} --reason ${wish.reason} --yes`,
     });
   }
-  const operator = wish.by === undefined ? operatorName(terminal) : `${wish.by}, typed by ${operatorName(terminal)}`;
   const at = Math.floor(Date.now() / 1000) * 1000;
   const issuer = authority.issuing.certificate.subject;
   for (let from = 0; from < found.length; from += BATCH) {
@@ -86,26 +93,31 @@ export async function crl(
   else for (const list of lists) terminal.stdout.write(`${listLine(list, terminal)}\n`);
 }
 
-function writeLists(
+/** `dueOnly`: those that lack something, or end soon. */
+async function writeLists(
   authority: OpenAuthority,
   operator: string,
   paths: CertificatePaths,
   terminal: Terminal,
+  dueOnly = false,
 ): Promise<readonly WrittenList[]> {
+  const folder = ownLists(dirname(paths.queue.database));
   const parts = {
-    folder: ownLists(dirname(paths.queue.database)),
+    folder,
     now: Date.now,
     ledger: async () => readLedger(paths),
     takeNumber: (request: ControlRequest) => change(request, paths, terminal),
   };
-  return inTurn(listIssuers(authority, paths.listValid), (issuer) => writeList(issuer, operator, parts));
+  const written: WrittenList[] = [];
+  for (const issuer of listIssuers(authority, paths.listValid)) {
+    const recorded = dueOnly ? recordedNumber(issuer.authority.certificate, paths) : 0;
+    if (!dueOnly || (await isDue(issuer, { folder, now: Date.now(), recorded }))) written.push(await writeList(issuer, operator, parts));
+  }
+  return written;
 }
 
-async function inTurn<From, To>(entries: readonly From[], work: (entry: From) => Promise<To>): Promise<To[]> {
-  const done: To[] = [];
-  for (const entry of entries) done.push(await work(entry));
-  return done;
-}
+const recordedNumber = ({ fingerprint }: Certificate, { queue }: CertificatePaths): number =>
+  readNumber(readDatabase(queue.database, (db) => readRecords(db, CRL))?.find(({ key }) => key === fingerprint));
 
 const change = (request: ControlRequest, { queue }: CertificatePaths, terminal: Terminal): Promise<unknown> =>
   changeQueue(terminal, queue, request, (store) => revocationHandlers(store.records), { make: true });
@@ -136,8 +148,13 @@ interface Search {
   readonly terminal: Terminal;
 }
 
-/** Valid ones that are not revoked yet. Throws where there are none, with what can be done instead. */
-async function find(wanted: Wanted, { what, authority, paths, terminal }: Search): Promise<readonly IssuedRecord[]> {
+type Found =
+  /** Valid ones that are not revoked yet. */
+  | { readonly kind: 'found'; readonly found: readonly IssuedRecord[] }
+  /** With what can be done instead. */
+  | { readonly kind: 'none'; readonly error: SealpostError };
+
+async function find(wanted: Wanted, { what, authority, paths, terminal }: Search): Promise<Found> {
   const { certificate: issuing } = authority.issuing;
   const now = Date.now();
   const ledger = readLedger(paths).filter((record) => record.issuer === issuing.fingerprint && isWanted(record, wanted));
@@ -151,28 +168,33 @@ async function find(wanted: Wanted, { what, authority, paths, terminal }: Search
   const open = all.filter(({ revoked, notAfter }) => revoked === null && notAfter > now);
   if (wanted.kind === 'digits' && open.length > 1)
     throw new SealpostError('usage', { detail: `${what} begins ${open.length} of them`, hint: 'give more of it' });
-  if (open.length > 0) return open;
-  const done = all.find(({ revoked }) => revoked !== null);
-  if (done?.revoked) {
-    const { at, reason } = done.revoked;
-    const detail = `${what} was revoked already, on ${new Date(at).toISOString().slice(0, 10)} (${reason})`;
-    throw new SealpostError('usage', { detail, hint: 'a revocation cannot be changed or undone' });
+  if (open.length > 0) return { kind: 'found', found: open };
+  return { kind: 'none', error: reasonAgainst(what, all, laid) };
+}
+
+function reasonAgainst(what: string, all: readonly IssuedRecord[], laid: readonly Certificate[]): SealpostError {
+  const revoked = all.flatMap((record) => record.revoked ?? []).at(0);
+  if (revoked !== undefined) {
+    const detail = `${what} was revoked already, on ${day(revoked.at)} (${revoked.reason})`;
+    return new SealpostError('certificate-unusable', { detail, hint: 'a revocation cannot be changed or undone' });
   }
   const [past] = all;
   if (past !== undefined) {
-    const detail = `${what} expired on ${new Date(past.notAfter).toISOString().slice(0, 10)}`;
-    throw new SealpostError('certificate-unusable', { detail, hint: 'what has expired is not used any more; it need not be revoked' });
+    const hint = 'what has expired is not used any more; it need not be revoked';
+    return new SealpostError('certificate-unusable', { detail: `${what} expired on ${day(past.notAfter)}`, hint });
   }
   const [foreign] = laid;
   if (foreign === undefined) {
     const hint = 'sealpost certs list shows what there is';
-    throw new SealpostError('certificate-missing', { detail: `the in-house CA has issued nothing for ${what}`, hint });
+    return new SealpostError('certificate-missing', { detail: `the in-house CA has issued nothing for ${what}`, hint });
   }
-  throw new SealpostError('certificate-unusable', {
+  return new SealpostError('certificate-unusable', {
     detail: `${what} has a certificate of ${foreign.issuer}, which only that CA can revoke`,
     hint: `ask that CA to; sealpost certs remove ${foreign.fingerprint.slice(0, 16)} takes it out of use here at once`,
   });
 }
+
+const day = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
 
 const isWanted = ({ address, fingerprint, serial }: IssuedRecord, wanted: Wanted): boolean =>
   wanted.kind === 'address' ? address === wanted.key : fingerprint.startsWith(wanted.digits) || serial === wanted.digits;
@@ -220,7 +242,7 @@ const shownOf = ({ address, fingerprint, serial, notAfter }: IssuedRecord): Show
 });
 
 const line = ({ address, fingerprint, serial, notAfter }: IssuedRecord): string =>
-  `${address}, SHA-256 ${fingerprint.slice(0, 16)}, serial ${serial}, valid until ${new Date(notAfter).toISOString().slice(0, 10)}`;
+  `${address}, SHA-256 ${fingerprint.slice(0, 16)}, serial ${serial}, valid until ${day(notAfter)}`;
 
 const listOf = ({ file, number, revoked, nextUpdate }: WrittenList) => ({
   file,
@@ -230,4 +252,4 @@ const listOf = ({ file, number, revoked, nextUpdate }: WrittenList) => ({
 });
 
 const listLine = ({ file, number, revoked, nextUpdate }: WrittenList, terminal: Terminal): string =>
-  `list: ${shown(file, terminal)}, number ${number}, ${revoked} revoked, valid until ${new Date(nextUpdate).toISOString().slice(0, 10)}`;
+  `list: ${shown(file, terminal)}, number ${number}, ${revoked} revoked, valid until ${day(nextUpdate)}`;

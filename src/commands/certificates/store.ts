@@ -1,5 +1,6 @@
 /** Files that commands write beside people's own: whole or not at all, nothing overwritten. */
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { link, open, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SealpostError } from '../../errors.ts';
 import { certificatePem } from '../../certificates/pem.ts';
@@ -38,6 +39,52 @@ export function writeNew(path: string, content: Buffer | string, mode: number): 
     if (cause instanceof Error && 'code' in cause && cause.code === 'EEXIST')
       throw new SealpostError('file-exists', { detail: path, cause });
     throw new SealpostError('file-unwritable', { detail: path, cause });
+  }
+}
+
+export interface NewFile {
+  readonly path: string;
+  readonly content: Buffer | string;
+  readonly mode: number;
+}
+
+/**
+ * As writeNew, each whole or not at all, and named in their order: after a crash a name stands for all of its file, and those before it
+ * are there. Their octets are synced side by side, since waiting for the disk one by one takes hours where there are thousands.
+ */
+export async function writeAllNew(files: readonly NewFile[]): Promise<void> {
+  const temporaries = files.map(({ path }) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`));
+  try {
+    await Promise.all(files.map((file, index) => writeDurably(temporaries[index] ?? '', file)));
+    for (const [index, { path }] of files.entries()) await linkNew(temporaries[index] ?? '', path);
+  } finally {
+    for (const temporary of temporaries) rmSync(temporary, { force: true });
+  }
+}
+
+async function writeDurably(temporary: string, { path, content, mode }: NewFile): Promise<void> {
+  try {
+    const file = await open(temporary, 'wx', mode);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    throw new SealpostError('file-unwritable', { detail: path, cause });
+  }
+}
+
+/** A second name, which overwrites nothing; file systems of memory sticks have no second names. */
+async function linkNew(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch (cause) {
+    if (existsSync(to)) throw new SealpostError('file-exists', { detail: to, cause });
+    await rename(from, to).catch((error: unknown) => {
+      throw new SealpostError('file-unwritable', { detail: to, cause: error });
+    });
   }
 }
 

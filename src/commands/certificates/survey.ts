@@ -7,6 +7,7 @@ import type { AddressBook, BookEntries, Resolution } from '../../certificates/ad
 import type { Config } from '../../config.ts';
 import { expiryFaults, noteOperator } from './expiry-check.ts';
 import { surveyLists } from './lists.ts';
+import { surveyOwnLists } from './own-lists.ts';
 import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
@@ -69,12 +70,13 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       one.kind === 'read' ? one.certificates.map(({ certificate }) => certificate) : [],
     );
     const lists = await surveyLists(config, authorities, now());
-    faults.push(...lists.faults);
+    const ownLists = await surveyOwnLists(config, { authorities, paths, now: now() });
+    faults.push(...lists.faults, ...ownLists.faults);
     const { provisional, ...counts } = await countUsable(
       { ...site, recipients: readable },
       { now: now(), patience: config.timeouts.lookup },
     );
-    const notes = [...noteWaiting(paths), ...lists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    const notes = [...noteWaiting(paths), ...lists.notes, ...ownLists.notes, ...(await noteBook(site.addressBook, config.certificates))];
     faults.push(...(await expiryFaults(config, terminal.env)));
     if (counts.usable > 0) notes.push(...(await noteOperator(config, site.addressBook)));
     if (provisional > 0)

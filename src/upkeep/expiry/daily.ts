@@ -77,7 +77,14 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
     ...others.first,
     // Whoever watches wants the numbers also where nobody is told of anything.
     { name: 'stock', run: async (signal) => ({ certificates: (await stock(signal)).series.usable }) },
-    makeRenewalStep({ ...common, before, authority: () => openIssuing(config, env), place, approve }),
+    makeRenewalStep({
+      ...common,
+      before,
+      crlUrl: config.certificates.authority.crl?.url,
+      authority: () => openIssuing(config, env),
+      place,
+      approve,
+    }),
     makeNoticeStep({ ...common, steps: expiry.notify, renewed }),
     letGo(
       makeSummaryStep({

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { parseCertificate } from '../../../src/certificates/certificate.ts';
-import { DAY_MS, issueCertificate, keyChoices, makeAuthority } from '../../../src/certificates/authority/issue.ts';
+import { DAY_MS, issueCertificate, keyChoices, makeAuthority, makeIssuing } from '../../../src/certificates/authority/issue.ts';
 import { certificatePem } from '../../../src/certificates/pem.ts';
 import type { Authority, Issued, KeyChoice } from '../../../src/certificates/authority/issue.ts';
 import { isKeyOf, openPkcs12, readKeyPem } from '../../../src/certificates/pkcs12/keys.ts';
@@ -23,17 +23,25 @@ const missing = (program: string): string | false => (spawnSync('which', [progra
 describe('the in-house CA', () => {
   const folder = temporaryFolder();
   const passphrase = generatePassphrase();
+  let root: Authority;
   let authority: Authority;
   const issued = new Map<KeyChoice, Issued & { readonly p12: Buffer }>();
   const of = (key: KeyChoice): Issued & { readonly p12: Buffer } => issued.get(key) ?? assert.fail(key);
 
   before(async () => {
-    authority = await makeAuthority({ name: 'Clinic CA', now });
-    writeFileSync(join(folder, 'ca.pem'), certificatePem(authority.certificate));
+    root = await makeAuthority({ name: 'Clinic root', now });
+    authority = await makeIssuing({ root, name: 'Clinic CA', now });
+    writeFileSync(join(folder, 'root.pem'), certificatePem(root.certificate));
+    writeFileSync(join(folder, 'issuing.pem'), certificatePem(authority.certificate));
     for (const key of keyChoices) {
       const one = await issueCertificate({ authority, mailbox: mailboxOf('Anna@example.org'), key, days: 825, now });
       const { certificate } = one;
-      const p12 = writePkcs12({ ...one, authorities: [authority.certificate], passphrase, friendlyName: certificate.addresses[0] ?? '' });
+      const p12 = writePkcs12({
+        ...one,
+        authorities: [authority.certificate, root.certificate],
+        passphrase,
+        friendlyName: certificate.addresses[0] ?? '',
+      });
       issued.set(key, { ...one, p12 });
       writeFileSync(join(folder, `${key}.pem`), certificatePem(certificate));
       writeFileSync(join(folder, `${key}.p12`), p12);
@@ -44,25 +52,30 @@ describe('the in-house CA', () => {
     test(`${key}: usable, trusted, and for the address asked for`, () => {
       const { certificate } = of(key);
       assert.deepEqual(usability(certificate, now), { kind: 'usable' });
-      const verdict = buildPath(certificate, makeCertificateSet([authority.certificate]), makeCertificateSet([]), now);
+      const verdict = buildPath(certificate, makeCertificateSet([root.certificate]), makeCertificateSet([authority.certificate]), now);
       assert.equal(verdict.kind, 'trusted');
       assert.deepEqual(certificate.addresses, ['anna@example.org']);
-      assert.equal(certificate.notAfter.getTime(), Math.floor((now + 825 * DAY_MS) / 1000) * 1000);
+      // Both ends count: 825 days to the second.
+      assert.equal(certificate.notAfter.getTime() - certificate.notBefore.getTime(), 825 * DAY_MS - 1000);
     });
 
     test(`${key}: openssl finds it fit for encrypting mail`, { skip: noOpenssl }, () => {
       // openssl wants keyEncipherment for encryption, which RFC 5480 §3 denies an EC key.
-      const purpose = key === 'rsa' ? 'smimeencrypt' : 'smimesign';
-      const told = run('openssl', ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', 'ca.pem', `${key}.pem`], folder);
+      const purpose = key.startsWith('rsa') ? 'smimeencrypt' : 'smimesign';
+      const told = run(
+        'openssl',
+        ['verify', '-x509_strict', '-purpose', purpose, '-CAfile', 'root.pem', '-untrusted', 'issuing.pem', `${key}.pem`],
+        folder,
+      );
       assert.match(told, /: OK/);
       const text = run('openssl', ['x509', '-in', `${key}.pem`, '-noout', '-ext', 'keyUsage,extendedKeyUsage,subjectAltName'], folder);
       assert.match(text, /email:Anna@example.org/);
-      assert.match(text, key === 'rsa' ? /Digital Signature, Key Encipherment\n/ : /Digital Signature, Key Agreement\n/);
+      assert.match(text, key.startsWith('rsa') ? /Digital Signature, Key Encipherment\n/ : /Digital Signature, Key Agreement\n/);
     });
 
-    test(`${key}: openssl imports the PKCS#12 without -legacy, and it holds key, certificate and CA`, { skip: noOpenssl }, () => {
+    test(`${key}: openssl imports the PKCS#12 without -legacy, and it holds key, certificate and both CAs`, { skip: noOpenssl }, () => {
       const text = run('openssl', ['pkcs12', '-in', `${key}.p12`, '-passin', `pass:${passphrase}`, '-nodes'], folder);
-      assert.equal(text.match(/BEGIN CERTIFICATE/g)?.length, 2);
+      assert.equal(text.match(/BEGIN CERTIFICATE/g)?.length, 3);
       assert.match(text, /friendlyName: anna@example.org/);
       assert.equal(isKeyOf(readKeyPem(Buffer.from(text.slice(text.indexOf('-----BEGIN PRIVATE')))), of(key).certificate), true);
     });
@@ -73,7 +86,7 @@ describe('the in-house CA', () => {
       run('certutil', ['-N', '-d', `sql:${db}`, '--empty-password'], folder);
       run('pk12util', ['-i', `${key}.p12`, '-d', `sql:${db}`, '-W', passphrase, '-K', ''], folder);
       assert.match(run('certutil', ['-K', '-d', `sql:${db}`], folder), /anna@example.org/);
-      assert.equal(run('certutil', ['-L', '-d', `sql:${db}`], folder).match(/^.+ [uTCPp]*,[uTCPp]*,[uTCPp]*\s*$/gm)?.length, 2);
+      assert.equal(run('certutil', ['-L', '-d', `sql:${db}`], folder).match(/^.+ [uTCPp]*,[uTCPp]*,[uTCPp]*\s*$/gm)?.length, 3);
     });
 
     test(`${key}: we open our own PKCS#12`, () => {
@@ -82,7 +95,7 @@ describe('the in-house CA', () => {
       assert.equal(pair?.certificate.fingerprint, of(key).certificate.fingerprint);
       assert.deepEqual(
         pair.others.map(({ fingerprint }) => fingerprint),
-        [authority.certificate.fingerprint],
+        [authority.certificate.fingerprint, root.certificate.fingerprint],
       );
       assert.equal(isKeyOf(pair.key, pair.certificate), true);
     });

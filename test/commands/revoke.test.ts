@@ -1,0 +1,215 @@
+/** `certs revoke` and `certs crl`, as typed. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, test, type TestContext } from 'node:test';
+import { namedIn, readCrlFacts } from '../../src/certificates/authority/crl.ts';
+import type { Certificate } from '../../src/certificates/certificate.ts';
+import { createAuthority, type NewAuthority } from '../../src/commands/certificates/authority.ts';
+import { makeSite } from '../../src/commands/init.ts';
+import { writePlaced } from '../certificates/authority/placed.ts';
+import { make, noOpenssl } from '../certificates/openssl.ts';
+import { sealpost, temporaryFolder, type Transcript } from './transcript.ts';
+
+const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
+const ANNA = 'anna@clinic.example';
+
+interface Setting {
+  readonly folder: string;
+  readonly authority: NewAuthority;
+  readonly issue: (address: string, name?: string) => Promise<Certificate>;
+  readonly run: (...args: string[]) => Promise<Transcript>;
+  readonly list: () => Buffer;
+  readonly events: () => Record<string, unknown>[];
+}
+
+async function site(t: TestContext, certificates: Readonly<Record<string, unknown>> = {}): Promise<Setting> {
+  const folder = await temporaryFolder(t);
+  const at = (name: string): string => path.join(folder, name);
+  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [] });
+  const places = { keys: at('keys'), anchors: at('certs/anchors'), intermediates: at('certs/intermediates') };
+  const authority = await createAuthority(places, 'Clinic', Date.now());
+  const config = {
+    hostname: 'relay.clinic.example',
+    operator: 'postmaster@clinic.example',
+    listen: [{ host: '127.0.0.1', port: 2525 }],
+    upstream: [{ host: '127.0.0.1', port: 25 }],
+    certificates: { authority: { passphrase: 'file:keys/ca.passphrase' }, ...certificates },
+  };
+  writeFileSync(at('sealpost.yaml'), JSON.stringify(config));
+  return {
+    folder,
+    authority,
+    issue: async (address, name = '') => {
+      mkdirSync(at(`certs/recipients/${name}`), { recursive: true });
+      return writePlaced(at(`certs/recipients/${name}`), { authority: authority.issuing, address });
+    },
+    run: (...args) => sealpost(folder, args),
+    list: () => readFileSync(at('data/own-crls/in-house-issuing.crl')),
+    events: () =>
+      readFileSync(at('data/audit.jsonl'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line): Record<string, unknown> => ({ ...JSON.parse(line) })),
+  };
+}
+
+const reasonsIn = (list: Buffer): Record<string, string> => Object.fromEntries(namedIn(list).map(({ serial, reason }) => [serial, reason]));
+
+describe('certs revoke', () => {
+  test('one by its address, another by its fingerprint with colons; a second time it says that it was', async (t) => {
+    const { issue, run, list, events } = await site(t);
+    const anna = await issue(ANNA);
+    const ben = await issue('ben@clinic.example');
+    const first = await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise', '--by', 'Dr Otto');
+    assert.equal(first.exit, 0, first.stderr);
+    assert.match(
+      first.stdout,
+      new RegExp(`^revoked: ${ANNA}, SHA-256 ${anna.fingerprint.slice(0, 16)}, serial ${anna.serial}, .*, keyCompromise\\n`),
+    );
+    assert.match(first.stdout, /a revocation cannot be undone\n$/);
+    const colons = ben.fingerprint.toUpperCase().match(/../g)?.join(':') ?? '';
+    const second = await run('certs', 'revoke', colons, '--reason', 'unspecified', '--json');
+    assert.equal(second.exit, 0, second.stderr);
+    const told = JSON.parse(second.stdout);
+    assert.partialDeepStrictEqual(told, {
+      revoked: [{ address: 'ben@clinic.example', serial: ben.serial, reason: 'unspecified' }],
+      list: { revoked: 2 },
+    });
+    assert.deepEqual(reasonsIn(list()), { [anna.serial]: 'keyCompromise', [ben.serial]: 'unspecified' });
+    assert.equal(readCrlFacts(list())?.number, told.list.number);
+
+    const again = await run('certs', 'revoke', ANNA, '--reason', 'superseded');
+    assert.equal(again.exit, 1);
+    assert.match(
+      again.stderr,
+      /anna@clinic\.example was revoked already, on \d{4}-\d\d-\d\d \(keyCompromise\)\n {2}hint: a revocation cannot be changed or undone/,
+    );
+    const told2 = events().filter(({ event }) => event === 'certificate-revoked');
+    assert.deepEqual(
+      told2.map(({ recipient, certificate_sha256: sha, certificate_serial: serial, reason }) => [recipient, sha, serial, reason]),
+      [
+        [ANNA, anna.fingerprint, anna.serial, 'keyCompromise'],
+        ['ben@clinic.example', ben.fingerprint, ben.serial, 'unspecified'],
+      ],
+    );
+    assert.match(String(told2[0]?.['operator']), /^Dr Otto, typed by /);
+    const numbers = events().filter(({ event, issuer }) => event === 'crl-written' && String(issuer).includes('issuing'));
+    const rising = numbers.map(({ number }) => Number(number));
+    assert.deepEqual(
+      rising,
+      [...new Set(rising)].toSorted((a, b) => a - b),
+      'numbers only rise (RFC 5280 §5.2.3)',
+    );
+    assert.equal((await run('audit', 'verify')).exit, 0);
+  });
+
+  test('several of one address are named first, and revoked with --yes', async (t) => {
+    const { issue, run, list } = await site(t);
+    const both = [await issue(ANNA, 'one'), await issue(ANNA, 'two')];
+    const asked = await run('certs', 'revoke', ANNA, '--reason', 'cessationOfOperation');
+    assert.equal(asked.exit, 2);
+    for (const { fingerprint } of both) assert.ok(asked.stderr.includes(fingerprint.slice(0, 16)));
+    assert.match(asked.stderr, /2 certificates: name one by its fingerprint, or say --yes for all/);
+    assert.throws(list, /ENOENT/, 'nothing was revoked');
+    const done = await run('certs', 'revoke', ANNA, '--reason', 'cessationOfOperation', '--yes');
+    assert.equal(done.exit, 0, done.stderr);
+    assert.deepEqual(
+      namedIn(list())
+        .map(({ serial }) => serial)
+        .toSorted(),
+      both.map(({ serial }) => serial).toSorted(),
+    );
+  });
+
+  test('a wrong passphrase changes nothing', async (t) => {
+    const { folder, issue, run } = await site(t);
+    await issue(ANNA);
+    writeFileSync(path.join(folder, 'keys/ca.passphrase'), 'another one\n');
+    const { exit, stderr } = await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise');
+    assert.equal(exit, 1);
+    assert.doesNotMatch(stderr, /another one/);
+    assert.equal(existsSync(path.join(folder, 'data/queue.sqlite')), false);
+    assert.equal(existsSync(path.join(folder, 'data/own-crls')), false);
+  });
+
+  test('what is not of the in-house CA, is nowhere, or is no name at all: what to do instead', { skip: noOpenssl }, async (t) => {
+    const { folder, run } = await site(t);
+    make(folder, { name: 'dora', extensions: ['subjectAltName=email:dora@clinic.example'] });
+    copyFileSync(path.join(folder, 'dora.pem'), path.join(folder, 'certs/recipients/dora.pem'));
+    const foreign = await run('certs', 'revoke', 'dora@clinic.example', '--reason', 'superseded');
+    assert.equal(foreign.exit, 1);
+    assert.match(
+      foreign.stderr,
+      /a certificate of CN=dora, which only that CA can revoke\n {2}hint: ask that CA to; sealpost certs remove [0-9a-f]{16} takes it out/,
+    );
+    const nowhere = await run('certs', 'revoke', 'nobody@clinic.example', '--reason', 'superseded');
+    assert.match(nowhere.stderr, /the in-house CA has issued nothing for nobody@clinic\.example/);
+    for (const args of [['no name'], ['abc'], [ANNA, '--reason', 'certificateHold'], [ANNA]]) {
+      const { exit } = await run(
+        'certs',
+        'revoke',
+        ...(args.length === 1 && args[0] !== ANNA ? [...args, '--reason', 'superseded'] : args),
+      );
+      assert.equal(exit, 2, args.join(' '));
+    }
+  });
+
+  test('where this site does not look at lists, it is said', async (t) => {
+    const { issue, run } = await site(t, { trust: { revocation: 'off' } });
+    const { fingerprint } = await issue(ANNA);
+    const { exit, stderr } = await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise');
+    assert.equal(exit, 0);
+    assert.match(
+      stderr,
+      new RegExp(`is off: this relay does not look at lists\\n {2}hint: sealpost certs remove ${fingerprint.slice(0, 16)}`),
+    );
+  });
+
+  test('the database was restored from before a revocation: what others were told is not taken back', async (t) => {
+    const { folder, issue, run, list } = await site(t);
+    const anna = await issue(ANNA);
+    const ben = await issue('ben@clinic.example');
+    assert.equal((await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise')).exit, 0);
+    for (const name of ['queue.sqlite', 'queue.sqlite-wal', 'queue.sqlite-shm', 'audit.jsonl'])
+      rmSync(path.join(folder, 'data', name), { force: true });
+    const before = readCrlFacts(list());
+    assert.equal((await run('certs', 'revoke', 'ben@clinic.example', '--reason', 'superseded')).exit, 0);
+    assert.deepEqual(reasonsIn(list()), { [anna.serial]: 'keyCompromise', [ben.serial]: 'superseded' });
+    assert.ok((readCrlFacts(list())?.number ?? 0) > (before?.number ?? 0));
+  });
+});
+
+test('certs crl: fresh lists of both CAs, a copy for others, and openssl verifies them', { skip: noOpenssl }, async (t) => {
+  const { folder, run, list } = await site(t);
+  const first = await run('certs', 'crl', '--out', 'public.crl');
+  assert.equal(first.exit, 0, first.stderr);
+  assert.match(
+    first.stdout,
+    /^list: data\/own-crls\/in-house-issuing\.crl, number 1, 0 revoked, .*\nlist: data\/own-crls\/in-house-root\.crl, number 1, /,
+  );
+  assert.deepEqual(readFileSync(path.join(folder, 'public.crl')), list());
+  for (const [name, ca] of [
+    ['issuing', 'intermediates/in-house-issuing'],
+    ['root', 'anchors/in-house-root'],
+  ]) {
+    const args = ['crl', '-inform', 'DER', '-noout', '-in', `data/own-crls/in-house-${name}.crl`, '-CAfile', `certs/${ca}.pem`];
+    assert.match(spawnSync('openssl', args, { cwd: folder, encoding: 'utf8' }).stderr, /verify OK/, name);
+  }
+  const told = JSON.parse((await run('certs', 'crl', '--json')).stdout);
+  assert.deepEqual(
+    told.map(({ number }: { number: number }) => number),
+    [2, 2],
+  );
+
+  // The key of the root is to be kept elsewhere: then its list stays as it is.
+  rmSync(path.join(folder, 'keys/root.key'));
+  assert.equal(JSON.parse((await run('certs', 'crl', '--json')).stdout).length, 1);
+  assert.match((await run('check')).stdout, /^all well|\nall well/);
+  rmSync(path.join(folder, 'data/own-crls/in-house-issuing.crl'));
+  assert.match(
+    (await run('check')).stdout,
+    /in-house-issuing\.crl: certificates\.authority\.crl: is not there\n {2}mend: sealpost certs crl/,
+  );
+});
