@@ -37,6 +37,8 @@ export const auditEventNames = [
   'summary-sent', // the operator was sent a summary of certificates
   'certificate-revoked', // a named operator revoked one of the in-house CA, for a reason
   'crl-written', // a list of the in-house CA got its number
+  'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
+  'certificate-confirmed', // the reader told the code to a named operator
   'started',
   'stopped',
 ] as const;

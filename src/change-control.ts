@@ -103,16 +103,17 @@ function pinsOf(read: (address: string) => Promise<readonly KnownCertificate[]>)
 export function knownHandlers(store: Pick<KnownStore, 'approve' | 'forget'>): ControlHandlers {
   return {
     'certs-approve': async (request) => {
-      const filter = readFilter(request);
+      const filter = readKnownFilter(request);
       const approval = await store.approve(filter, readText(request, 'operator') ?? 'unknown');
       if (approval.kind === 'approved') return approval.fingerprint;
       throw new SealpostError('usage', unapproved[approval.kind]);
     },
-    'certs-forget': (request) => store.forget(readFilter(request), readText(request, 'operator') ?? 'unknown'),
+    'certs-forget': (request) => store.forget(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
   };
 }
 
-const unapproved: Readonly<Record<Exclude<Approval['kind'], 'approved'>, { readonly detail: string; readonly hint: string }>> = {
+/** What to say where nothing was approved. */
+export const unapproved: Readonly<Record<Exclude<Approval['kind'], 'approved'>, { readonly detail: string; readonly hint: string }>> = {
   none: { detail: 'no such certificate waits for approval', hint: 'sealpost certs pending' },
   several: { detail: 'more than one certificate waits: name one', hint: 'sealpost certs pending' },
   unlisted: {
@@ -124,7 +125,8 @@ const unapproved: Readonly<Record<Exclude<Approval['kind'], 'approved'>, { reado
 /** What people copy from elsewhere has colons and capitals. */
 const DIGITS = /^[0-9a-f]{16,64}$/;
 
-function readFilter(request: ControlRequest): KnownFilter {
+/** Throws `address-invalid` or `usage`. */
+export function readKnownFilter(request: ControlRequest): KnownFilter {
   const verdict = parseMailbox(readText(request, 'address') ?? '');
   if (verdict.kind === 'fault') throw new SealpostError('address-invalid', { detail: verdict.fault });
   const fingerprint = readText(request, 'fingerprint')?.replaceAll(':', '').toLowerCase() ?? null;

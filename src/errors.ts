@@ -227,6 +227,13 @@ export const errorTable = {
     'no certificate is taken from that mail',
     'the reason stands beside it: a signed mail, unchanged, whose certificate names the From address and is from a CA that you trust',
   ),
+  'harvest-full': row(
+    452,
+    '4.3.1',
+    'too many certificates wait for approval, please try again later',
+    'sealpost certs pending shows them: approve or reject some',
+  ),
+  'code-refused': row(451, '4.3.0', 'that code confirms nothing', 'sealpost certs try ADDRESS sends a new one'),
   'key-malformed': row(550, '5.7.1', 'a private key cannot be read', 'PEM, DER or PKCS#12; is the password right?'),
 
   // Reading sealed mail.

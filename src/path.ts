@@ -62,7 +62,13 @@ interface Reader {
   readonly form: Form;
 }
 
-export function makePath(parts: PathParts): Reception {
+/** The path queues what it takes. */
+export interface Path extends Reception {
+  recipient(sender: Mailbox | null, recipient: Mailbox): Promise<void>;
+  accept(envelope: Envelope, source: AsyncIterable<Buffer>): Promise<string>;
+}
+
+export function makePath(parts: PathParts): Path {
   return {
     assertFits(octets) {
       assertMayFit(octets, MAX_HEADER, parts.largest());

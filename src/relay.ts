@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import type { Certificate } from './certificates/certificate.ts';
 import { openSiteCertificates } from './certificates/site.ts';
 import { knownHandlers, makeKnownCertificates } from './change-control.ts';
 import type { Config } from './config.ts';
@@ -36,6 +37,9 @@ import type { QueueStore } from './queue/queue.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { loadCapabilities } from './upkeep/capabilities.ts';
+import { withHarvestAddress } from './upkeep/harvest-address.ts';
+import { makeHarvested } from './upkeep/harvested.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
@@ -117,11 +121,16 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
+    const capabilities = await loadCapabilities(queue);
     const sealing = {
       hostname: config.hostname,
       addressBook: certificates.addressBook,
       pinned: config.certificates.pin,
-      chooseForm: (list: Parameters<typeof chooseForm>[0]): Form => chooseForm(list, config.profile),
+      chooseForm: (list: readonly Certificate[]): Form =>
+        chooseForm(
+          list.map((one) => ({ capabilities: capabilities.of(one) })),
+          config.profile,
+        ),
       now,
       randomBytes,
       log,
@@ -146,7 +155,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
 
     const onward = { largest: () => route.largest(), onQueued: () => scheduler.wake() };
     const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
-    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, now, env, log });
+    const harvested = makeHarvested({ config, store: queue, capabilities, now, log });
+    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, harvested, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
     const retryNow = (): void => {
@@ -175,7 +185,14 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       users,
       limits: config.limits,
       timeouts: config.timeouts,
-      reception: path,
+      reception: withHarvestAddress(path, {
+        address: config.certificates.harvest.address,
+        patience: config.timeouts.lookup,
+        certificates,
+        harvested,
+        now,
+        log,
+      }),
       log,
       now,
     });

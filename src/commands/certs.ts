@@ -2,8 +2,10 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
+import { approve, forget, pending, reject } from './certificates/changes.ts';
+import { harvest, type HarvestOptions } from './certificates/harvest.ts';
+import { history } from './certificates/history.ts';
 import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
-import { approve, forget, pending } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { issue } from './certificates/issue.ts';
 import type { IssueWish } from './certificates/issue.ts';
@@ -15,6 +17,8 @@ import type { CertificatePaths } from './certificates/paths.ts';
 import { renew } from './certificates/renewing.ts';
 import type { RenewWish } from './certificates/renewing.ts';
 import { list, show } from './certificates/show.ts';
+import { confirmAddress, tryAddress } from './certificates/try.ts';
+import { type Config, loadConfig } from '../config.ts';
 import { readDuration } from '../config/units.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
@@ -24,8 +28,11 @@ export const build: BuildCommand = (terminal) => {
   certs
     .command('list')
     .description('every recipient certificate, and whether mail would be sealed to it')
+    .option('--unconfirmed', 'those alone whose reader has not confirmed a code of certs try')
     .option('--json', 'as JSON')
-    .action(async (options: { json?: boolean }, command: Command) => list(await pathsOf(command, terminal), terminal, options));
+    .action(async (options: { json?: boolean; unconfirmed?: true }, command: Command) =>
+      list(await pathsOf(command, terminal), terminal, options),
+    );
   certs
     .command('show')
     .description('the certificates in a file, and whether mail would be sealed to them')
@@ -55,9 +62,18 @@ export const build: BuildCommand = (terminal) => {
     .action(async (what: string, _options: unknown, command: Command) => remove(what, await pathsOf(command, terminal), terminal));
   certs
     .command('pending')
-    .description('changed certificates that wait for approval (certificates.pin)')
+    .description('certificates that wait for approval: changed ones (certificates.pin), and those of signed mail')
     .option('--json', 'as JSON')
     .action(async (options: { json?: boolean }, command: Command) => pending(await locateQueue(terminal, command), terminal, options));
+  certs
+    .command('harvest')
+    .description('certificates from signed mail: files, folders of .eml files, - for standard input')
+    .argument('<file...>')
+    .option('--json', 'as JSON')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (files: string[], options: HarvestOptions, command: Command) =>
+      harvest(files, await configOf(command, terminal), terminal, options),
+    );
   certs
     .command('approve')
     .description('let a certificate be used that waits; the audit log keeps who did it')
@@ -65,7 +81,16 @@ export const build: BuildCommand = (terminal) => {
     .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; needed where several wait')
     .option('--by <name>', 'for whom you do it')
     .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
-      approve({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
+      approve({ address, fingerprint }, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('reject')
+    .description('drop a certificate of a signed mail that waits')
+    .argument('<address>')
+    .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; all of the address without one')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
+      reject({ address, fingerprint }, await configOf(command, terminal), terminal, options),
     );
   certs
     .command('forget')
@@ -118,6 +143,31 @@ export const build: BuildCommand = (terminal) => {
     .option('--json', 'as JSON')
     .action(async (options: { out?: string; json?: true }, command: Command) => crl(options, await pathsOf(command, terminal), terminal));
   certs
+    .command('history')
+    .description('all that is known of an address, in the order of time: uses, changes, approvals, tries')
+    .argument('<address>')
+    .option('--json', 'as JSON')
+    .action(async (address: string, options: { json?: boolean }, command: Command) =>
+      history(address, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('try')
+    .description('send a sealed message with a code, to see whether its reader can open it')
+    .argument('<address>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, options: { by?: string }, command: Command) =>
+      tryAddress(address, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('confirm')
+    .description('the code of certs try, as its reader told it; - reads it from standard input')
+    .argument('<address>')
+    .argument('<code>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, code: string, options: { by?: string }, command: Command) =>
+      confirmAddress(address, code, await configOf(command, terminal), terminal, options),
+    );
+  certs
     .command('renew')
     .description('make a new key and certificate by the in-house CA for who has one; the old one goes on until it ends')
     .argument('[address|fingerprint...]')
@@ -132,6 +182,11 @@ export const build: BuildCommand = (terminal) => {
     .action(async (what: string[], wish: RenewWish, command: Command) => renew(what, wish, await pathsOf(command, terminal), terminal));
   return certs;
 };
+
+function configOf(command: Command, { env, cwd }: Terminal): Promise<Config> {
+  const { config: file } = command.optsWithGlobals<{ config?: string }>();
+  return loadConfig({ file, env, cwd });
+}
 
 function pathsOf(command: Command, terminal: Terminal): Promise<CertificatePaths> {
   const { config } = command.optsWithGlobals<{ config?: string }>();

@@ -9,6 +9,7 @@ import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import { readRules } from '../policy/rules.ts';
 import { unreachable } from '../policy/decide.ts';
+import { harvestFaults } from '../upkeep/harvested.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
 import { inspectDirectories, noteDirectoryPorts } from './directories.ts';
 import { inspectCertificates } from './listeners.ts';
@@ -55,6 +56,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...(await inspectDirectories(config.value, from.env)),
     ...users.faults,
     ...certificates.faults,
+    ...harvestFaults(config.value),
   ];
   const { listen, upstream } = config.value;
   const read = rules.kind === 'valid' ? rules.value : [];

@@ -10,7 +10,10 @@ import { makeLineEndCheck } from './line-ends.ts';
 import { Pace, type Floor } from './pace.ts';
 import type { Reception } from './reception.ts';
 
-export type Verdict = { readonly kind: 'queued'; readonly id: string } | { readonly kind: 'refused'; readonly error: SealpostError };
+export type Verdict =
+  | { readonly kind: 'queued'; readonly id: string }
+  | { readonly kind: 'taken'; readonly text: string }
+  | { readonly kind: 'refused'; readonly error: SealpostError };
 
 export interface ArrivalOptions {
   /** Octets of one message. */
@@ -67,10 +70,11 @@ export class Arrival {
   async offer(reception: Reception, envelope: Envelope): Promise<Verdict> {
     const incoming = this.#incoming;
     try {
-      const id = await reception.accept(envelope, incoming.source);
+      const taken = await reception.accept(envelope, incoming.source);
       const fault =
         incoming.fault() ?? (incoming.ended() ? undefined : new SealpostError('internal', { detail: 'the message was not read' }));
-      return fault === undefined ? { kind: 'queued', id } : { kind: 'refused', error: fault };
+      if (fault !== undefined) return { kind: 'refused', error: fault };
+      return typeof taken === 'string' ? { kind: 'queued', id: taken } : { kind: 'taken', text: taken.text };
     } catch (thrown) {
       return { kind: 'refused', error: incoming.fault() ?? asSealpostError(thrown) };
     } finally {

@@ -262,7 +262,7 @@ export class Session extends NamedConnection implements OpenSession {
     const key = mailboxKey(recipient.mailbox);
     if (!transaction.recipients.has(key)) {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
-      await this.#shared.reception.recipient(transaction.sender, recipient.mailbox);
+      await this.#shared.reception.recipient(transaction.sender, recipient.mailbox, transaction.recipients);
       transaction.recipients.set(key, recipient);
       this.#deadlines.progressed(this.#shared.elapsed());
     }
@@ -328,6 +328,9 @@ export class Session extends NamedConnection implements OpenSession {
       const about = { queue_id: verdict.id, octets: arrival.octets(), recipients: transaction.recipients.size };
       this.#shared.log.debug({ ...this.#attributes('DATA'), ...about, ms: this.#shared.now() - started }, 'message queued');
       this.send(250, `2.0.0 queued as ${verdict.id}`, false);
+    } else if (verdict.kind === 'taken') {
+      this.#refusals = 0;
+      this.send(250, `2.0.0 ${verdict.text}`, false);
     } else {
       this.#refuse(verdict.error, 'DATA');
     }

@@ -8,6 +8,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readCertificates } from '../certificates/bundle.ts';
 import type { Certificate } from '../certificates/certificate.ts';
+import { takenIntermediates } from '../certificates/joined-folder.ts';
 import { certificatePem } from '../certificates/pem.ts';
 import type { Config } from '../config.ts';
 import { ownFolderBeside } from '../config/own-folder.ts';
@@ -27,8 +28,9 @@ const MAX_ADDRESS = 120;
 const DIGITS = 16;
 
 /** Durable on resolve. Throws `file-unwritable`. */
-export async function makeOwnFolder(config: Pick<Config, 'queue'>): Promise<void> {
-  const folder = ownFolder(config);
+export const makeOwnFolder = (config: Pick<Config, 'queue'>): Promise<void> => makeFolder(ownFolder(config));
+
+async function makeFolder(folder: string): Promise<void> {
   try {
     if ((await mkdir(folder, { recursive: true, mode: FOLDER_MODE })) !== undefined) await syncFolder(dirname(folder));
   } catch (cause) {
@@ -40,9 +42,15 @@ export async function makeOwnFolder(config: Pick<Config, 'queue'>): Promise<void
  * Durable on resolve; answers the file. One that is there already stays as it is. Throws `file-exists` where another certificate has its
  * place, and `file-unwritable`.
  */
-export async function writeOwnCertificate(config: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> {
-  const folder = ownFolder(config);
-  await makeOwnFolder(config);
+export const writeOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
+  writeInto(ownFolder(config), certificate);
+
+/** A CA certificate that a harvested one needs; trust reads that folder beside `certificates.trust.intermediates`. */
+export const writeTakenIntermediate = ({ queue }: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
+  writeInto(takenIntermediates(dirname(queue.sqlite)), certificate);
+
+async function writeInto(folder: string, certificate: Certificate): Promise<string> {
+  await makeFolder(folder);
   const file = join(folder, nameOf(certificate));
   if (await holds(file, certificate)) return file;
   const temporary = join(folder, `.${randomBytes(8).toString('hex')}.tmp`);
@@ -83,8 +91,15 @@ async function holds(file: string, { fingerprint }: Certificate): Promise<boolea
   throw new SealpostError('file-exists', { detail: file, hint: 'it holds another certificate: move it away' });
 }
 
+interface Sources {
+  readonly sources: readonly { readonly files?: readonly string[] | undefined }[];
+}
+
 /** For `check`: what is written there is of no use while no source reads it. `key`: what makes the relay write. */
-export function ownFolderFault(config: Pick<Config, 'queue' | 'certificates' | 'file'>, key: string): Fault | undefined {
+export function ownFolderFault(
+  config: Pick<Config, 'queue' | 'file'> & { readonly certificates: Sources },
+  key: string,
+): Fault | undefined {
   const folder = ownFolder(config);
   if (config.certificates.sources.some(({ files }) => files?.includes(folder) === true)) return undefined;
   const wrong = `what the relay takes goes into ${folder}, which no source reads`;

@@ -3,6 +3,7 @@
  * sealed to whoever it is for; where they have no usable certificate it is not sent at all (P3). In clear it is in memory only (P2).
  */
 import type { AuditEvent } from '../audit.ts';
+import type { Resolution } from '../certificates/address-book.ts';
 import { plainRecipient, type Mailbox } from '../message/envelope.ts';
 import { makePath, type Outbox, type PathParts } from '../path.ts';
 import type { Rule } from '../policy/decide.ts';
@@ -15,6 +16,8 @@ export interface OwnMessage {
   /** Lines of people's language, at most 78 characters each. */
   readonly text: string;
   readonly attachments?: readonly Attachment[];
+  /** What it is sealed to, where the caller has looked that up; else it is looked up. */
+  readonly resolution?: Resolution;
   /** Written in the transaction that queues it. */
   readonly events?: (queueId: string) => readonly AuditEvent[];
 }
@@ -49,10 +52,11 @@ const rule: Rule = {
 export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts): OwnMail {
   const { hostname, now } = parts;
   return {
-    async send({ recipient, subject, text, attachments = [], events }) {
+    async send({ recipient, subject, text, attachments = [], events, resolution }) {
       const id = newId();
       const path = makePath({
         ...parts,
+        ...(resolution === undefined ? {} : { addressBook: { resolve: async () => resolution } }),
         rules: [rule],
         outbox: {
           newBody: () => outbox.newBody(),

@@ -10,18 +10,24 @@ import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
 import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
+import { makeTellers } from './expiry/tellers.ts';
+import { harvestHandlers } from './harvest-control.ts';
+import type { Harvested } from './harvested.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
+import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
   readonly store: Pick<QueueStore, 'records' | 'known' | 'record'>;
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
+  readonly harvested: Harvested;
   /** Ms since the epoch. */
   readonly now: () => number;
+  readonly randomBytes: (octets: number) => Buffer;
   readonly env: Environment;
   readonly log: Logger;
 }
@@ -40,11 +46,17 @@ export interface Upkeep {
 }
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
-  const { config, store, now, env, log } = parts;
+  const { config, store, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
+  const { operator } = config;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
-  const daily = makeDaily(parts, { first: [refresh], tellers: [] });
-  const handlers = { ...issuedHandlers(store.records), ...revocationHandlers(store.records) };
+  const daily = makeDaily(parts, { first: [refresh], tellers: makeTellers(config, store.records, now) });
+  const handlers = {
+    ...issuedHandlers(store.records),
+    ...revocationHandlers(store.records),
+    ...harvestHandlers(store, harvested),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+  };
   return {
     handlers,
     prepare: () => lists.prepare(),

@@ -127,6 +127,25 @@ test('the environment overrides the file, key by key', async (t) => {
   assert.equal(config.queue.sqlite, path.join(folder, 'elsewhere/queue.sqlite'));
 });
 
+test('a source of files is a folder or a list of folders; the usual second one stands beside the queue', async (t) => {
+  const sourcesOf = async (more: string): Promise<unknown> => {
+    const cwd = await folderWith(t, minimal + more);
+    const { certificates } = await loadConfig({ env: {}, cwd });
+    return certificates.sources.map(({ files = [] }) => files.map((file) => path.relative(cwd, file)).join(' '));
+  };
+  assert.deepEqual(await sourcesOf('certificates: { sources: [{ files: a }, { files: [b, data/certs] }] }\n'), ['a', 'b data/certs']);
+  assert.deepEqual(await sourcesOf('queue: { sqlite: var/q.sqlite }\n'), ['certs/recipients var/certs']);
+  assert.deepEqual(await sourcesOf('queue: { sqlite: var/q.sqlite }\ncertificates: { sources: [{ files: data/certs }] }\n'), [
+    'data/certs',
+  ]);
+  for (const [files, said] of [
+    ['[]', /sources\[0\]\.files: is an empty list/],
+    ['[a, 5]', /sources\[0\]\.files: wants a path, not a number/],
+    ['[a, ./a]', /sources\[0\]\.files: names one of them twice/],
+  ] as const)
+    await assert.rejects(sourcesOf(`certificates: { sources: [{ files: ${files} }] }\n`), { code: 'config-invalid', message: said });
+});
+
 test('a name in the environment that sets nothing is a fault; those that are no keys are left alone', async (t) => {
   const cwd = await folderWith(t, minimal);
   const said = async (env: Readonly<Record<string, string>>): Promise<string> => {

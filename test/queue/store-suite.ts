@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { describe, test, type TestContext } from 'node:test';
 import type { NewMessage, QueueStore } from '../../src/queue/queue.ts';
 import { knownSuite } from './known-suite.ts';
+import { recordsSuite } from './records-suite.ts';
 import { type Asked, claimOne, hasCode, put, readAll, START } from './site.ts';
 
 export interface StoreUnderTest {
@@ -37,6 +38,7 @@ export function storeSuite(name: string, makeStore: (t: TestContext) => Promise<
     movements(makeStore);
     operators(makeStore);
     knownSuite(makeStore);
+    recordsSuite(makeStore);
   });
 }
 

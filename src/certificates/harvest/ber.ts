@@ -57,8 +57,9 @@ function readNode(bytes: Buffer, start: number, end: number, depth: number, budg
   }
   const children: Node[] = [];
   let at = from;
-  while (to === undefined || at < to) {
-    if (to === undefined && at + 2 <= end && bytes[at] === 0 && bytes[at + 1] === 0) break;
+  // X.690 §8.1.5: two zero octets end what has no length.
+  const isOver = (): boolean => (to === undefined ? at + 2 <= end && bytes[at] === 0 && bytes[at + 1] === 0 : at >= to);
+  while (!isOver()) {
     const child = readNode(bytes, at, to ?? end, depth - 1, budget);
     children.push(child.node);
     at = child.to;

@@ -55,7 +55,8 @@ export async function judgeHarvest(mail: SignedMail, { trustWith, now }: Harvest
   const { from } = mail;
   const signer = verdict.signers.find(({ certificate }) => names(certificate, from));
   if (signer === undefined) return refused(`no certificate of its signer names ${from.address}`);
-  const trust = trustWith(verdict.certificates.filter(({ ca }) => ca));
+  // One that signed itself leads nowhere but to itself: the site's anchors count.
+  const trust = trustWith(verdict.certificates.filter((one) => one.ca && !one.subjectDer.equals(one.issuerDer)));
   const fault = signerFault(signer.certificate, now());
   if (fault !== undefined) return refused(`the certificate of its signer: ${fault}`);
   const signed = await trust.judge(signer.certificate, from, signal);

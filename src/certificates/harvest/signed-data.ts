@@ -76,7 +76,7 @@ export function judgeSignedData(bytes: Buffer, content: Buffer | undefined): Sig
 }
 
 function judge(contentInfo: Tlv, beside: Buffer | undefined): SignedDataVerdict {
-  const { within, certificates: bag, signerInfos } = readFields(contentInfo);
+  const { digests, within, certificates: bag, signerInfos } = readFields(contentInfo);
   if (beside !== undefined && within !== undefined) return wrong('its signature holds a text of its own');
   const content = beside ?? within;
   if (content === undefined) return wrong('it holds no text');
@@ -86,7 +86,7 @@ function judge(contentInfo: Tlv, beside: Buffer | undefined): SignedDataVerdict 
   const certificates = bag.flatMap(readCertificate);
   const signers: Signer[] = [];
   for (const info of signerInfos) {
-    const verdict = judgeSigner(info, content, certificates);
+    const verdict = judgeSigner(info, content, { digests, certificates });
     if (typeof verdict === 'string') return wrong(verdict);
     signers.push(verdict);
   }
@@ -94,6 +94,7 @@ function judge(contentInfo: Tlv, beside: Buffer | undefined): SignedDataVerdict 
 }
 
 interface Fields {
+  readonly digests: readonly string[];
   readonly within: Buffer | undefined;
   readonly certificates: readonly Tlv[];
   readonly signerInfos: readonly Tlv[];
@@ -107,13 +108,14 @@ function readFields(contentInfo: Tlv): Fields {
   if (beyond.length > 0) throw malformed('ContentInfo holds what does not belong there');
   const [version, digests, encapsulated, ...rest] = expectTag(inner, UNIVERSAL, tags.sequence, 'SignedData').children;
   expectTag(version, UNIVERSAL, tags.integer, 'version');
-  expectTag(digests, UNIVERSAL, tags.set, 'digestAlgorithms');
+  const listed = expectTag(digests, UNIVERSAL, tags.set, 'digestAlgorithms').children;
   const fields = [...rest];
   const certificates = isContext(fields[0], 0) && isConstructed(fields[0]) ? fields.shift() : undefined;
   if (isContext(fields[0], 1)) fields.shift(); // revocation lists: the site's own word counts
   const [signerInfos, ...more] = fields;
   if (more.length > 0) throw malformed('SignedData holds what does not belong there');
   return {
+    digests: listed.map(({ children }) => oidText(children[0], 'digestAlgorithms')),
     within: readEncapsulated(encapsulated),
     certificates: certificates?.children ?? [],
     signerInfos: expectTag(signerInfos, UNIVERSAL, tags.set, 'signerInfos').children,
@@ -142,12 +144,18 @@ function readCertificate(tlv: Tlv): readonly Certificate[] {
 }
 
 /** RFC 5652 §5.3. The signer, or what is wrong. */
-function judgeSigner(info: Tlv, content: Buffer, certificates: readonly Certificate[]): Signer | string {
+function judgeSigner(
+  info: Tlv,
+  content: Buffer,
+  { digests, certificates }: { readonly digests: readonly string[]; readonly certificates: readonly Certificate[] },
+): Signer | string {
   const [version, sid, digest, ...rest] = expectTag(info, UNIVERSAL, tags.sequence, 'SignerInfo').children;
   expectTag(version, UNIVERSAL, tags.integer, 'version of SignerInfo');
   const digestOid = oidText(expectTag(digest, UNIVERSAL, tags.sequence, 'digestAlgorithm').children[0], 'digestAlgorithm');
   const hash = hashes[digestOid];
   if (hash === undefined) return `signed over ${weakHashes[digestOid] ?? digestOid}, which is not taken`;
+  // RFC 5652 §5.1 lets readers refuse what that list does not name; some do.
+  if (!digests.includes(digestOid)) return 'it is hashed in a way that it does not name';
   const fields = [...rest];
   const attributes = isContext(fields[0], 0) && isConstructed(fields[0]) ? fields.shift() : undefined;
   if (attributes === undefined) return 'it is signed without attributes, which is not taken';

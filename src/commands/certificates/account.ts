@@ -24,6 +24,8 @@ export interface CandidateAccount {
   readonly revocation: string | null;
   /** The subjects from the certificate to its anchor; empty where it is not used. */
   readonly path: readonly string[];
+  /** When its reader confirmed by a code that they could open mail; null where they have not; missing where that was not asked. */
+  readonly confirmed?: string | null;
 }
 
 /** One address that was asked for. */
@@ -54,6 +56,13 @@ export function accountOf(resolution: Resolution | undefined): CertificateAccoun
   const unused = kind === 'found' ? `a message names ${MAX_SHARED} certificates at most` : 'another member cannot be looked up now';
   const addresses = parts.map((part) => addressOf(part, used, unused));
   return { state: kind, by: kind === 'found' ? way : null, addresses, notes: notesOf(resolution) };
+}
+
+/** With what is known of tries, by fingerprint in ms. */
+export function withConfirmed(account: CertificateAccount, confirmed: ReadonlyMap<string, number>): CertificateAccount {
+  const timeOf = (at: number | undefined): string | null => (at === undefined ? null : new Date(at).toISOString());
+  const tell = (one: CandidateAccount): CandidateAccount => ({ ...one, confirmed: timeOf(confirmed.get(one.sha256)) });
+  return { ...account, addresses: account.addresses.map((one) => ({ ...one, candidates: one.candidates.map(tell) })) };
 }
 
 const MIXED_KEYS = 'RSA and EC keys in one message: programs built on NSS, such as Thunderbird, may not open it';
@@ -151,6 +160,9 @@ function candidateLines(one: CandidateAccount): string[] {
     `  ${key}, ${valid}, in ${source}: ${place}`,
     path.length > 1 ? `  ${path.join(', signed by ')}` : `  ${subject}, signed by ${issuer}`,
     ...(revocation === null ? [] : [`  revocation: ${revocation}`]),
+    ...(one.confirmed === undefined || one.confirmed === null
+      ? []
+      : [`  confirmed on ${one.confirmed.slice(0, 10)}: its reader could open mail`]),
   ];
 }
 

@@ -1,16 +1,26 @@
-/** `certs pending`, `certs approve`, `certs forget`: the operator's word on changed certificates. */
+/** `certs pending`, `approve`, `reject`, `forget`: the operator's word on changed certificates, and on those of signed mail. */
+import { pino } from 'pino';
 import { escapeUnprintable } from '../../audit.ts';
 import { knownHandlers, readDatabase } from '../../change-control.ts';
+import type { Config } from '../../config.ts';
+import type { ControlHandlers } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
-import type { KnownCertificate } from '../../queue/known.ts';
-import { listWaiting } from '../../queue/known-rows.ts';
-import type { QueuePaths } from '../../queue/paths.ts';
+import { type KnownCertificate, lastUsed } from '../../queue/known.ts';
+import { listWaiting, readKnown } from '../../queue/known-rows.ts';
+import { type QueuePaths, queuePaths } from '../../queue/paths.ts';
+import type { QueueStore } from '../../queue/queue.ts';
+import { readRecords } from '../../queue/record-rows.ts';
+import { harvestHandlers } from '../../upkeep/harvest-control.ts';
+import { type HarvestedRecord, KIND, readRecord } from '../../upkeep/harvested-record.ts';
+import { makeHarvested } from '../../upkeep/harvested.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** One certificate that waits; also the form of `--json`, whose names therefore stay. */
 interface Pending {
+  /** `changed`: a source has it, and the address is pinned to others. `harvested`: a signed mail brought it. */
+  readonly kind: 'changed' | 'harvested';
   readonly address: string;
   readonly fingerprint: string;
   readonly subject: string;
@@ -19,7 +29,7 @@ interface Pending {
   readonly not_after: string;
   readonly source: string;
   readonly since: string;
-  /** What is known of the address and was used last; null where the record of it is damaged. */
+  /** What is known of the address and was used last; null where there is none, or the record of it is damaged. */
   readonly used: { readonly fingerprint: string; readonly issuer: string; readonly not_after: string; readonly last: string } | null;
 }
 
@@ -35,12 +45,28 @@ export function pending(paths: QueuePaths, terminal: Terminal, { json }: { reado
 
 /** Nothing waits where no relay has run yet. */
 function readPending({ database }: QueuePaths): Pending[] {
-  return readDatabase(database, listWaiting)?.map(({ waiting, used }) => pendingOf(waiting, used)) ?? [];
+  return (
+    readDatabase(database, (db) => [
+      ...listWaiting(db).map(({ waiting, used }) => pendingOf(waiting, used)),
+      ...readRecords(db, KIND)
+        .flatMap((stored) => readRecord(stored) ?? [])
+        .toSorted((a, b) => a.at - b.at)
+        .map((record) => harvestedOf(record, lastUsed(readKnown(db, record.address)))),
+    ]) ?? []
+  );
+}
+
+function harvestedOf({ address, certificate, from, by, at }: HarvestedRecord, used: KnownCertificate | undefined): Pending {
+  const { fingerprint, subject, issuer, serial, notAfter } = certificate;
+  const source = `signed mail, from ${from}${by === null ? '' : ` by ${by}`}`;
+  const facts = { address, fingerprint, subject, issuer, serial, notAfter: notAfter.getTime(), source, firstAt: at, lastAt: at };
+  return { ...pendingOf({ ...facts, state: 'waiting', approvedBy: null }, used), kind: 'harvested' };
 }
 
 function pendingOf(waiting: KnownCertificate, used: KnownCertificate | undefined): Pending {
   const { address, fingerprint, subject, issuer, serial, source } = waiting;
   return {
+    kind: 'changed',
     address,
     fingerprint,
     subject,
@@ -62,7 +88,7 @@ const atTime = (ms: number): string => (Math.abs(ms) <= LAST_MS ? new Date(ms).t
 /** The last ms that a Date can tell (ECMA-262 §21.4.1.1). */
 const LAST_MS = 8_640_000_000_000_000;
 
-function lines({ address, fingerprint, subject, issuer, serial, not_after: notAfter, source, since, used }: Pending): string[] {
+function lines({ kind, address, fingerprint, subject, issuer, serial, not_after: notAfter, source, since, used }: Pending): string[] {
   const fact = (name: string, value: string): string => `  ${name.padEnd(10)}${value}`;
   const other = used === null || used.issuer === issuer ? '' : ', another issuer than before';
   return [
@@ -76,7 +102,11 @@ function lines({ address, fingerprint, subject, issuer, serial, not_after: notAf
     fact('since', since),
     fact(
       'used now',
-      used === null ? 'unknown' : `SHA-256 ${used.fingerprint}, to ${used.not_after.slice(0, 10)}, last used on ${used.last.slice(0, 10)}`,
+      used === null
+        ? kind === 'harvested'
+          ? 'none that is known'
+          : 'unknown'
+        : `SHA-256 ${used.fingerprint}, to ${used.not_after.slice(0, 10)}, last used on ${used.last.slice(0, 10)}`,
     ),
     fact('approve', `sealpost certs approve ${address} ${fingerprint.slice(0, 16)}`),
   ];
@@ -88,9 +118,28 @@ interface Named {
 }
 
 /** `by` is for whom the person at the terminal acts; the name that the system knows stays beside it. */
-export async function approve(named: Named, paths: QueuePaths, terminal: Terminal, { by }: { readonly by?: string }): Promise<void> {
-  const fingerprint = await change('certs-approve', named, paths, terminal, by);
+export async function approve(named: Named, config: Config, terminal: Terminal, { by }: { readonly by?: string }): Promise<void> {
+  const fingerprint = await change('certs-approve', named, { ...bothKinds(config), terminal, by });
   terminal.stdout.write(escapeUnprintable(`${named.address}: SHA-256 ${String(fingerprint)} may be used from now on`) + '\n');
+}
+
+export async function reject(named: Named, config: Config, terminal: Terminal, { by }: { readonly by?: string }): Promise<void> {
+  const count = Number(await change('certs-reject', named, { ...bothKinds(config), terminal, by }));
+  if (count === 0)
+    throw new SealpostError('usage', {
+      detail: 'no such certificate of a signed mail waits',
+      hint: 'sealpost certs pending; what a source holds is taken out of the source',
+    });
+  terminal.stdout.write(escapeUnprintable(`${named.address}: ${count === 1 ? '1 certificate' : `${count} certificates`} rejected`) + '\n');
+}
+
+/** Changed certificates and harvested ones wait in one list. */
+function bothKinds(config: Config): Pick<Change, 'paths' | 'handlersFor'> {
+  const log = pino({ level: 'silent' });
+  return {
+    paths: queuePaths(config.queue.sqlite, config.audit),
+    handlersFor: (store) => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log })),
+  };
 }
 
 export async function forget(
@@ -103,19 +152,20 @@ export async function forget(
     const hint = `sealpost certs forget ${named.address}${named.fingerprint === undefined ? '' : ` ${named.fingerprint}`} --yes`;
     throw new SealpostError('usage', { detail: 'what is forgotten is trusted at its next use, like that of a new address', hint });
   }
-  const count = Number(await change('certs-forget', named, paths, terminal, by));
+  const count = Number(await change('certs-forget', named, { paths, terminal, by, handlersFor: (store) => knownHandlers(store.known) }));
   if (count === 0)
     throw new SealpostError('usage', { detail: 'no such certificate is known', hint: 'sealpost audit show --event certificate-changed' });
   terminal.stdout.write(escapeUnprintable(`${named.address}: ${count === 1 ? '1 certificate' : `${count} certificates`} forgotten`) + '\n');
 }
 
-function change(
-  command: string,
-  { address, fingerprint }: Named,
-  paths: QueuePaths,
-  terminal: Terminal,
-  by: string | undefined,
-): Promise<unknown> {
+interface Change {
+  readonly paths: QueuePaths;
+  readonly terminal: Terminal;
+  readonly by: string | undefined;
+  readonly handlersFor: (store: QueueStore) => ControlHandlers;
+}
+
+function change(command: string, { address, fingerprint }: Named, { paths, terminal, by, handlersFor }: Change): Promise<unknown> {
   const name = operatorName(terminal);
   const request = {
     command,
@@ -123,5 +173,5 @@ function change(
     operator: by === undefined ? name : `${by}, typed by ${name}`,
     ...(fingerprint === undefined ? {} : { fingerprint }),
   };
-  return changeQueue(terminal, paths, request, (store) => knownHandlers(store.known));
+  return changeQueue(terminal, paths, request, handlersFor);
 }

@@ -3,9 +3,10 @@ import type { DomainCertificate, Resolution } from '../../certificates/address-b
 import { SealpostError } from '../../errors.ts';
 import { parseMailbox } from '../../message/envelope.ts';
 import type { Terminal } from '../terminal.ts';
-import { accountOf, certificateLines, printable, printableJson, unavailableText } from './account.ts';
+import { accountOf, certificateLines, printable, printableJson, unavailableText, withConfirmed } from './account.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
+import { readTried } from './tried.ts';
 
 export interface LookupOptions {
   readonly domain: DomainCertificate;
@@ -20,7 +21,7 @@ export async function lookup(address: string, paths: CertificatePaths, terminal:
     throw new SealpostError('usage', { detail: `${JSON.stringify(address)}: ${verdict.fault}`, hint });
   }
   const resolution = await withSite(paths, terminal, ({ addressBook }) => addressBook.resolve(verdict.mailbox, { domain, thorough: true }));
-  const account = accountOf(resolution);
+  const account = withConfirmed(accountOf(resolution), readTried(paths, terminal).confirmed);
   if (json === true) terminal.stdout.write(printableJson({ address: verdict.mailbox.address, ...account }));
   else terminal.stdout.write(printable([verdict.mailbox.address, ...certificateLines(account).map((line) => `  ${line}`), ''].join('\n')));
   assertFound(resolution, verdict.mailbox.address);

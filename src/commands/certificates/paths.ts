@@ -9,9 +9,9 @@ import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { readSecret } from '../../config/secret.ts';
 import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
-import { ownFolder } from '../../upkeep/own-certificates.ts';
-import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
 import { USUAL_VALID_MS } from '../../upkeep/crl-upkeep.ts';
+import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
+import { ownFolder } from '../../upkeep/own-certificates.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */

@@ -22,6 +22,8 @@ export interface Standing {
 
 export interface Site {
   readonly addressBook: AddressBook;
+  /** For those who judge what is no candidate of the site yet. */
+  readonly stage: Pick<SiteCertificates, 'trustWith' | 'recipients' | 'intermediates'>;
   /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
   read(path: string, which?: Selection): AsyncIterable<PlacedCertificate>;
   /** Why mail would not be sealed to it; undefined where it would. Throws where the anchors cannot be read. */
@@ -65,6 +67,7 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
   try {
     return await act({
       addressBook,
+      stage: certificates,
       read: async function* (path, which) {
         const folder = folderAt(certificates, path);
         if (!surveyed.has(path)) await survey(folder);

@@ -19,6 +19,8 @@ import { type Stock, takeStock } from './stock.ts';
 import { makeSummaryStep } from './summary.ts';
 import type { Item } from './words.ts';
 
+export type DailyParts = Pick<UpkeepParts, 'config' | 'store' | 'certificates' | 'ownMail' | 'now' | 'env' | 'log'>;
+
 /** What others have to tell in the summary; `since`: when the last one was sent, ms since the epoch. */
 export type Teller = (since: number, stock: Stock) => Promise<readonly Item[]>;
 
@@ -42,7 +44,7 @@ export interface CertificateSeries extends Series {
 const STOCK_MS = 10 * 60_000;
 
 /** `first`: steps of other parts, before these. */
-export function makeDaily(parts: UpkeepParts, others: { readonly first: readonly Step[]; readonly tellers: readonly Teller[] }): Daily {
+export function makeDaily(parts: DailyParts, others: { readonly first: readonly Step[]; readonly tellers: readonly Teller[] }): Daily {
   const { config, store, certificates, ownMail, now, env, log } = parts;
   const { records, known } = store;
   const { expiry, authority, pin: pinned } = config.certificates;

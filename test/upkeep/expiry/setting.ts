@@ -1,6 +1,6 @@
 /** A site with an in-house CA and people, a clock that the test moves, and the parts of the daily round on a real queue; no relay. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -17,12 +17,15 @@ import { type Config, loadConfig } from '../../../src/config.ts';
 import { parseMailbox } from '../../../src/message/envelope.ts';
 import { newQueueId } from '../../../src/queue/id.ts';
 import { queuePaths } from '../../../src/queue/paths.ts';
+import type { RecordStore } from '../../../src/queue/records.ts';
 import type { QueueStore } from '../../../src/queue/queue.ts';
 import { openSqliteQueue } from '../../../src/queue/sqlite.ts';
 import { chooseForm } from '../../../src/seal/algorithms.ts';
 import { type Daily, makeDaily } from '../../../src/upkeep/expiry/daily.ts';
 import { ownFolder } from '../../../src/upkeep/own-certificates.ts';
 import { makeOwnMail, type OwnMail, type OwnMessage } from '../../../src/upkeep/own-mail.ts';
+
+import { temporaryFolder } from '../../certificates/openssl.ts';
 
 export const START = Date.UTC(2026, 0, 1, 8);
 
@@ -52,8 +55,8 @@ export interface Setting {
   readonly sent: Sent[];
   readonly logged: Record<string, unknown>[];
   readonly people: ReadonlyMap<string, Certificate>;
-  /** As after a start; `wrap` may break the mail. */
-  open(wrap?: (mail: OwnMail) => OwnMail): Daily;
+  /** As after a start; what it works with may be broken ones. */
+  open(broken?: { readonly ownMail?: (mail: OwnMail) => OwnMail; readonly records?: (records: RecordStore) => RecordStore }): Daily;
   /** Reads the folders again, as the relay does every few seconds. */
   refresh(): Promise<void>;
   events(name: string): Record<string, unknown>[];
@@ -70,11 +73,9 @@ export async function makeSetting(
   const clock = { now: START };
   const at = (...parts: string[]): string => join(dir, ...parts);
   for (const folder of ['certs/recipients', 'data', 'policies']) mkdirSync(at(folder), { recursive: true, mode: 0o700 });
-  const born = START - 400 * DAY_MS;
-  const places = { keys: at('keys'), anchors: at('certs/anchors'), intermediates: at('certs/intermediates') };
-  const inHouse = await createAuthority(places, 'Clinic', born);
-  const vendor = await makeAuthority({ name: 'Vendor CA', now: born });
-  writeFileSync(at('certs/anchors/vendor.pem'), certificatePem(vendor.certificate));
+  made ??= makeAuthorities();
+  const { inHouse, vendor } = await made;
+  cpSync(folder, dir, { recursive: true });
   const file = at('sealpost.yaml');
   const all = {
     hostname: 'relay.clinic.example',
@@ -91,10 +92,10 @@ export async function makeSetting(
   const paths = queuePaths(config.queue.sqlite, config.audit);
   const store = await openSqliteQueue({ ...paths, now, log });
   t.after(() => store.close());
-  const made = new Map<string, Certificate>();
+  const certified = new Map<string, Certificate>();
   for (const [name, person] of Object.entries(people)) {
     const certificate = await certify(name, person, person.by === 'vendor' ? vendor : inHouse.issuing);
-    made.set(name, certificate);
+    certified.set(name, certificate);
     writeFileSync(at('certs/recipients', `${name}.pem`), certificatePem(certificate));
     if (person.by === 'in-house')
       await store.records.change([{ kind: ISSUED, key: certificate.serial, value: writeIssued(recordOf(certificate, person)) }], []);
@@ -139,9 +140,13 @@ export async function makeSetting(
     certificates,
     sent,
     logged,
-    people: made,
-    open: (wrap = (mail) => mail) =>
-      makeDaily({ config, store, certificates, ownMail: wrap(ownMail), now, env: {}, log }, { first: [], tellers: [] }),
+    people: certified,
+    open: (broken = {}) => {
+      const records = broken.records?.(store.records) ?? store.records;
+      const parts = { config, certificates, now, env: {}, log, ownMail: broken.ownMail?.(ownMail) ?? ownMail };
+      const kept = { records, known: store.known, record: store.record.bind(store) };
+      return makeDaily({ ...parts, store: kept }, { first: [], tellers: [] });
+    },
     refresh: async () => {
       for (const folder of certificates.recipients) await folder.refresh();
     },
@@ -155,6 +160,20 @@ export async function makeSetting(
       return lines.map((line): Record<string, unknown> => ({ ...JSON.parse(line) })).filter((entry) => entry['event'] === name);
     },
   };
+}
+
+/** Once for all tests of a file: keys of RSA take a while. */
+const folder = temporaryFolder();
+let made: ReturnType<typeof makeAuthorities> | undefined;
+
+async function makeAuthorities() {
+  const at = (name: string): string => join(folder, name);
+  const born = START - 400 * DAY_MS;
+  const places = { keys: at('keys'), anchors: at('certs/anchors'), intermediates: at('certs/intermediates') };
+  const inHouse = await createAuthority(places, 'Clinic', born);
+  const vendor = await makeAuthority({ name: 'Vendor CA', now: born });
+  writeFileSync(at('certs/anchors/vendor.pem'), certificatePem(vendor.certificate));
+  return { inHouse, vendor };
 }
 
 async function certify(

@@ -53,16 +53,10 @@ test(
     for (const nobody of ['dora', 'emil', 'fritz']) assert.deepEqual(days(sent, nobody, /./), [], nobody);
     for (const reader of ['anna', 'ben']) assert.deepEqual(days(sent, reader, NOTICE), [], `${reader} is sent a new one instead`);
     const summaries = days(sent, 'operator', SUMMARY);
-    assert.deepEqual(summaries, [
-      // Anna is renewed; Carla's ends soon, and is told of again each week.
-      ...[70, 120, 127, 134, 141, 148],
-      // It has ended; Ben is renewed.
-      ...[150, 157, 164, 170, 177, 184, 191, 198, 205, 212, 219, 226, 233],
-      // Anna again, and Carla's is old now; Fritz's ends soon, and has ended.
-      ...[240, 270, 277, 284, 291, 298, 300, 307, 314, 321, 328, 335, 342, 349, 356, 363],
-      // Ben again.
-      ...[370, 377, 384],
-    ]);
+    // 70 Anna is renewed; 120 Carla's ends soon, 150 has ended, 240 is old; 170 Ben is renewed, 240 Anna again; 270 Fritz's ends soon.
+    const early = [70, 120, 127, 134, 141, 148, 150, 157, 164, 170, 177, 184, 191, 198, 205, 212, 219, 226, 233, 240];
+    const late = [270, 277, 284, 291, 298, 300, 307, 314, 321, 328, 335, 342, 349, 356, 363, 370, 377, 384];
+    assert.deepEqual(summaries, [...early, ...late], 'on days with news, and weekly while something is due');
     assert.equal(setting.events('expiry-told').length, 2);
     assert.equal(setting.events('summary-sent').length, summaries.length);
     const renewed = setting.events('certificate-renewed');

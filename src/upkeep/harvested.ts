@@ -1,0 +1,227 @@
+/**
+ * Certificates that came with signed mail, until an operator has said a word on them (certificates/harvest/harvest.ts judges the mail).
+ * Each is a record under its fingerprint:
+ *
+ *   keep ──▶ waiting ──approve──▶ taken: a file in the relay's own folder, a source like any other
+ *      │        └─────reject, or 90 days──▶ gone
+ *      └─ by rule (`certificates.harvest.approve_issuers`) ──▶ taken
+ *
+ * A rule takes nothing where the address is pinned to others (A22). The file is written before the record goes: what an interruption
+ * leaves is approved again, and nothing is lost. How many wait is bounded; the oldest stay, so that a flood drives nobody out.
+ */
+import type { Logger } from 'pino';
+import type { AuditEvent } from '../audit.ts';
+import type { Certificate } from '../certificates/certificate.ts';
+import { parseCertificate } from '../certificates/certificate.ts';
+import type { RecipientFolder } from '../certificates/files.ts';
+import type { CertificateFolder } from '../certificates/folder.ts';
+import type { Path } from '../certificates/path.ts';
+import type { Config } from '../config.ts';
+import type { Fault } from '../document/fault.ts';
+import { SealpostError } from '../errors.ts';
+import { isApproved, isKnownAddress, type KnownFilter } from '../queue/known.ts';
+import type { QueueStore } from '../queue/queue.ts';
+import type { RecordChange } from '../queue/records.ts';
+import { type Capabilities, capabilityChange } from './capabilities.ts';
+import { type HarvestedRecord, KIND, readRecord, writeRecord } from './harvested-record.ts';
+import { ownFolderFault, writeOwnCertificate, writeTakenIntermediate } from './own-certificates.ts';
+
+/** `waiting`: it waits already. */
+export type Kept = 'pending' | 'waiting' | 'taken';
+
+export interface HarvestedParts {
+  readonly config: Pick<Config, 'queue' | 'certificates' | 'file'>;
+  readonly store: Pick<QueueStore, 'records' | 'known'>;
+  /** Where the relay runs; a command leaves them to its next start. */
+  readonly capabilities?: Capabilities;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/** What came of one mail, as the judge of it says. */
+export interface NewHarvest extends Omit<HarvestedRecord, 'at'> {
+  /** Fingerprints of the CAs above it. */
+  readonly issuers: readonly string[];
+}
+
+export interface Harvested {
+  /** Durable on resolve. Throws `harvest-full`, and `config-invalid` where no source reads the relay's own folder. */
+  keep(harvest: NewHarvest): Promise<Kept>;
+  /** What waits and is so named. */
+  find(filter: KnownFilter): Promise<readonly HarvestedRecord[]>;
+  approve(record: HarvestedRecord, operator: string): Promise<void>;
+  /** Answers how many were dropped. */
+  reject(filter: KnownFilter, operator: string): Promise<number>;
+}
+
+/** Of one address, and of all. */
+const MAX_OF_ADDRESS = 8;
+const MAX_WAITING = 1000;
+const DAY_MS = 86_400_000;
+/** A certificate that nobody has said a word on for so long is not wanted. */
+const KEPT_MS = 90 * DAY_MS;
+/** Addresses of which it is remembered that they were told of today. */
+const MAX_TOLD = 1000;
+/** Octets of what is kept of one mail: it has to pass the control socket. */
+const MAX_OCTETS = 40 * 1024;
+
+export function makeHarvested({ config, store, capabilities, now, log }: HarvestedParts): Harvested {
+  const { records, known } = store;
+  const rule: ReadonlySet<string> = new Set(config.certificates.harvest.approveIssuers);
+  /** The day that an address was told of. */
+  const told = new Map<string, number>();
+  let last: Promise<unknown> = Promise.resolve();
+  /** One at a time: what is counted must hold when it is written. */
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const turn = last.then(work);
+    last = turn.catch(() => undefined);
+    return turn;
+  };
+  const list = async (): Promise<readonly HarvestedRecord[]> => (await records.list(KIND)).flatMap((stored) => readRecord(stored) ?? []);
+  const find = async ({ address, fingerprint }: KnownFilter): Promise<readonly HarvestedRecord[]> =>
+    (await list()).filter((one) => one.address === address && one.certificate.fingerprint.startsWith(fingerprint ?? ''));
+
+  /** A certificate is used for every address that it names, so each of them has to allow it. */
+  const isPinned = async ({ addresses, fingerprint }: Certificate): Promise<boolean> => {
+    if (!config.certificates.pin) return false;
+    for (const address of addresses) {
+      const rows = await known.of(address);
+      if (isKnownAddress(rows) && !rows.some((row) => isApproved(row) && row.fingerprint === fingerprint)) return true;
+    }
+    return false;
+  };
+  const write = async ({ certificate, intermediates }: Pick<HarvestedRecord, 'certificate' | 'intermediates'>): Promise<void> => {
+    const fault = ownFolderFault(config, 'certificates.harvest');
+    if (fault !== undefined) throw new SealpostError('config-invalid', { detail: fault.wrong, hint: fault.mend });
+    for (const one of intermediates) await writeTakenIntermediate(config, one);
+    await writeOwnCertificate(config, certificate);
+  };
+  const change = async (
+    changes: readonly RecordChange[],
+    events: readonly AuditEvent[],
+    record: Omit<HarvestedRecord, 'at'>,
+  ): Promise<boolean> => {
+    const done = await records.change([...changes, ...capabilityChange(record)], events);
+    if (done) capabilities?.set(record.certificate.fingerprint, record.capabilities);
+    return done;
+  };
+  const take = async (harvest: NewHarvest): Promise<Kept> => {
+    await write(harvest);
+    const { fingerprint } = harvest.certificate;
+    const gone: RecordChange = { kind: KIND, key: fingerprint, value: null };
+    await change([gone], [harvestedEvent(harvest, false), approved(harvest, 'rule')], harvest);
+    return 'taken';
+  };
+  const wait = async (harvest: NewHarvest): Promise<Kept> => {
+    const { address, certificate } = harvest;
+    const waiting = await list();
+    if (waiting.some((one) => one.certificate.fingerprint === certificate.fingerprint)) return 'waiting';
+    const stale = waiting.filter((one) => one.at < now() - KEPT_MS || one.certificate.notAfter.getTime() < now());
+    if (stale.length > 0) await drop(stale, 'relay');
+    const left = waiting.filter((one) => !stale.includes(one));
+    if (left.length >= MAX_WAITING || left.filter((one) => one.address === address).length >= MAX_OF_ADDRESS) {
+      log.warn({ recipient: address, waiting: left.length }, 'a harvested certificate was not kept: too many wait for approval');
+      // Whoever floods this shall not fill the audit log: once a day for an address; a new start tells again.
+      const day = Math.floor(now() / DAY_MS);
+      if (told.get(address) !== day) await records.change([], [unlisted(harvest, left.length)]);
+      if (told.size >= MAX_TOLD) told.clear();
+      told.set(address, day);
+      throw new SealpostError('harvest-full');
+    }
+    const added: RecordChange = { kind: KIND, key: certificate.fingerprint, value: writeRecord(harvest), was: null };
+    return (await records.change([added], [harvestedEvent(harvest, true)])) ? 'pending' : 'waiting';
+  };
+  const drop = (those: readonly HarvestedRecord[], operator: string): Promise<boolean> =>
+    records.change(
+      those.map(({ certificate }) => ({ kind: KIND, key: certificate.fingerprint, value: null })),
+      those.map((one): AuditEvent => ({ event: 'certificate-rejected', ...about(one), operator })),
+    );
+  /** Under a pin the approval counts for the pin too. An address that nothing is known of has none. */
+  const approvePin = async (record: HarvestedRecord, operator: string): Promise<boolean> => {
+    const { address, certificate } = record;
+    const { fingerprint, subject, issuer, serial, notAfter } = certificate;
+    const use = {
+      address,
+      fingerprint,
+      subject,
+      issuer,
+      serial,
+      notAfter: notAfter.getTime(),
+      source: 'signed mail',
+      pinned: true,
+      queueId: null,
+    };
+    await known.wait(use);
+    return (await known.approve({ address, fingerprint }, operator)).kind === 'approved';
+  };
+  return {
+    keep: (harvest) =>
+      inTurn(async () => {
+        const octets = [harvest.certificate, ...harvest.intermediates].reduce((sum, { der }) => sum + der.length, 0);
+        if (octets > MAX_OCTETS)
+          throw new SealpostError('harvest-refused', { detail: `its certificates have more than ${MAX_OCTETS} octets` });
+        const ruled = harvest.issuers.some((issuer) => rule.has(issuer));
+        return ruled && !(await isPinned(harvest.certificate)) ? take(harvest) : wait(harvest);
+      }),
+    find,
+    approve: (record, operator) =>
+      inTurn(async () => {
+        await write(record);
+        const isTold = await approvePin(record, operator);
+        const gone: RecordChange = { kind: KIND, key: record.certificate.fingerprint, value: null };
+        await change([gone], isTold ? [] : [approved(record, operator)], record);
+      }),
+    reject: (filter, operator) =>
+      inTurn(async () => {
+        const those = await find(filter);
+        if (those.length > 0) await drop(those, operator);
+        return those.length;
+      }),
+  };
+}
+
+/** For `check`. */
+export function harvestFaults(config: Pick<Config, 'queue' | 'certificates' | 'file'>): readonly Fault[] {
+  const { address, approveIssuers } = config.certificates.harvest;
+  if (address === undefined && approveIssuers.length === 0) return [];
+  return [ownFolderFault(config, 'certificates.harvest') ?? []].flat();
+}
+
+/** True where a folder of the site has it. */
+export async function isInFolders(folders: readonly RecipientFolder[], fingerprint: string): Promise<boolean> {
+  for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
+  return false;
+}
+
+/** Of the path, those that the site lacks: they came with the mail, and the next look-up needs them. */
+export async function lackingOf(path: Path, intermediates: CertificateFolder): Promise<readonly Certificate[]> {
+  const contents = await intermediates.contents();
+  const there = new Set(contents.kind === 'read' ? contents.certificates.map(({ certificate }) => certificate.fingerprint) : []);
+  return path.slice(1, -1).filter(({ fingerprint }) => !there.has(fingerprint));
+}
+
+type About = Pick<HarvestedRecord, 'address' | 'certificate'>;
+
+const about = ({ address, certificate }: About) => ({
+  recipient: address,
+  certificate_sha256: certificate.fingerprint,
+  certificate_issuer: certificate.issuer,
+  certificate_serial: certificate.serial,
+});
+
+const harvestedEvent = (harvest: NewHarvest, waits: boolean): AuditEvent => ({
+  event: 'certificate-harvested',
+  ...about(harvest),
+  waits,
+  from: harvest.from,
+  operator: harvest.by,
+});
+
+const approved = (one: About, operator: string): AuditEvent => ({ event: 'certificate-approved', ...about(one), operator });
+
+const unlisted = (one: About, listed: number): AuditEvent => ({ event: 'certificate-unlisted', ...about(one), listed });
+
+/** From octets that a command or a record brings. Throws `certificate-malformed`. */
+export const certificatesOf = (texts: readonly string[]): readonly Certificate[] =>
+  texts.map((text) => parseCertificate(Buffer.from(text, 'base64')));
