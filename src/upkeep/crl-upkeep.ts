@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
-import { openAuthority } from '../certificates/authority/files.ts';
+import { authorityCertificates, type OpenAuthority, openAuthority } from '../certificates/authority/files.ts';
 import { ISSUED, readIssued } from '../certificates/authority/ledger.ts';
 import type { Config } from '../config.ts';
 import { ROOT_LIST_PATH } from '../config/authority-keys.ts';
@@ -51,16 +51,28 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
     takeNumber: async (request) => handlers[request.command]?.(request),
   };
-  const refresh = async (): Promise<void> => {
+  const writeDue = async (): Promise<void> => {
     // A site that has never revoked anything, and asks for no list, keeps its key where it is.
     if (crl === undefined && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
-    const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
     const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
-    for (const issuer of listIssuers(openAuthority(places, passphrase), crl?.valid ?? USUAL_VALID_MS)) {
-      const recorded = readNumber(await records.get(CRL, issuer.authority.certificate.fingerprint));
+    const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
+    const open = (): OpenAuthority => openAuthority(places, passphrase);
+    for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
+      const recorded = readNumber(await records.get(CRL, issuer.certificate.fingerprint));
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
-      const { number, revoked, nextUpdate } = await writeList(issuer, 'relay', parts);
+      const written = await writeList(issuer, 'relay', parts);
+      if (written === undefined) continue;
+      const { number, revoked, nextUpdate } = written;
       log.info({ list: issuer.file, number, revoked, until: new Date(nextUpdate).toISOString() }, 'a revocation list was written');
+    }
+  };
+  const refresh = async (): Promise<void> => {
+    try {
+      await writeDue();
+    } catch (error) {
+      if (crl !== undefined) throw error;
+      // Nobody has said that this relay is to do it: whoever writes the lists elsewhere is told by check.
+      log.warn({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA are not renewed here');
     }
   };
   let refreshing: Promise<void> | undefined;

@@ -3,13 +3,12 @@
  * before one ends. Each takes its number in the store first, then reads the ledger, signs, and lays the file there whole. Whatever dies
  * in between leaves a list with a lower number than the recorded one, which is how the next who looks knows that it is behind.
  */
-import { randomBytes } from 'node:crypto';
+import { type KeyObject, randomBytes } from 'node:crypto';
 import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
-import { type CrlFacts, namedIn, readCrlFacts, revokedOf, writeCrl } from '../certificates/authority/crl.ts';
+import { type CrlFacts, namedIn, readCrlFacts, type RevokedCertificate, revokedOf, writeCrl } from '../certificates/authority/crl.ts';
 import type { OpenAuthority } from '../certificates/authority/files.ts';
-import type { Authority } from '../certificates/authority/issue.ts';
 import type { IssuedRecord } from '../certificates/authority/ledger.ts';
 import type { Certificate } from '../certificates/certificate.ts';
 import { issuerOf } from '../certificates/revocation/crl.ts';
@@ -37,19 +36,24 @@ const FILE_MODE = 0o644;
 export const ownLists = (folder: string): string => join(folder, OWN_LISTS);
 
 export interface ListIssuer {
-  readonly authority: Authority;
+  readonly certificate: Certificate;
+  /** Opened when something is signed; undefined where it is not here. Throws what openAuthority() throws. */
+  readonly key: () => KeyObject | undefined;
   /** Name of the file. */
   readonly file: string;
   /** ms that a list counts */
   readonly valid: number;
 }
 
-/** Those whose keys are there, the issuing CA first. `valid`: of its lists, in ms. Throws what openAuthority() throws. */
-export function listIssuers({ issuing, root }: OpenAuthority, valid: number): ListIssuer[] {
-  const own = { authority: issuing, file: ISSUING_LIST, valid };
-  const { certificate, key } = root;
-  if (key === undefined || certificate.fingerprint === issuing.certificate.fingerprint) return [own];
-  return [own, { authority: { certificate, key }, file: ROOT_LIST, valid: ROOT_VALID_MS }];
+/** The issuing CA first. `valid`: of its lists, in ms; `open`: called when one is written. */
+export function listIssuers(
+  { issuing, root }: { readonly issuing: Certificate; readonly root: Certificate },
+  valid: number,
+  open: () => OpenAuthority,
+): ListIssuer[] {
+  const own = { certificate: issuing, key: () => open().issuing.key, file: ISSUING_LIST, valid };
+  if (root.fingerprint === issuing.fingerprint) return [own];
+  return [own, { certificate: root, key: () => open().root.key, file: ROOT_LIST, valid: ROOT_VALID_MS }];
 }
 
 export interface ListParts {
@@ -72,45 +76,49 @@ export interface WrittenList {
   readonly bytes: Buffer;
 }
 
-/** Durable on resolve. Throws `file-unwritable`, and what the store throws. */
-export async function writeList({ authority, file: name, valid }: ListIssuer, operator: string, parts: ListParts): Promise<WrittenList> {
-  const { folder, now, ledger, takeNumber } = parts;
-  const { certificate } = authority;
+/** Durable on resolve; undefined where the key is not here. Throws `file-unwritable`, what the store throws, and what opening throws. */
+export async function writeList(
+  { certificate, key: openKey, file: name, valid }: ListIssuer,
+  operator: string,
+  { folder, now, ledger, takeNumber }: ListParts,
+): Promise<WrittenList | undefined> {
+  const key = openKey();
+  if (key === undefined) return undefined;
   const file = join(folder, name);
   await makeFolder(folder);
   const before = await listAt(file);
   const same = before !== undefined && isListOf(before, certificate) ? before : undefined;
-  const count = revokedOf(await ledger(), certificate.fingerprint, same?.facts.thisUpdate).length;
-  const taken = readTaken(
+  const named = async (): Promise<RevokedCertificate[]> => {
+    const records = await ledger();
+    const known = new Set(
+      records.filter(({ revoked, issuer }) => revoked !== null && issuer === certificate.fingerprint).map(({ serial }) => serial),
+    );
+    // What the ledger does not know was revoked before it was restored from a backup: what others were told is not taken back.
+    const others = same === undefined ? [] : namedIn(same.bytes).filter(({ serial }) => !known.has(serial));
+    return [...revokedOf(records, certificate.fingerprint, same?.facts.thisUpdate), ...others];
+  };
+  const number = readTaken(
     await takeNumber({
       command: 'crl-number',
       operator,
       issuer: certificate.fingerprint,
       name: certificate.subject,
       above: same?.facts.number ?? 0,
-      revoked: count,
+      revoked: (await named()).length,
     }),
   );
   // After the number: whatever was revoked before it is in the ledger now.
-  const revoked = revokedOf(await ledger(), certificate.fingerprint, same?.facts.thisUpdate);
-  // A ledger that is older than the list was restored from a backup: what others have been told is not taken back.
-  if (same !== undefined && same.facts.number > taken.recorded) {
-    const known = new Set(revoked.map(({ serial }) => serial));
-    revoked.push(...namedIn(same.bytes).filter(({ serial }) => !known.has(serial)));
-  }
+  const revoked = await named();
   const nextUpdate = now() + valid;
-  const bytes = writeCrl({ issuer: authority, number: taken.number, from: now() - BACKDATED_MS, to: nextUpdate, revoked });
+  const bytes = writeCrl({ issuer: { certificate, key }, number, from: now() - BACKDATED_MS, to: nextUpdate, revoked });
   if (before !== undefined && same === undefined)
     await rename(file, `${file.slice(0, -'.crl'.length)}-${randomBytes(4).toString('hex')}.crl`);
-  await lay(file, bytes, async () => ((await listAt(file))?.facts.number ?? 0) < taken.number || same === undefined);
-  return { file, number: taken.number, revoked: revoked.length, nextUpdate, bytes };
+  await lay(file, bytes, async () => ((await listAt(file))?.facts.number ?? 0) < number || same === undefined);
+  return { file, number, revoked: revoked.length, nextUpdate, bytes };
 }
 
-function readTaken(answer: unknown): { readonly number: number; readonly recorded: number } {
-  if (typeof answer === 'object' && answer !== null && 'number' in answer && 'recorded' in answer) {
-    const { number, recorded } = answer;
-    if (typeof number === 'number' && typeof recorded === 'number') return { number, recorded };
-  }
+function readTaken(answer: unknown): number {
+  if (typeof answer === 'number') return answer;
   throw new SealpostError('internal', { detail: 'a number of a list that is none' });
 }
 
@@ -144,16 +152,19 @@ export interface Looked {
   readonly folder: string;
   /** ms since the epoch */
   readonly now: number;
-  /** The number that the list must have at least. */
+  /** The number that the list must have. */
   readonly recorded: number;
 }
 
-/** Missing, another CA's, behind the ledger, or at half of its life. Throws `file-unreadable`. */
-export async function isDue({ authority, file }: ListIssuer, { folder, now, recorded }: Looked): Promise<boolean> {
+/** Missing, another CA's, behind the ledger or ahead of one that was restored, or at half of its life. Throws `file-unreadable`. */
+export async function isDue(
+  { certificate, file }: Pick<ListIssuer, 'certificate' | 'file'>,
+  { folder, now, recorded }: Looked,
+): Promise<boolean> {
   const there = await listAt(join(folder, file));
-  if (there === undefined || !isListOf(there, authority.certificate)) return true;
+  if (there === undefined || !isListOf(there, certificate)) return true;
   const { number, thisUpdate, nextUpdate } = there.facts;
-  return number < recorded || now >= (thisUpdate + nextUpdate) / 2;
+  return number !== recorded || now >= (thisUpdate + nextUpdate) / 2;
 }
 
 /** The data folder is the relay's: what root makes there must not keep it out. */

@@ -28,20 +28,22 @@ const MAX_TRIES = 5;
 type Records = Pick<RecordStore, 'get' | 'change'>;
 
 /**
- * `certs-revoked`: `{ operator, records, issuer? }`, records as they are to be, the issuer's name for the audit log; answers how many.
+ * `certs-revoked`: `{ operator, records, issuer?, above? }`, records as they are to be, the issuer's name for the audit log, the number of
+ * the list that lies there, in case the store is older than that; answers how many.
  * `crl-number`: `{ operator, issuer, name?, above, revoked }` takes the number of the next list, higher than `above`, which is that of
- * the list that lies there; answers `{ number, recorded }`, the second being what was recorded before.
+ * the list that lies there; answers it.
  */
 export const revocationHandlers = (records: Records): ControlHandlers => ({
   'certs-revoked': async (request) => {
     const asked = readRecords(request);
     const operator = readText(request, 'operator') ?? 'unknown';
     const issuer = readText(request, 'issuer') ?? null;
+    const above = request['above'] === undefined ? 0 : readCount(request, 'above');
     return retried(async () => {
       const changes = await Promise.all(asked.map((record) => revocation(record, operator, records)));
       for (const by of new Set(asked.map((record) => record.issuer))) {
         const before = await records.get(CRL, by);
-        changes.push({ kind: CRL, key: by, value: String(readNumber(before) + 1), was: before?.value ?? null });
+        changes.push({ kind: CRL, key: by, value: String(Math.max(readNumber(before), above) + 1), was: before?.value ?? null });
       }
       const events = asked.map((record) => revokedEvent(record, operator, issuer));
       return (await records.change(changes, events)) ? asked.length : undefined;
@@ -52,8 +54,7 @@ export const revocationHandlers = (records: Records): ControlHandlers => ({
     const [above, revoked] = [readCount(request, 'above'), readCount(request, 'revoked')];
     return retried(async () => {
       const before = await records.get(CRL, issuer);
-      const recorded = readNumber(before);
-      const number = Math.max(recorded, above) + 1;
+      const number = Math.max(readNumber(before), above) + 1;
       const event: AuditEvent = {
         event: 'crl-written',
         issuer: readText(request, 'name') ?? issuer,
@@ -62,7 +63,7 @@ export const revocationHandlers = (records: Records): ControlHandlers => ({
         operator: readText(request, 'operator') ?? 'unknown',
       };
       const change = { kind: CRL, key: issuer, value: String(number), was: before?.value ?? null };
-      return (await records.change([change], [event])) ? { number, recorded } : undefined;
+      return (await records.change([change], [event])) ? number : undefined;
     });
   },
 });

@@ -10,9 +10,10 @@ import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
 import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
-import { issuedHandlers } from './issued.ts';
+import { makeTellers } from './expiry/tellers.ts';
 import { harvestHandlers } from './harvest-control.ts';
 import type { Harvested } from './harvested.ts';
+import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
 import { revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
@@ -46,10 +47,10 @@ export interface Upkeep {
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
   const { config, store, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
+  const { operator } = config;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
-  const daily = makeDaily(parts, { first: [refresh], tellers: [] });
-  const { operator } = config;
+  const daily = makeDaily(parts, { first: [refresh], tellers: makeTellers(config, store.records, now) });
   const handlers = {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),

@@ -1,10 +1,14 @@
 /** Certificates of signed mail, from the mail to the sealed message: by the command and by the relay's own address. */
 import assert from 'node:assert/strict';
+import { createPrivateKey } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { test, type TestContext } from 'node:test';
+import { parseCertificate } from '../../src/certificates/certificate.ts';
+import { capabilities, mailOf, signedBy } from '../certificates/harvest/sign.ts';
+import { caExtensions, derOf, make } from '../certificates/openssl.ts';
 import { dialogue } from '../ingress/dialogue.ts';
 import { until } from '../interop/ports.ts';
 import { missingPrograms, run, succeed } from '../interop/programs.ts';
@@ -127,7 +131,7 @@ test('by mail: the reply is the verdict, nothing goes on and nothing is on disk 
   });
   const { good, tampered, stranger } = await makeMails(t, site);
   const relay = await site.serve();
-  const client = await dialogue(relay.port);
+  const client = await dialogue(relay.port, { waitMs: 30_000 });
   await client.expect(/^220/);
   await client.ask('EHLO web.clinic.example', /^250/);
   await client.ask(`MAIL FROM:<${ANNA}>`, /^250/);
@@ -168,7 +172,7 @@ test('by mail: the reply is the verdict, nothing goes on and nothing is on disk 
   );
 });
 
-test('by rule: taken at once, and what its signer can open is used', needsOpenssl, async (t) => {
+test('by rule: taken at once, once', needsOpenssl, async (t) => {
   const upstream = await keepingUpstream(t);
   const site = await makeSite(t, { upstreamPort: upstream.port, people: ['otto'] });
   const der = await succeed('openssl', ['x509', '-in', site.readers.ca, '-noout', '-fingerprint', '-sha256']);
@@ -195,3 +199,44 @@ test('by rule: taken at once, and what its signer can open is used', needsOpenss
   ]);
   assert.equal(told.length, 2);
 });
+
+test(
+  'a CA that came with the mail leads on to the anchor, and what the signer can open is used, over a restart too',
+  needsOpenssl,
+  async (t) => {
+    const upstream = await keepingUpstream(t);
+    const site = await makeSite(t, { upstreamPort: upstream.port, people: ['otto'] });
+    const people = join(site.dir, 'people');
+    const vera = 'vera@clinic.example';
+    const ca = parseCertificate(derOf(await readFile(site.readers.ca, 'latin1')));
+    const below = make(people, { name: 'below', issuer: 'ca', extensions: caExtensions });
+    const certificate = parseCertificate(make(people, { name: 'vera', issuer: 'below', extensions: [`subjectAltName=email:${vera}`] }));
+    const privateKey = createPrivateKey(await readFile(join(people, 'vera.key')));
+    const person = { certificate, keys: { privateKey, publicKey: certificate.publicKey } };
+    const text = Buffer.from('Content-Type: text/plain\r\n\r\nhello');
+    const gcm = { more: [capabilities('2.16.840.1.101.3.4.1.46', '2.16.840.1.101.3.4.1.42')] };
+    const mail = mailOf(text, signedBy(person, text, gcm, [parseCertificate(below)]), vera);
+    const config: Record<string, unknown> = { ...JSON.parse(await readFile(site.file, 'utf8')) };
+    const harvest = { address: KEYS, approve_issuers: [ca.fingerprint] };
+    await writeFile(site.file, JSON.stringify({ ...config, certificates: { harvest } }));
+    for (const first of [true, false]) {
+      const relay = await site.serve();
+      if (first) assert.equal(await submit(relay.port, mail), 'taken');
+      const before = upstream.deliveries().length;
+      await until(
+        'mail to Vera is taken',
+        () =>
+          send(relay.port, [vera]).then(
+            () => true,
+            () => false,
+          ),
+        30_000,
+      );
+      await until('the delivery', () => upstream.deliveries().length > before);
+      assert.match(upstream.deliveries().at(-1)?.octets.toString('latin1') ?? '', /smime-type="?authEnveloped-data/);
+      await relay.stop();
+    }
+    assert.deepEqual(readdirSync(join(site.data, 'intermediates')).length, 1);
+    assert.match(await site.sealpost('certs', 'lookup', vera), /CN=vera, signed by CN=below, signed by /);
+  },
+);

@@ -65,6 +65,12 @@ export const hasAuthority = (places: AuthorityPlaces): boolean => existsSync(fil
 export const needsPassphrase = (places: AuthorityPlaces): boolean =>
   isEncryptedKey(readPart(filesOf(places).issuingKey).toString('latin1'));
 
+/** Without a key. Throws `file-unreadable`, `certificate-malformed`. */
+export function authorityCertificates(places: AuthorityPlaces): { readonly issuing: Certificate; readonly root: Certificate } {
+  const { issuingCertificate, rootCertificate } = filesOf(places);
+  return { issuing: readCertificate(issuingCertificate), root: readCertificate(rootCertificate) };
+}
+
 /** Throws `file-unreadable`, `key-malformed`, `certificate-malformed`. */
 export function openAuthority(places: AuthorityPlaces, passphrase: string | undefined): OpenAuthority {
   const files = filesOf(places);

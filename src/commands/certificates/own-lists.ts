@@ -1,6 +1,8 @@
 /** For `check`: the lists of the in-house CA: there, current, not behind what was revoked, and with somebody to write the next. */
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { hasAuthority, needsPassphrase } from '../../certificates/authority/files.ts';
+import { authorityFiles, hasAuthority, needsPassphrase } from '../../certificates/authority/files.ts';
 import { readCrlFacts } from '../../certificates/authority/crl.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import { makeCrlFolder } from '../../certificates/revocation/crl-folder.ts';
@@ -8,15 +10,17 @@ import { makeCrlThread } from '../../certificates/revocation/crl-thread.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
 import type { Fault } from '../../document/fault.ts';
-import { readFile } from 'node:fs/promises';
 import { readRecords } from '../../queue/record-rows.ts';
-import { ISSUING_LIST, ownLists } from '../../upkeep/crl-writing.ts';
+import { ISSUING_LIST, ownLists, ROOT_LIST } from '../../upkeep/crl-writing.ts';
 import { CRL, readNumber } from '../../upkeep/revoked.ts';
 import { ageFault, type ListSurvey, type Read, readList } from './lists.ts';
 import type { CertificatePaths } from './paths.ts';
 
 const KEY = 'certificates.authority.crl';
 const MEND = 'sealpost certs crl writes it anew, where the key of the CA is';
+
+/** Told of before a list ends, where half of its life is longer: two months for a key that lies in a safe. */
+const SOON_MS = 60 * 86_400_000;
 
 interface Site {
   /** Anchors and intermediates: whoever may have signed them. */
@@ -34,7 +38,7 @@ export async function surveyOwnLists(config: Config, { authorities, paths, now }
   const numbers = new Map(
     readDatabase(paths.queue.database, (db) => readRecords(db, CRL))?.map((record) => [record.key, readNumber(record)]),
   );
-  const kept = isRenewedHere(config, paths);
+  const renewedHere = isRenewedHere(config, paths);
   const [faults, notes]: [Fault[], string[]] = [[], []];
   const tell = (place: string, wrong: string): void => void faults.push({ place, key: KEY, wrong, mend: MEND });
   const thread = makeCrlThread();
@@ -51,17 +55,17 @@ export async function surveyOwnLists(config: Config, { authorities, paths, now }
       const { thisUpdate, nextUpdate } = verdict.list;
       if ((await numberOf(verdict)) < recorded) tell(one.path, 'lacks what was revoked since');
       else if (nextUpdate <= now) tell(one.path, ageFault(verdict.list, now));
-      else if (!kept && now >= (thisUpdate + nextUpdate) / 2)
-        notes.push(
-          `${one.path} ends on ${new Date(nextUpdate).toISOString().slice(0, 10)}, and the relay cannot open the key that signs the next: sealpost certs crl`,
-        );
+      else if (nextUpdate - now < Math.min((nextUpdate - thisUpdate) / 2, SOON_MS) && !renewedHere(one.path)) {
+        const ends = new Date(nextUpdate).toISOString().slice(0, 10);
+        notes.push(`${one.path} ends on ${ends}, and the relay cannot open the key that signs the next: sealpost certs crl`);
+      }
     }
   } finally {
     thread.close();
   }
   // Of a CA of this site, which has revoked or been asked for a list, and none lies there.
   const missing = authorities.some(({ fingerprint }) => numbers.has(fingerprint));
-  const asked = config.certificates.authority.crl !== undefined && !kept && found.lists.length === 0;
+  const asked = config.certificates.authority.crl !== undefined && found.lists.length === 0 && !renewedHere(ISSUING_LIST);
   if (missing || asked) tell(`${folder}/${ISSUING_LIST}`, 'is not there');
   return { faults, notes };
 }
@@ -70,12 +74,14 @@ async function numberOf({ path }: Read): Promise<number> {
   return readCrlFacts(await readFile(path))?.number ?? 0;
 }
 
-/** Whether the relay can open the key by what the configuration says. */
-function isRenewedHere({ certificates: { authority, trust }, keys }: Config, paths: CertificatePaths): boolean {
+/** Whether the relay can open the key of a list by what the configuration says. */
+function isRenewedHere({ certificates: { authority, trust }, keys }: Config, paths: CertificatePaths): (list: string) => boolean {
   const places = { keys, anchors: trust.anchors, intermediates: trust.intermediates };
+  let opens = false;
   try {
-    return hasAuthority(places) && (authority.passphrase !== undefined || !needsPassphrase(paths));
+    opens = hasAuthority(places) && (authority.passphrase !== undefined || !needsPassphrase(paths));
   } catch {
-    return false;
+    // The folder of keys is closed to us, as it may be to the relay.
   }
+  return (list) => opens && (!list.endsWith(ROOT_LIST) || existsSync(authorityFiles(places).rootKey));
 }

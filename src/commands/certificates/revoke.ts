@@ -1,5 +1,5 @@
 /** `certs revoke` and `certs crl`: what the in-house CA takes back, and the lists that say so. */
-import { dirname, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { escapeUnprintable } from '../../audit.ts';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
 import { ISSUED, type IssuedRecord, readIssued, type RevocationReason } from '../../certificates/authority/ledger.ts';
@@ -11,7 +11,7 @@ import type { ControlRequest } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { readRecords } from '../../queue/record-rows.ts';
-import { isDue, listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
+import { isDue, ISSUING_LIST, listAt, listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from '../../upkeep/revoked.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
@@ -63,11 +63,13 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
   }
   const at = Math.floor(Date.now() / 1000) * 1000;
   const issuer = authority.issuing.certificate.subject;
+  const above = (await listAt(join(ownLists(dirname(paths.queue.database)), ISSUING_LIST)))?.facts.number ?? 0;
   for (let from = 0; from < found.length; from += BATCH) {
     const records = found.slice(from, from + BATCH).map((record) => ({ ...record, revoked: { at, reason: wish.reason, by: operator } }));
-    await change({ command: 'certs-revoked', operator, issuer, records }, paths, terminal);
+    await change({ command: 'certs-revoked', operator, issuer, above, records }, paths, terminal);
   }
-  const [list] = await writeLists(authority, operator, paths, terminal);
+  // That of the CA lacks something now; that of the root is written where it is missing, or old.
+  const [list] = await writeLists(authority, operator, paths, terminal, true);
   if (wish.json === true) {
     const revoked = found.map((record) => ({ ...shownOf(record), reason: wish.reason }));
     terminal.stdout.write(`${escapeUnprintable(JSON.stringify({ revoked, list: list === undefined ? null : listOf(list) }))}\n`);
@@ -109,9 +111,12 @@ async function writeLists(
     takeNumber: (request: ControlRequest) => change(request, paths, terminal),
   };
   const written: WrittenList[] = [];
-  for (const issuer of listIssuers(authority, paths.listValid)) {
-    const recorded = dueOnly ? recordedNumber(issuer.authority.certificate, paths) : 0;
-    if (!dueOnly || (await isDue(issuer, { folder, now: Date.now(), recorded }))) written.push(await writeList(issuer, operator, parts));
+  const certificates = { issuing: authority.issuing.certificate, root: authority.root.certificate };
+  for (const issuer of listIssuers(certificates, paths.listValid, () => authority)) {
+    const recorded = dueOnly ? recordedNumber(issuer.certificate, paths) : 0;
+    const due = !dueOnly || (await isDue(issuer, { folder, now: Date.now(), recorded }));
+    const list = due ? await writeList(issuer, operator, parts) : undefined;
+    if (list !== undefined) written.push(list);
   }
   return written;
 }

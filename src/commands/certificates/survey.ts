@@ -5,6 +5,7 @@ import { usability } from '../../certificates/usability.ts';
 import { causeText } from '../../certificates/choose.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { expiryFaults, noteOperator } from './expiry-check.ts';
 import { surveyLists } from './lists.ts';
 import { surveyOwnLists } from './own-lists.ts';
 import { resolverFaults } from './resolvers.ts';
@@ -76,6 +77,8 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       { now: now(), patience: config.timeouts.lookup },
     );
     const notes = [...noteWaiting(paths), ...lists.notes, ...ownLists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    faults.push(...(await expiryFaults(config, terminal.env)));
+    if (counts.usable > 0) notes.push(...(await noteOperator(config, site.addressBook)));
     if (provisional > 0)
       notes.unshift(
         `${provisional === 1 ? '1 certificate' : `${provisional} certificates`} with revocation unknown by what is at hand, under hard: ` +

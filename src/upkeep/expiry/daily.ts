@@ -19,6 +19,8 @@ import { type Stock, takeStock } from './stock.ts';
 import { makeSummaryStep } from './summary.ts';
 import type { Item } from './words.ts';
 
+export type DailyParts = Pick<UpkeepParts, 'config' | 'store' | 'certificates' | 'ownMail' | 'now' | 'env' | 'log'>;
+
 /** What others have to tell in the summary; `since`: when the last one was sent, ms since the epoch. */
 export type Teller = (since: number, stock: Stock) => Promise<readonly Item[]>;
 
@@ -78,7 +80,14 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
     ...others.first,
     // Whoever watches wants the numbers also where nobody is told of anything.
     { name: 'stock', run: async (signal) => ({ certificates: (await stock(signal)).series.usable }) },
-    makeRenewalStep({ ...common, before, authority: () => openIssuing(config, env), place, approve }),
+    makeRenewalStep({
+      ...common,
+      before,
+      crlUrl: config.certificates.authority.crl?.url,
+      authority: () => openIssuing(config, env),
+      place,
+      approve,
+    }),
     makeNoticeStep({ ...common, steps: expiry.notify, renewed }),
     letGo(
       makeSummaryStep({

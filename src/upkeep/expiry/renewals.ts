@@ -50,6 +50,7 @@ export interface RenewalParts {
   /** Throws where its key cannot be used here. */
   readonly authority: () => Promise<OpenAuthority>;
   /** Where others find its list; undefined where that is nowhere. */
+  readonly crlUrl?: string | undefined;
   readonly records: RecordStore;
   readonly certificates: Pick<SiteCertificates, 'addressBook'>;
   readonly ownMail: OwnMail;
@@ -120,10 +121,10 @@ async function dueNow(
 }
 
 async function renewOne({ record, before }: Wanted, authority: OpenAuthority, parts: RenewalParts): Promise<void> {
-  const { records, ownMail, operator, now } = parts;
+  const { records, ownMail, operator, crlUrl, now } = parts;
   const mailbox = await readerOf(record, parts);
   if (before?.state === 'issued') await supersede(before, authority, parts);
-  const issued = await renewCertificate({ authority: authority.issuing, record, now: now() });
+  const issued = await renewCertificate({ authority: authority.issuing, record, crlUrl, now: now() });
   const { certificate } = issued;
   if (certificate.notAfter.getTime() <= record.notAfter)
     throw new SealpostError('certificate-unusable', { detail: 'the in-house CA itself ends before that' });

@@ -4,7 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, type TestContext } from 'node:test';
+import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import { type Authority, DAY_MS, issueCertificate, makeAuthority } from '../../../src/certificates/authority/issue.ts';
 import { ISSUED, type IssuedRecord, writeIssued } from '../../../src/certificates/authority/ledger.ts';
@@ -24,6 +24,8 @@ import { chooseForm } from '../../../src/seal/algorithms.ts';
 import { type Daily, makeDaily } from '../../../src/upkeep/expiry/daily.ts';
 import { ownFolder } from '../../../src/upkeep/own-certificates.ts';
 import { makeOwnMail, type OwnMail, type OwnMessage } from '../../../src/upkeep/own-mail.ts';
+
+import { temporaryFolder } from '../../certificates/openssl.ts';
 
 export const START = Date.UTC(2026, 0, 1, 8);
 
@@ -72,7 +74,7 @@ export async function makeSetting(
   const at = (...parts: string[]): string => join(dir, ...parts);
   for (const folder of ['certs/recipients', 'data', 'policies']) mkdirSync(at(folder), { recursive: true, mode: 0o700 });
   made ??= makeAuthorities();
-  const { inHouse, vendor, folder } = await made;
+  const { inHouse, vendor } = await made;
   cpSync(folder, dir, { recursive: true });
   const file = at('sealpost.yaml');
   const all = {
@@ -161,18 +163,17 @@ export async function makeSetting(
 }
 
 /** Once for all tests of a file: keys of RSA take a while. */
+const folder = temporaryFolder();
 let made: ReturnType<typeof makeAuthorities> | undefined;
 
 async function makeAuthorities() {
-  const folder = await mkdtemp(join(tmpdir(), 'sealpost-authorities-'));
-  after(() => rm(folder, { recursive: true, force: true }));
   const at = (name: string): string => join(folder, name);
   const born = START - 400 * DAY_MS;
   const places = { keys: at('keys'), anchors: at('certs/anchors'), intermediates: at('certs/intermediates') };
   const inHouse = await createAuthority(places, 'Clinic', born);
   const vendor = await makeAuthority({ name: 'Vendor CA', now: born });
   writeFileSync(at('certs/anchors/vendor.pem'), certificatePem(vendor.certificate));
-  return { inHouse, vendor, folder };
+  return { inHouse, vendor };
 }
 
 async function certify(
