@@ -5,10 +5,12 @@ import { pino } from 'pino';
 import { escapeUnprintable } from '../../audit.ts';
 import { judgeHarvest } from '../../certificates/harvest/harvest.ts';
 import type { Config } from '../../config.ts';
+import type { ControlHandlers } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey } from '../../message/envelope.ts';
 import { readSigned } from '../../message/signed.ts';
 import { queuePaths } from '../../queue/paths.ts';
+import type { QueueStore } from '../../queue/queue.ts';
 import { harvestHandlers } from '../../upkeep/harvest-control.ts';
 import { base64Of } from '../../upkeep/harvested-record.ts';
 import { isInFolders, type Kept, lackingOf, makeHarvested } from '../../upkeep/harvested.ts';
@@ -111,9 +113,9 @@ const ofTheMail: ReadonlySet<string> = new Set(['message-too-big', 'harvest-refu
 async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record<string, unknown>>): Promise<Kept> {
   const name = operatorName(terminal);
   const request = { command: 'certs-harvested', operator: by === undefined ? name : `${by}, typed by ${name}`, ...facts };
-  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, (store) =>
-    harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log: pino({ level: 'silent' }) })),
-  );
+  const log = pino({ level: 'silent' });
+  const handlersFor = (store: QueueStore): ControlHandlers => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log }));
+  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, handlersFor, { make: true });
   if (answer === 'pending' || answer === 'waiting' || answer === 'taken' || answer === 'known') return answer;
   throw new SealpostError('internal', { detail: 'an answer of another form' });
 }
