@@ -203,8 +203,30 @@ function encodingOf(fields: readonly Field[]): string {
   return field === undefined ? '7bit' : fieldText(field).toLowerCase();
 }
 
-/** Strictly: node:crypto's own reader skips what it does not know, and another program may stop there. */
+/** Strictly: Buffer's own reader skips what it does not know, where another program may stop. One pass, since it may be ten megabytes. */
 function decodeBase64(octets: Buffer): Buffer | undefined {
-  const text = octets.toString('latin1').replaceAll(/[\r\n \t]+/g, '');
-  return text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text) ? Buffer.from(text, 'base64') : undefined;
+  const digits = Buffer.allocUnsafe(octets.length);
+  let length = 0;
+  let padding = 0;
+  for (let at = 0; at < octets.length; at++) {
+    // By index: an iterator takes half a second for ten megabytes.
+    const octet = octets[at] ?? 0;
+    const kind = kinds[octet];
+    if (kind === BLANK) continue;
+    if (kind === PAD) padding++;
+    else if (kind !== DIGIT || padding > 0) return undefined;
+    digits[length++] = octet;
+  }
+  if (length === 0 || length % 4 !== 0 || padding > 2) return undefined;
+  return Buffer.from(digits.toString('latin1', 0, length), 'base64');
 }
+
+const BLANK = 1;
+const PAD = 2;
+const DIGIT = 3;
+/** What an octet is in base64 (RFC 2045 §6.8); 0 for what does not belong there. */
+const kinds = Uint8Array.from({ length: 256 }, (_, octet) => {
+  const character = String.fromCharCode(octet);
+  if (/[A-Za-z0-9+/]/.test(character)) return DIGIT;
+  return character === '=' ? PAD : /[\r\n \t]/.test(character) ? BLANK : 0;
+});

@@ -24,7 +24,7 @@ export interface HarvestAddressParts {
   readonly log: Logger;
 }
 
-const texts: Readonly<Record<Kept | 'known', string>> = {
+const texts: Readonly<Record<Kept, string>> = {
   pending: 'certificate waits for approval',
   waiting: 'certificate waits for approval already',
   taken: 'certificate taken',

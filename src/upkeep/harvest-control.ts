@@ -36,6 +36,7 @@ function readHarvest(request: ControlRequest): NewHarvest {
     intermediates,
     capabilities: readTexts(request, 'capabilities'),
     issuers: readTexts(request, 'issuers'),
+    known: request['known'] === true,
     from: 'a file',
     by: readText(request, 'operator') ?? 'unknown',
   };

@@ -26,8 +26,8 @@ import { type Capabilities, capabilityChange } from './capabilities.ts';
 import { type HarvestedRecord, KIND, readRecord, writeRecord } from './harvested-record.ts';
 import { ownFolderFault, writeOwnCertificate, writeTakenIntermediate } from './own-certificates.ts';
 
-/** `waiting`: it waits already. */
-export type Kept = 'pending' | 'waiting' | 'taken';
+/** `waiting`: it waits already. `known`: a folder of the site has it. */
+export type Kept = 'pending' | 'waiting' | 'taken' | 'known';
 
 export interface HarvestedParts {
   readonly config: Pick<Config, 'queue' | 'certificates' | 'file'>;
@@ -43,6 +43,8 @@ export interface HarvestedParts {
 export interface NewHarvest extends Omit<HarvestedRecord, 'at'> {
   /** Fingerprints of the CAs above it. */
   readonly issuers: readonly string[];
+  /** A folder of the site has it: an operator brings it for what its holder can open now. */
+  readonly known?: boolean;
 }
 
 export interface Harvested {
@@ -113,6 +115,12 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     await change([gone], [harvestedEvent(harvest, false), approved(harvest, 'rule')], harvest);
     return 'taken';
   };
+  const note = async (harvest: NewHarvest): Promise<Kept> => {
+    const [wanted] = capabilityChange(harvest);
+    const stands = wanted && (await records.get(wanted.kind, wanted.key))?.value;
+    if (wanted !== undefined && stands !== wanted.value) await change([], [harvestedEvent(harvest, false)], harvest);
+    return 'known';
+  };
   const wait = async (harvest: NewHarvest): Promise<Kept> => {
     const { address, certificate } = harvest;
     const waiting = await list();
@@ -161,6 +169,7 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
         const octets = [harvest.certificate, ...harvest.intermediates].reduce((sum, { der }) => sum + der.length, 0);
         if (octets > MAX_OCTETS)
           throw new SealpostError('harvest-refused', { detail: `its certificates have more than ${MAX_OCTETS} octets` });
+        if (harvest.known === true) return note(harvest);
         const ruled = harvest.issuers.some((issuer) => rule.has(issuer));
         return ruled && !(await isPinned(harvest.certificate)) ? take(harvest) : wait(harvest);
       }),

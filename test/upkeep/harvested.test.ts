@@ -215,6 +215,19 @@ test('A22 one flood told a thousand times is one line of the audit log a day', a
   assert.equal((await setting.events()).filter(([event]) => event === 'certificate-unlisted').length, 2);
 });
 
+test('a newer mail of a certificate that is there tells what its holder can open now', async (t) => {
+  const setting = await makeSetting(t);
+  const { harvested, capabilities } = setting;
+  const harvest = harvestOf(ANNA, { known: true, by: 'otto' });
+  assert.equal(await harvested.keep(harvest), 'known');
+  for (const able of [[GCM, '1.2.3'], ['1.2.3'], ['1.2.3']]) {
+    assert.equal(await harvested.keep({ ...harvest, capabilities: able }), 'known');
+    assert.deepEqual(capabilities.of(harvest.certificate), able);
+  }
+  assert.deepEqual(taken(setting), []);
+  assert.equal((await setting.events()).length, 2);
+});
+
 test('what nobody has said a word on for 90 days goes, and the audit log tells', async (t) => {
   const setting = await makeSetting(t);
   await setting.harvested.keep(harvestOf());

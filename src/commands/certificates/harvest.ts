@@ -5,13 +5,15 @@ import { pino } from 'pino';
 import { escapeUnprintable } from '../../audit.ts';
 import { judgeHarvest } from '../../certificates/harvest/harvest.ts';
 import type { Config } from '../../config.ts';
+import type { ControlHandlers } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey } from '../../message/envelope.ts';
 import { readSigned } from '../../message/signed.ts';
 import { queuePaths } from '../../queue/paths.ts';
+import type { QueueStore } from '../../queue/queue.ts';
 import { harvestHandlers } from '../../upkeep/harvest-control.ts';
 import { base64Of } from '../../upkeep/harvested-record.ts';
-import { isInFolders, lackingOf, makeHarvested } from '../../upkeep/harvested.ts';
+import { isInFolders, type Kept, lackingOf, makeHarvested } from '../../upkeep/harvested.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
 import { makeProgress } from '../progress.ts';
@@ -23,7 +25,7 @@ import { type Site, withPatience, withSite } from './site.ts';
 interface Line {
   readonly file: string;
   /** `known`: a folder of the site has it; `waiting`: it waits already. */
-  readonly verdict: 'pending' | 'waiting' | 'taken' | 'known' | 'refused' | 'unavailable';
+  readonly verdict: Kept | 'refused' | 'unavailable';
   readonly address: string | null;
   readonly sha256: string | null;
   readonly reason: string | null;
@@ -89,13 +91,14 @@ async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
     if (verdict.kind === 'unavailable') return { ...about, sha256: null, verdict: 'unavailable', reason: 'it cannot be judged now' };
     const { certificate, path, capabilities } = verdict;
     const found = { ...about, sha256: certificate.fingerprint, reason: null };
-    if (await isInFolders(site.stage.recipients, certificate.fingerprint)) return { ...found, verdict: 'known' };
+    const known = await isInFolders(site.stage.recipients, certificate.fingerprint);
     const kept = await keep(harvesting, {
       address: mailboxKey(mail.from),
       certificate: base64Of(certificate),
       intermediates: (await lackingOf(path, site.stage.intermediates)).map(base64Of),
       issuers: path.slice(1).map(({ fingerprint }) => fingerprint),
       capabilities,
+      known,
     });
     return { ...found, verdict: kept };
   } catch (error) {
@@ -107,16 +110,13 @@ async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
 /** What is wrong with one mail is no reason to leave the others. */
 const ofTheMail: ReadonlySet<string> = new Set(['message-too-big', 'harvest-refused', 'harvest-full']);
 
-async function keep(
-  { config, terminal, by }: Harvesting,
-  facts: Readonly<Record<string, unknown>>,
-): Promise<'pending' | 'waiting' | 'taken'> {
+async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record<string, unknown>>): Promise<Kept> {
   const name = operatorName(terminal);
   const request = { command: 'certs-harvested', operator: by === undefined ? name : `${by}, typed by ${name}`, ...facts };
-  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, (store) =>
-    harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log: pino({ level: 'silent' }) })),
-  );
-  if (answer === 'pending' || answer === 'waiting' || answer === 'taken') return answer;
+  const log = pino({ level: 'silent' });
+  const handlersFor = (store: QueueStore): ControlHandlers => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log }));
+  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, handlersFor, { make: true });
+  if (answer === 'pending' || answer === 'waiting' || answer === 'taken' || answer === 'known') return answer;
   throw new SealpostError('internal', { detail: 'an answer of another form' });
 }
 

@@ -102,6 +102,13 @@ describe('refused', () => {
     const ben = person(house, 'ben@clinic.example');
     assert.equal(await reasonOf(signedBy(ben, TEXT, {}, [anna.certificate])), `no certificate of its signer names ${ANNA}`);
   });
+  test("A22 a stranger who calls themselves Anna cannot bring Anna's own certificate, nor choose among hers", async () => {
+    const stranded = person(stranger, ANNA);
+    assert.match(
+      await reasonOf(signedBy(stranded, TEXT, { more: [keyPreference(anna.certificate)] }, [anna.certificate])),
+      /^the certificate of its signer: no path to an anchor/,
+    );
+  });
   test('a certificate that ended, though the mail is older', async () => {
     const ended = person(house, ANNA, { to: new Date('2026-05-01') });
     assert.equal(await reasonOf(signedBy(ended, TEXT)), 'the certificate of its signer: it expired on 2026-05-01');
