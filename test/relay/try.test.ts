@@ -113,7 +113,6 @@ test('a reader who opens the mail tells the code, and every command shows it (P2
 test('where no relay runs the mail waits for one, sealed; without a certificate nothing is sent (P3)', needsOpenssl, async (t) => {
   const upstream = await keepingUpstream(t);
   const site = await makeSite(t, { upstreamPort: upstream.port, people: ['anna'] });
-  await (await site.serve()).stop();
   const none = await command(site, ['try', BEN]);
   assert.equal(none.code, 1);
   assert.match(none.stderr, /no usable certificate/);
