@@ -7,6 +7,7 @@ import path from 'node:path';
 import process from 'node:process';
 import { test } from 'node:test';
 import { pages } from '../docs/generate.ts';
+import { auditEventNames } from '../src/audit.ts';
 import { errorTable } from '../src/errors.ts';
 import { loadRules } from '../src/policy/rules.ts';
 import { subjectFields } from '../src/policy/subject.ts';
@@ -27,6 +28,13 @@ function firstColumn(markdown: string): string[] {
 
 test('docs/errors.md lists every error code once, in the order of the table', async () => {
   assert.deepEqual(firstColumn(await read('errors.md')), Object.keys(errorTable));
+});
+
+test('docs/change-control.md lists every event about certificates', async () => {
+  const listed = new Set(firstColumn(await read('change-control.md')));
+  const events = auditEventNames.filter((name) => /^(?:certificate|crl|expiry|summary)-/.test(name));
+  assert.ok(events.length > 5);
+  for (const event of events) assert.ok(listed.has(event), event);
 });
 
 test('every error says what to do', () => {

@@ -4,7 +4,9 @@ import { copyFileSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { pino } from 'pino';
+import { makeFileSource, openRecipientFolder } from '../../src/certificates/files.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../src/certificates/site.ts';
+import type { CertificateSource } from '../../src/certificates/source.ts';
 import { eventually, mailboxOf, make, noOpenssl, temporaryFolder } from './openssl.ts';
 
 const anna = mailboxOf('anna@example.org');
@@ -16,8 +18,9 @@ describe('a list of folders', { skip: noOpenssl }, () => {
   make(made, { name: 'newer', extensions: ['subjectAltName=email:anna@example.org'], from: '20240101000000Z' });
 
   const opened: SiteCertificates[] = [];
+  const sources: CertificateSource[] = [];
   after(async () => {
-    for (const site of opened) await site.close();
+    for (const one of [...opened, ...sources]) await one.close();
   });
 
   /** A site of two folders, `data` its data folder, all three certificates its anchors. */
@@ -91,19 +94,32 @@ describe('a list of folders', { skip: noOpenssl }, () => {
   });
 
   test('P9 while the newest is half-written in one folder, the older one of another does not take its place', async () => {
-    const { put, root, site } = open();
-    put('data/certs/anna.pem', 'anna');
-    put('recipients/anna.pem', 'newer');
-    await becomes(site, 'recipients/anna.pem data/certs/anna.pem');
+    const root = temporaryFolder();
+    const folders = ['recipients', 'own'].map((name) => {
+      mkdirSync(join(root, name));
+      copyFileSync(join(made, name === 'own' ? 'anna.pem' : 'newer.pem'), join(root, name, 'anna.pem'));
+      const cache = { folder: join(root, 'cache'), writable: true };
+      // Nothing of what was read stays in memory: the file alone could answer.
+      return openRecipientFolder({ path: join(root, name), log: pino({ level: 'silent' }), cache, heldBytes: 0 });
+    });
+    const [first, second] = folders;
+    assert.ok(first !== undefined && second !== undefined);
+    const source = makeFileSource(first, second);
+    sources.push(source);
+    const found = async (): Promise<string> => {
+      const answer = await source.lookup(anna, new AbortController().signal);
+      return answer.kind === 'found' ? answer.candidates.map(({ place }) => place).join(' ') : answer.kind;
+    };
+    assert.equal(await found(), 'recipients/anna.pem own/anna.pem');
     const file = join(root, 'recipients/anna.pem');
     const whole = readFileSync(file);
     truncateSync(file, 200);
-    await site.recipients[0]?.refresh();
-    assert.notEqual(await used(site), 'data/certs/anna.pem');
+    await first.refresh();
+    assert.equal(await found(), 'unavailable');
     writeFileSync(file, whole);
-    await becomes(site, 'recipients/anna.pem data/certs/anna.pem');
+    await eventually(async () => (await found()) === 'recipients/anna.pem own/anna.pem');
     rmSync(file);
-    await becomes(site, 'data/certs/anna.pem');
+    await eventually(async () => (await found()) === 'own/anna.pem');
   });
 
   test('places tell the folders apart, also those of one name', async () => {

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { test } from 'node:test';
+import { goodReplies } from '../delivery/peer.ts';
 import { until } from '../interop/ports.ts';
 import { missingPrograms, type Outcome, run } from '../interop/programs.ts';
 import { openssl } from '../interop/readers.ts';
@@ -112,7 +113,6 @@ test('a reader who opens the mail tells the code, and every command shows it (P2
 test('where no relay runs the mail waits for one, sealed; without a certificate nothing is sent (P3)', needsOpenssl, async (t) => {
   const upstream = await keepingUpstream(t);
   const site = await makeSite(t, { upstreamPort: upstream.port, people: ['anna'] });
-  await (await site.serve()).stop();
   const none = await command(site, ['try', BEN]);
   assert.equal(none.code, 1);
   assert.match(none.stderr, /no usable certificate/);
@@ -141,4 +141,16 @@ test('a group shares one mail: it names who it was sealed to, and its code confi
   assert.equal(JSON.parse((await command(site, ['list', '--unconfirmed', '--json'])).stdout.toString()).length, 2);
   await relay.stop();
   assert.equal(eventsOf(site, 'certificate-confirmed')[0]?.['members'], `${ANNA}, ${BEN}`);
+});
+
+test('own mail that is refused bounces without a notice: nobody is told of it by mail', needsOpenssl, async (t) => {
+  const upstream = await keepingUpstream(t, { ...goodReplies, rcpt: '550 5.1.1 no such user\r\n' });
+  const site = await makeSite(t, { upstreamPort: upstream.port, people: ['anna'], config: { notices: { domains: ['clinic.example'] } } });
+  const relay = await site.serve();
+  assert.equal((await command(site, ['try', ANNA])).code, 0);
+  await until('the bounce', () => eventsOf(site, 'bounced').length === 1);
+  await relay.stop();
+  assert.deepEqual(eventsOf(site, 'notice'), []);
+  assert.equal(eventsOf(site, 'accepted').length, 1, 'the code alone was queued');
+  assert.deepEqual(upstream.deliveries(), []);
 });

@@ -81,10 +81,13 @@ test('a code is good once, whatever its case, blanks and dashes', async (t) => {
 });
 
 test('after five wrong codes the right one is refused too, also where many are given at one time', async (t) => {
-  const { tryAnna, confirm, confirmed } = await makeSetting(t);
+  const { tryAnna, confirm, confirmed, store } = await makeSetting(t);
   const code = await tryAnna();
   const answers = await Promise.allSettled(Array.from({ length: 12 }, () => confirm('AAAA-AAAA')));
   assert.ok(answers.every(({ status }) => status === 'rejected'));
+  // Whoever is told that a code is wrong has had it counted.
+  const told = answers.filter((one) => one.status === 'rejected' && /not the code/.test(String(one.reason)));
+  assert.equal(readTry((await store.records.get(TRY, ANNA))?.value ?? '')?.attempts, told.length);
   for (let wrong = 0; wrong < 5; wrong++) await assert.rejects(confirm('AAAA-AAAA'), refused);
   await assert.rejects(confirm(code), { ...refused, detail: /5 wrong codes/ });
   assert.deepEqual(await confirmed(), []);

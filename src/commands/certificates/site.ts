@@ -2,6 +2,7 @@
 import { pino } from 'pino';
 import type { AddressBook } from '../../certificates/address-book.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
+import { causeText } from '../../certificates/choose.ts';
 import type { RecipientFolder, Selection } from '../../certificates/files.ts';
 import type { PlacedCertificate } from '../../certificates/folder.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
@@ -24,7 +25,7 @@ export interface Site {
   readonly addressBook: AddressBook;
   /** For those who judge what is no candidate of the site yet. */
   readonly stage: Pick<SiteCertificates, 'trustWith' | 'recipients' | 'intermediates'>;
-  /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read. */
+  /** What a folder of recipients holds, one by one; its broken files go to stderr. Throws `file-unreadable` where it cannot be read; that the relay's own cannot be, stderr tells. */
   read(path: string, which?: Selection): AsyncIterable<PlacedCertificate>;
   /** Where the certificates of a folder stand, by fingerprint. None of the folders of recipients is looked at again. */
   takePlaces(path: string): Promise<Map<string, string>>;
@@ -46,16 +47,23 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
     progress: (files) => progress.show(`${files} files of certificates read`),
   });
   const { addressBook, trust } = certificates;
-  const surveyed = new Set<string>();
-  const survey = async (folder: RecipientFolder): Promise<void> => {
+  /** Whether it can be read, by path. */
+  const surveyed = new Map<string, boolean>();
+  const survey = async (folder: RecipientFolder): Promise<boolean> => {
     const seen = await folder.survey();
     progress.end();
+    if (seen.kind === 'unavailable' && folder.path === paths.options.own) {
+      // Whoever keeps the certificates need not be the relay's user, who alone may look into its data folder.
+      const short = shown(folder.path, terminal);
+      terminal.stderr.write(`sealpost: ${short}, where the relay keeps its own, is not shown: ${causeText(seen.cause)}\n`);
+      return false;
+    }
     if (seen.kind === 'unavailable') {
       const hint = 'sealpost init makes the folders of a site; the configuration names them';
       throw new SealpostError('file-unreadable', { detail: shown(folder.path, terminal), hint, cause: seen.cause });
     }
     for (const { place, faults } of seen.broken) terminal.stderr.write(`sealpost: ${place} is broken: ${faults.join('; ')}\n`);
-    surveyed.add(folder.path);
+    return true;
   };
   const standingOf = async (certificate: Certificate): Promise<Standing> => {
     const usable = usability(certificate, now());
@@ -75,8 +83,9 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
       stage: certificates,
       read: async function* (path, which) {
         const folder = folderAt(certificates, path);
-        if (!surveyed.has(path)) await survey(folder);
-        yield* folder.entries(which);
+        const readable = surveyed.get(path) ?? (await survey(folder));
+        surveyed.set(path, readable);
+        if (readable) yield* folder.entries(which);
       },
       takePlaces: async (path) => {
         const folder = folderAt(certificates, path);

@@ -63,11 +63,14 @@ async function ask(
 ): Promise<{ readonly answer: unknown; readonly relayed: boolean }> {
   const opened: SiteCertificates[] = [];
   try {
-    const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, (store) => {
+    const handlersFor = (store: QueueStore): ControlHandlers => {
       const { handlers, certificates } = handlersOf(store, config, terminal);
       opened.push(certificates);
       return handlers;
-    });
+    };
+    // Before the first start there is no queue yet; a code may be sent all the same.
+    const make = request.command === 'certs-try';
+    const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, handlersFor, { make });
     return { answer, relayed: opened.length === 0 };
   } finally {
     for (const certificates of opened) await certificates.close();

@@ -19,6 +19,7 @@ import { type Stock, takeStock } from './stock.ts';
 import { makeSummaryStep } from './summary.ts';
 import type { Item } from './words.ts';
 
+/** Of the parts of upkeep those that the daily work needs. */
 export type DailyParts = Pick<UpkeepParts, 'config' | 'store' | 'certificates' | 'ownMail' | 'now' | 'env' | 'log'>;
 
 /** What others have to tell in the summary; `since`: when the last one was sent, ms since the epoch. */
@@ -42,9 +43,6 @@ export interface CertificateSeries extends Series {
 
 /** What one look at all certificates may serve: the steps of one round. */
 const STOCK_MS = 10 * 60_000;
-
-/** Of the parts of upkeep those that the daily work needs. */
-export type DailyParts = Omit<UpkeepParts, 'harvested' | 'randomBytes'>;
 
 /** `first`: steps of other parts, before these. */
 export function makeDaily(parts: DailyParts, others: { readonly first: readonly Step[]; readonly tellers: readonly Teller[] }): Daily {
