@@ -1,6 +1,7 @@
 /** Certificates: many of them, and what a stranger's can cost. Each part stands in a file of its own under certificates/. */
 import { benchAbsent } from './certificates/absent.ts';
 import { benchCrl } from './certificates/crl.ts';
+import { benchExpiring } from './certificates/expiring.ts';
 import { benchFiles } from './certificates/files.ts';
 import { benchImport } from './certificates/import.ts';
 import { benchIssue } from './certificates/issue.ts';
@@ -15,6 +16,7 @@ export type Print = (line: string) => void;
 /** In the order they run. */
 const parts: readonly ((print: Print, owner: Owner) => Promise<void>)[] = [
   benchFiles,
+  benchExpiring,
   benchLookup,
   benchAbsent,
   benchImport,

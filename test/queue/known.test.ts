@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { verifyAudit } from '../../src/audit.ts';
-import { listWaiting, readKnown } from '../../src/queue/known-rows.ts';
+import { listWaiting, readKnown, readKnownSince } from '../../src/queue/known-rows.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { ANNA, useOf } from './known-suite.ts';
 import { claimOne, hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
@@ -114,4 +114,29 @@ test('a certificate is written once a day: the second message of a day writes no
   await put(store, { id: 'q3', uses: [useOf('old')] });
   assert.equal(written(), true);
   assert.equal((await store.known.of(ANNA))[0]?.lastAt, site.clock.now);
+});
+
+test('all that is known since a day, by address and fingerprint, a page at a time; beside a running relay the same', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  const names = Array.from({ length: 1100 }, (_, index) => `reader${String(index).padStart(4, '0')}@clinic.example`);
+  const useAt = (address: string, name: string) => useOf(name, { address });
+  await put(store, { id: 'old', uses: [useAt('before@clinic.example', 'before')] });
+  site.clock.now += 10 * 86_400_000;
+  await put(store, { id: 'new', uses: names.flatMap((name) => [useAt(name, 'one'), useAt(name, 'other')]) });
+  const since = site.clock.now - 86_400_000;
+  const found: string[] = [];
+  for (let page = await store.known.page(since, null); page.length > 0; page = await store.known.page(since, page.at(-1) ?? null)) {
+    assert.ok(page.length <= 1000, 'bounded');
+    found.push(...page.map(({ address, fingerprint }) => `${address} ${fingerprint}`));
+  }
+  const expected = names.flatMap((name) => ['one', 'other'].map((one) => `${name} ${useOf(one).fingerprint}`)).toSorted();
+  assert.deepEqual(found, expected);
+  const db = openDatabaseReadOnly(site.paths.database);
+  assert.deepEqual(
+    [...readKnownSince(db, since)].map(({ address, fingerprint }) => `${address} ${fingerprint}`),
+    expected,
+  );
+  assert.equal([...readKnownSince(db, 0)].length, expected.length + 1);
+  db.close();
 });

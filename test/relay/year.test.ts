@@ -104,7 +104,7 @@ test(
     for (const day of [0, 29, 31, 71, 89, 91, 114, 161, 241]) assert.ok(!summaries.includes(day), `none on day ${day}`);
     assert.equal(new Set(summaries).size, summaries.length);
     const ended = told.find(({ to, day }) => to === mailboxOf('operator') && day === 120)?.text ?? '';
-    assert.match(ended, /Have ended[^\n]*: 1\n {2}\d{4}-\d\d-\d\d {2}carla@clinic\.example {2}recipients\/carla\.pem {2}CN=Vendor CA/);
+    assert.match(ended, /Have ended[^\n]*: 1\r?\n {2}\d{4}-\d\d-\d\d {2}carla@clinic\.example {2}recipients\/carla\.pem {2}CN=Vendor CA/);
 
     for (const { day, delivery } of mails) {
       const keys = holders.get(delivery.recipient) ?? [];

@@ -64,7 +64,7 @@ async function measure(dir: string, owner: Owner): Promise<FilesFigures> {
 export const addressOf = (number: number): string => `reader${String(number).padStart(FIGURES, '0')}@clinic.example`;
 
 /** One certificate of openssl as the pattern: number and serial are put into it, and a CA with an EC key signs it anew, which is quick. */
-function makeCertificates(dir: string): (number: number) => void {
+export function makeCertificates(dir: string): (number: number) => void {
   const made = join(dir, 'made');
   make(made, { name: 'ca', extensions: caExtensions });
   copyFileSync(join(made, 'ca.pem'), join(dir, 'anchors/ca.pem'));
