@@ -49,7 +49,7 @@ export function writeCrl({ issuer, number, from, to, revoked }: CrlContent): Buf
     time(new Date(from)),
     time(new Date(to)),
     // RFC 5280 §5.1.2.6: where nothing is revoked the field is absent, not empty.
-    ...(entries.length === 0 ? [] : [sequence(...entries)]),
+    ...(entries.length === 0 ? [] : [sequence(Buffer.concat(entries))]),
     explicit(
       0,
       sequence(extension(extensionOids.authorityKeyIdentifier, sequence(implicit(0, keyId))), extension(cRLNumber, wholeNumber(number))),
@@ -61,11 +61,16 @@ export function writeCrl({ issuer, number, from, to, revoked }: CrlContent): Buf
 /** As numbers: the longer one is greater, since none has zeros before it. */
 const compareSerials = (a: string, b: string): number => a.length - b.length || (a < b ? -1 : a > b ? 1 : 0);
 
-/** RFC 5280 §5.3.1: the reason is left out instead of `unspecified`. */
-const entryOf = ({ serial, at, reason }: RevokedCertificate): Buffer =>
-  sequence(integer(Buffer.from(serial, 'hex')), time(new Date(at)), ...(reason === 'unspecified' ? [] : [sequence(reasonOf(reason))]));
+/** RFC 5280 §5.3.1: the reason is left out instead of `unspecified`. Written once each, since a list may have very many entries. */
+const reasonsDer: ReadonlyMap<RevocationReason, readonly Buffer[]> = new Map(
+  Object.entries(revocationReasons).flatMap(([reason, code]) => {
+    const written = sequence(extension(reasonCode, tlv(ENUMERATED, Buffer.from([code]))));
+    return isRevocationReason(reason) ? [[reason, reason === 'unspecified' ? [] : [written]]] : [];
+  }),
+);
 
-const reasonOf = (reason: RevocationReason): Buffer => extension(reasonCode, tlv(ENUMERATED, Buffer.from([revocationReasons[reason]])));
+const entryOf = ({ serial, at, reason }: RevokedCertificate): Buffer =>
+  sequence(integer(Buffer.from(serial, 'hex')), time(new Date(at)), ...(reasonsDer.get(reason) ?? []));
 
 export interface CrlFacts {
   readonly number: number;

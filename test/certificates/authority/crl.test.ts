@@ -120,6 +120,11 @@ describe('a list of the in-house CA', () => {
     );
   });
 
+  test('a CA that has revoked 150,000', () => {
+    const revoked = Array.from({ length: 150_000 }, (_, index) => entry(`40${index.toString(16).padStart(8, '0')}`, 'superseded'));
+    assert.equal(namedIn(writeCrl({ issuer: curve, number: 1, from, to, revoked })).length, revoked.length);
+  });
+
   test('what has expired leaves the list once a list has named it past its end (RFC 5280 §3.3)', () => {
     const record: IssuedRecord = {
       serial: '7f',
