@@ -13,7 +13,6 @@ import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
 import { type InHouse, type InHouseFolders, readFolders, readLedger } from './in-house.ts';
-import { inBatches } from './issuing.ts';
 import { place } from './keep.ts';
 import { keyText } from './key-text.ts';
 import { assertFreeKit, type Kit, kitFor, writeKit } from './kit.ts';
@@ -21,6 +20,7 @@ import type { CertificatePaths } from './paths.ts';
 import { tellRenewed } from './renewed.ts';
 import type { Refused, Renewed } from './renewed.ts';
 import { withSite } from './site.ts';
+import { inBatches } from './issuing.ts';
 
 export interface RenewWish {
   /** ms: all that end within it, instead of named ones. */
