@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { before, beforeEach, describe, test } from 'node:test';
 import { readCertificates } from '../../src/certificates/bundle.ts';
+import { certificatePem } from '../../src/certificates/pem.ts';
 import { caExtensions, derOf, eventually, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
+import { root } from '../certificates/pki.ts';
 
 const CLI = resolve(import.meta.dirname, '../../src/cli.ts');
 const ESCAPE = '\u001b';
@@ -252,6 +254,49 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.equal(lines(few.err), 10);
     assert.match(few.err, /30 of 30 not added\n {2}hint: --verbose tells all of them/);
     assert.equal(lines(add(['--verbose', 'in']).err), 30);
+  });
+
+  test('hundreds, with several for one address: written by threads, each once; killed in the middle, nothing is half-written', async () => {
+    const authority = root('Import CA');
+    writeFileSync(at('certs/anchors/import.pem'), certificatePem(authority.certificate));
+    mkdirSync(at('in'));
+    const addresses = Array.from({ length: 600 }, (_, number) => `reader${String(Math.floor(number / 2)).padStart(3, '0')}@example.org`);
+    for (const [number, address] of addresses.entries())
+      writeFileSync(at('in', `${(number * 7) % 600}`), certificatePem(authority.leaf(address)));
+    const whole = (): string[] =>
+      taken().flatMap((name) => {
+        if (name.startsWith('.')) return [];
+        const { certificates, faults } = readCertificates(readFileSync(at('certs/recipients', name)));
+        assert.deepEqual(faults, []);
+        return certificates.map(({ fingerprint }) => fingerprint);
+      });
+    const child = spawn(process.execPath, [CLI, 'certs', 'add', 'in'], { cwd: site, env, stdio: ['ignore', 'pipe', 'ignore'] });
+    let out = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+    await once(child.stdout, 'data');
+    child.kill('SIGKILL');
+    await once(child, 'close');
+    const told = out.split('\n').filter((line) => line.startsWith('added: ')).length;
+    assert.ok(told > 0 && whole().length >= told, `${told} were told as added`);
+    const { code, err } = add(['in']);
+    assert.equal(code, 0, err);
+    assert.equal(new Set(whole()).size, 600);
+    assert.equal(whole().length, 600);
+  });
+
+  test('a folder and a file without permission are told, and the rest is taken', () => {
+    for (const folder of ['in', 'in/closed']) mkdirSync(at(folder));
+    for (const file of ['in/anna', 'in/ben']) writeFileSync(at(file), pem(file.slice(3)));
+    // Root reads everything: it is somebody else who runs this.
+    const uid = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+    for (const folder of [sites, site]) chmodSync(folder, 0o755);
+    chmodSync(at('certs/recipients'), 0o777);
+    for (const closed of ['in/closed', 'in/ben']) chmodSync(at(closed), 0);
+    const { code, err } = add(['in'], '', uid);
+    assert.equal(code, 1);
+    assert.match(err, /in\/closed: no permission to read it/);
+    assert.match(err, /in\/ben: no permission to read it/);
+    assert.deepEqual(taken(), ['anna@example.org.pem']);
   });
 
   test('stopped in the middle, what was told is whole, nothing is half-written, and the next run goes on', async () => {
