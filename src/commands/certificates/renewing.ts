@@ -21,7 +21,6 @@ import type { CertificatePaths } from './paths.ts';
 import { tellRenewed } from './renewed.ts';
 import type { Refused, Renewed } from './renewed.ts';
 import { withSite } from './site.ts';
-import { inBatches } from './issuing.ts';
 
 export interface RenewWish {
   /** ms: all that end within it, instead of named ones. */
