@@ -3,29 +3,35 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { keyChoices, MAX_DAYS } from '../certificates/authority/issue.ts';
 import { revocationReasons } from '../certificates/authority/ledger.ts';
 import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
+import { type Config, loadConfig } from '../config.ts';
+import { readDuration } from '../config/units.ts';
+import { add, type AddWish } from './certificates/add.ts';
 import { approve, forget, pending, reject } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
-import { issue } from './certificates/issue.ts';
-import type { IssueWish } from './certificates/issue.ts';
-import { remove } from './certificates/remove.ts';
-import { add, type AddWish } from './certificates/add.ts';
-import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { harvest, type HarvestOptions } from './certificates/harvest.ts';
-import { type Config, loadConfig } from '../config.ts';
 import { history } from './certificates/history.ts';
+import { issue, type IssueWish } from './certificates/issue.ts';
 import { lookup, type LookupOptions } from './certificates/lookup.ts';
-import { certificatePaths } from './certificates/paths.ts';
-import type { CertificatePaths } from './certificates/paths.ts';
-import { renew } from './certificates/renewing.ts';
-import type { RenewWish } from './certificates/renewing.ts';
+import { certificatePaths, type CertificatePaths } from './certificates/paths.ts';
+import { remove } from './certificates/remove.ts';
+import { renew, type RenewWish } from './certificates/renewing.ts';
+import { crl, revoke, type RevokeWish } from './certificates/revoke.ts';
 import { list, show } from './certificates/show.ts';
-import { readDuration } from '../config/units.ts';
 import { confirmAddress, tryAddress } from './certificates/try.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
   const certs = new Command('certs');
+  addLooks(certs, terminal);
+  addKeeping(certs, terminal);
+  addDecisions(certs, terminal);
+  addAuthority(certs, terminal);
+  return certs;
+};
+
+/** What is there, and what becomes of it. */
+function addLooks(certs: Command, terminal: Terminal): void {
   certs
     .command('list')
     .description('every recipient certificate, and whether mail would be sealed to it')
@@ -52,6 +58,26 @@ export const build: BuildCommand = (terminal) => {
       lookup(address, await pathsOf(command, terminal), terminal, options),
     );
   certs
+    .command('expiring')
+    .description('certificates that end soon, or have ended, and whether their addresses have others that last')
+    .option('--within <time>', 'how soon; certificates.expiry.within where it is left out', readTime)
+    .option('--all', 'also those of addresses that have another which lasts')
+    .option('--fail', 'exit 1 where something ends, for monitoring')
+    .option('--json', 'as JSON')
+    .action(async (wish: ExpiringWish, command: Command) => expiring(wish, await pathsOf(command, terminal), terminal));
+  certs
+    .command('history')
+    .description('all that is known of an address, in the order of time: uses, changes, approvals, tries')
+    .argument('<address>')
+    .option('--json', 'as JSON')
+    .action(async (address: string, options: { json?: boolean }, command: Command) =>
+      history(address, await configOf(command, terminal), terminal, options),
+    );
+}
+
+/** What is taken and taken away. */
+function addKeeping(certs: Command, terminal: Terminal): void {
+  certs
     .command('add')
     .description('take certificates: PEM, DER, PKCS#7, PKCS#12, LDIF, whole folders; - reads standard input')
     .argument('<file|folder...>')
@@ -66,11 +92,6 @@ export const build: BuildCommand = (terminal) => {
     .argument('<address|fingerprint>')
     .action(async (what: string, _options: unknown, command: Command) => remove(what, await pathsOf(command, terminal), terminal));
   certs
-    .command('pending')
-    .description('certificates that wait for approval: changed ones (certificates.pin), and those of signed mail')
-    .option('--json', 'as JSON')
-    .action(async (options: { json?: boolean }, command: Command) => pending(await locateQueue(terminal, command), terminal, options));
-  certs
     .command('harvest')
     .description('certificates from signed mail: files, folders of .eml files, - for standard input')
     .argument('<file...>')
@@ -79,6 +100,15 @@ export const build: BuildCommand = (terminal) => {
     .action(async (files: string[], options: HarvestOptions, command: Command) =>
       harvest(files, await configOf(command, terminal), terminal, options),
     );
+}
+
+/** What waits for a person's word. */
+function addDecisions(certs: Command, terminal: Terminal): void {
+  certs
+    .command('pending')
+    .description('certificates that wait for approval: changed ones (certificates.pin), and those of signed mail')
+    .option('--json', 'as JSON')
+    .action(async (options: { json?: boolean }, command: Command) => pending(await locateQueue(terminal, command), terminal, options));
   certs
     .command('approve')
     .description('let a certificate be used that waits; the audit log keeps who did it')
@@ -108,13 +138,26 @@ export const build: BuildCommand = (terminal) => {
       forget({ address, fingerprint }, await locateQueue(terminal, command), terminal, options),
     );
   certs
-    .command('expiring')
-    .description('certificates that end soon, or have ended, and whether their addresses have others that last')
-    .option('--within <time>', 'how soon; certificates.expiry.within where it is left out', readTime)
-    .option('--all', 'also those of addresses that have another which lasts')
-    .option('--fail', 'exit 1 where something ends, for monitoring')
-    .option('--json', 'as JSON')
-    .action(async (wish: ExpiringWish, command: Command) => expiring(wish, await pathsOf(command, terminal), terminal));
+    .command('try')
+    .description('send a sealed message with a code, to see whether its reader can open it')
+    .argument('<address>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, options: { by?: string }, command: Command) =>
+      tryAddress(address, await configOf(command, terminal), terminal, options),
+    );
+  certs
+    .command('confirm')
+    .description('the code of certs try, as its reader told it; - reads it from standard input')
+    .argument('<address>')
+    .argument('<code>')
+    .option('--by <name>', 'for whom you do it')
+    .action(async (address: string, code: string, options: { by?: string }, command: Command) =>
+      confirmAddress(address, code, await configOf(command, terminal), terminal, options),
+    );
+}
+
+/** The in-house CA. */
+function addAuthority(certs: Command, terminal: Terminal): void {
   certs
     .command('issue')
     .description('make a key and a certificate by the in-house CA, and a PKCS#12 for the reader')
@@ -160,33 +203,7 @@ export const build: BuildCommand = (terminal) => {
     .option('--out <file>', 'a copy of the list, DER, for a web server or another machine')
     .option('--json', 'as JSON')
     .action(async (options: { out?: string; json?: true }, command: Command) => crl(options, await pathsOf(command, terminal), terminal));
-  certs
-    .command('history')
-    .description('all that is known of an address, in the order of time: uses, changes, approvals, tries')
-    .argument('<address>')
-    .option('--json', 'as JSON')
-    .action(async (address: string, options: { json?: boolean }, command: Command) =>
-      history(address, await configOf(command, terminal), terminal, options),
-    );
-  certs
-    .command('try')
-    .description('send a sealed message with a code, to see whether its reader can open it')
-    .argument('<address>')
-    .option('--by <name>', 'for whom you do it')
-    .action(async (address: string, options: { by?: string }, command: Command) =>
-      tryAddress(address, await configOf(command, terminal), terminal, options),
-    );
-  certs
-    .command('confirm')
-    .description('the code of certs try, as its reader told it; - reads it from standard input')
-    .argument('<address>')
-    .argument('<code>')
-    .option('--by <name>', 'for whom you do it')
-    .action(async (address: string, code: string, options: { by?: string }, command: Command) =>
-      confirmAddress(address, code, await configOf(command, terminal), terminal, options),
-    );
-  return certs;
-};
+}
 
 function configOf(command: Command, { env, cwd }: Terminal): Promise<Config> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
