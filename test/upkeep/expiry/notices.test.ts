@@ -47,7 +47,7 @@ test('told is who gets mail, or has it from the in-house CA; by the narrowest ti
   assert.match(toAnna?.text ?? '', /It ends on 2026-01-06, in [45] days/);
   assert.match(toAnna?.text ?? '', /Ask the CA that issued it/);
   assert.match(toBen?.text ?? '', /operator@clinic\.example, issued it and will send you/);
-  const events = setting.events('expiry-told').map(({ recipient, about }) => [recipient, about]);
+  const events = (await setting.events('expiry-told')).map(({ recipient, about }) => [recipient, about]);
   assert.deepEqual(events, [
     [addressOf('anna'), '7d'],
     [addressOf('ben'), '30d'],

@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import { type Authority, DAY_MS, issueCertificate, makeAuthority } from '../../../src/certificates/authority/issue.ts';
@@ -25,7 +26,7 @@ import { type Daily, makeDaily } from '../../../src/upkeep/expiry/daily.ts';
 import { ownFolder } from '../../../src/upkeep/own-certificates.ts';
 import { makeOwnMail, type OwnMail, type OwnMessage } from '../../../src/upkeep/own-mail.ts';
 
-import { temporaryFolder } from '../../certificates/openssl.ts';
+import { eventually, temporaryFolder } from '../../certificates/openssl.ts';
 
 export const START = Date.UTC(2026, 0, 1, 8);
 
@@ -59,7 +60,8 @@ export interface Setting {
   open(broken?: { readonly ownMail?: (mail: OwnMail) => OwnMail; readonly records?: (records: RecordStore) => RecordStore }): Daily;
   /** Reads the folders again, as the relay does every few seconds. */
   refresh(): Promise<void>;
-  events(name: string): Record<string, unknown>[];
+  /** All that are committed: a line is in the database before it is in the file. */
+  events(name: string): Promise<Record<string, unknown>[]>;
 }
 
 export const addressOf = (name: string): string => `${name}@clinic.example`;
@@ -150,7 +152,8 @@ export async function makeSetting(
     refresh: async () => {
       for (const folder of certificates.recipients) await folder.refresh();
     },
-    events: (name) => {
+    events: async (name) => {
+      await eventually(async () => waitingLines(paths.database) === 0);
       if (!existsSync(paths.audit)) return [];
       const text = readFileSync(paths.audit, 'utf8');
       const lines = text
@@ -160,6 +163,15 @@ export async function makeSetting(
       return lines.map((line): Record<string, unknown> => ({ ...JSON.parse(line) })).filter((entry) => entry['event'] === name);
     },
   };
+}
+
+function waitingLines(database: string): number {
+  const db = new DatabaseSync(database, { readOnly: true });
+  try {
+    return Number(db.prepare('SELECT count(*) AS count FROM audit_pending').get()?.['count']);
+  } finally {
+    db.close();
+  }
 }
 
 /** Once for all tests of a file: keys of RSA take a while. */

@@ -57,9 +57,9 @@ test(
     const early = [70, 120, 127, 134, 141, 148, 150, 157, 164, 170, 177, 184, 191, 198, 205, 212, 219, 226, 233, 240];
     const late = [270, 277, 284, 291, 298, 300, 307, 314, 321, 328, 335, 342, 349, 356, 363, 370, 377, 384];
     assert.deepEqual(summaries, [...early, ...late], 'on days with news, and weekly while something is due');
-    assert.equal(setting.events('expiry-told').length, 2);
-    assert.equal(setting.events('summary-sent').length, summaries.length);
-    const renewed = setting.events('certificate-renewed');
+    assert.equal((await setting.events('expiry-told')).length, 2);
+    assert.equal((await setting.events('summary-sent')).length, summaries.length);
+    const renewed = await setting.events('certificate-renewed');
     assert.deepEqual(
       renewed.map(({ recipient, operator }) => [recipient, operator]),
       [
@@ -76,7 +76,7 @@ test(
     const opened = openPkcs12(p12?.bytes ?? Buffer.alloc(0), password);
     assert.equal(opened[0]?.key.asymmetricKeyType, 'rsa', 'of the kind that it was');
     assert.match(page?.bytes.toString() ?? '', /This one is new/);
-    const audit = setting.events('certificate-renewed').map((event) => JSON.stringify(event));
+    const audit = (await setting.events('certificate-renewed')).map((event) => JSON.stringify(event));
     const told = [...audit, ...setting.logged.map((line) => JSON.stringify(line))].join('\n');
     assert.ok(password.length >= 10 && !told.includes(password), 'the password is under the seal alone');
   },
