@@ -61,7 +61,7 @@ async function makeSetting(t: TestContext, certificates: Readonly<Record<string,
     }),
   );
   const config = await loadConfig({ file, env: {}, cwd: folder });
-  const capabilities = await loadCapabilities(store);
+  const capabilities = await loadCapabilities(store, pino({ level: 'silent' }));
   const harvested = makeHarvested({ config, store, capabilities, now: () => site.clock.now, log: pino({ level: 'silent' }) });
   return {
     site,
@@ -108,7 +108,7 @@ test('it waits, once; approved it is a file, with what its path needs, and what 
   assert.deepEqual(taken(setting), [`${ANNA}-${harvest.certificate.fingerprint.slice(0, 16)}.pem`]);
   assert.deepEqual(taken(setting, 'intermediates'), [`${below.certificate.fingerprint.slice(0, 16)}.pem`]);
   assert.deepEqual(capabilities.of(harvest.certificate), [GCM]);
-  assert.deepEqual((await loadCapabilities(store)).of(harvest.certificate), [GCM]);
+  assert.deepEqual((await loadCapabilities(store, pino({ level: 'silent' }))).of(harvest.certificate), [GCM]);
   assert.deepEqual(await store.records.list(KIND), []);
   await assert.rejects(approve(setting) ?? Promise.resolve(), /no such certificate waits/);
   assert.deepEqual(await setting.events(), [
