@@ -78,7 +78,6 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
     if (list !== undefined) terminal.stdout.write(`${listLine(list, terminal)}\n`);
     terminal.stdout.write('the relay refuses what is revoked within five seconds; a revocation cannot be undone\n');
   }
-  warn(found, paths, terminal);
 }
 
 /** `--out` is for a web server, or for another machine: the list of the CA that signs recipients' certificates. */
@@ -229,15 +228,6 @@ const recordOf = (certificate: Certificate, issuing: Certificate): IssuedRecord 
   revoked: null,
   renews: null,
 });
-
-function warn(found: readonly IssuedRecord[], { places, anchors }: CertificatePaths, terminal: Terminal): void {
-  const { revocation, anchorSets = [] } = places.trust;
-  const off = revocation === 'off' || anchorSets.some((set) => set.revocation === 'off' && set.anchors === anchors);
-  if (off) {
-    const hint = [...new Set(found.map(({ fingerprint }) => `sealpost certs remove ${fingerprint.slice(0, 16)}`))].join('\n        ');
-    terminal.stderr.write(`sealpost: certificates.trust.revocation is off: this relay does not look at lists\n  hint: ${hint}\n`);
-  }
-}
 
 const shownOf = ({ address, fingerprint, serial, notAfter }: IssuedRecord): Shown => ({
   address,
