@@ -4,7 +4,8 @@
  * in between leaves a list with a lower number than the recorded one, which is how the next who looks knows that it is behind.
  */
 import { type KeyObject, randomBytes } from 'node:crypto';
-import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { type CrlFacts, namedIn, readCrlFacts, type RevokedCertificate, revokedOf, writeCrl } from '../certificates/authority/crl.ts';
@@ -167,19 +168,32 @@ export async function isDue(
   return number !== recorded || now >= (thisUpdate + nextUpdate) / 2;
 }
 
-/** The data folder is the relay's: what root makes there must not keep it out. */
-async function handOver(path: string): Promise<void> {
+/**
+ * The data folder is the relay's: what root makes there must not keep it out. By what was opened, never by a name: whoever owns the
+ * folder could put a link to a file of root's there, and would be given that (A36).
+ */
+export async function handOver(opened: FileHandle, path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));
-  await chown(path, uid, gid);
+  await opened.chown(uid, gid);
 }
 
 async function makeFolder(folder: string): Promise<void> {
   try {
-    if ((await mkdir(folder, { recursive: true, mode: FOLDER_MODE })) === undefined) return;
-    await handOver(folder);
+    const made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    // Root would write wherever it leads.
+    if (process.getuid?.() === 0 && (await lstat(folder)).isSymbolicLink())
+      throw new SealpostError('data-folder-unsafe', { detail: `${folder} is a symbolic link` });
+    if (made === undefined) return;
+    const opened = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      await handOver(opened, folder);
+    } finally {
+      await opened.close();
+    }
     await syncFolder(dirname(folder));
   } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
     throw new SealpostError('file-unwritable', { detail: folder, cause });
   }
 }
@@ -188,14 +202,15 @@ async function makeFolder(folder: string): Promise<void> {
 async function lay(file: string, bytes: Buffer, wanted: () => Promise<boolean>): Promise<void> {
   const temporary = join(dirname(file), `.${randomBytes(8).toString('hex')}.tmp`);
   try {
+    // O_EXCL follows no link.
     const handle = await open(temporary, 'wx', FILE_MODE);
     try {
       await handle.writeFile(bytes);
+      await handOver(handle, temporary);
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await handOver(temporary);
     if (await wanted()) await rename(temporary, file);
     else await rm(temporary, { force: true });
     await syncFolder(dirname(file));

@@ -1,15 +1,38 @@
 /** The lists of the in-house CA over their life: who writes them when, and what a crash, a rival or another clock cannot break. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
 import { namedIn, readCrlFacts } from '../../src/certificates/authority/crl.ts';
 import { type Authority, DAY_MS, issueCertificate, makeAuthority, makeIssuing } from '../../src/certificates/authority/issue.ts';
 import { ISSUED, type IssuedRecord, readIssued, writeIssued } from '../../src/certificates/authority/ledger.ts';
 import type { ControlHandlers } from '../../src/control.ts';
 import type { RecordStore, StoredRecord } from '../../src/queue/records.ts';
-import { isDue, ISSUING_LIST, listIssuers, type ListIssuer, type ListParts, ROOT_LIST, writeList } from '../../src/upkeep/crl-writing.ts';
+import {
+  handOver,
+  isDue,
+  ISSUING_LIST,
+  listIssuers,
+  type ListIssuer,
+  type ListParts,
+  ROOT_LIST,
+  writeList,
+} from '../../src/upkeep/crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from '../../src/upkeep/revoked.ts';
 import { mailboxOf } from '../certificates/openssl.ts';
 
@@ -238,5 +261,33 @@ describe('lists of the in-house CA', () => {
     renameSync(one.own, `${one.own}.away`);
     writeFileSync(one.own, 'a file in its place');
     await assert.rejects(one.refresh(), /cannot be (?:written|read)/);
+  });
+
+  const wantsRoot = { skip: process.getuid?.() === 0 ? false : 'wants root' };
+  test("root hands over what it made, and nothing that the folder's owner puts in its place (A36)", wantsRoot, async () => {
+    const data = join(folder, 'data');
+    const NOBODY = 65_534;
+    mkdirSync(data);
+    chownSync(data, NOBODY, NOBODY);
+    const one = site(issuing, join(data, 'own-crls'));
+    await one.refresh();
+    for (const path of [one.own, join(one.own, ISSUING_LIST)]) assert.equal(lstatSync(path).uid, NOBODY, path);
+
+    const victim = join(folder, 'of-root');
+    writeFileSync(victim, '');
+    const path = join(one.own, '.x.tmp');
+    const made = await open(path, 'wx');
+    renameSync(path, `${path}.away`);
+    symlinkSync(victim, path);
+    await handOver(made, path);
+    await made.close();
+    assert.deepEqual([lstatSync(victim).uid, lstatSync(`${path}.away`).uid], [0, NOBODY]);
+
+    const elsewhere = join(folder, 'elsewhere');
+    mkdirSync(elsewhere);
+    renameSync(one.own, `${one.own}.away`);
+    symlinkSync(elsewhere, one.own);
+    await assert.rejects(one.refresh(), /own-crls is a symbolic link/);
+    assert.deepEqual([readdirSync(elsewhere), lstatSync(elsewhere).uid], [[], 0]);
   });
 });
