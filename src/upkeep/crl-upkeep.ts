@@ -49,9 +49,11 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
   const { crl } = authority;
   const folder = ownLists(dirname(config.queue.sqlite));
   const handlers = revocationHandlers(records);
+  const numberOf = async (issuer: string): Promise<number> => readNumber(await records.get(CRL, issuer));
   const parts: ListParts = {
     folder,
     now,
+    recorded: numberOf,
     ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
     takeNumber: async (request) => handlers[request.command]?.(request),
   };
@@ -62,7 +64,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
     const open = (): OpenAuthority => openAuthority(places, passphrase);
     for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
-      const recorded = readNumber(await records.get(CRL, issuer.certificate.fingerprint));
+      const recorded = await numberOf(issuer.certificate.fingerprint);
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
       const written = await writeList(issuer, 'relay', parts);
       if (written === undefined) continue;
