@@ -43,6 +43,7 @@ import { makeHarvested } from './upkeep/harvested.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
+import { openOwnWords } from './upkeep/own-word.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
 export interface Relay {
@@ -102,6 +103,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     await makeOwnFolder(config);
+    const ownWords = await openOwnWords(queue.records, log);
     const certificates = openSiteCertificates(config.certificates, {
       now,
       log,
@@ -110,6 +112,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       own: ownFolder(config),
       ldapSecrets: (places) => readLdapSecrets(places, env),
       known: config.certificates.pin ? makeKnownCertificates(queue.known, log) : undefined,
+      ownWord: ownWords.ask,
     });
     undo.push(() => certificates.close());
 
@@ -156,7 +159,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const onward = { largest: () => route.largest(), onQueued: () => scheduler.wake() };
     const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
     const harvested = makeHarvested({ config, store: queue, capabilities, now, log });
-    const upkeep = makeUpkeep({ config, store: queue, certificates, ownMail, harvested, now, randomBytes, env, log });
+    const store = { ...queue, records: ownWords.records };
+    const upkeep = makeUpkeep({ config, store, certificates, ownMail, harvested, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
     const retryNow = (): void => {

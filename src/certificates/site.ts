@@ -16,6 +16,7 @@ import type { Certificate } from './certificate.ts';
 import type { LdapSecrets } from './ldap/servers.ts';
 import type { KnownCertificates } from './known.ts';
 import { openRevocation } from './revocation/open.ts';
+import type { AskOwnWord } from './revocation/own-word.ts';
 import type { RevocationMode, RevocationPolicy } from './revocation/policy.ts';
 import type { CertificateSource } from './source.ts';
 import { makeTrust, type Trust } from './trust.ts';
@@ -75,6 +76,8 @@ export interface SiteOptions {
   readonly ldapSecrets: (places: LdapPlaces) => Promise<LdapSecrets>;
   /** Where certificates are pinned to those that are known. */
   readonly known?: KnownCertificates | undefined;
+  /** What the in-house CA of this site has revoked. */
+  readonly ownWord?: AskOwnWord | undefined;
   /** Told every second of a long first look at a folder how many files it has seen. */
   readonly progress?: ((files: number) => void) | undefined;
 }
@@ -105,7 +108,7 @@ interface OpenSource {
 }
 
 export function openSiteCertificates(places: CertificatePlaces, options: SiteOptions): SiteCertificates {
-  const { now, log, patience } = options;
+  const { now, log, patience, ownWord } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
   // It may not be there, which is no news.
@@ -136,7 +139,7 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const { crls, fetchNetworks, revocation: mode } = places.trust;
   const revocation = openRevocation({ crls, fetchNetworks, ...options });
   const trustBy = (policy: RevocationPolicy, between = intermediates): Trust =>
-    makeTrust({ anchors, sets: anchorSets, intermediates: between, now, revocation: { policy, mode } });
+    makeTrust({ anchors, sets: anchorSets, intermediates: between, now, revocation: { policy, mode }, ownWord });
   const directory = makeDirectory({ sources, trust: trustBy(revocation.asking), ...options });
   return {
     directory,

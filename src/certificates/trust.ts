@@ -8,8 +8,10 @@ import { makePathFinder } from './anchors.ts';
 import type { FoundPath, PathFinderOptions } from './anchors.ts';
 import type { Certificate } from './certificate.ts';
 import type { Path } from './path.ts';
+import type { AskOwnWord, OwnWord } from './revocation/own-word.ts';
 import { makeSoftPatience, revocationModes } from './revocation/policy.ts';
 import type { RevocationMode, RevocationPolicy, RevocationVerdict, SoftPatience } from './revocation/policy.ts';
+import { day } from './usability.ts';
 
 /**
  * `revocation`: what was asked and answered, for people and the audit log: `off`, `good: CRL of …`, `unknown: …`. `provisional`: who looks
@@ -32,15 +34,19 @@ export interface Trust {
 export interface TrustOptions extends PathFinderOptions {
   /** Undefined asks nobody. What is remembered of answers is the policy's: a list that changes counts at once. */
   readonly revocation?: { readonly policy: RevocationPolicy; readonly mode: RevocationMode };
+  /** What this site has revoked itself is refused in every mode, `off` too: nobody else has to be asked. */
+  readonly ownWord?: AskOwnWord | undefined;
 }
 
 /** The folders and the policy's sources stay the caller's, to close. */
-export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
+export function makeTrust({ revocation, ownWord, ...options }: TrustOptions): Trust {
   const finder = makePathFinder(options);
   return {
     judge: async (certificate, mailbox, signal, soft = makeSoftPatience()) => {
       const found = await finder.find(certificate, mailbox);
       if (found.kind !== 'trusted') return found;
+      const against = wordAgainst(found.paths, ownWord);
+      if (against !== undefined) return against;
       const [first, ...others] = found.paths;
       if (revocation === undefined) return { kind: 'trusted', path: first.path, revocation: 'off' };
       const { policy, mode } = revocation;
@@ -53,6 +59,19 @@ export function makeTrust({ revocation, ...options }: TrustOptions): Trust {
       return best(asked);
     },
   };
+}
+
+function wordAgainst(paths: readonly FoundPath[], ask: AskOwnWord | undefined): TrustVerdict | undefined {
+  const words = paths.flatMap(({ path: [certificate, issuer] }) => ask?.(certificate, issuer) ?? []);
+  const word = words.find(({ kind }) => kind === 'revoked') ?? words[0];
+  return word === undefined ? undefined : verdictOf(word);
+}
+
+function verdictOf(word: OwnWord): TrustVerdict {
+  if (word.kind === 'revoked')
+    return { kind: 'untrusted', reason: `it was revoked on ${day(new Date(word.at))} (${word.reason}), says the in-house CA` };
+  // It may not have been: mail waits for whoever mends the ledger (P5).
+  return { kind: 'unavailable', cause: word.cause, reason: 'whether the in-house CA has revoked it cannot be read' };
 }
 
 /** `revocationModes` goes from the strictest down. */

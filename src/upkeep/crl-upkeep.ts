@@ -30,6 +30,8 @@ export interface CrlUpkeep {
   refreshLists(): Promise<void>;
   /** The same, before mail flows; what cannot be done is logged, since the daily round tries again. */
   prepare(): Promise<void>;
+  /** The same in a few seconds, in the background: what was revoked is to be on the list, whether or not who revoked it wrote one. */
+  refreshSoon(): void;
   /** Serves them. Throws `listen-failed`. */
   start(): Promise<void>;
   /** Where they are served; undefined where they are not. */
@@ -39,26 +41,30 @@ export interface CrlUpkeep {
 
 /** Of lists without a word in the configuration: as the key itself has it. */
 export const USUAL_VALID_MS = 7 * 86_400_000;
+/** Time for the command that revoked to write the list itself. */
+const SOON_MS = 5000;
 
 export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts): CrlUpkeep {
   const { authority, trust } = config.certificates;
   const { crl } = authority;
   const folder = ownLists(dirname(config.queue.sqlite));
   const handlers = revocationHandlers(records);
+  const numberOf = async (issuer: string): Promise<number> => readNumber(await records.get(CRL, issuer));
   const parts: ListParts = {
     folder,
     now,
+    recorded: numberOf,
     ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
     takeNumber: async (request) => handlers[request.command]?.(request),
   };
   const writeDue = async (): Promise<void> => {
-    // A site that has never revoked anything, and asks for no list, keeps its key where it is.
-    if (crl === undefined && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
     const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
+    // A site that has never revoked anything, and asks for no list, keeps its key where it is.
+    if (crl === undefined && (await records.list(CRL)).length === 0 && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
     const open = (): OpenAuthority => openAuthority(places, passphrase);
     for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
-      const recorded = readNumber(await records.get(CRL, issuer.certificate.fingerprint));
+      const recorded = await numberOf(issuer.certificate.fingerprint);
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
       const written = await writeList(issuer, 'relay', parts);
       if (written === undefined) continue;
@@ -77,15 +83,23 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
   };
   let refreshing: Promise<void> | undefined;
   const refreshLists = (): Promise<void> => (refreshing ??= refresh().finally(() => (refreshing = undefined)));
+  const prepare = async (): Promise<void> => {
+    try {
+      await refreshLists();
+    } catch (error) {
+      log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed');
+    }
+  };
+  let soon: NodeJS.Timeout | undefined;
   let server: CrlServer | undefined;
   return {
     refreshLists,
-    prepare: async () => {
-      try {
-        await refreshLists();
-      } catch (error) {
-        log.error({ err: asSealpostError(error) }, 'the revocation lists of the in-house CA could not be renewed');
-      }
+    prepare,
+    refreshSoon: () => {
+      soon ??= setTimeout(() => {
+        soon = undefined;
+        void prepare();
+      }, SOON_MS);
     },
     start: async () => {
       if (crl?.listen === undefined || crl.url === undefined) return;
@@ -98,6 +112,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     },
     port: () => server?.port,
     stop: async () => {
+      clearTimeout(soon);
       await server?.close();
       await refreshing?.catch(() => {});
     },

@@ -4,7 +4,8 @@
  * in between leaves a list with a lower number than the recorded one, which is how the next who looks knows that it is behind.
  */
 import { type KeyObject, randomBytes } from 'node:crypto';
-import { chown, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
 import { type CrlFacts, namedIn, readCrlFacts, type RevokedCertificate, revokedOf, writeCrl } from '../certificates/authority/crl.ts';
@@ -62,6 +63,8 @@ export interface ListParts {
   /** ms since the epoch */
   readonly now: () => number;
   readonly ledger: () => Promise<readonly IssuedRecord[]>;
+  /** The number that the list of an issuer must have now, by the SHA-256 of its certificate. */
+  readonly recorded: (issuer: string) => Promise<number>;
   /** Carries out `crl-number` (revoked.ts). */
   readonly takeNumber: (request: ControlRequest) => Promise<unknown>;
 }
@@ -76,8 +79,23 @@ export interface WrittenList {
   readonly bytes: Buffer;
 }
 
+/** Another process may write at the same time, and again. */
+const MAX_TRIES = 5;
+
 /** Durable on resolve; undefined where the key is not here. Throws `file-unwritable`, what the store throws, and what opening throws. */
-export async function writeList(
+export async function writeList(issuer: ListIssuer, operator: string, parts: ListParts): Promise<WrittenList | undefined> {
+  let written = await writeOnce(issuer, operator, parts);
+  // Looking and renaming are two steps: between them another may have laid a newer list there, which is gone then.
+  for (let tries = 1; written !== undefined && tries < MAX_TRIES; tries++) {
+    const { fingerprint } = issuer.certificate;
+    const there = await numberAt(written.file, issuer.certificate);
+    if (there >= (await parts.recorded(fingerprint))) break;
+    written = await writeOnce(issuer, operator, parts);
+  }
+  return written;
+}
+
+async function writeOnce(
   { certificate, key: openKey, file: name, valid }: ListIssuer,
   operator: string,
   { folder, now, ledger, takeNumber }: ListParts,
@@ -95,7 +113,9 @@ export async function writeList(
     );
     // What the ledger does not know was revoked before it was restored from a backup: what others were told is not taken back.
     const others = same === undefined ? [] : namedIn(same.bytes).filter(({ serial }) => !known.has(serial));
-    return [...revokedOf(records, certificate.fingerprint, same?.facts.thisUpdate), ...others];
+    // A list from the future has named nothing past its end yet.
+    const since = same === undefined ? undefined : Math.min(same.facts.thisUpdate, now());
+    return [...revokedOf(records, certificate.fingerprint, since), ...others];
   };
   const number = readTaken(
     await takeNumber({
@@ -111,10 +131,22 @@ export async function writeList(
   const revoked = await named();
   const nextUpdate = now() + valid;
   const bytes = writeCrl({ issuer: { certificate, key }, number, from: now() - BACKDATED_MS, to: nextUpdate, revoked });
-  if (before !== undefined && same === undefined)
-    await rename(file, `${file.slice(0, -'.crl'.length)}-${randomBytes(4).toString('hex')}.crl`);
-  await lay(file, bytes, async () => ((await listAt(file))?.facts.number ?? 0) < number || same === undefined);
+  if (same === undefined) await putAside(file, certificate);
+  await lay(file, bytes, async () => (await numberAt(file, certificate)) < number);
   return { file, number, revoked: revoked.length, nextUpdate, bytes };
+}
+
+/** Another CA's list of that name stays beside ours; looked at anew, since another process may have done it. */
+async function putAside(file: string, certificate: Certificate): Promise<void> {
+  const there = await listAt(file);
+  if (there === undefined || isListOf(there, certificate)) return;
+  await rename(file, `${file.slice(0, -'.crl'.length)}-${randomBytes(4).toString('hex')}.crl`);
+}
+
+/** Of the list of that CA that lies there; 0 where there is none. Throws `file-unreadable`. */
+export async function numberAt(file: string, certificate: Certificate): Promise<number> {
+  const there = await listAt(file);
+  return there !== undefined && isListOf(there, certificate) ? there.facts.number : 0;
 }
 
 function readTaken(answer: unknown): number {
@@ -156,7 +188,10 @@ export interface Looked {
   readonly recorded: number;
 }
 
-/** Missing, another CA's, behind the ledger or ahead of one that was restored, or at half of its life. Throws `file-unreadable`. */
+/**
+ * Missing, another CA's, behind the ledger or ahead of one that was restored, at half of its life, or from the future: written while
+ * the clock was ahead, and believed by nobody. Throws `file-unreadable`.
+ */
 export async function isDue(
   { certificate, file }: Pick<ListIssuer, 'certificate' | 'file'>,
   { folder, now, recorded }: Looked,
@@ -164,22 +199,35 @@ export async function isDue(
   const there = await listAt(join(folder, file));
   if (there === undefined || !isListOf(there, certificate)) return true;
   const { number, thisUpdate, nextUpdate } = there.facts;
-  return number !== recorded || now >= (thisUpdate + nextUpdate) / 2;
+  return number !== recorded || thisUpdate > now || now >= (thisUpdate + nextUpdate) / 2;
 }
 
-/** The data folder is the relay's: what root makes there must not keep it out. */
-async function handOver(path: string): Promise<void> {
+/**
+ * The data folder is the relay's: what root makes there must not keep it out. By what was opened, never by a name: whoever owns the
+ * folder could put a link to a file of root's there, and would be given that (A36).
+ */
+export async function handOver(opened: FileHandle, path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));
-  await chown(path, uid, gid);
+  await opened.chown(uid, gid);
 }
 
 async function makeFolder(folder: string): Promise<void> {
   try {
-    if ((await mkdir(folder, { recursive: true, mode: FOLDER_MODE })) === undefined) return;
-    await handOver(folder);
+    const made = await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    // Root would write wherever it leads.
+    if (process.getuid?.() === 0 && (await lstat(folder)).isSymbolicLink())
+      throw new SealpostError('data-folder-unsafe', { detail: `${folder} is a symbolic link` });
+    if (made === undefined) return;
+    const opened = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      await handOver(opened, folder);
+    } finally {
+      await opened.close();
+    }
     await syncFolder(dirname(folder));
   } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
     throw new SealpostError('file-unwritable', { detail: folder, cause });
   }
 }
@@ -188,14 +236,15 @@ async function makeFolder(folder: string): Promise<void> {
 async function lay(file: string, bytes: Buffer, wanted: () => Promise<boolean>): Promise<void> {
   const temporary = join(dirname(file), `.${randomBytes(8).toString('hex')}.tmp`);
   try {
+    // O_EXCL follows no link.
     const handle = await open(temporary, 'wx', FILE_MODE);
     try {
       await handle.writeFile(bytes);
+      await handOver(handle, temporary);
       await handle.sync();
     } finally {
       await handle.close();
     }
-    await handOver(temporary);
     if (await wanted()) await rename(temporary, file);
     else await rm(temporary, { force: true });
     await syncFolder(dirname(file));

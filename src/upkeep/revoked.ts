@@ -22,6 +22,9 @@ export function readNumber(record: StoredRecord | undefined): number {
   });
 }
 
+/** Numbers are written below 2³²; a list a second takes 68 years to come here. */
+const MAX_ABOVE = 2 ** 31;
+
 /** Another change came between reading and writing; each try reads anew. */
 const MAX_TRIES = 5;
 
@@ -38,7 +41,7 @@ export const revocationHandlers = (records: Records): ControlHandlers => ({
     const asked = readRecords(request);
     const operator = readText(request, 'operator') ?? 'unknown';
     const issuer = readText(request, 'issuer') ?? null;
-    const above = request['above'] === undefined ? 0 : readCount(request, 'above');
+    const above = readAbove(request);
     return retried(async () => {
       const changes = await Promise.all(asked.map((record) => revocation(record, operator, records)));
       for (const by of new Set(asked.map((record) => record.issuer))) {
@@ -51,7 +54,7 @@ export const revocationHandlers = (records: Records): ControlHandlers => ({
   },
   'crl-number': async (request) => {
     const issuer = readText(request, 'issuer') ?? '';
-    const [above, revoked] = [readCount(request, 'above'), readCount(request, 'revoked')];
+    const [above, revoked] = [readAbove(request), readCount(request, 'revoked')];
     return retried(async () => {
       const before = await records.get(CRL, issuer);
       const number = Math.max(readNumber(before), above) + 1;
@@ -98,6 +101,16 @@ const revokedEvent = ({ address, fingerprint, serial, revoked }: IssuedRecord, o
   reason: revoked?.reason ?? null,
   operator,
 });
+
+/** A number that is taken is taken for good: one from a damaged or a foreign list must not use up all that there are. */
+function readAbove(request: ControlRequest): number {
+  const above = request['above'] === undefined ? 0 : readCount(request, 'above');
+  if (above < MAX_ABOVE) return above;
+  throw new SealpostError('usage', {
+    detail: `${above}, the number of the list that lies there, is out of all proportion`,
+    hint: 'no list of this CA has that number: move the file out of own-crls',
+  });
+}
 
 function readCount(request: ControlRequest, name: string): number {
   const value = request[name];

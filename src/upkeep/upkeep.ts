@@ -8,6 +8,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { ControlHandlers } from '../control.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import type { RecordStore } from '../queue/records.ts';
 import { makeCrlUpkeep } from './crl-upkeep.ts';
 import { type CertificateSeries, makeDaily } from './expiry/daily.ts';
 import { makeTellers } from './expiry/tellers.ts';
@@ -15,7 +16,7 @@ import { harvestHandlers } from './harvest-control.ts';
 import type { Harvested } from './harvested.ts';
 import { issuedHandlers } from './issued.ts';
 import type { OwnMail } from './own-mail.ts';
-import { revocationHandlers } from './revoked.ts';
+import { CRL, revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
 import { tryHandlers } from './try.ts';
 
@@ -46,11 +47,12 @@ export interface Upkeep {
 }
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
-  const { config, store, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
+  const { config, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
   const { operator } = config;
-  const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
+  const lists = makeCrlUpkeep({ config, records: parts.store.records, now, env, log });
+  const store = { ...parts.store, records: watchingLists(parts.store.records, () => lists.refreshSoon()) };
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
-  const daily = makeDaily(parts, { first: [refresh], tellers: makeTellers(config, store.records, now) });
+  const daily = makeDaily({ ...parts, store }, { first: [refresh], tellers: makeTellers(config, store.records, now) });
   const handlers = {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),
@@ -71,3 +73,14 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
     series: () => daily.series(),
   };
 }
+
+/** Whoever revokes writes the list too, unless they are killed before, or are a step of the daily round; then the lists' own part does. */
+const watchingLists = (records: RecordStore, refresh: () => void): RecordStore => ({
+  get: (kind, key) => records.get(kind, key),
+  list: (kind) => records.list(kind),
+  change: async (changes, events) => {
+    const changed = await records.change(changes, events);
+    if (changed && changes.some(({ kind }) => kind === CRL)) refresh();
+    return changed;
+  },
+});

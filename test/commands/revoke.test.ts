@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, test, type TestContext } from 'node:test';
 import { namedIn, readCrlFacts } from '../../src/certificates/authority/crl.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
@@ -156,15 +157,41 @@ describe('certs revoke', () => {
     }
   });
 
-  test('where this site does not look at lists, it is said', async (t) => {
-    const { issue, run } = await site(t, { trust: { revocation: 'off' } });
-    const { fingerprint } = await issue(ANNA);
+  test('where this site looks at no lists, and where its list is gone or damaged: its own ledger counts', async (t) => {
+    const { folder, issue, run, list } = await site(t, { trust: { revocation: 'off' } });
+    await issue(ANNA);
+    await issue('ben@clinic.example');
     const { exit, stderr } = await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise');
-    assert.equal(exit, 0);
-    assert.match(
-      stderr,
-      new RegExp(`is off: this relay does not look at lists\\n {2}hint: sealpost certs remove ${fingerprint.slice(0, 16)}`),
-    );
+    assert.deepEqual([exit, stderr], [0, '']);
+    const refused = async (why: string): Promise<void> => {
+      const says = /it was revoked on \d{4}-\d\d-\d\d \(keyCompromise\), says the in-house CA/;
+      assert.match((await run('certs', 'lookup', ANNA)).stdout, says, why);
+      assert.match((await run('certs', 'list')).stdout, /revoked on/, why);
+      assert.match((await run('certs', 'lookup', 'ben@clinic.example')).stdout, / used: /, why);
+    };
+    await refused('off');
+    const config = path.join(folder, 'sealpost.yaml');
+    writeFileSync(config, readFileSync(config, 'utf8').replace('"off"', '"soft"'));
+    const bytes = list();
+    bytes[bytes.length - 20] = (bytes[bytes.length - 20] ?? 0) ^ 1;
+    writeFileSync(path.join(folder, 'data/own-crls/in-house-issuing.crl'), bytes);
+    await refused('damaged');
+    rmSync(path.join(folder, 'data/own-crls'), { recursive: true });
+    await refused('gone');
+  });
+
+  test('what the ledger cannot read any more is neither good nor revoked: it waits', async (t) => {
+    const { folder, issue, run } = await site(t);
+    const anna = await issue(ANNA);
+    assert.equal((await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise')).exit, 0);
+    rmSync(path.join(folder, 'data/own-crls'), { recursive: true });
+    const db = new DatabaseSync(path.join(folder, 'data/queue.sqlite'));
+    db.prepare("UPDATE records SET value = 'x' WHERE kind = 'issued' AND key = ?").run(anna.serial);
+    db.close();
+    const { exit, stdout } = await run('certs', 'lookup', ANNA);
+    assert.notEqual(exit, 0);
+    assert.match(stdout, /it could not be judged now: a record of the in-house CA cannot be read/);
+    assert.doesNotMatch(stdout, /^ {2}used: /m);
   });
 
   test('the database was restored from before a revocation: what others were told is not taken back', async (t) => {

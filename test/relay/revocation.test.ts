@@ -5,6 +5,11 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import process from 'node:process';
 import { test, type TestContext } from 'node:test';
+import { namedIn } from '../../src/certificates/authority/crl.ts';
+import type { IssuedRecord } from '../../src/certificates/authority/ledger.ts';
+import { readCertificates } from '../../src/certificates/bundle.ts';
+import type { Certificate } from '../../src/certificates/certificate.ts';
+import { callControl } from '../../src/control.ts';
 import { writePlaced } from '../certificates/authority/placed.ts';
 import { createAuthority } from '../../src/commands/certificates/authority.ts';
 import { freePort, until as within } from '../interop/ports.ts';
@@ -56,6 +61,10 @@ async function makeSetting(t: TestContext, more: Readonly<Record<string, unknown
 /** The reply that refused it; undefined where it was taken. */
 const refusal = (port: number, address: string): Promise<string | undefined> => send(port, [address]).then(() => undefined, String);
 
+const certificateAt = async (file: string): Promise<Certificate> =>
+  readCertificates(await readFile(file)).certificates[0] ?? assert.fail(file);
+const namedThere = async (file: string): Promise<number> => namedIn(await readFile(file)).length;
+
 async function openssl(site: Site, file: string, person: string): Promise<string> {
   const anchors = join(site.dir, 'certs/anchors/in-house-root.pem');
   const lists = ['issuing', 'root'].map((name) => join(site.data, `own-crls/in-house-${name}.crl`));
@@ -83,7 +92,7 @@ test('revoked: the running relay refuses it within the stated time, by file, and
   await until('the log says why', () => /it was revoked on \d{4}-\d\d-\d\d \(keyCompromise\)/.test(relay.log()));
   assert.equal(await refusal(relay.port, EMIL), undefined, 'nobody else is');
   const lookup = await run(process.execPath, [CLI, '-c', site.file, 'certs', 'lookup', DORA], { cwd: site.dir });
-  assert.match(lookup.stdout.toString(), /it was revoked on \d{4}-\d\d-\d\d \(keyCompromise\), says CRL own-crls\/in-house-issuing\.crl/);
+  assert.match(lookup.stdout.toString(), /it was revoked on \d{4}-\d\d-\d\d \(keyCompromise\), says the in-house CA/);
 
   const intermediate = join(site.dir, 'certs/intermediates/in-house-issuing.pem');
   assert.match(await openssl(site, intermediate, join(site.dir, 'certs/recipients', `${DORA}.pem`)), /certificate revoked/);
@@ -134,6 +143,46 @@ test('another site that knows the CA by its certificates alone finds the list wh
   });
   assert.equal(status, 200, "the root's list stands beside it");
   await relay.stop();
+});
+
+test('a command that is killed before it writes the list: refused at once, in every mode, and the relay writes the list', async (t) => {
+  for (const revocation of ['off', 'soft']) {
+    const { site } = await makeSetting(t, { trust: { revocation } });
+    const relay = await site.serve();
+    const file = join(site.data, 'own-crls/in-house-issuing.crl');
+    assert.equal(await refusal(relay.port, DORA), undefined, relay.log());
+    const dora = await certificateAt(join(site.dir, 'certs/recipients', `${DORA}.pem`));
+    const issuing = await certificateAt(join(site.dir, 'certs/intermediates/in-house-issuing.pem'));
+    const record: IssuedRecord = {
+      serial: dora.serial,
+      fingerprint: dora.fingerprint,
+      address: DORA,
+      issuer: issuing.fingerprint,
+      name: null,
+      key: 'P-256',
+      notBefore: dora.notBefore.getTime(),
+      notAfter: dora.notAfter.getTime(),
+      issuedAt: dora.notBefore.getTime(),
+      issuedBy: 'otto',
+      revoked: { at: Date.now(), reason: 'keyCompromise', by: 'otto' },
+      renews: null,
+    };
+    await callControl(join(site.data, 'control.sock'), { command: 'certs-revoked', operator: 'otto', records: [record] });
+    assert.equal(await namedThere(file), 0, 'no list says so yet');
+    assert.match((await refusal(relay.port, DORA)) ?? '', /550 5\./, revocation);
+    assert.equal(await refusal(relay.port, EMIL), undefined, 'nobody else is');
+    await until('the relay writes the list', async () => (await namedThere(file)) === 1);
+    // Neither without the list, nor after a start without it.
+    await rm(join(site.data, 'own-crls'), { recursive: true });
+    assert.match((await refusal(relay.port, DORA)) ?? '', /550 5\./, revocation);
+    const lookup = await run(process.execPath, [CLI, '-c', site.file, 'certs', 'lookup', DORA], { cwd: site.dir });
+    assert.match(lookup.stdout.toString(), /it was revoked on .* \(keyCompromise\), says the in-house CA/);
+    await relay.stop();
+    await rm(join(site.dir, 'keys/issuing.key'), { force: true });
+    const again = await site.serve();
+    assert.match((await refusal(again.port, DORA)) ?? '', /550 5\./, revocation);
+    await again.stop();
+  }
 });
 
 test('a list that is gone, or lacks what was revoked, is written when the relay starts', needsOpenssl, async (t) => {

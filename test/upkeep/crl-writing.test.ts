@@ -1,15 +1,38 @@
 /** The lists of the in-house CA over their life: who writes them when, and what a crash, a rival or another clock cannot break. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import process from 'node:process';
 import { after, before, describe, test } from 'node:test';
-import { namedIn, readCrlFacts } from '../../src/certificates/authority/crl.ts';
+import { namedIn, readCrlFacts, writeCrl } from '../../src/certificates/authority/crl.ts';
 import { type Authority, DAY_MS, issueCertificate, makeAuthority, makeIssuing } from '../../src/certificates/authority/issue.ts';
 import { ISSUED, type IssuedRecord, readIssued, writeIssued } from '../../src/certificates/authority/ledger.ts';
 import type { ControlHandlers } from '../../src/control.ts';
 import type { RecordStore, StoredRecord } from '../../src/queue/records.ts';
-import { isDue, ISSUING_LIST, listIssuers, type ListIssuer, type ListParts, ROOT_LIST, writeList } from '../../src/upkeep/crl-writing.ts';
+import {
+  handOver,
+  isDue,
+  ISSUING_LIST,
+  listIssuers,
+  type ListIssuer,
+  type ListParts,
+  ROOT_LIST,
+  writeList,
+} from '../../src/upkeep/crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from '../../src/upkeep/revoked.ts';
 import { mailboxOf } from '../certificates/openssl.ts';
 
@@ -79,6 +102,7 @@ describe('lists of the in-house CA', () => {
       parts: {
         folder: own,
         now: () => self.now,
+        recorded: async (issuer) => readNumber(await records.get(CRL, issuer)),
         ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
         takeNumber: async (request) => handlers[request.command]?.(request),
       },
@@ -181,6 +205,65 @@ describe('lists of the in-house CA', () => {
     assert.equal(statSync(join(one.own, ISSUING_LIST)).mode & 0o777, 0o644);
   });
 
+  test('a writer that is held before its rename: the newer list that it covers is written again', async () => {
+    const one = site();
+    const [issuer = assert.fail()] = one.issuers;
+    const first = await one.revoke('ann@clinic.example');
+    let [held, second] = [true, ''];
+    /** What a writer looked at last is from before the other wrote: as when it is held between the look and the rename. */
+    const slow: ListParts = {
+      ...one.parts,
+      ledger: async () => {
+        const before = await one.parts.ledger();
+        if (!held || taken === 0) return before;
+        held = false;
+        second = await one.revoke('ben@clinic.example');
+        await writeList(issuer, 'otto', one.parts);
+        const number = readCrlFacts(one.list())?.number ?? 0;
+        assert.ok(number > taken, 'the other is ahead');
+        rmSync(join(one.own, ISSUING_LIST)); // what its look finds is not there yet
+        return before;
+      },
+      takeNumber: async (request) => (taken = Number(await one.parts.takeNumber(request))),
+    };
+    let taken = 0;
+    await writeList(issuer, 'anna', slow);
+    assert.deepEqual(one.serials().toSorted(), [first, second].toSorted());
+    assert.deepEqual(await one.refresh(), [ROOT_LIST], 'nothing is behind');
+  });
+
+  test('the clock was years ahead for a while: what was revoked stays named, and a list from then is written anew', async () => {
+    const one = site();
+    const serial = await one.revoke('anna@clinic.example');
+    one.now = start + 3 * 365 * DAY_MS;
+    const [issuer = assert.fail()] = one.issuers;
+    for (let times = 0; times < 2; times++) assert.ok(await writeList(issuer, 'otto', one.parts));
+    assert.deepEqual(one.serials(), [], 'as after its end');
+    one.now = start + DAY_MS;
+    assert.ok((await one.refresh()).includes(ISSUING_LIST), 'at once, not in years');
+    assert.deepEqual(one.serials(), [serial]);
+    const facts = readCrlFacts(one.list());
+    assert.ok(facts !== undefined && facts.thisUpdate <= one.now && facts.nextUpdate > one.now);
+    assert.deepEqual(await one.refresh(), [], 'once is enough');
+  });
+
+  test("another CA's list with the greatest number there is: it uses up no number of ours", async () => {
+    const one = site();
+    mkdirSync(one.own);
+    const foreign = { issuer: other, number: 0xffff_fffe, from: start - 1000, to: start + WEEK, revoked: [] };
+    writeFileSync(join(one.own, ISSUING_LIST), writeCrl(foreign));
+    await one.revoke('anna@clinic.example');
+    assert.deepEqual(await one.refresh(), [ISSUING_LIST, ROOT_LIST]);
+    assert.ok((readCrlFacts(one.list())?.number ?? 0) < 10);
+    const issuer = issuing.certificate.fingerprint;
+    for (const above of [Number.MAX_SAFE_INTEGER, 2 ** 31])
+      await assert.rejects(
+        async () => one.handlers['crl-number']?.({ command: 'crl-number', operator: 'x', issuer, above, revoked: 0 }),
+        /out of all proportion/,
+      );
+    assert.ok(readNumber(await one.records.get(CRL, issuer)) < 10);
+  });
+
   test('the same certificate cannot be revoked twice, nor to another reason', async () => {
     const one = site();
     const serial = await one.revoke('anna@clinic.example');
@@ -238,5 +321,33 @@ describe('lists of the in-house CA', () => {
     renameSync(one.own, `${one.own}.away`);
     writeFileSync(one.own, 'a file in its place');
     await assert.rejects(one.refresh(), /cannot be (?:written|read)/);
+  });
+
+  const wantsRoot = { skip: process.getuid?.() === 0 ? false : 'wants root' };
+  test("root hands over what it made, and nothing that the folder's owner puts in its place (A36)", wantsRoot, async () => {
+    const data = join(folder, 'data');
+    const NOBODY = 65_534;
+    mkdirSync(data);
+    chownSync(data, NOBODY, NOBODY);
+    const one = site(issuing, join(data, 'own-crls'));
+    await one.refresh();
+    for (const path of [one.own, join(one.own, ISSUING_LIST)]) assert.equal(lstatSync(path).uid, NOBODY, path);
+
+    const victim = join(folder, 'of-root');
+    writeFileSync(victim, '');
+    const path = join(one.own, '.x.tmp');
+    const made = await open(path, 'wx');
+    renameSync(path, `${path}.away`);
+    symlinkSync(victim, path);
+    await handOver(made, path);
+    await made.close();
+    assert.deepEqual([lstatSync(victim).uid, lstatSync(`${path}.away`).uid], [0, NOBODY]);
+
+    const elsewhere = join(folder, 'elsewhere');
+    mkdirSync(elsewhere);
+    renameSync(one.own, `${one.own}.away`);
+    symlinkSync(elsewhere, one.own);
+    await assert.rejects(one.refresh(), /own-crls is a symbolic link/);
+    assert.deepEqual([readdirSync(elsewhere), lstatSync(elsewhere).uid], [[], 0]);
   });
 });

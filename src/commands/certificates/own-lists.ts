@@ -53,7 +53,7 @@ export async function surveyOwnLists(config: Config, { authorities, paths, now }
       numbers.delete(verdict.authority.fingerprint);
       const { thisUpdate, nextUpdate } = verdict.list;
       if ((await numberOf(verdict)) < recorded) tell(one.path, 'lacks what was revoked since');
-      else if (nextUpdate <= now) tell(one.path, ageFault(verdict.list, now));
+      else if (nextUpdate <= now || thisUpdate > now) tell(one.path, ageFault(verdict.list, now));
       else if (nextUpdate - now < Math.min((nextUpdate - thisUpdate) / 2, SOON_MS) && !renewedHere(one.path)) {
         const ends = new Date(nextUpdate).toISOString().slice(0, 10);
         notes.push(`${one.path} ends on ${ends}, and the relay cannot open the key that signs the next: sealpost certs crl`);

@@ -11,13 +11,14 @@ import { SealpostError } from '../../errors.ts';
 import { listWaiting } from '../../queue/known-rows.ts';
 import { queuePaths, type QueuePaths } from '../../queue/paths.ts';
 import { ownFolder } from '../../upkeep/own-certificates.ts';
+import { readOwnWords } from '../../upkeep/own-word.ts';
 import { USUAL_VALID_MS } from '../../upkeep/crl-upkeep.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** Absolute paths. */
 export interface CertificatePaths {
   readonly places: CertificatePlaces;
-  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'own' | 'ldapSecrets' | 'known'>;
+  readonly options: Pick<SiteOptions, 'patience' | 'cache' | 'own' | 'ldapSecrets' | 'known' | 'ownWord'>;
   /** Folders of recipient certificates, in the order they are asked; commands write to the first. */
   readonly folders: readonly string[];
   readonly anchors: string;
@@ -61,6 +62,7 @@ export function pathsOf(
     own: ownFolder({ queue }),
     ldapSecrets: (places: LdapPlaces) => readLdapSecrets(places, env),
     known: certificates.pin ? readKnownCertificates(queue.sqlite) : undefined,
+    ownWord: readOwnWords(queue.sqlite),
   };
   const waiting = (): ReadonlySet<string> => {
     const rows = certificates.pin ? readDatabase(queue.sqlite, listWaiting) : undefined;

@@ -11,7 +11,7 @@ import type { ControlRequest } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { readRecords } from '../../queue/record-rows.ts';
-import { isDue, ISSUING_LIST, listAt, listIssuers, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
+import { isDue, ISSUING_LIST, listIssuers, numberAt, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from '../../upkeep/revoked.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
@@ -63,7 +63,7 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
   }
   const at = Math.floor(Date.now() / 1000) * 1000;
   const issuer = authority.issuing.certificate.subject;
-  const above = (await listAt(join(ownLists(dirname(paths.queue.database)), ISSUING_LIST)))?.facts.number ?? 0;
+  const above = await numberAt(join(ownLists(dirname(paths.queue.database)), ISSUING_LIST), authority.issuing.certificate);
   for (let from = 0; from < found.length; from += BATCH) {
     const records = found.slice(from, from + BATCH).map((record) => ({ ...record, revoked: { at, reason: wish.reason, by: operator } }));
     await change({ command: 'certs-revoked', operator, issuer, above, records }, paths, terminal);
@@ -78,7 +78,6 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
     if (list !== undefined) terminal.stdout.write(`${listLine(list, terminal)}\n`);
     terminal.stdout.write('the relay refuses what is revoked within five seconds; a revocation cannot be undone\n');
   }
-  warn(found, paths, terminal);
 }
 
 /** `--out` is for a web server, or for another machine: the list of the CA that signs recipients' certificates. */
@@ -108,12 +107,13 @@ async function writeLists(
     folder,
     now: Date.now,
     ledger: async () => readLedger(paths),
+    recorded: async (issuer: string) => recordedNumber(issuer, paths),
     takeNumber: (request: ControlRequest) => change(request, paths, terminal),
   };
   const written: WrittenList[] = [];
   const certificates = { issuing: authority.issuing.certificate, root: authority.root.certificate };
   for (const issuer of listIssuers(certificates, paths.listValid, () => authority)) {
-    const recorded = dueOnly ? recordedNumber(issuer.certificate, paths) : 0;
+    const recorded = dueOnly ? recordedNumber(issuer.certificate.fingerprint, paths) : 0;
     const due = !dueOnly || (await isDue(issuer, { folder, now: Date.now(), recorded }));
     const list = due ? await writeList(issuer, operator, parts) : undefined;
     if (list !== undefined) written.push(list);
@@ -121,8 +121,8 @@ async function writeLists(
   return written;
 }
 
-const recordedNumber = ({ fingerprint }: Certificate, { queue }: CertificatePaths): number =>
-  readNumber(readDatabase(queue.database, (db) => readRecords(db, CRL))?.find(({ key }) => key === fingerprint));
+const recordedNumber = (issuer: string, { queue }: CertificatePaths): number =>
+  readNumber(readDatabase(queue.database, (db) => readRecords(db, CRL))?.find(({ key }) => key === issuer));
 
 const change = (request: ControlRequest, { queue }: CertificatePaths, terminal: Terminal): Promise<unknown> =>
   changeQueue(terminal, queue, request, (store) => revocationHandlers(store.records), { make: true });
@@ -229,15 +229,6 @@ const recordOf = (certificate: Certificate, issuing: Certificate): IssuedRecord 
   revoked: null,
   renews: null,
 });
-
-function warn(found: readonly IssuedRecord[], { places, anchors }: CertificatePaths, terminal: Terminal): void {
-  const { revocation, anchorSets = [] } = places.trust;
-  const off = revocation === 'off' || anchorSets.some((set) => set.revocation === 'off' && set.anchors === anchors);
-  if (off) {
-    const hint = [...new Set(found.map(({ fingerprint }) => `sealpost certs remove ${fingerprint.slice(0, 16)}`))].join('\n        ');
-    terminal.stderr.write(`sealpost: certificates.trust.revocation is off: this relay does not look at lists\n  hint: ${hint}\n`);
-  }
-}
 
 const shownOf = ({ address, fingerprint, serial, notAfter }: IssuedRecord): Shown => ({
   address,
