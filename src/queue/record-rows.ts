@@ -3,7 +3,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { integer, text, textOrNull, type Row } from './columns.ts';
-import { MAX_RECORD, type RecordChange, type StoredRecord } from './records.ts';
+import { FOLLOWED, followedStates, MAX_RECORD, type RecordChange, type StoredRecord } from './records.ts';
 import type { Done } from './rows.ts';
 import { schemaVersion } from './schema.ts';
 import { prepareAlone } from './set-aside.ts';
@@ -34,6 +34,7 @@ export function prepareRecords(db: DatabaseSync) {
       throw new SealpostError('storage-failed', { detail: 'the records of the relay cannot be read or written', cause: result.fault });
     };
   const list = prepareList(db);
+  const taken = db.prepare('UPDATE records SET value = ?, at = ? WHERE kind = ? AND key = ?');
   const one = db.prepare(`SELECT ${COLUMNS} FROM records WHERE kind = ? AND key = ?`);
   return {
     list: guarded((kind: string) => ({ answer: list(kind) })),
@@ -42,6 +43,10 @@ export function prepareRecords(db: DatabaseSync) {
       return { answer: row === undefined ? null : asRecord(row) };
     }),
     change: guarded(prepareChange(db)),
+    /** An upstream has taken that message: noted where somebody waits for it. Without the note it counts as lost, which is mended. */
+    delivered: (queueId: string, at: number): void => {
+      alone(() => taken.run(followedStates.delivered, at, FOLLOWED, queueId));
+    },
   };
 }
 
