@@ -4,7 +4,7 @@ import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { integer, text, textOrNull, type Row } from './columns.ts';
 import { resultCode, SQLITE_ERROR } from './failure.ts';
-import { MAX_RECORD, type RecordChange, type StoredRecord } from './records.ts';
+import { FOLLOWED, followedStates, MAX_RECORD, type RecordChange, type StoredRecord } from './records.ts';
 import type { Done } from './rows.ts';
 import { schemaVersion } from './schema.ts';
 import { prepareAlone } from './set-aside.ts';
@@ -69,15 +69,26 @@ export function prepareRecords(db: DatabaseSync) {
         throw resultCode(error) === SQLITE_ERROR ? unusable(error) : error;
       }
     };
+  const delivered = guarded((from) => from.delivered);
   return {
     list: guarded(({ list }) => list),
     get: guarded(({ get }) => get),
     change: guarded(({ change }) => change),
+    /** An upstream has taken that message: noted where somebody waits for it. Without the note it counts as lost, which is mended. */
+    delivered: (queueId: string, at: number): void => {
+      try {
+        delivered(queueId, at);
+      } catch (error) {
+        // The message is delivered all the same.
+        if (!(error instanceof SealpostError)) throw error;
+      }
+    },
   };
 }
 
 function prepareStatements(db: DatabaseSync) {
   const list = prepareList(db);
+  const taken = db.prepare('UPDATE records SET value = ?, at = ? WHERE kind = ? AND key = ?');
   const one = db.prepare(`SELECT ${COLUMNS} FROM records WHERE kind = ? AND key = ?`);
   return {
     list: (kind: string): Done<StoredRecord[]> => ({ answer: list(kind) }),
@@ -86,6 +97,10 @@ function prepareStatements(db: DatabaseSync) {
       return { answer: row === undefined ? null : asRecord(row) };
     },
     change: prepareChange(db),
+    delivered: (queueId: string, at: number): Done<null> => {
+      taken.run(followedStates.delivered, at, FOLLOWED, queueId);
+      return { answer: null };
+    },
   };
 }
 

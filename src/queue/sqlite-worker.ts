@@ -246,8 +246,12 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return rows.bodyBytes(request.ask);
     case 'passDot':
       return rows.passDot(request.ask);
-    case 'settle':
-      return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, request.ask.telling, at);
+    case 'settle': {
+      const { row, outcome, events, telling, queueId } = request.ask;
+      const settled = rows.settle(row, outcome, events, telling, at);
+      if (outcome.kind === 'delivered' && queueId !== null) records.delivered(queueId, at);
+      return settled;
+    }
     case 'record':
       return withUses(request.ask.events, known.use(request.ask.uses, at));
     case 'retry':

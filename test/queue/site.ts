@@ -55,6 +55,8 @@ export interface Put {
   readonly events?: readonly AuditEvent[];
   readonly asked?: Asked;
   readonly uses?: readonly CertificateUse[];
+  /** The sender as it was accepted. */
+  readonly original?: string;
 }
 
 /** What the envelope says besides addresses; nothing where it is not there. */
@@ -68,7 +70,7 @@ export interface Stored {
 /** Writes a body in uneven pieces and enqueues it for each recipient. */
 export async function put(
   store: QueueStore,
-  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [] }: Put,
+  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [], original = 'form@clinic.example' }: Put,
 ): Promise<Stored> {
   const ciphertext = randomBytes(octets);
   const writer = store.newBody();
@@ -77,7 +79,7 @@ export async function put(
   const message: NewMessage = {
     id,
     acceptedAt: START,
-    sender: 'form@clinic.example',
+    sender: original,
     size: octets,
     envid: asked.envid ?? null,
     submitter: asked.submitter ?? null,
