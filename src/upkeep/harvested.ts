@@ -204,10 +204,14 @@ export function harvestFaults(config: Pick<Config, 'queue' | 'certificates' | 'f
   return [ownFolderFault(config, 'certificates.harvest') ?? []].flat();
 }
 
-/** True where a folder of the site has it. */
-export async function isInFolders(folders: readonly RecipientFolder[], fingerprint: string): Promise<boolean> {
-  for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
-  return false;
+/** True where a folder of the site has it. Throws `lookup-unavailable` where one cannot be read: that is not its absence (P5). */
+export async function isInFolders(folders: readonly Pick<RecipientFolder, 'entries'>[], fingerprint: string): Promise<boolean> {
+  try {
+    for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
+    return false;
+  } catch (cause) {
+    throw new SealpostError('lookup-unavailable', { detail: 'a folder of certificates', cause });
+  }
 }
 
 /** Of the path, those that the site lacks: they came with the mail, and the next look-up needs them. */

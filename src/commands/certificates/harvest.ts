@@ -104,6 +104,8 @@ async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
     });
     return { ...found, verdict: kept };
   } catch (error) {
+    if (error instanceof SealpostError && error.code === 'lookup-unavailable')
+      return { ...nothing, verdict: 'unavailable', reason: 'a folder of certificates cannot be read now' };
     if (!(error instanceof SealpostError) || !ofTheMail.has(error.code)) throw error;
     return { ...nothing, verdict: 'refused', reason: error.detail ?? error.message };
   }
