@@ -14,6 +14,7 @@ import { openPasswords, type Passwords } from './intake/passwords.ts';
 import { chunksOf, type Finding, findings } from './intake/read.ts';
 import { openShelving, type Shelving } from './intake/shelve.ts';
 import { filesOf } from './intake/walk.ts';
+import { makeFolderLock } from './folder-lock.ts';
 import { firstFolder } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
@@ -57,12 +58,16 @@ interface Adding {
 }
 
 async function addAll(given: readonly string[], adding: Adding): Promise<void> {
-  const { site, paths, account, dry, stop } = adding;
+  const { site, paths, terminal, account, dry, stop } = adding;
   const folder = firstFolder(paths);
   const there = await site.takePlaces(folder);
-  const shelving = openShelving(folder, dry, (outcome) => {
-    if (outcome.kind === 'refused' && outcome.certificate !== undefined) there.delete(outcome.certificate.fingerprint);
-    return account.tell(outcome);
+  const shelving = openShelving({
+    folder,
+    lock: dry ? undefined : makeFolderLock(folder, terminal, stop),
+    tell: (outcome) => {
+      if (outcome.kind === 'refused' && outcome.certificate !== undefined) there.delete(outcome.certificate.fingerprint);
+      return account.tell(outcome);
+    },
   });
   const turn = makeTurn();
   const authorities = new Set<string>();
