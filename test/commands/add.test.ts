@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
+import { setImmediate } from 'node:timers/promises';
 import { before, beforeEach, describe, test } from 'node:test';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { certificatePem } from '../../src/certificates/pem.ts';
@@ -183,6 +184,28 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.equal(add(['dump.ldif']).code, 0);
     assert.equal(add(['-'], dump).code, 0);
     assert.deepEqual(taken(), ['anna@example.org.pem']);
+  });
+
+  test('a signal is heard in a dump that has nothing to take', async () => {
+    const child = spawn(process.execPath, [CLI, 'certs', 'add', '-'], { cwd: site, env, stdio: ['pipe', 'ignore', 'pipe'] });
+    let err = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
+    child.stdin.on('error', () => {});
+    const photos = Buffer.from(`dn: cn=Photo\njpegPhoto:: ${'A'.repeat(60_000)}\n\n`);
+    let written = 0;
+    const ended = once(child, 'close');
+    const feeding = (async () => {
+      while (child.exitCode === null) {
+        written += photos.length;
+        if (child.stdin.write(photos)) await setImmediate();
+        else await Promise.race([once(child.stdin, 'drain').catch(() => {}), ended]);
+      }
+    })();
+    await eventually(async () => written > 20_000_000, 60_000);
+    child.kill('SIGINT');
+    assert.deepEqual(await ended, [1, null]);
+    await feeding;
+    assert.match(err, /stopped after 0/);
   });
 
   test('no file at all: pipes, devices, links in a circle and out of the folder, 1 GB, empty, cut; the rest is taken', () => {

@@ -85,12 +85,14 @@ async function addAll(given: readonly string[], adding: Adding): Promise<void> {
   }
 }
 
-async function* allFindings(given: readonly string[], { terminal, passwords }: Adding): AsyncGenerator<Finding> {
+async function* allFindings(given: readonly string[], { terminal, passwords, stop }: Adding): AsyncGenerator<Finding> {
+  const reading = { passwords, stop };
   for (const one of given) {
-    if (one === '-') yield* findings(octetsOf(terminal.stdin), one, passwords);
+    if (one === '-') yield* findings(octetsOf(terminal.stdin), one, reading);
     else
       for (const named of filesOf(one, terminal.cwd)) {
-        if (named.kind === 'file') yield* findings(chunksOf(named.path), named.shown, passwords);
+        if (stop.asked) return;
+        else if (named.kind === 'file') yield* findings(chunksOf(named.path), named.shown, reading);
         else yield { kind: 'refused', origin: { file: named.shown }, refusal: named.refusal };
       }
   }
