@@ -11,8 +11,9 @@ import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
 import { readFolders, readLedger } from './in-house.ts';
 import { rowOf, tellIssued, tellRoster, type IssuedRow } from './issued.ts';
+import { makeFolderLock } from './folder-lock.ts';
 import { BATCH, type IssueMeans, issueTo, type Outcome } from './issuing.ts';
-import type { CertificatePaths } from './paths.ts';
+import { type CertificatePaths, firstFolder } from './paths.ts';
 import { nameFault, type Person, readRoster } from './roster.ts';
 import { withSite } from './site.ts';
 import { assertWritable, clearTemporaries } from './store.ts';
@@ -122,6 +123,7 @@ async function prepare(
     authority,
     signed: Map.groupBy(inHouse.records.values(), (record) => record.address),
     placed: inHouse.placed,
+    lock: makeFolderLock(firstFolder(paths), terminal),
     out: folder,
     issuedBy: by === undefined ? operator : `${by}, typed by ${operator}`,
     again,

@@ -225,7 +225,7 @@ async function handOver({ record, kit, made }: Made, { paths, authority }: Means
   const renews = { fingerprint, notAfter: new Date(notAfter) };
   await writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
   const { certificate } = made;
-  const file = place(certificate, paths, terminal);
+  const file = await place(certificate, paths, terminal);
   return {
     address,
     key: keyText(certificate),
