@@ -1,5 +1,5 @@
 /** What the queue's database keeps of one address: its known certificates, what the in-house CA issued to it, and tries. */
-import { ISSUED, type IssuedRecord, readIssued } from '../../certificates/authority/ledger.ts';
+import { ISSUED, readLedger } from '../../certificates/authority/ledger.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { KnownCertificate } from '../../queue/known.ts';
 import { readKnown } from '../../queue/known-rows.ts';
@@ -28,9 +28,10 @@ export function readKept(
   database: string,
   key: string,
 ): { readonly entries: readonly Entry[]; readonly certificates: readonly Standing[] } {
+  // Damaged records are for the commands of the CA, and check, to tell of.
   const kept = readDatabase(database, (db) => ({
     known: readKnown(db, key),
-    issued: readRecords(db, ISSUED).flatMap(({ value }) => issuedTo(key, value)),
+    issued: readLedger(readRecords(db, ISSUED)).records.filter(({ address }) => address === key),
     tried: readRecords(db, TRY).flatMap((record) => (record.key === key ? (readTry(record.value) ?? []) : [])),
   }));
   if (kept === undefined) return { entries: [], certificates: [] };
@@ -61,14 +62,4 @@ export function readKept(
     approved_by: approvedBy,
   }));
   return { entries, certificates };
-}
-
-/** A record that cannot be read is for the commands of the CA to tell of. */
-function issuedTo(key: string, value: string): IssuedRecord[] {
-  try {
-    const record = readIssued(value);
-    return record.address === key ? [record] : [];
-  } catch {
-    return [];
-  }
 }

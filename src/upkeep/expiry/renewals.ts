@@ -164,7 +164,7 @@ function ledgerRecord(old: IssuedRecord, { certificate }: Issued, { issuing }: O
 /** A certificate that a crash left without a reader. */
 async function supersede({ serial }: Renewal, { issuing }: OpenAuthority, { records, now }: RenewalParts): Promise<void> {
   const stored = await records.get(ISSUED, serial);
-  const orphan = stored === undefined ? undefined : readIssued(stored.value);
+  const orphan = stored === undefined ? undefined : readIssued(stored.value, stored.key);
   if (orphan === undefined || orphan.revoked !== null) return;
   const revoked = { at: now(), reason: 'superseded', by: BY_RELAY };
   const request = { command: 'certs-revoked', operator: BY_RELAY, issuer: issuing.certificate.subject };
