@@ -124,7 +124,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     );
     const route = makeRoute(upstreams, log);
     undo.push(() => route.close());
-    const capabilities = await loadCapabilities(queue);
+    const capabilities = await loadCapabilities(queue, log);
     const sealing = {
       hostname: config.hostname,
       addressBook: certificates.addressBook,

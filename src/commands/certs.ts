@@ -6,7 +6,7 @@ import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { readDuration } from '../config/units.ts';
 import { add, type AddWish } from './certificates/add.ts';
-import { approve, forget, pending, reject } from './certificates/changes.ts';
+import { approve, type ApproveOptions, forget, pending, reject } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { harvest, type HarvestOptions } from './certificates/harvest.ts';
 import { history } from './certificates/history.ts';
@@ -114,8 +114,9 @@ function addDecisions(certs: Command, terminal: Terminal): void {
     .description('let a certificate be used that waits; the audit log keeps who did it')
     .argument('<address>')
     .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; needed where several wait')
+    .option('--all-addresses', 'yes, for every address that a certificate of a signed mail names')
     .option('--by <name>', 'for whom you do it')
-    .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
+    .action(async (address: string, fingerprint: string | undefined, options: ApproveOptions, command: Command) =>
       approve({ address, fingerprint }, await configOf(command, terminal), terminal, options),
     );
   certs
@@ -165,9 +166,9 @@ function addAuthority(certs: Command, terminal: Terminal): void {
     .option('--csv <file>', 'instead: for everybody in a table with the columns address, name, key, days; - reads standard input')
     .addOption(new Option('--key <kind>', 'rsa is what every mail program opens; ec is P-256').choices(keyChoices).default('rsa'))
     .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}`, readDays, DEFAULT_DAYS)
-    .option('--out <dir>', 'where the .p12, its password and the page go', 'issued')
+    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued" beside the configuration)')
     .option('--name <name>', "the reader's name, as mail programs show it")
-    .option('--again', 'with --csv: also for who has a valid one')
+    .option('--again', 'also for who has a valid one')
     .option('--by <name>', 'for whom you do it')
     .option('--json', 'as JSON')
     .action(async (address: string | undefined, wish: IssueWish, command: Command) =>
@@ -180,7 +181,7 @@ function addAuthority(certs: Command, terminal: Terminal): void {
     .option('--within <time>', 'instead: all of the in-house CA that end within it, such as 30d', readTime)
     .addOption(new Option('--key <kind>', 'another kind of key than the old one').choices(keyChoices))
     .option('--days <n>', `how long it is valid, at most ${MAX_DAYS}; as long as the old one was made for`, readDays)
-    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued/renewed-DAY")')
+    .option('--out <dir>', 'where the .p12, its password and the page go (default: "issued/renewed-DAY" beside the configuration)')
     .option('--by <name>', 'for whom you do it')
     .option('--again', 'also what was renewed already, or is revoked')
     .option('--dry-run', 'only say what would be renewed')

@@ -19,6 +19,8 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   const log = makeLog(config.log, stdout);
   const version = readVersion();
   const ended = Promise.withResolvers<void>();
+  // The queue may stop while the relay starts, when nobody waits for this yet: the process would end with a stack trace.
+  ended.promise.catch(() => {});
   // From here on, since a relay that was started as far as its queue is to be stopped in order.
   const stop = (signal: string): void => {
     log.info({ signal }, 'stopping');

@@ -2,6 +2,8 @@
 import { SealpostError } from '../errors.ts';
 
 /** SQLite result codes, https://www.sqlite.org/rescode.html: the low byte is the primary one. */
+/** A table that is not there, among others. */
+export const SQLITE_ERROR = 1;
 export const SQLITE_BUSY = 5;
 const SQLITE_NOMEM = 7;
 const SQLITE_FULL = 13;

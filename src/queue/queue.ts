@@ -178,6 +178,7 @@ export interface QueueStore {
   read(lease: Lease): AsyncIterable<Buffer>;
   /** Durable mark: from here on the upstream may have it. */
   passDot(lease: Lease): Promise<void>;
+  /** A message of the null sender that a FOLLOWED record names is marked there once it is delivered, in the same transaction. */
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
   /** Events that change no row of the queue (started, stopped); `uses` as in `enqueue`, of a notice sealed while it is sent. */
   record(events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;

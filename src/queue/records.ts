@@ -23,6 +23,11 @@ export interface RecordChange {
   readonly was?: string | null;
 }
 
+/** Kind of a record by the queue id of a message whose delivery somebody waits for; `queued` until an upstream has taken it. */
+export const FOLLOWED = 'followed';
+
+export const followedStates = { queued: 'queued', delivered: 'delivered' } as const;
+
 /** UTF-16 code units of one value. A certificate in base64 is below 90,000. */
 export const MAX_RECORD = 128 * 1024;
 

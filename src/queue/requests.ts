@@ -94,6 +94,8 @@ export interface Operations {
       readonly outcome: Outcome;
       readonly events: readonly AuditEvent[];
       readonly telling: StoredTelling | null;
+      /** Of a message that somebody may wait for. */
+      readonly queueId: string | null;
     };
     answer: null;
   };

@@ -2,7 +2,7 @@
  * The thread that owns the database: an fsync takes as long as the disk likes, and SMTP sessions must not wait for it.
  *
  * Group commit: while one transaction is being synced, requests gather; the next takes all of them, each under a savepoint,
- * so that one that fails fails alone. Nobody is answered before COMMIT. Where COMMIT fails, all of them fail.
+ * so that one that fails fails alone; the records apart. Nobody is answered before COMMIT. Where COMMIT fails, all of them fail.
  */
 import { readdirSync, unlinkSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
@@ -72,7 +72,7 @@ async function serveQueue(port: MessagePort, start: WorkerStart): Promise<void> 
       if (next.operation === 'enqueue') octets += octetsOf(next.ask.message);
       next = batch.length < MAX_BATCH && octets < MAX_BATCH_OCTETS ? receiveMessageOnPort(port)?.message : undefined;
     }
-    if (batch.length > 0) runBatch(queue, batch, post, forget);
+    for (const part of inTransactions(batch)) runBatch(queue, part, post, forget);
     if (next?.operation === 'close') void close(next.id);
   });
   post({ kind: 'answer', id: 0, answer: null });
@@ -175,6 +175,23 @@ function makeTransactions(db: DatabaseSync, onStop: (error: unknown) => void) {
   };
 }
 
+const isOfRecords = ({ operation }: Request): boolean =>
+  operation === 'records' || operation === 'getRecord' || operation === 'changeRecords';
+
+/**
+ * Requests of the records have a transaction each. After a page that makes no sense SQLite takes no further write in the same
+ * transaction, whatever savepoint it is in: what else is in it would be lost with the records, and mail stop for them (P10).
+ */
+function inTransactions(batch: readonly Request[]): readonly (readonly Request[])[] {
+  const parts: Request[][] = [];
+  for (const request of batch) {
+    const last = parts.at(-1);
+    if (last === undefined || isOfRecords(request) || last.slice(0, 1).some(isOfRecords)) parts.push([request]);
+    else last.push(request);
+  }
+  return parts;
+}
+
 type Post = (message: WorkerMessage<unknown>, transfer?: ArrayBuffer[]) => void;
 
 function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forget: (name: string) => void): void {
@@ -183,13 +200,12 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
   try {
     transactions.run(() => {
       for (const request of batch) {
-        outcomes.push(
-          transactions.alone(() => {
-            const done = execute(queue, request);
-            if (done.events !== undefined) audit.stage(done.events, request.at);
-            return done;
-          }),
-        );
+        const work = (): Done<unknown> => {
+          const done = execute(queue, request);
+          if (done.events !== undefined) audit.stage(done.events, request.at);
+          return done;
+        };
+        outcomes.push(isOfRecords(request) ? { done: work() } : transactions.alone(work));
       }
       audit.keep();
     });
@@ -230,8 +246,12 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return rows.bodyBytes(request.ask);
     case 'passDot':
       return rows.passDot(request.ask);
-    case 'settle':
-      return rows.settle(request.ask.row, request.ask.outcome, request.ask.events, request.ask.telling, at);
+    case 'settle': {
+      const { row, outcome, events, telling, queueId } = request.ask;
+      const settled = rows.settle(row, outcome, events, telling, at);
+      if (outcome.kind === 'delivered' && queueId !== null) records.delivered(queueId, at);
+      return settled;
+    }
     case 'record':
       return withUses(request.ask.events, known.use(request.ask.uses, at));
     case 'retry':

@@ -114,7 +114,9 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     async settle(lease, outcome, events, telling) {
       const notice = telling?.notice ?? null;
       const stored = telling === undefined ? null : { ofDelay: telling.ofDelay, notice: notice === null ? null : asStored(notice) };
-      await thread.ask('settle', { row: lease.row, outcome, events, telling: stored });
+      // Mail of our own is the only one that is followed; of all other the records are left alone.
+      const queueId = lease.originalSender === '' && lease.notice === null ? lease.queueId : null;
+      await thread.ask('settle', { row: lease.row, outcome, events, telling: stored, queueId });
       leases.delete(lease.row);
     },
     async record(events, named = []) {

@@ -3,6 +3,7 @@
  * taken from it. It stands in place of the certificate's own extension, which few CAs write (§2.7.1). All of it is in memory: some OIDs for
  * each harvested certificate.
  */
+import type { Logger } from 'pino';
 import type { Certificate } from '../certificates/certificate.ts';
 import type { QueueStore } from '../queue/queue.ts';
 import type { RecordChange } from '../queue/records.ts';
@@ -15,9 +16,14 @@ export interface Capabilities {
   set(fingerprint: string, capabilities: readonly string[]): void;
 }
 
-export async function loadCapabilities({ records }: Pick<QueueStore, 'records'>): Promise<Capabilities> {
+/** Where they cannot be read, the certificate's own stand, with which every mail can be sealed: no reason to take none (P10). */
+export async function loadCapabilities({ records }: Pick<QueueStore, 'records'>, log: Logger): Promise<Capabilities> {
   const known = new Map<string, readonly string[]>();
-  for (const { key, value } of await records.list(KIND)) if (OIDS.test(value)) known.set(key, value.split(' '));
+  try {
+    for (const { key, value } of await records.list(KIND)) if (OIDS.test(value)) known.set(key, value.split(' '));
+  } catch (error) {
+    log.warn({ err: error }, 'what readers said that they can open is not known: the records cannot be read');
+  }
   return {
     of: ({ fingerprint, capabilities }) => known.get(fingerprint) ?? capabilities,
     set: (fingerprint, capabilities) => {

@@ -3,6 +3,7 @@ import { knownHandlers, readKnownFilter, unapproved } from '../change-control.ts
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import type { HarvestedRecord } from './harvested-record.ts';
 import { certificatesOf, type Harvested, type NewHarvest } from './harvested.ts';
 
 export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested: Harvested): ControlHandlers {
@@ -18,12 +19,20 @@ export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested:
         (row) => row.state === 'waiting' && row.fingerprint !== fingerprint && row.fingerprint.startsWith(filter.fingerprint ?? ''),
       );
       if (others.length + changed.length > 0) throw new SealpostError('usage', unapproved.several);
+      const { addresses } = one.certificate;
+      // Who approves for one address shall have seen whose mail it will be used for besides.
+      if (addresses.length > 1 && request['all_addresses'] !== true) throw new SealpostError('usage', alsoFor(one));
       await harvested.approve(one, readText(request, 'operator') ?? 'unknown');
-      return fingerprint;
+      return { fingerprint, addresses };
     },
     'certs-reject': async (request) => harvested.reject(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
   };
 }
+
+const alsoFor = ({ address, certificate }: HarvestedRecord): { readonly detail: string; readonly hint: string } => ({
+  detail: `it would be used for all addresses that it names: ${certificate.addresses.join(', ')}`,
+  hint: `sealpost certs approve ${address} ${certificate.fingerprint.slice(0, 16)} --all-addresses`,
+});
 
 function readHarvest(request: ControlRequest): NewHarvest {
   const { address } = readKnownFilter(request);

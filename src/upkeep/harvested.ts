@@ -6,7 +6,7 @@
  *      │        └─────reject, or 90 days──▶ gone
  *      └─ by rule (`certificates.harvest.approve_issuers`) ──▶ taken
  *
- * A rule takes nothing where the address is pinned to others (A22). The file is written before the record goes: what an interruption
+ * A rule takes nothing where the address is pinned to others, or where the certificate names further addresses (A22). The file is written before the record goes: what an interruption
  * leaves is approved again, and nothing is lost. How many wait is bounded; the oldest stay, so that a flood drives nobody out.
  */
 import type { Logger } from 'pino';
@@ -65,6 +65,8 @@ const DAY_MS = 86_400_000;
 const KEPT_MS = 90 * DAY_MS;
 /** Addresses of which it is remembered that they were told of today. */
 const MAX_TOLD = 1000;
+/** That one certificate names: people look at all of them, and the audit log has them. */
+const MAX_ADDRESSES = 32;
 /** Octets of what is kept of one mail: it has to pass the control socket. */
 const MAX_OCTETS = 40 * 1024;
 
@@ -146,8 +148,7 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
       those.map((one): AuditEvent => ({ event: 'certificate-rejected', ...about(one), operator })),
     );
   /** Under a pin the approval counts for the pin too. An address that nothing is known of has none. */
-  const approvePin = async (record: HarvestedRecord, operator: string): Promise<boolean> => {
-    const { address, certificate } = record;
+  const approvePin = async (address: string, certificate: Certificate, operator: string): Promise<boolean> => {
     const { fingerprint, subject, issuer, serial, notAfter } = certificate;
     const use = {
       address,
@@ -170,14 +171,20 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
         if (octets > MAX_OCTETS)
           throw new SealpostError('harvest-refused', { detail: `its certificates have more than ${MAX_OCTETS} octets` });
         if (harvest.known === true) return note(harvest);
-        const ruled = harvest.issuers.some((issuer) => rule.has(issuer));
+        const { addresses } = harvest.certificate;
+        if (addresses.length > MAX_ADDRESSES)
+          throw new SealpostError('harvest-refused', { detail: `its certificate names more than ${MAX_ADDRESSES} addresses` });
+        // The mail speaks for one address; a person says whether it is right for the others.
+        const ruled = addresses.length === 1 && harvest.issuers.some((issuer) => rule.has(issuer));
         return ruled && !(await isPinned(harvest.certificate)) ? take(harvest) : wait(harvest);
       }),
     find,
     approve: (record, operator) =>
       inTurn(async () => {
         await write(record);
-        const isTold = await approvePin(record, operator);
+        const { address, certificate } = record;
+        for (const other of certificate.addresses) if (other !== address) await approvePin(other, certificate, operator);
+        const isTold = await approvePin(address, certificate, operator);
         const gone: RecordChange = { kind: KIND, key: record.certificate.fingerprint, value: null };
         await change([gone], isTold ? [] : [approved(record, operator)], record);
       }),
@@ -197,10 +204,14 @@ export function harvestFaults(config: Pick<Config, 'queue' | 'certificates' | 'f
   return [ownFolderFault(config, 'certificates.harvest') ?? []].flat();
 }
 
-/** True where a folder of the site has it. */
-export async function isInFolders(folders: readonly RecipientFolder[], fingerprint: string): Promise<boolean> {
-  for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
-  return false;
+/** True where a folder of the site has it. Throws `lookup-unavailable` where one cannot be read: that is not its absence (P5). */
+export async function isInFolders(folders: readonly Pick<RecipientFolder, 'entries'>[], fingerprint: string): Promise<boolean> {
+  try {
+    for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
+    return false;
+  } catch (cause) {
+    throw new SealpostError('lookup-unavailable', { detail: 'a folder of certificates', cause });
+  }
 }
 
 /** Of the path, those that the site lacks: they came with the mail, and the next look-up needs them. */
@@ -214,6 +225,7 @@ type About = Pick<HarvestedRecord, 'address' | 'certificate'>;
 
 const about = ({ address, certificate }: About) => ({
   recipient: address,
+  addresses: certificate.addresses.join(', '),
   certificate_sha256: certificate.fingerprint,
   certificate_issuer: certificate.issuer,
   certificate_serial: certificate.serial,

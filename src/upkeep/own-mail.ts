@@ -4,9 +4,11 @@
  */
 import type { AuditEvent } from '../audit.ts';
 import type { Resolution } from '../certificates/address-book.ts';
+import { SealpostError } from '../errors.ts';
 import { plainRecipient, type Mailbox } from '../message/envelope.ts';
 import { makePath, type Outbox, type PathParts } from '../path.ts';
 import type { Rule } from '../policy/decide.ts';
+import { FOLLOWED, followedStates, type RecordStore } from '../queue/records.ts';
 import { composeMail, type Attachment } from './compose.ts';
 
 export interface OwnMessage {
@@ -18,6 +20,8 @@ export interface OwnMessage {
   readonly attachments?: readonly Attachment[];
   /** What it is sealed to, where the caller has looked that up; else it is looked up. */
   readonly resolution?: Resolution;
+  /** Whether it was delivered can be asked by fateOf() then, until whoever asks removes its record. */
+  readonly followed?: true;
   /** Written in the transaction that queues it. */
   readonly events?: (queueId: string) => readonly AuditEvent[];
 }
@@ -34,7 +38,8 @@ export interface OwnMailParts extends Pick<
   PathParts,
   'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes' | 'log' | 'onQueued' | 'largest'
 > {
-  readonly outbox: Outbox;
+  /** Records: for mail that is followed. */
+  readonly outbox: Outbox & { readonly records?: Pick<RecordStore, 'change'> };
   /** Whom readers answer to. */
   readonly operator: string;
   readonly newId: () => string;
@@ -52,7 +57,7 @@ const rule: Rule = {
 export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts): OwnMail {
   const { hostname, now } = parts;
   return {
-    async send({ recipient, subject, text, attachments = [], events, resolution }) {
+    async send({ recipient, subject, text, attachments = [], events, resolution, followed }) {
       const id = newId();
       const path = makePath({
         ...parts,
@@ -68,7 +73,17 @@ export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts)
       const client = { address: '127.0.0.1', helo: hostname, tls: null, user: null };
       // From the null sender: nothing answers it, and no notice is sent of it.
       const envelope = { sender: null, recipients: [plainRecipient(recipient)], envid: null, client, protocol: 'LOCAL' };
-      return path.accept(envelope, once(mail));
+      if (followed === undefined) return path.accept(envelope, once(mail));
+      const { records } = outbox;
+      if (records === undefined) throw new SealpostError('internal', { detail: 'mail that nobody can follow' });
+      const mark = (value: string | null): Promise<boolean> => records.change([{ kind: FOLLOWED, key: id, value }], []);
+      await mark(followedStates.queued);
+      try {
+        return await path.accept(envelope, once(mail));
+      } catch (error) {
+        await mark(null);
+        throw error;
+      }
     },
   };
 }

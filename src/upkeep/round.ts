@@ -24,6 +24,8 @@ export interface Step {
   readonly name: string;
   /** Bounded, lets everybody else have a turn, and ends soon once the signal is aborted. */
   run(signal: AbortSignal): Promise<Counts>;
+  /** What is done at each look, every few minutes, also where the step itself is not due; never while a step runs. */
+  look?(): Promise<void>;
 }
 
 export interface RoundResult {
@@ -33,7 +35,7 @@ export interface RoundResult {
 }
 
 export interface Round {
-  /** Runs what is due, now and from then on; waits for nothing. */
+  /** Runs what is due, in a moment and from then on; waits for nothing. */
   start(): void;
   /** Runs what is due; answers once that is done. */
   turn(): Promise<void>;
@@ -56,6 +58,8 @@ const DAY_MS = 86_400_000;
 const AGAIN_MS = 3_600_000;
 /** How often it is asked whether something is due. */
 const LOOK_MS = 5 * 60_000;
+/** Before the first look: mail that waited for the start goes first. */
+const FIRST_MS = 2000;
 
 /** Of one step; ms since the epoch, 0 for never. */
 interface Times {
@@ -105,6 +109,14 @@ export function makeRound({ steps, records, now, log }: RoundParts): Round {
     let ran = 0;
     const failed: string[] = [];
     for (const step of steps) {
+      if (ended.signal.aborted) return;
+      try {
+        await step.look?.();
+      } catch (error) {
+        log.error({ err: error, step: step.name }, 'a look of the daily round failed');
+      }
+    }
+    for (const step of steps) {
       if (ended.signal.aborted || !(await isDue(step))) continue;
       ran++;
       const told = await run(step);
@@ -124,14 +136,14 @@ export function makeRound({ steps, records, now, log }: RoundParts): Round {
     return running;
   };
 
-  const wait = (): void => {
+  const wait = (ms: number): void => {
     if (ended.signal.aborted) return;
-    timer = setTimeout(() => void take().then(wait), LOOK_MS);
+    timer = setTimeout(() => void take().then(() => wait(LOOK_MS)), ms);
     timer.unref();
   };
 
   return {
-    start: () => void take().then(wait),
+    start: () => wait(FIRST_MS),
     turn: take,
     last: () => last,
     stop: async () => {

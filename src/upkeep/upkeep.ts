@@ -22,7 +22,7 @@ import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
-  readonly store: Pick<QueueStore, 'records' | 'known' | 'record'>;
+  readonly store: Pick<QueueStore, 'records' | 'known' | 'record' | 'list'>;
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
   readonly harvested: Harvested;

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
+import { setImmediate } from 'node:timers/promises';
 import { before, beforeEach, describe, test } from 'node:test';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { certificatePem } from '../../src/certificates/pem.ts';
+import { makeFolderLock } from '../../src/commands/certificates/folder-lock.ts';
 import { caExtensions, derOf, eventually, make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
 import { root } from '../certificates/pki.ts';
 
@@ -184,6 +186,28 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.deepEqual(taken(), ['anna@example.org.pem']);
   });
 
+  test('a signal is heard in a dump that has nothing to take', async () => {
+    const child = spawn(process.execPath, [CLI, 'certs', 'add', '-'], { cwd: site, env, stdio: ['pipe', 'ignore', 'pipe'] });
+    let err = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
+    child.stdin.on('error', () => {});
+    const photos = Buffer.from(`dn: cn=Photo\njpegPhoto:: ${'A'.repeat(60_000)}\n\n`);
+    let written = 0;
+    const ended = once(child, 'close');
+    const feeding = (async () => {
+      while (child.exitCode === null) {
+        written += photos.length;
+        if (child.stdin.write(photos)) await setImmediate();
+        else await Promise.race([once(child.stdin, 'drain').catch(() => {}), ended]);
+      }
+    })();
+    await eventually(async () => written > 20_000_000, 60_000);
+    child.kill('SIGINT');
+    assert.deepEqual(await ended, [1, null]);
+    await feeding;
+    assert.match(err, /stopped after 0/);
+  });
+
   test('no file at all: pipes, devices, links in a circle and out of the folder, 1 GB, empty, cut; the rest is taken', () => {
     mkdirSync(at('in/loop'), { recursive: true });
     run('mkfifo', ['pipe'], at('in'));
@@ -244,6 +268,91 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.match(err, /anna@example\.org was not added: the file of its address is no PEM file/);
     assert.equal(readFileSync(at('certs/recipients/anna@example.org.pem'), 'utf8'), 'keep me');
     assert.ok(taken().includes('ben@example.org.pem'));
+  });
+
+  test('a folder, a pipe, a file without permission in the place of an address: that one is refused, the rest is taken', () => {
+    mkdirSync(at('certs/recipients/anna@example.org.pem'));
+    run('mkfifo', ['ben@example.org.pem'], at('certs/recipients'));
+    const all = ['anna', 'ben', 'carl'].map((name) => join(made, `${name}.pem`));
+    const { code, err } = add(all);
+    assert.equal(code, 1);
+    assert.match(err, /anna@example\.org was not added: something that is no file stands in the place of the file of its address/);
+    assert.match(err, /ben@example\.org was not added: something that is no file/);
+    assert.match(err, /^sealpost: 1 added, 0 already there, 2 refused\n {2}2 with another file in their place$/m);
+    assert.ok(statSync(at('certs/recipients/carl@example.org.pem')).isFile());
+    const uid = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+    for (const folder of [made, sites, site]) chmodSync(folder, 0o755);
+    chmodSync(at('certs/recipients'), 0o777);
+    make(made, { name: 'dora', issuer: 'ca' });
+    writeFileSync(at('certs/recipients/dora@example.org.pem'), pem('dora'));
+    chmodSync(at('certs/recipients/dora@example.org.pem'), 0);
+    make(made, { name: 'dora2', issuer: 'ca', extensions: ['subjectAltName=email:dora@example.org'] });
+    make(made, { name: 'emil', issuer: 'ca' });
+    const closed = add(
+      ['dora2', 'emil'].map((name) => join(made, `${name}.pem`)),
+      '',
+      uid,
+    );
+    assert.equal(closed.code, 1);
+    assert.match(closed.err, /dora@example\.org was not added: a file that cannot be read \(EACCES\) stands in the place/);
+    assert.match(closed.err, /^sealpost: 1 added, 0 already there, 1 refused$/m);
+  });
+
+  test('two at once, of other certificates for the same addresses: what either told as added is there', async () => {
+    const authority = root('Import CA');
+    writeFileSync(at('certs/anchors/import.pem'), certificatePem(authority.certificate));
+    const addresses = Array.from({ length: 200 }, (_, number) => `reader${number}@example.org`);
+    for (const folder of ['one', 'two']) {
+      mkdirSync(at(folder));
+      for (const address of addresses) writeFileSync(at(folder, address), certificatePem(authority.leaf(address)));
+    }
+    const added = await Promise.all(
+      ['one', 'two'].map(async (folder) => {
+        const child = spawn(process.execPath, [CLI, 'certs', 'add', folder], { cwd: site, env, stdio: ['ignore', 'pipe', 'inherit'] });
+        let out = '';
+        child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+        assert.deepEqual(await once(child, 'close'), [0, null]);
+        return out.split('\n').filter((line) => line.startsWith('added: ')).length;
+      }),
+    );
+    assert.deepEqual(added, [200, 200]);
+    assert.deepEqual(readdirSync(at('certs/recipients')).length, 200, 'no lock and no temporary is left');
+    const stand = taken().map((name) => readCertificates(readFileSync(at('certs/recipients', name))).certificates.length);
+    assert.deepEqual(new Set(stand), new Set([2]));
+  });
+
+  test('while another command writes it waits, says so, and keeps what that one wrote; a signal ends the waiting', async () => {
+    make(made, { name: 'anna2', issuer: 'ca', extensions: ['subjectAltName=email:anna@example.org'] });
+    const place = at('certs/recipients/anna@example.org.pem');
+    const start = (name: string) => {
+      const child = spawn(process.execPath, [CLI, 'certs', 'add', join(made, `${name}.pem`)], { cwd: site, env });
+      const said = { err: '' };
+      child.stderr.setEncoding('utf8').on('data', (text: string) => (said.err += text));
+      return {
+        child,
+        said,
+        isWaiting: () => eventually(async () => said.err.includes('another command writes into certs/recipients'), 60_000),
+      };
+    };
+    const lock = makeFolderLock(at('certs/recipients'), { stderr: process.stderr, cwd: site });
+    await lock.hold(async () => {
+      const stopped = start('ben');
+      await stopped.isWaiting();
+      stopped.child.kill('SIGINT');
+      assert.deepEqual(await once(stopped.child, 'close'), [1, null]);
+      assert.match(stopped.said.err, /waiting for it was stopped/);
+    });
+    let both: ReturnType<typeof start> | undefined;
+    await lock.hold(async () => {
+      both = start('anna2');
+      await both.isWaiting();
+      assert.match(both.said.err, new RegExp(`\\(process ${process.pid}\\): waiting for it`));
+      writeFileSync(place, pem('anna'));
+    });
+    assert.ok(both !== undefined);
+    assert.deepEqual(await once(both.child, 'close'), [0, null]);
+    assert.equal(readCertificates(readFileSync(place)).certificates.length, 2);
+    assert.deepEqual(taken(), ['anna@example.org.pem']);
   });
 
   test('of a hundred refusals of one kind ten are told, and --verbose tells all', () => {

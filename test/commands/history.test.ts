@@ -107,8 +107,36 @@ test('first and last use, the change that waited, who approved it, and a try of 
     stdout,
     new RegExp(`^2026-01-06T00:00:00.000Z  certificate-approved   ${NEW.slice(0, 16)}.*operator="Dr Ada, typed by root"`, 'm'),
   );
-  assert.match(stdout, new RegExp(`^now: ${OLD.slice(0, 16)}  in use, or was; CN=old, by CN=clinic CA, until`, 'm'));
+  assert.match(stdout, new RegExp(`^now: ${OLD.slice(0, 16)}  expired, last used on 2026-01-04; CN=old, by CN=clinic CA, until`, 'm'));
   assert.doesNotMatch(stdout, /ben@clinic\.example(?!,)/);
+});
+
+test('now: a revoked certificate is called revoked, a valid one used, and what took over is named', async (t) => {
+  const { site, dir, told } = await makeYear(t);
+  const fresh = useOf('fresh', { notAfter: Date.UTC(2090) });
+  const store = await site.open();
+  await put(store, { id: 'q7', uses: [fresh] });
+  const change = async (record: IssuedRecord): Promise<void> => {
+    const was = (await store.records.get(ISSUED, record.serial))?.value ?? null;
+    assert.equal(await store.records.change([{ kind: ISSUED, key: record.serial, value: writeIssued(record), was }], []), true);
+  };
+  const nowOf = async (sha256: string): Promise<string | undefined> =>
+    (await sealpost(dir, ['certs', 'history', ANNA])).stdout.split('\n').find((line) => line.startsWith(`now: ${sha256.slice(0, 16)}`));
+  const record = { ...issued, serial: '02', fingerprint: fresh.fingerprint };
+  await change(record);
+  await change({ ...issued, serial: '03', fingerprint: NEW, renews: '02' });
+  assert.match(
+    (await nowOf(record.fingerprint)) ?? '',
+    new RegExp(`  used, last on 2026-01-07, renewed by ${NEW.slice(0, 16)}; CN=fresh, `),
+  );
+  await change({ ...record, revoked: { at: START + 7 * DAY, reason: 'keyCompromise', by: 'otto' } });
+  await store.close();
+  assert.match((await nowOf(record.fingerprint)) ?? '', /^now: [0-9a-f]{16} {2}revoked 2026-01-08 \(keyCompromise\); CN=fresh, /);
+  const { certificates } = await told();
+  assert.partialDeepStrictEqual(
+    certificates.find(({ sha256 }) => sha256 === record.fingerprint),
+    { state: 'used', revoked: { at: dayOf(7), reason: 'keyCompromise' }, renewed_by: NEW },
+  );
 });
 
 test('what happened before the first line of the log, the queue tells; without a log all of it', async (t) => {

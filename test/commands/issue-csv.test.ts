@@ -63,6 +63,7 @@ test('A21: a table as Excel writes it: good rows are made, each bad one is told 
   writeFileSync(site.at('staff.csv'), `\ufeff${lines.join('\r\n')}\r\n`);
   const told = await site.certs(['issue', '--csv', 'staff.csv', '--key', 'ec', '--by', 'Dr Ben']);
   assert.deepEqual(told.err.trimEnd().split('\n'), [
+    'sealpost: note: certificates.authority.crl.url is not set: what is issued now names no list of the revoked to others, and carries no policy',
     'sealpost: line 4: nobody: the address: no @ in it',
     'sealpost: line 5: carl@clinic.example: the key is none of rsa, rsa3072, rsa4096, ec, p384, p521',
     'sealpost: line 6: dora@clinic.example: the name holds a control character, or one that shows as nothing or turns the order of letters',
@@ -85,12 +86,13 @@ test('A21: a table as Excel writes it: good rows are made, each bad one is told 
   assert.equal((await site.events('certificate-issued')).length, 3);
 
   const json = await site.certs(['issue', '--csv', 'staff.csv', '--key', 'ec', '--json']);
-  const rows: readonly Readonly<Record<string, unknown>>[] = JSON.parse(json.out);
+  const summed: { readonly results: readonly Readonly<Record<string, unknown>>[] } = JSON.parse(json.out);
+  assert.partialDeepStrictEqual(summed, { issued: 0, finished: 0, already_there: 3, refused: 10 });
   assert.deepEqual(
-    rows.filter(({ state }) => state === 'skipped').map(({ line }) => line),
+    summed.results.filter(({ outcome }) => outcome === 'already-there').map(({ line }) => line),
     [2, 3, 15],
   );
-  assert.equal(rows.filter(({ state }) => state === 'refused').length, 10);
+  assert.equal(summed.results.filter(({ outcome }) => outcome === 'refused').length, 10);
   assert.equal((await site.events('certificate-issued')).length, 3);
 
   writeFileSync(site.at('again.csv'), 'address\nanna@clinic.example\n');
@@ -107,6 +109,19 @@ test('from standard input; who has a certificate from before there was a ledger 
   const { out, error } = await site.certs(['issue', '--csv', '-', '--key', 'ec'], 'address\nanna@clinic.example\nben@clinic.example\n');
   assert.match(out, /^issued: 1 of 2 rows\nleft as they are: 1 that have a certificate of the in-house CA already; --again makes others\n/);
   assert.equal(error, undefined);
+});
+
+test('rows that Excel left empty are passed over, its names of the address column taken, and a header alone is told of', async (t) => {
+  const site = await makeIssuingSite(t);
+  const { out, error } = await site.certs(
+    ['issue', '--csv', '-', '--key', 'ec'],
+    'E-Mail;name;key\r\nanna@clinic.example;Anna;\r\n;;\r\n; ;;;\r\n',
+  );
+  assert.equal(error, undefined);
+  assert.match(out, /^issued: 1 of 1 rows\n/);
+  const empty = await site.certs(['issue', '--csv', '-', '--key', 'ec'], 'address;name;key\n;;\n');
+  assert.equal(empty.out, 'issued: 0 of 0 rows\n');
+  assert.match(empty.error?.message ?? '', /there is no row below its header/);
 });
 
 test('what is no such table is refused whole, with its mend', () => {

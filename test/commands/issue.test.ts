@@ -15,6 +15,7 @@ import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 import { issuedHandlers } from '../../src/upkeep/issued.ts';
 import { missingPrograms } from '../interop/programs.ts';
 import { type IssuingSite, makeIssuingSite } from './issuing-site.ts';
+import { sealpost, temporaryFolder } from './transcript.ts';
 
 const ANNA = 'anna@clinic.example';
 
@@ -47,7 +48,7 @@ test('before a relay has run: the ledger and its audit event are there, and noth
   };
   const placed = site.at(`certs/recipients/${ANNA}.pem`);
   const made = { fingerprint, serial, key: 'P-256', not_after: notAfter.toISOString(), certificate: placed, ...files };
-  assert.deepEqual(row, { line: null, address: ANNA, state: 'issued', reason: null, made });
+  assert.deepEqual(row, { line: null, address: ANNA, outcome: 'issued', reason: null, made });
   assert.equal(readCertificates(readFileSync(placed)).certificates[0]?.fingerprint, fingerprint);
   assert.equal(others.length, 2);
   for (const file of Object.values(files)) assert.equal(statSync(file).mode & 0o777, 0o600);
@@ -74,6 +75,56 @@ test('before a relay has run: the ledger and its audit event are there, and noth
   const secret = readFileSync(site.at(`issued/${ANNA}.password`), 'utf8').trim();
   for (const text of [told.out, told.err, readFileSync(site.at('data/audit.jsonl'), 'utf8'), readFileSync(files.page, 'utf8')])
     assert.equal(text.includes(secret), false);
+});
+
+test('who has one gets no other by mistake, also once the files were deleted; --again makes it', async (t) => {
+  const site = await makeIssuingSite(t);
+  await site.certs(['issue', ANNA, '--key', 'ec']);
+  rmSync(site.at('issued'), { recursive: true });
+  const { error, out } = await site.certs(['issue', ANNA, '--key', 'ec']);
+  assert.equal(out, '');
+  assert.equal(error?.code, 'already-issued');
+  assert.match(error.message, /anna@clinic\.example: it has a certificate of the in-house CA, valid until /);
+  assert.match(error.hint, /^sealpost certs renew anna@clinic\.example makes the next one; .* --again /);
+  assert.equal((await ledgerOf(site)).length, 1);
+  assert.match((await site.certs(['issue', ANNA, '--key', 'ec', '--again'])).out, /^issued: /);
+  assert.equal((await ledgerOf(site)).length, 2);
+});
+
+test('under a pin it is said that a further one waits', async (t) => {
+  const certificates = { pin: true, authority: { passphrase: 'file:keys/ca.passphrase' } };
+  const site = await makeIssuingSite(t, { certificates });
+  const { out } = await site.certs(['issue', ANNA, '--key', 'ec']);
+  assert.match(out, /certificates\.pin is on: .* waits until sealpost certs approve ADDRESS/);
+  assert.doesNotMatch(out, /in use within seconds/);
+});
+
+test('what cannot be mended afterwards is said before: an operator that was guessed, no list', async (t) => {
+  const site = await makeIssuingSite(t);
+  const before = readFileSync(site.at('sealpost.yaml'), 'utf8');
+  const { err } = await site.certs(['issue', ANNA, '--key', 'ec']);
+  assert.match(err, /note: certificates\.authority\.crl\.url is not set/);
+  assert.doesNotMatch(err, /guessed/);
+  const guessed: Record<string, unknown> = { ...JSON.parse(before), operator: 'postmaster@relay.clinic.example' };
+  const crl = { url: 'http://relay.clinic.example/in-house.crl' };
+  guessed['certificates'] = { authority: { passphrase: 'file:keys/ca.passphrase', crl } };
+  writeFileSync(site.at('sealpost.yaml'), JSON.stringify(guessed));
+  const told = (await site.certs(['issue', 'ben@clinic.example', '--key', 'ec'])).err;
+  assert.match(told, /note: the pages send readers to postmaster@relay\.clinic\.example, which sealpost init guessed/);
+  assert.doesNotMatch(told, /crl\.url/);
+});
+
+test('what is made lies beside the configuration, wherever the command is given; --out is of where it is given', async (t) => {
+  const site = await makeIssuingSite(t);
+  const elsewhere = await temporaryFolder(t);
+  const config = site.at('sealpost.yaml');
+  const { stdout, stderr } = await sealpost(elsewhere, ['-c', config, 'certs', 'issue', ANNA, '--key', 'ec']);
+  assert.ok(stdout.includes(`private key  ${site.at(`issued/${ANNA}.p12`)}\n`), stderr);
+  assert.deepEqual(readdirSync(elsewhere), []);
+  await sealpost(elsewhere, ['-c', config, 'certs', 'issue', 'ben@clinic.example', '--key', 'ec', '--out', 'here']);
+  assert.deepEqual(readdirSync(elsewhere), ['here']);
+  await sealpost(elsewhere, ['-c', config, 'certs', 'renew', ANNA]);
+  assert.ok(readdirSync(site.at('issued')).some((name) => name.startsWith('renewed-')));
 });
 
 test('beside a running relay: it writes the ledger', async (t) => {
@@ -175,7 +226,7 @@ test('what an interruption left is finished by the same command', async (t) => {
   assert.notEqual(pairOf(site, kit).certificate.fingerprint, first);
   // What was handed out in full is in the way.
   renameSync(site.at(`${kit}.password`), site.at('elsewhere'));
-  const again = await site.certs(['issue', ANNA, '--key', 'ec']);
+  const again = await site.certs(['issue', ANNA, '--key', 'ec', '--again']);
   assert.match(again.error?.message ?? '', /a file is in the way: issued\/anna@clinic\.example\.p12/);
 });
 

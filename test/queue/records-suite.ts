@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import type { AuditEvent } from '../../src/audit.ts';
-import { MAX_RECORD } from '../../src/queue/records.ts';
+import { FOLLOWED, MAX_RECORD } from '../../src/queue/records.ts';
 import { put, START } from './site.ts';
 import type { StoreUnderTest } from './store-suite.ts';
 
@@ -98,5 +98,28 @@ export function recordsSuite(makeStore: (t: TestContext) => Promise<StoreUnderTe
     assert.equal((await again.claim(START, 10)).length, 1);
     await again.close();
     assert.equal(under.audit().filter(({ event }) => event === 'certificate-issued').length, 0);
+  });
+
+  test('mail of the null sender that is followed is marked as it leaves, and no other is', async (t) => {
+    const under = await makeStore(t);
+    const { store, clock } = under;
+    for (const id of ['taken', 'bounced', 'late', 'forms']) await store.records.change([{ kind: FOLLOWED, key: id, value: 'queued' }], []);
+    for (const id of ['taken', 'bounced', 'late', 'unfollowed']) await put(store, { id, original: '' });
+    await put(store, { id: 'forms' });
+    for (const lease of await store.claim(START, 10)) {
+      if (lease.queueId === 'bounced') await store.settle(lease, { kind: 'bounced', reason: '550 no' }, []);
+      else if (lease.queueId === 'late') await store.settle(lease, { kind: 'deferred', dueAt: clock.now + 1, reason: '451' }, []);
+      else await store.settle(lease, { kind: 'delivered' }, []);
+    }
+    const again = await under.reopen();
+    assert.deepEqual(
+      (await again.records.list(FOLLOWED)).map(({ key, value }) => [key, value]),
+      [
+        ['bounced', 'queued'],
+        ['forms', 'queued'],
+        ['late', 'queued'],
+        ['taken', 'delivered'],
+      ],
+    );
   });
 }

@@ -13,7 +13,7 @@ import { listWaiting, readKnown } from '../../src/queue/known-rows.ts';
 import { readRecords } from '../../src/queue/record-rows.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { ANNA, useOf } from './known-suite.ts';
-import { hasCode, makeSite, put, readAll, START, type Site } from './site.ts';
+import { hasCode, makeSite, put, readAll, spoilPage, START, type Site } from './site.ts';
 
 const KIND = 'issued';
 
@@ -80,6 +80,8 @@ function againstTypes(site: Site, sql: string): void {
 }
 
 const damages: Record<string, (site: Site) => void> = {
+  'a page that makes no sense': (site) => spoilPage(site.paths.database, 'records'),
+  'the loss of the table': (site) => tamper(site, 'DROP TABLE records'),
   'a column of another type': (site) => againstTypes(site, "UPDATE records SET value = x'ff00', at = 'never'"),
   'rows that cannot be written': (site) =>
     tamper(site, "CREATE TRIGGER spoilt BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'the page cannot be written'); END"),
@@ -93,7 +95,8 @@ for (const [damage, inflict] of Object.entries(damages)) {
     await before.records.change([{ kind: KIND, key: 'a', value: 'whole' }], []);
     await before.close();
     inflict(site);
-    const store = await site.open();
+    const stopped: unknown[] = [];
+    const store = await site.open({ onFailure: (error) => stopped.push(error) });
     const change = [{ kind: KIND, key: 'b', value: 'new' }];
     const changed = await store.records
       .change(change, [{ event: 'certificate-issued', certificate_serial: 'b' }])
@@ -108,6 +111,7 @@ for (const [damage, inflict] of Object.entries(damages)) {
       await store.settle(lease, { kind: 'delivered' }, []);
     }
     await store.close();
+    assert.deepEqual(stopped, []);
     assert.deepEqual(serialsTold(site), changed === true ? ['b'] : []);
     assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
   });

@@ -1,9 +1,11 @@
 /** A data folder of its own for one test, a clock that the test moves, and messages to put in. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import type { AuditEvent } from '../../src/audit.ts';
@@ -53,6 +55,8 @@ export interface Put {
   readonly events?: readonly AuditEvent[];
   readonly asked?: Asked;
   readonly uses?: readonly CertificateUse[];
+  /** The sender as it was accepted. */
+  readonly original?: string;
 }
 
 /** What the envelope says besides addresses; nothing where it is not there. */
@@ -66,7 +70,7 @@ export interface Stored {
 /** Writes a body in uneven pieces and enqueues it for each recipient. */
 export async function put(
   store: QueueStore,
-  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [] }: Put,
+  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [], original = 'form@clinic.example' }: Put,
 ): Promise<Stored> {
   const ciphertext = randomBytes(octets);
   const writer = store.newBody();
@@ -75,7 +79,7 @@ export async function put(
   const message: NewMessage = {
     id,
     acceptedAt: START,
-    sender: 'form@clinic.example',
+    sender: original,
     size: octets,
     envid: asked.envid ?? null,
     submitter: asked.submitter ?? null,
@@ -108,6 +112,18 @@ export async function claimOne(store: QueueStore, now = START): Promise<Lease> {
   const [lease, ...others] = await store.claim(now, 2);
   assert.ok(lease !== undefined && others.length === 0, 'exactly one row is due');
   return lease;
+}
+
+/** The first page of a table becomes what no page is, as a disk may do it. The database is closed. */
+export function spoilPage(database: string, table: string): void {
+  const db = new DatabaseSync(database);
+  const root = Number(db.prepare('SELECT rootpage FROM sqlite_schema WHERE name = ?').get(table)?.['rootpage']);
+  const size = Number(db.prepare('PRAGMA page_size').get()?.['page_size']);
+  db.close();
+  assert.ok(root > 1);
+  const file = openSync(database, 'r+');
+  writeSync(file, Buffer.alloc(size, 0xa5), 0, size, (root - 1) * size);
+  closeSync(file);
 }
 
 export const hasCode =

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict';
 import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import process from 'node:process';
+import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { goodReplies, type Replies } from '../delivery/peer.ts';
 import { until } from '../interop/ports.ts';
-import { missingPrograms } from '../interop/programs.ts';
-import { makeSite } from './site.ts';
+import { missingPrograms, run } from '../interop/programs.ts';
+import { spoilPage } from '../queue/site.ts';
+import { CLI, makeSite } from './site.ts';
 import { send } from './submit.ts';
 import { keepingUpstream } from './upstream.ts';
 
@@ -35,6 +38,42 @@ test(
     assert.equal((await site.sealpost('audit', 'show', '--id', damaged, '--event', 'damaged', '--json')).trim().split('\n').length, 2);
   },
 );
+
+for (const [damage, inflict] of [
+  ['a page of the records that makes no sense', (database: string): void => spoilPage(database, 'records')],
+  ['records whose table is gone', dropRecords],
+] as const)
+  test(
+    `P10 ${damage}: the relay starts and mail flows, and the log and check say what is damaged`,
+    { skip: missingPrograms({ openssl: 'openssl' }) ?? false },
+    async (t) => {
+      const upstream = await keepingUpstream(t);
+      const site = await makeSite(t, { upstreamPort: upstream.port });
+      await (await site.serve()).stop();
+      const database = join(site.data, 'queue.sqlite');
+      inflict(database);
+      const relay = await site.serve();
+      await send(relay.port, ['anna@clinic.example'], 'Subject: x\r\n\r\nhello\r\n');
+      await until('it is delivered', () => upstream.deliveries().length === 1);
+      await until('the daily round was tried', () => relay.log().includes('the daily round cannot be made'));
+      assert.match(relay.log(), /the records cannot be read/);
+      assert.doesNotMatch(relay.log(), /"msg":"the queue (?:has )?stopped/);
+      await send(relay.port, ['anna@clinic.example'], 'Subject: y\r\n\r\nhello\r\n');
+      await until('the next is delivered', () => upstream.deliveries().length === 2);
+      const { code, stdout } = await run(process.execPath, [CLI, '-c', site.file, 'check'], { cwd: site.dir });
+      assert.equal(code, 1);
+      assert.match(stdout.toString(), /queue\.sqlite.*\n?.*the records of the relay cannot be read/);
+      await relay.stop();
+      assert.equal(relay.child.exitCode, 0);
+      await site.sealpost('audit', 'verify');
+    },
+  );
+
+function dropRecords(database: string): void {
+  const db = new DatabaseSync(database);
+  db.exec('DROP TABLE records');
+  db.close();
+}
 
 async function flipOctet(file: string, position: number): Promise<void> {
   const handle = await open(file, 'r+');

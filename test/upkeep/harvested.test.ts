@@ -61,7 +61,7 @@ async function makeSetting(t: TestContext, certificates: Readonly<Record<string,
     }),
   );
   const config = await loadConfig({ file, env: {}, cwd: folder });
-  const capabilities = await loadCapabilities(store);
+  const capabilities = await loadCapabilities(store, pino({ level: 'silent' }));
   const harvested = makeHarvested({ config, store, capabilities, now: () => site.clock.now, log: pino({ level: 'silent' }) });
   return {
     site,
@@ -90,8 +90,11 @@ const taken = ({ folder }: Setting, name = 'certs'): string[] => {
   }
 };
 
-const approve = ({ handlers }: Setting, words: Readonly<Record<string, string>> = {}): Promise<unknown> | undefined =>
-  handlers['certs-approve']?.({ command: 'certs-approve', address: ANNA, operator: 'otto', ...words });
+/** Answers the fingerprint of what was approved. */
+async function approve({ handlers }: Setting, words: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
+  const answer = await handlers['certs-approve']?.({ command: 'certs-approve', address: ANNA, operator: 'otto', ...words });
+  return typeof answer === 'object' && answer !== null && 'fingerprint' in answer ? answer.fingerprint : answer;
+}
 
 const stateOf = async (known: KnownStore, fingerprint: string): Promise<string | undefined> =>
   (await known.of(ANNA)).find((row) => row.fingerprint === fingerprint)?.state;
@@ -108,9 +111,9 @@ test('it waits, once; approved it is a file, with what its path needs, and what 
   assert.deepEqual(taken(setting), [`${ANNA}-${harvest.certificate.fingerprint.slice(0, 16)}.pem`]);
   assert.deepEqual(taken(setting, 'intermediates'), [`${below.certificate.fingerprint.slice(0, 16)}.pem`]);
   assert.deepEqual(capabilities.of(harvest.certificate), [GCM]);
-  assert.deepEqual((await loadCapabilities(store)).of(harvest.certificate), [GCM]);
+  assert.deepEqual((await loadCapabilities(store, pino({ level: 'silent' }))).of(harvest.certificate), [GCM]);
   assert.deepEqual(await store.records.list(KIND), []);
-  await assert.rejects(approve(setting) ?? Promise.resolve(), /no such certificate waits/);
+  await assert.rejects(approve(setting), /no such certificate waits/);
   assert.deepEqual(await setting.events(), [
     ['certificate-harvested', ANNA, null],
     ['certificate-approved', ANNA, 'otto'],
@@ -144,7 +147,7 @@ test('which one is said where several wait, harvested or changed', async (t) => 
   await put(setting.store, { id: 'q1', uses: [useOf('old')] });
   await setting.store.known.wait(useOf('new'));
   await setting.harvested.keep(one);
-  await assert.rejects(approve(setting) ?? Promise.resolve(), /more than one certificate waits/);
+  await assert.rejects(approve(setting), /more than one certificate waits/);
   await setting.harvested.keep(other);
   assert.equal(await approve(setting, { fingerprint: other.certificate.fingerprint.slice(0, 16) }), other.certificate.fingerprint);
   assert.equal(await approve(setting, { fingerprint: useOf('new').fingerprint }), useOf('new').fingerprint);
@@ -161,6 +164,16 @@ test('under a pin the approval counts for the pin too', async (t) => {
   await approve(setting);
   assert.equal(await stateOf(known, harvest.certificate.fingerprint), 'approved');
   assert.equal((await setting.events()).filter(([event]) => event === 'certificate-approved').length, 1);
+});
+
+test('approved for all addresses it is what each of them is pinned to', async (t) => {
+  const setting = await makeSetting(t, { pin: true });
+  const ben = 'ben@clinic.example';
+  await put(setting.store, { id: 'q1', uses: [useOf('old')] });
+  const { certificate } = person(house, ben, { also: [ANNA] });
+  await setting.harvested.keep(harvestOf(ben, { certificate }));
+  await approve(setting, { address: ben, all_addresses: true });
+  assert.equal(await stateOf(setting.store.known, certificate.fingerprint), 'approved');
 });
 
 const byRule = { harvest: { approve_issuers: [house.certificate.fingerprint] } };
@@ -187,6 +200,25 @@ test('A22 a rule never changes what an address is pinned to, nor what another ad
   const both = harvestOf('ben@clinic.example');
   const certificate = { ...both.certificate, addresses: ['ben@clinic.example', ANNA] };
   assert.equal(await setting.harvested.keep({ ...both, certificate }), 'pending');
+});
+
+test('A22 a certificate of further addresses waits whatever the rule says, and is approved for all of them or not at all', async (t) => {
+  const setting = await makeSetting(t, byRule);
+  const { certificate } = person(house, ANNA, { also: ['boss@clinic.example'] });
+  assert.equal(await setting.harvested.keep(harvestOf(ANNA, { certificate })), 'pending');
+  await assert.rejects(approve(setting), {
+    code: 'usage',
+    detail: 'it would be used for all addresses that it names: anna@clinic.example, boss@clinic.example',
+    hint: `sealpost certs approve ${ANNA} ${certificate.fingerprint.slice(0, 16)} --all-addresses`,
+  });
+  assert.deepEqual(taken(setting), []);
+  assert.equal(await approve(setting, { all_addresses: true }), certificate.fingerprint);
+  assert.equal(taken(setting).length, 1);
+  const many = Array.from({ length: 32 }, (_, index) => `p${index}@clinic.example`);
+  const crowd = harvestOf(ANNA, { certificate: person(house, ANNA, { also: many }).certificate });
+  await assert.rejects(setting.harvested.keep(crowd), { code: 'harvest-refused', detail: /names more than 32 addresses/ });
+  await setting.store.close();
+  assert.equal(readFileSync(setting.site.paths.audit, 'utf8').match(/"addresses":"anna@clinic.example, boss@clinic.example"/g)?.length, 2);
 });
 
 test('A22 a flood drives nobody out: eight wait of one address, and the first stay', async (t) => {
@@ -242,7 +274,7 @@ test('what nobody has said a word on for 90 days goes, and the audit log tells',
 test('without the folder among the sources nothing is approved into the void', async (t) => {
   const setting = await makeSetting(t, { sources: [{ files: 'certs/recipients' }] });
   await setting.harvested.keep(harvestOf());
-  await assert.rejects(approve(setting) ?? Promise.resolve(), { code: 'config-invalid' });
+  await assert.rejects(approve(setting), { code: 'config-invalid' });
   assert.equal((await setting.harvested.find({ address: ANNA, fingerprint: null })).length, 1);
 });
 

@@ -133,3 +133,48 @@ test('a record that the disk spoilt stops no round; a stop in the middle leaves 
   const stored = await records.get(ROUND, 'long');
   assert.deepEqual(JSON.parse(stored?.value ?? ''), { done: 0, tried: clock.now });
 });
+
+test('a look is made at each turn, also where no step is due, and one that fails is in nobody’s way', async () => {
+  const clock = { now: START };
+  const logged: Record<string, unknown>[] = [];
+  const log = pino({}, { write: (line: string) => logged.push({ ...JSON.parse(line) }) });
+  const did: string[] = [];
+  const stepOf = (name: string, look: () => Promise<void>): Step => ({
+    name,
+    look,
+    run: async () => {
+      did.push(`run ${name}`);
+      return {};
+    },
+  });
+  const steps = [
+    stepOf('first', () => Promise.reject(new Error('broken'))),
+    stepOf('second', async () => {
+      did.push('look');
+    }),
+  ];
+  const round = makeRound({ steps, records: memoryRecords(() => clock.now), now: () => clock.now, log });
+  await round.turn();
+  await round.turn();
+  assert.deepEqual(did, ['look', 'run first', 'run second', 'look']);
+  assert.equal(logged.filter(({ msg, step }) => msg === 'a look of the daily round failed' && step === 'first').length, 2);
+});
+
+test('nothing is done at the very start, when mail that waited comes in, and a stop before the first look leaves nothing', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { ran, open } = makeSetting();
+  const round = open();
+  round.start();
+  t.mock.timers.tick(1999);
+  await round.stop();
+  t.mock.timers.tick(10_000);
+  assert.deepEqual(ran, []);
+  const other = open();
+  other.start();
+  t.mock.timers.tick(1999);
+  assert.deepEqual(ran, []);
+  t.mock.timers.tick(1);
+  await other.turn();
+  assert.equal(ran.length, 2);
+  await other.stop();
+});

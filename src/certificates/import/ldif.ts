@@ -37,7 +37,10 @@ const MARK = Buffer.from('efbbbf', 'hex');
 /** A line that others may continue: RFC 2849 note 2. */
 interface Logical {
   readonly line: number;
+  /** None of them empty. */
   parts: Buffer[];
+  /** Octets of them. */
+  length: number;
   /** What is to be done with the whole of it: nothing where nobody wants it, and not known before its name is there. */
   settle: ((octets: Buffer) => void) | 'nothing' | 'unknown';
 }
@@ -79,10 +82,10 @@ export function makeLdifReader(): LdifReader {
     else if (told === MAX_TOLD) into.parts.push({ kind: 'fault', line, fault: 'no line of LDIF, and more, which are not listed' });
     told++;
   };
-  /** Once its name is there. */
-  const decide = (into: Entry, one: Logical): void => {
+  /** Once its name is there, of which `last` is the end: what was looked at before is not looked at again, however it was folded. */
+  const decide = (into: Entry, one: Logical, last: Buffer): void => {
+    if (one.parts[0]?.[0] !== HASH && one.length < MAX_NAME && !last.includes(COLON)) return;
     const octets = joined(one.parts);
-    if (octets[0] !== HASH && octets.length < MAX_NAME && !octets.includes(COLON)) return;
     const found = octets[0] === HASH ? null : ATTRIBUTE.exec(octets.toString('latin1', 0, MAX_NAME));
     const name = found?.[1]?.toLowerCase() ?? '';
     const at = found?.[0].length ?? 0;
@@ -105,9 +108,12 @@ export function makeLdifReader(): LdifReader {
   const fold = (into: Entry, number: number, octets: Buffer): void => {
     const continues = octets[0] === SPACE && logical !== undefined;
     if (!continues) settle();
-    logical ??= { line: number, parts: [], settle: 'unknown' };
-    if (logical.settle !== 'nothing') logical.parts.push(continues ? octets.subarray(1) : octets);
-    if (logical.settle === 'unknown') decide(into, logical);
+    logical ??= { line: number, parts: [], length: 0, settle: 'unknown' };
+    const part = continues ? octets.subarray(1) : octets;
+    if (logical.settle === 'nothing' || part.length === 0) return;
+    logical.parts.push(part);
+    logical.length += part.length;
+    if (logical.settle === 'unknown') decide(into, logical, part);
   };
   return {
     push: function* (chunk) {

@@ -40,8 +40,23 @@ const otherKind = (cause?: unknown): SealpostError =>
 const wrongPassphrase = (cause?: unknown): SealpostError =>
   unreadable(WRONG_PASSPHRASE, 'is it the password of this file? issue writes it beside the .p12, as ADDRESS.password', cause);
 
-/** Of all key derivations of one file: above what anybody writes (NSS: 600,000 three times over), and a few seconds of work. */
+/** Of all key derivations of one file and password: above what anybody writes (NSS: 600,000 three times over), and a few seconds of work. */
 const MAX_ITERATIONS = 3_000_000;
+/**
+ * Of one file, over all passwords that are tried: each costs its rounds again, before it shows to be wrong. Room for a file of NSS with the
+ * right one behind eight others, and a quarter of a minute of work.
+ */
+const MAX_ITERATIONS_OF_FILE = 6_000_000;
+
+/** How many rounds the attempts to open one file may still ask for. */
+export interface Rounds {
+  left: number;
+}
+
+export const roundsOfFile = (): Rounds => ({ left: MAX_ITERATIONS_OF_FILE });
+
+/** `detail` of the error where the file could be opened, and the passwords before this one have used up its rounds. */
+export const ROUNDS_USED_UP = 'the passwords that were tried have used up the rounds of key derivation that a file may ask for';
 const MAX_NESTING = 4;
 
 /** By the hex of the content of their OIDs. RFC 5652, RFC 7292 appendix D, RFC 8018, RFC 5754, RFC 3565. */
@@ -80,14 +95,15 @@ interface Opening {
   readonly passphrase: string;
   readonly parts: PfxParts;
   iterationsLeft: number;
+  readonly rounds: Rounds;
 }
 
 /** `certificates`: keys stay locked, and each is empty in what is found. */
 export type PfxParts = 'all' | 'certificates';
 
 /** Throws `key-malformed`; its hint tells a wrong password from a file of another kind. */
-export function readPfx(bytes: Buffer, passphrase: string, parts: PfxParts = 'all'): PfxContents {
-  const opening: Opening = { passphrase, parts, iterationsLeft: MAX_ITERATIONS };
+export function readPfx(bytes: Buffer, passphrase: string, parts: PfxParts = 'all', rounds = roundsOfFile()): PfxContents {
+  const opening: Opening = { passphrase, parts, iterationsLeft: MAX_ITERATIONS, rounds };
   const [version, authSafe, macData] = nodes(parse(bytes, notPkcs12));
   const [contentType, wrapped] = nodes(authSafe);
   if (version === undefined || octets(contentType).toString('hex') !== types.data) throw notPkcs12();
@@ -117,6 +133,8 @@ function iterationCount(count: forge.asn1.Asn1 | undefined, opening: Opening): n
   const iterations = content.length > 0 && content.length <= 4 ? content.readUIntBE(0, content.length) : Infinity;
   opening.iterationsLeft -= iterations;
   if (opening.iterationsLeft < 0 || iterations < 1) throw otherKind();
+  opening.rounds.left -= iterations;
+  if (opening.rounds.left < 0) throw unreadable(ROUNDS_USED_UP, 'give the right password alone');
   return iterations;
 }
 

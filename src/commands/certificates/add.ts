@@ -14,6 +14,7 @@ import { openPasswords, type Passwords } from './intake/passwords.ts';
 import { chunksOf, type Finding, findings } from './intake/read.ts';
 import { openShelving, type Shelving } from './intake/shelve.ts';
 import { filesOf } from './intake/walk.ts';
+import { makeFolderLock } from './folder-lock.ts';
 import { firstFolder } from './paths.ts';
 import type { CertificatePaths } from './paths.ts';
 import { withSite } from './site.ts';
@@ -57,12 +58,16 @@ interface Adding {
 }
 
 async function addAll(given: readonly string[], adding: Adding): Promise<void> {
-  const { site, paths, account, dry, stop } = adding;
+  const { site, paths, terminal, account, dry, stop } = adding;
   const folder = firstFolder(paths);
   const there = await site.takePlaces(folder);
-  const shelving = openShelving(folder, dry, (outcome) => {
-    if (outcome.kind === 'refused' && outcome.certificate !== undefined) there.delete(outcome.certificate.fingerprint);
-    return account.tell(outcome);
+  const shelving = openShelving({
+    folder,
+    lock: dry ? undefined : makeFolderLock(folder, terminal, stop),
+    tell: (outcome) => {
+      if (outcome.kind === 'refused' && outcome.certificate !== undefined) there.delete(outcome.certificate.fingerprint);
+      return account.tell(outcome);
+    },
   });
   const turn = makeTurn();
   const authorities = new Set<string>();
@@ -80,12 +85,14 @@ async function addAll(given: readonly string[], adding: Adding): Promise<void> {
   }
 }
 
-async function* allFindings(given: readonly string[], { terminal, passwords }: Adding): AsyncGenerator<Finding> {
+async function* allFindings(given: readonly string[], { terminal, passwords, stop }: Adding): AsyncGenerator<Finding> {
+  const reading = { passwords, stop };
   for (const one of given) {
-    if (one === '-') yield* findings(octetsOf(terminal.stdin), one, passwords);
+    if (one === '-') yield* findings(octetsOf(terminal.stdin), one, reading);
     else
       for (const named of filesOf(one, terminal.cwd)) {
-        if (named.kind === 'file') yield* findings(chunksOf(named.path), named.shown, passwords);
+        if (stop.asked) return;
+        else if (named.kind === 'file') yield* findings(chunksOf(named.path), named.shown, reading);
         else yield { kind: 'refused', origin: { file: named.shown }, refusal: named.refusal };
       }
   }

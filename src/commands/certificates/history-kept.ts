@@ -15,6 +15,12 @@ export interface Standing {
   readonly issuer: string;
   readonly not_after: string;
   readonly approved_by: string | null;
+  /** When mail was sealed to it last, to the day; null where that is not known, or was never. */
+  readonly last_used: string | null;
+  /** By the in-house CA; another CA's word is for `certs lookup`, which asks for it. */
+  readonly revoked: { readonly at: string; readonly reason: string } | null;
+  /** The certificate that the in-house CA renewed it with. */
+  readonly renewed_by: string | null;
 }
 
 /** A time that no clock can tell, on a damaged row, is shown all the same. */
@@ -52,15 +58,25 @@ export function readKept(
     if (code !== null) add(sentAt, 'certificate-tried', all(shares), { operator: by });
     for (const one of confirmed) add(one.at, 'certificate-confirmed', all(one.shares), { operator: one.by });
   }
-  const certificates = kept.known.map(({ fingerprint, state, subject, issuer, notAfter, approvedBy }) => ({
+  return { entries, certificates: kept.known.map((one) => standingOf(one, kept.issued)) };
+}
+
+function standingOf(known: KnownCertificate, issued: readonly IssuedRecord[]): Standing {
+  const { fingerprint, state, subject, issuer, notAfter, approvedBy, lastAt } = known;
+  const own = issued.find((record) => record.fingerprint === fingerprint);
+  const next = issued.find(({ renews }) => own !== undefined && renews === own.serial);
+  const revoked = own?.revoked ?? null;
+  return {
     sha256: fingerprint,
     state,
     subject,
     issuer,
     not_after: atTime(notAfter),
     approved_by: approvedBy,
-  }));
-  return { entries, certificates };
+    last_used: state === 'used' ? atTime(lastAt) : null,
+    revoked: revoked === null ? null : { at: atTime(revoked.at), reason: revoked.reason },
+    renewed_by: next?.fingerprint ?? null,
+  };
 }
 
 /** A record that cannot be read is for the commands of the CA to tell of. */

@@ -41,7 +41,8 @@ function show({ address, log_since: since, entries, certificates }: History, { s
   stderr.write(`sealpost: ${since === null ? 'there is no audit log yet' : `the audit log reaches back to ${since}`}\n`);
   if (entries.length === 0 && certificates.length === 0) stderr.write(`sealpost: nothing is known of ${address}\n`);
   for (const entry of entries) stdout.write(`${escapeUnprintable(lineOf(entry))}\n`);
-  for (const one of certificates) stdout.write(`${escapeUnprintable(standingOf(one))}\n`);
+  const now = new Date().toISOString();
+  for (const one of certificates) stdout.write(`${escapeUnprintable(standingOf(one, now))}\n`);
 }
 
 /** Of a fingerprint: enough to tell two certificates of one person apart, and to approve one. */
@@ -63,12 +64,25 @@ function lineOf({ time, event, sha256, from, attributes }: Entry): string {
   return [time, event.padEnd(WIDTH), short(sha256 ?? '-').padEnd(SHOWN_DIGITS), ...rest, ...source].join('  ').trimEnd();
 }
 
+const dayOf = (time: string): string => time.slice(0, 'YYYY-MM-DD'.length);
+
 const states: Readonly<Record<KnownCertificate['state'], string>> = {
-  used: 'in use, or was',
+  used: 'used',
   approved: 'approved, not used yet',
   waiting: 'waits for approval: sealpost certs pending',
   damaged: 'the record of it is damaged',
 };
 
-const standingOf = ({ sha256, state, subject, issuer, not_after: until, approved_by: by }: Standing): string =>
-  `now: ${short(sha256)}  ${states[state]}${by === null ? '' : `, approved by ${by}`}; ${subject}, by ${issuer}, until ${until.slice(0, 10)}`;
+/** What an operator wants to know first: whether mail may go to it still. */
+function stateOf({ state, not_after: until, last_used: last, revoked, renewed_by: next }: Standing, now: string): string {
+  if (revoked !== null) return `revoked ${dayOf(revoked.at)} (${revoked.reason})`;
+  const renewed = next === null ? '' : `, renewed by ${short(next)}`;
+  if (until < now) return `expired${last === null ? '' : `, last used on ${dayOf(last)}`}${renewed}`;
+  return `${last === null ? states[state] : `used, last on ${dayOf(last)}`}${renewed}`;
+}
+
+function standingOf(standing: Standing, now: string): string {
+  const { sha256, subject, issuer, not_after: until, approved_by: by } = standing;
+  const approved = by === null ? '' : `, approved by ${by}`;
+  return `now: ${short(sha256)}  ${stateOf(standing, now)}${approved}; ${subject}, by ${issuer}, until ${dayOf(until)}`;
+}

@@ -10,15 +10,16 @@ import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
 import { readFolders, readLedger } from './in-house.ts';
-import { rowOf, tellIssued, tellRoster, type IssuedRow } from './issued.ts';
+import { makeFolderLock } from './folder-lock.ts';
+import { noteBeforehand, rowOf, tellIssued, tellRoster, type IssuedRow } from './issued.ts';
 import { BATCH, type IssueMeans, issueTo, type Outcome } from './issuing.ts';
-import type { CertificatePaths } from './paths.ts';
+import { type CertificatePaths, firstFolder } from './paths.ts';
 import { nameFault, type Person, readRoster } from './roster.ts';
 import { withSite } from './site.ts';
 import { assertWritable, clearTemporaries } from './store.ts';
 
 export interface IssueWish extends Pick<Person, 'key' | 'days'> {
-  readonly out: string;
+  readonly out?: string;
   readonly name?: string;
   /** A file; `-` is standard input. */
   readonly csv?: string;
@@ -43,11 +44,15 @@ async function issueOne(address: string, wish: IssueWish, paths: CertificatePath
   const { mailbox } = verdict;
   const fault = wish.name === undefined ? undefined : nameFault(wish.name);
   if (fault !== undefined) throw new SealpostError('usage', { detail: `the name ${fault}`, hint: '--name takes what mail programs show' });
-  const means = await prepare({ ...wish, again: true }, paths, terminal, mailboxKey(mailbox));
+  const means = await prepare(wish, paths, terminal, mailboxKey(mailbox));
   const [outcome] = await issueTo([{ mailbox, name: wish.name?.trim(), key: wish.key, days: wish.days }], means);
-  if (outcome === undefined || outcome.kind === 'skipped') throw new Error('a person without an outcome');
+  if (outcome === undefined) throw new Error('a person without an outcome');
   if (outcome.kind === 'refused') throw outcome.error;
-  tellIssued(rowOf(outcome, { line: null, address: mailbox.address }), wish, terminal);
+  if (outcome.kind === 'skipped') {
+    const hint = `sealpost certs renew ${mailbox.address} makes the next one; sealpost certs issue ${mailbox.address} --again another beside it`;
+    throw new SealpostError('already-issued', { detail: `${mailbox.address}: ${outcome.reason}`, hint });
+  }
+  tellIssued(rowOf(outcome, { line: null, address: mailbox.address }), { ...wish, pinned: isPinned(paths) }, terminal);
 }
 
 /** A bad row keeps nothing else back; throws at the end where there was one. Given again, it goes on with what is missing. */
@@ -58,9 +63,14 @@ async function issueRoster(csv: string, wish: IssueWish, paths: CertificatePaths
   const people = roster.flatMap((row) => (row.kind === 'person' ? [row] : []));
   const outcomes = new Map<number, Outcome>();
   const progress = makeProgress(terminal);
+  let keys = 0;
+  const showProgress = (): void =>
+    progress.show(`${keys} ${keys === 1 ? 'key' : 'keys'} made, ${outcomes.size} of ${people.length} people done`);
   try {
-    let keys = 0;
-    const onKey = (): void => progress.show(`${++keys} keys made, ${outcomes.size} of ${people.length} people done`);
+    const onKey = (): void => {
+      keys++;
+      showProgress();
+    };
     const means = { ...(await prepare(wish, paths, terminal)), onKey };
     for (let at = 0; at < people.length; at += BATCH) {
       const batch = people.slice(at, at + BATCH);
@@ -72,7 +82,7 @@ async function issueRoster(csv: string, wish: IssueWish, paths: CertificatePaths
         const outcome = done[index];
         if (outcome !== undefined) outcomes.set(line, outcome);
       }
-      progress.show(`${keys} keys made, ${outcomes.size} of ${people.length} people done`);
+      showProgress();
     }
   } finally {
     progress.end();
@@ -82,13 +92,24 @@ async function issueRoster(csv: string, wish: IssueWish, paths: CertificatePaths
       const outcome = row.kind === 'person' ? outcomes.get(line) : row.fault;
       return outcome === undefined ? [] : [rowOf(outcome, { line, address: written })];
     });
-    if (outcomes.size > 0 || people.length < roster.length) tellRoster(rows, wish, terminal);
+    if (outcomes.size > 0 || people.length < roster.length || roster.length === 0)
+      tellRoster(rows, { ...wish, out: outOf(wish, paths, terminal), pinned: isPinned(paths) }, terminal);
+  }
+  if (roster.length === 0) {
+    const hint = 'a row for each person below the line that names the columns: anna@clinic.example,Anna,,';
+    throw new SealpostError('file-unreadable', { detail: `${csv}: there is no row below its header`, hint });
   }
   const refused = roster.length - [...outcomes.values()].filter(({ kind }) => kind !== 'refused').length;
   if (refused === 0) return;
   const hint = 'mend the rows that are named above, and give the command again: it leaves alone what is made';
   throw new SealpostError('certificate-unusable', { detail: `${refused} of ${roster.length} rows were refused`, hint });
 }
+
+/** Absolute. What is typed is relative to where it is typed. */
+const outOf = ({ out }: Pick<IssueWish, 'out'>, { issued }: CertificatePaths, { cwd }: Terminal): string =>
+  out === undefined ? issued : resolve(cwd, out);
+
+const isPinned = ({ options }: CertificatePaths): boolean => options.known !== undefined;
 
 async function readTable(csv: string, terminal: Terminal): Promise<Buffer> {
   if (csv === '-') return buffer(terminal.stdin);
@@ -102,12 +123,13 @@ async function readTable(csv: string, terminal: Terminal): Promise<Buffer> {
 
 /** `address`: the only one that is asked about. */
 async function prepare(
-  { out, by, again = false }: Pick<IssueWish, 'out' | 'by'> & { readonly again?: boolean },
+  wish: Pick<IssueWish, 'out' | 'by' | 'again'>,
   paths: CertificatePaths,
   terminal: Terminal,
   address?: string,
 ): Promise<IssueMeans> {
-  const folder = resolve(terminal.cwd, out);
+  const { by, again = false } = wish;
+  const folder = outOf(wish, paths, terminal);
   assertWritable(folder);
   const authority = await openSiteAuthority(paths, terminal);
   const inHouse = readLedger(paths);
@@ -115,6 +137,7 @@ async function prepare(
     readFolders(inHouse, { paths, site, authority }, address === undefined ? undefined : { address }),
   );
   const operator = operatorName(terminal);
+  noteBeforehand(paths, terminal);
   clearTemporaries(folder);
   return {
     paths,
@@ -122,6 +145,7 @@ async function prepare(
     authority,
     signed: Map.groupBy(inHouse.records.values(), (record) => record.address),
     placed: inHouse.placed,
+    lock: makeFolderLock(firstFolder(paths), terminal),
     out: folder,
     issuedBy: by === undefined ? operator : `${by}, typed by ${operator}`,
     again,

@@ -15,6 +15,7 @@ import { syncFolder } from '../../queue/folder.ts';
 import { BATCH_LENGTH, BATCH_RECORDS, issuedHandlers } from '../../upkeep/issued.ts';
 import { changeQueue } from '../change.ts';
 import type { Terminal } from '../terminal.ts';
+import type { FolderLock } from './folder-lock.ts';
 import { place } from './place.ts';
 import { keyText } from './key-text.ts';
 import { type Kit, kitFor, readKit, setAside, writeKit } from './kit.ts';
@@ -29,6 +30,8 @@ export interface IssueMeans {
   /** What the CA has signed before, by address, and which fingerprints of it stand in the folders. */
   readonly signed: ReadonlyMap<string, readonly IssuedRecord[]>;
   readonly placed: ReadonlySet<string>;
+  /** Of the folder that certificates go to: held once for all who are put in use together. */
+  readonly lock: FolderLock;
   /** Where kits go, absolute. */
   readonly out: string;
   /** As audit events name operators. */
@@ -153,12 +156,14 @@ async function handOver({ person, certificate, key, kit }: Made, { authority, pa
 async function putInUse(
   kind: 'issued' | 'finished',
   { certificate, kit }: Pick<Made, 'certificate' | 'kit'>,
-  { paths, terminal }: IssueMeans,
+  { paths, terminal, lock }: IssueMeans,
 ): Promise<Outcome> {
   const path = join(firstFolder(paths), `${fileNameOf(certificate.addresses[0] ?? certificate.fingerprint)}.pem`);
-  if (existsSync(path)) return { kind, certificate, kit, file: place(certificate, paths, terminal) };
-  await writeAllNew([{ path, content: annotatedPem(certificate), mode: PUBLIC_FILE }]);
-  return { kind, certificate, kit, file: path };
+  return lock.hold(async () => {
+    if (existsSync(path)) return { kind, certificate, kit, file: await place(certificate, paths, terminal, lock) };
+    await writeAllNew([{ path, content: annotatedPem(certificate), mode: PUBLIC_FILE }]);
+    return { kind, certificate, kit, file: path };
+  });
 }
 
 /** What stands in the way of one does not keep the others back; a full disk does. */

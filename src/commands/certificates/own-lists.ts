@@ -10,6 +10,7 @@ import { makeCrlThread } from '../../certificates/revocation/crl-thread.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
 import type { Fault } from '../../document/fault.ts';
+import { SealpostError } from '../../errors.ts';
 import { readRecords } from '../../queue/record-rows.ts';
 import { ISSUING_LIST, ownLists, ROOT_LIST } from '../../upkeep/crl-writing.ts';
 import { CRL, readNumber } from '../../upkeep/revoked.ts';
@@ -35,9 +36,7 @@ export async function surveyOwnLists(config: Config, { authorities, paths, now }
   const found = await makeCrlFolder(folder, { optional: true }).lists();
   // That the data folder cannot be looked into is told by the look at the folders themselves.
   if (found.kind === 'unavailable') return { faults: [], notes: [] };
-  const numbers = new Map(
-    readDatabase(paths.queue.database, (db) => readRecords(db, CRL))?.map((record) => [record.key, readNumber(record)]),
-  );
+  const numbers = recordedNumbers(paths);
   const renewedHere = isRenewedHere(config, paths);
   const [faults, notes]: [Fault[], string[]] = [[], []];
   const tell = (place: string, wrong: string): void => void faults.push({ place, key: KEY, wrong, mend: MEND });
@@ -68,6 +67,16 @@ export async function surveyOwnLists(config: Config, { authorities, paths, now }
   const asked = config.certificates.authority.crl !== undefined && found.lists.length === 0 && !renewedHere(ISSUING_LIST);
   if (missing || asked) tell(`${folder}/${ISSUING_LIST}`, 'is not there');
   return { faults, notes };
+}
+
+/** Where they cannot be read, that is told by the look at the records; what can be said of the lists is said all the same. */
+function recordedNumbers({ queue }: CertificatePaths): Map<string, number> {
+  try {
+    return new Map(readDatabase(queue.database, (db) => readRecords(db, CRL))?.map((record) => [record.key, readNumber(record)]));
+  } catch (error) {
+    if (error instanceof SealpostError && error.code === 'storage-failed') return new Map();
+    throw error;
+  }
 }
 
 async function numberOf({ path }: Read): Promise<number> {

@@ -1,5 +1,5 @@
 /** Where certificates and the in-house CA's key lie, from the configuration. */
-import { dirname, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import type { LdapPlaces } from '../../certificates/ldap/source.ts';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
 import { readDatabase, readKnownCertificates } from '../../change-control.ts';
@@ -24,8 +24,12 @@ export interface CertificatePaths {
   readonly anchors: string;
   readonly intermediates: string;
   readonly keys: string;
+  /** Where what the in-house CA makes for readers goes, if nothing else is said: beside the configuration, wherever a command is given. */
+  readonly issued: string;
   /** Whom readers turn to: an address. */
   readonly operator: string;
+  /** The operator is as `init` guessed it: nobody need read there. */
+  readonly operatorGuessed: boolean;
   /** Stands in certificates that the in-house CA signs: where its revocation list is served. */
   readonly crlUrl: string | undefined;
   /** Where the ledger of the in-house CA is kept. */
@@ -47,12 +51,14 @@ export async function certificatePaths(file: string | undefined, { env, cwd }: T
 export function pathsOf(
   {
     certificates,
+    file,
+    hostname,
     keys,
     operator,
     queue,
     audit,
     timeouts,
-  }: Pick<Config, 'audit' | 'certificates' | 'keys' | 'operator' | 'queue' | 'timeouts'>,
+  }: Pick<Config, 'audit' | 'certificates' | 'file' | 'hostname' | 'keys' | 'operator' | 'queue' | 'timeouts'>,
   env: Environment,
 ): CertificatePaths {
   const folders = certificates.sources.flatMap(({ files }) => files ?? []);
@@ -76,7 +82,9 @@ export function pathsOf(
     anchors: trust.anchors,
     intermediates: trust.intermediates,
     keys,
+    issued: join(dirname(file), 'issued'),
     operator,
+    operatorGuessed: operator === guessOperator(hostname),
     queue: queuePaths(queue.sqlite, audit),
     expiry: certificates.expiry,
     crlUrl: authority.crl?.url,
@@ -85,6 +93,9 @@ export function pathsOf(
     waiting,
   };
 }
+
+/** What `init` writes where nobody says who the operator is. */
+export const guessOperator = (host: string): string => `postmaster@${host}`;
 
 /** The folder that commands write certificates to. Throws where no source is a folder. */
 export function firstFolder({ folders }: CertificatePaths): string {

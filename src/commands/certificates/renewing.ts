@@ -1,5 +1,5 @@
 /** `certs renew`: new keys and certificates of the in-house CA for people who have one. */
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
 import { DAY_MS, type Issued, type KeyChoice, keyNames } from '../../certificates/authority/issue.ts';
 import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
@@ -45,7 +45,7 @@ export async function renew(what: readonly string[], wish: RenewWish, paths: Cer
   const authority = await openSiteAuthority(paths, terminal);
   const now = Date.now();
   const { chosen, refused } = await withSite(paths, terminal, async (site) => choose(what, wish, { paths, site, authority }, now));
-  const out = resolve(terminal.cwd, wish.out ?? `issued/renewed-${dayOf(now)}`);
+  const out = wish.out === undefined ? join(paths.issued, `renewed-${dayOf(now)}`) : resolve(terminal.cwd, wish.out);
   const jobs = chosen.map((record): Job => ({ record, kit: kitFor(record.address, out) }));
   const done = wish.dryRun === true ? jobs.map(foretell(wish)) : await carryOut(jobs, { wish, paths, authority, now }, terminal);
   tellRenewed({ done, refused }, { ...wish, pinned: paths.options.known !== undefined }, terminal);
@@ -225,7 +225,7 @@ async function handOver({ record, kit, made }: Made, { paths, authority }: Means
   const renews = { fingerprint, notAfter: new Date(notAfter) };
   await writeKit(kit, { address, name: name ?? undefined, operator: paths.operator, renews, issued: made, authority });
   const { certificate } = made;
-  const file = place(certificate, paths, terminal);
+  const file = await place(certificate, paths, terminal);
   return {
     address,
     key: keyText(certificate),

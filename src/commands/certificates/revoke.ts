@@ -219,7 +219,7 @@ function reasonAgainst(what: string, all: readonly IssuedRecord[], laid: readonl
   const [foreign] = laid;
   if (foreign === undefined) {
     const hint = 'sealpost certs list shows what there is';
-    return new SealpostError('certificate-missing', { detail: `the in-house CA has issued nothing for ${what}`, hint });
+    return new SealpostError('not-in-house', { detail: what, hint });
   }
   return new SealpostError('certificate-unusable', {
     detail: `${what} has a certificate of ${foreign.issuer}, which only that CA can revoke`,

@@ -22,6 +22,9 @@ export type RosterRow = { readonly line: number; readonly written: string } & (
 const columns = ['address', 'name', 'key', 'days'] as const;
 type Column = (typeof columns)[number];
 
+/** What tables of staff call it. */
+const ADDRESS_HEADINGS: ReadonlySet<string> = new Set(['email', 'e-mail', 'mail']);
+
 const MAX_ROWS = 100_000;
 const HEADER_HINT = `the first line names the columns: ${columns.join(',')}; all but the address may be left out`;
 
@@ -41,6 +44,8 @@ export function readRoster(octets: Buffer, place: string, usual: Pick<Person, 'k
       order = header;
       continue;
     }
+    // Excel goes on with rows of separators below what was ever filled in.
+    if (entry.kind === 'row' && entry.fields.every((field) => field.trim() === '')) continue;
     if (rows.length >= MAX_ROWS) throw wrong(`more than ${MAX_ROWS} rows`, 'divide it');
     rows.push(entry.kind === 'fault' ? { ...entry, written: '' } : readRow(entry, order, { usual, seen }));
   }
@@ -52,7 +57,8 @@ export function readRoster(octets: Buffer, place: string, usual: Pick<Person, 'k
 function readHeader(fields: readonly string[]): readonly Column[] | string {
   const order: Column[] = [];
   for (const field of fields) {
-    const column = columns.find((one) => one === field.trim().toLowerCase());
+    const heading = field.trim().toLowerCase();
+    const column = ADDRESS_HEADINGS.has(heading) ? 'address' : columns.find((one) => one === heading);
     if (column === undefined) return `its header names ${JSON.stringify(field.slice(0, MAX_SHOWN))}, which is no column`;
     if (order.includes(column)) return `its header names ${column} twice`;
     order.push(column);

@@ -8,6 +8,7 @@ import type { Config } from '../../config.ts';
 import { expiryFaults, noteOperator } from './expiry-check.ts';
 import { surveyLists } from './lists.ts';
 import { surveyOwnLists } from './own-lists.ts';
+import { recordFaults } from './record-check.ts';
 import { resolverFaults } from './resolvers.ts';
 import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
@@ -71,7 +72,7 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
     );
     const lists = await surveyLists(config, authorities, now());
     const ownLists = await surveyOwnLists(config, { authorities, paths, now: now() });
-    faults.push(...lists.faults, ...ownLists.faults);
+    faults.push(...lists.faults, ...ownLists.faults, ...recordFaults(paths));
     const { provisional, ...counts } = await countUsable(
       { ...site, recipients: readable },
       { now: now(), patience: config.timeouts.lookup },

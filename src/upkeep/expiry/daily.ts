@@ -12,9 +12,11 @@ import { asSealpostError } from '../../errors.ts';
 import { writeOwnCertificate } from '../own-certificates.ts';
 import { makeRound, type Round, type RoundResult, type Step } from '../round.ts';
 import type { UpkeepParts } from '../upkeep.ts';
+import { fateOf } from './fate.ts';
+import { BY_RELAY } from './mailed.ts';
 import { makeNoticeStep } from './notices.ts';
-import { listRenewals } from './renewal-record.ts';
-import { BY_RELAY, makeRenewalStep } from './renewals.ts';
+import { listRenewals, type Renewal } from './renewal-record.ts';
+import { makeRenewalStep } from './renewals.ts';
 import { type Stock, takeStock } from './stock.ts';
 import { makeSummaryStep } from './summary.ts';
 import type { Item } from './words.ts';
@@ -83,6 +85,7 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
       before,
       crlUrl: config.certificates.authority.crl?.url,
       authority: () => openIssuing(config, env),
+      fateOf: (queueId) => fateOf(queueId, store),
       place,
       approve,
     }),
@@ -92,6 +95,7 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
         ...common,
         mode: expiry.summary,
         within: expiry.within,
+        underWay: async () => underWay(await listRenewals(records), now()),
         others: [(since) => tellRenewals(since, records, now()), ...others.tellers],
       }),
     ),
@@ -130,13 +134,20 @@ export async function renewalFault(config: Pick<Config, 'certificates' | 'keys'>
   }
 }
 
+/** Serials of certificates whose renewal goes its way: they need nobody's care, and are told of as renewed, or as failed, in the end. */
+function underWay(renewals: ReadonlyMap<string, Renewal>, now: number): ReadonlySet<string> {
+  // What was laid down just now may not have been read from its folder yet.
+  const is = ({ state, doneAt }: Renewal): boolean => state === 'mailed' || (state === 'done' && (doneAt ?? 0) > now - STOCK_MS);
+  return new Set([...renewals].flatMap(([serial, renewal]) => (is(renewal) ? [serial] : [])));
+}
+
 /** What has ended unrenewed is told as ended. */
 async function tellRenewals(since: number, records: UpkeepParts['store']['records'], now: number): Promise<readonly Item[]> {
-  return [...(await listRenewals(records))].flatMap(([serial, { state, address, until, at, reason }]): Item[] => {
+  return [...(await listRenewals(records))].flatMap(([serial, { state, address, until, at, doneAt, reason }]): Item[] => {
     const end = day(new Date(until));
     if (reason !== null)
       return until < now ? [] : [{ key: `failed ${serial} ${reason}`, section: 'failed', line: `${end}  ${address}  ${reason}` }];
-    if ((state !== 'done' && state !== 'mailed') || at < since) return [];
+    if (state !== 'done' || (doneAt ?? at) < since) return [];
     return [{ key: `renewed ${serial}`, section: 'renewed', line: `${address}, whose certificate ends on ${end}` }];
   });
 }

@@ -1,5 +1,6 @@
 /** How far the renewal of a certificate has come, as renewals.ts says: its record, by the serial of the certificate that ends. */
-import type { RecordStore } from '../../queue/records.ts';
+import { SealpostError } from '../../errors.ts';
+import type { RecordChange, RecordStore } from '../../queue/records.ts';
 
 const states = ['issued', 'mailed', 'done', 'failed'] as const;
 
@@ -13,6 +14,10 @@ export interface Renewal {
   readonly at: number;
   /** DER in base64, while it is still to be laid down. */
   readonly certificate: string | null;
+  /** Queue id of the mail with its key, while nobody knows whether it arrives. */
+  readonly mail: string | null;
+  /** Ms since the epoch: when it was laid down. */
+  readonly doneAt: number | null;
   /** Why it failed last. */
   readonly reason: string | null;
 }
@@ -20,7 +25,16 @@ export interface Renewal {
 /** Of the record store. */
 export const RENEWAL = 'renewal';
 
-export const writeRenewal = (renewal: Renewal): string => JSON.stringify(renewal);
+export const changeRenewal = (serial: string, renewal: Renewal): RecordChange => ({
+  kind: RENEWAL,
+  key: serial,
+  value: JSON.stringify(renewal),
+});
+
+/** Throws `storage-failed` where a `was` does not hold. */
+export async function writeAll(records: Pick<RecordStore, 'change'>, changes: readonly RecordChange[]): Promise<void> {
+  if (!(await records.change(changes, []))) throw new SealpostError('storage-failed', { detail: 'another change came between' });
+}
 
 /** By the serial of the old certificate. One that cannot be read is none: what is due is renewed anew. */
 export async function listRenewals(records: Pick<RecordStore, 'list'>): Promise<ReadonlyMap<string, Renewal>> {
@@ -40,7 +54,9 @@ export async function readRenewal(records: Pick<RecordStore, 'get'>, serial: str
 
 function parse(value: string): Renewal | undefined {
   try {
-    const parsed: unknown = JSON.parse(value);
+    const found: unknown = JSON.parse(value);
+    // What an earlier release began has neither.
+    const parsed: unknown = typeof found === 'object' ? { mail: null, doneAt: null, ...found } : found;
     return isRenewal(parsed) ? parsed : undefined;
   } catch {
     return undefined;
@@ -49,11 +65,12 @@ function parse(value: string): Renewal | undefined {
 
 function isRenewal(value: unknown): value is Renewal {
   if (typeof value !== 'object' || value === null) return false;
-  const { state, serial, address, until, at, certificate, reason }: Readonly<Record<string, unknown>> = { ...value };
+  const { state, serial, address, until, at, certificate, mail, doneAt, reason }: Readonly<Record<string, unknown>> = { ...value };
   return (
     states.some((one) => one === state) &&
     [serial, address].every((one) => typeof one === 'string') &&
     [until, at].every((one) => typeof one === 'number') &&
-    [certificate, reason].every((one) => one === null || typeof one === 'string')
+    (doneAt === null || typeof doneAt === 'number') &&
+    [certificate, mail, reason].every((one) => one === null || typeof one === 'string')
   );
 }

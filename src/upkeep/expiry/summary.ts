@@ -39,6 +39,8 @@ export interface SummaryParts {
   /** ms before the end. */
   readonly within: number;
   readonly stock: (signal: AbortSignal) => Promise<Stock>;
+  /** Serials of certificates that end and are being renewed. */
+  readonly underWay: () => Promise<ReadonlySet<string>>;
   /** What other parts have to tell: `since` is when the last summary was sent, ms since the epoch. */
   readonly others: readonly ((since: number, stock: Stock) => Promise<readonly Item[]>)[];
   readonly records: RecordStore;
@@ -83,16 +85,18 @@ export function makeSummaryStep(parts: SummaryParts): Step {
 }
 
 async function gather(
-  { within, others }: SummaryParts,
+  { within, others, underWay }: SummaryParts,
   stock: Stock,
   since: number,
 ): Promise<{ readonly items: readonly Item[]; readonly old: number }> {
   const { survey, at, waiting } = stock;
   const items: Item[] = [];
   let old = 0;
+  const renewing = await underWay();
   for (const due of survey.due(within)) {
     if (isCovered(due, at + within)) continue;
     const ended = due.notAfter < at;
+    if (!ended && renewing.has(due.serial)) continue;
     if (due.notAfter < at - OLD_MS) old++;
     else {
       const section = ended ? 'ended' : 'ending';

@@ -137,6 +137,13 @@ describe('LDIF', () => {
     assert.ok(performance.now() - begun < 20_000);
   });
 
+  test('a line that goes on with nothing, and never says what it is, costs no more for that', () => {
+    const begun = performance.now();
+    assert.deepEqual(told(read(`dn: x\nabc\n${' \n'.repeat(80_000)}`, 65_536)), ['2 no line of LDIF']);
+    assert.deepEqual(told(read(`dn: x\nuserCert\n${' \n'.repeat(80_000)} ificate::\n \n  ${base64('one')}`)), ['2 one']);
+    assert.ok(performance.now() - begun < 5000, 'a fraction of a second, where it was a minute');
+  });
+
   test('what a file is, its beginning says: LDIF behind comments, PEM behind text, binary by its octets', () => {
     assert.ok(looksLikeLdif(Buffer.from('# extended LDIF\n#\ndn:: Y249YQ==\n')));
     assert.ok(!looksLikeLdif(Buffer.from('-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\ndn: no\n')));

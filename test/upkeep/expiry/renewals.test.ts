@@ -26,7 +26,12 @@ test('under a pin the renewed certificate is approved by the relay, and mail goe
   const { fingerprint, subject, issuer, serial, notAfter } = old;
   const use = { address: addressOf('anna'), fingerprint, subject, issuer, serial, notAfter: notAfter.getTime() };
   await setting.store.record([{ event: 'started' }], [{ ...use, source: 'recipients/anna.pem', pinned: true, queueId: null }]);
-  await setting.open().round.turn();
+  const daily = setting.open();
+  await daily.round.turn();
+  await setting.refresh();
+  assert.deepEqual(await sealedTo(setting, 'anna'), [fingerprint], 'nothing is sealed to a key that is still on its way');
+  await setting.deliver();
+  await daily.round.turn();
   await setting.refresh();
   const both = await sealedTo(setting, 'anna');
   assert.equal(both.length, 2);
@@ -55,6 +60,9 @@ test('a key that cannot be read: warned of at the start, told in the summary, ma
   );
   assert.match(setting.sent[0]?.text ?? '', /Could not be renewed by the relay: 1\n {2}2026-01-21 {2}anna@clinic\.example {2}\S/);
   renameSync(`${key}.away`, key);
+  setting.clock.now += DAY_MS + 60_000;
+  await setting.open().round.turn();
+  await setting.deliver();
   setting.clock.now += DAY_MS + 60_000;
   await setting.open().round.turn();
   const [, toAnna, again] = setting.sent;

@@ -19,7 +19,7 @@ import { parseMailbox } from '../../../src/message/envelope.ts';
 import { newQueueId } from '../../../src/queue/id.ts';
 import { queuePaths } from '../../../src/queue/paths.ts';
 import type { RecordStore } from '../../../src/queue/records.ts';
-import type { QueueStore } from '../../../src/queue/queue.ts';
+import type { Outcome, QueueStore } from '../../../src/queue/queue.ts';
 import { openSqliteQueue } from '../../../src/queue/sqlite.ts';
 import { chooseForm } from '../../../src/seal/algorithms.ts';
 import { type Daily, makeDaily } from '../../../src/upkeep/expiry/daily.ts';
@@ -58,6 +58,8 @@ export interface Setting {
   readonly people: ReadonlyMap<string, Certificate>;
   /** As after a start; what it works with may be broken ones. */
   open(broken?: { readonly ownMail?: (mail: OwnMail) => OwnMail; readonly records?: (records: RecordStore) => RecordStore }): Daily;
+  /** What is queued, as an upstream takes it or refuses it for good. */
+  deliver(outcome?: Outcome): Promise<void>;
   /** Reads the folders again, as the relay does every few seconds. */
   refresh(): Promise<void>;
   /** All that are committed: a line is in the database before it is in the file. */
@@ -146,8 +148,11 @@ export async function makeSetting(
     open: (broken = {}) => {
       const records = broken.records?.(store.records) ?? store.records;
       const parts = { config, certificates, now, env: {}, log, ownMail: broken.ownMail?.(ownMail) ?? ownMail };
-      const kept = { records, known: store.known, record: store.record.bind(store) };
+      const kept = { records, known: store.known, record: store.record.bind(store), list: store.list.bind(store) };
       return makeDaily({ ...parts, store: kept }, { first: [], tellers: [] });
+    },
+    deliver: async (outcome = { kind: 'delivered' }) => {
+      for (const lease of await store.claim(clock.now, 1000)) await store.settle(lease, outcome, []);
     },
     refresh: async () => {
       for (const folder of certificates.recipients) await folder.refresh();

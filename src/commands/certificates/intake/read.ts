@@ -8,6 +8,7 @@ import { type Certificate, parseCertificate } from '../../../certificates/certif
 import { HEAD_BYTES, kindOf } from '../../../certificates/import/kind.ts';
 import { type LdifPart, type LdifReader, makeLdifReader } from '../../../certificates/import/ldif.ts';
 import { pkcs12Certificates } from '../../../certificates/import/pkcs12.ts';
+import { roundsOfFile } from '../../../certificates/pkcs12/pfx.ts';
 import { AnswerRefused } from '../../../certificates/ldap/fault.ts';
 import { makeReading, readValue } from '../../../certificates/ldap/value.ts';
 import { asSealpostError, SealpostError } from '../../../errors.ts';
@@ -42,15 +43,25 @@ export function* chunksOf(path: string): Generator<Buffer> {
   }
 }
 
+export interface Reading {
+  readonly passwords: Passwords;
+  /** Asked for, what is left of the file is not read. */
+  readonly stop: { readonly asked: boolean };
+}
+
 /** Never throws for what stands in the file, nor where it cannot be read. */
-export async function* findings(chunks: Chunks, file: string, passwords: Passwords): AsyncGenerator<Finding> {
+export async function* findings(chunks: Chunks, file: string, reading: Reading): AsyncGenerator<Finding> {
+  const { stop } = reading;
   const held: Buffer[] = [];
   let size = 0;
   let ldif: LdifReader | undefined;
   try {
     for await (const chunk of chunks) {
+      // A dump may have gigabytes in which nothing is found, and a signal wants to be heard.
+      await turn();
+      if (stop.asked) return;
       if (ldif !== undefined) {
-        yield* ofLdif(ldif.push(chunk), file);
+        yield* ofLdif(ldif.push(chunk), file, stop);
         continue;
       }
       held.push(chunk);
@@ -61,7 +72,7 @@ export async function* findings(chunks: Chunks, file: string, passwords: Passwor
         if (kindOf(head) === 'ldif') {
           held.length = 0;
           ldif = makeLdifReader();
-          yield* ofLdif(ldif.push(head), file);
+          yield* ofLdif(ldif.push(head), file, stop);
         }
       }
       if (size > MAX_BUNDLE_BYTES) break;
@@ -72,29 +83,34 @@ export async function* findings(chunks: Chunks, file: string, passwords: Passwor
     yield { kind: 'refused', origin: { file }, refusal: { class: 'unreadable', reason: reasonOf(error) } };
     return;
   }
-  if (ldif !== undefined) yield* ofLdif(ldif.end(), file);
-  else yield* ofWhole(held.length === 1 && held[0] !== undefined ? held[0] : Buffer.concat(held), file, passwords);
+  if (ldif !== undefined) yield* ofLdif(ldif.end(), file, stop);
+  else yield* ofWhole(held.length === 1 && held[0] !== undefined ? held[0] : Buffer.concat(held), file, reading);
 }
 
-async function* ofWhole(bytes: Buffer, file: string, passwords: Passwords): AsyncGenerator<Finding> {
+async function* ofWhole(bytes: Buffer, file: string, reading: Reading): AsyncGenerator<Finding> {
   switch (kindOf(bytes.subarray(0, HEAD_BYTES))) {
     case 'ldif': {
       const ldif = makeLdifReader();
-      yield* ofLdif(ldif.push(bytes), file);
-      return yield* ofLdif(ldif.end(), file);
+      yield* ofLdif(ldif.push(bytes), file, reading.stop);
+      return yield* ofLdif(ldif.end(), file, reading.stop);
     }
     case 'key':
       return yield { kind: 'private-key', origin: { file } };
     case 'pkcs12':
-      return yield* ofPkcs12(bytes, file, passwords);
+      return yield* ofPkcs12(bytes, file, reading);
     case 'certificates':
       return yield* ofCertificates(bytes, file);
   }
 }
 
+/** RFC 8551 §3.5: the types that a signed mail has, at its top or in it. */
+const SIGNED_MAIL = /^content-type:[ \t]*(?:\r?\n[ \t]+)?(?:multipart\/signed|application\/(?:x-)?pkcs7-(?:mime|signature))/im;
+
 async function* ofCertificates(bytes: Buffer, file: string): AsyncGenerator<Finding> {
   const { certificates, faults } = await readCertificatesInTurns(bytes, turn);
   for (const certificate of certificates) yield { kind: 'certificate', origin: { file }, certificate };
+  const isMail = certificates.length === 0 && SIGNED_MAIL.test(bytes.toString('latin1', 0, HEAD_BYTES));
+  if (isMail) return yield malformed({ file }, 'mail, whose certificate is taken by another command: sealpost certs harvest FILE');
   for (const fault of faults) {
     const [, line, reason = fault] = /^line (\d+): (.*)$/s.exec(fault) ?? [];
     const origin = { file, line: line === undefined ? undefined : Number(line) };
@@ -102,15 +118,22 @@ async function* ofCertificates(bytes: Buffer, file: string): AsyncGenerator<Find
   }
 }
 
-async function* ofPkcs12(bytes: Buffer, file: string, passwords: Passwords): AsyncGenerator<Finding> {
+async function* ofPkcs12(bytes: Buffer, file: string, { passwords, stop }: Reading): AsyncGenerator<Finding> {
   const origin = { file };
   if (bytes.length > MAX_BUNDLE_BYTES) return yield malformed(origin, `more than ${MAX_BUNDLE_BYTES} octets`);
-  let opened = pkcs12Certificates(bytes, passwords.known());
-  if (opened.kind === 'locked') {
+  const rounds = roundsOfFile();
+  const goOn = async (): Promise<boolean> => {
+    await turn();
+    return !stop.asked;
+  };
+  let opened = await pkcs12Certificates(bytes, passwords.known(), rounds, goOn);
+  if (opened.kind === 'locked' && !stop.asked) {
     const asked = await passwords.ask(file);
-    if (asked !== undefined) opened = pkcs12Certificates(bytes, [asked]);
+    if (asked !== undefined) opened = await pkcs12Certificates(bytes, [asked], rounds, goOn);
     if (opened.kind === 'read' && asked !== undefined) passwords.keep(asked);
   }
+  if (stop.asked && opened.kind !== 'read') return;
+  if (opened.kind === 'costly') return yield { kind: 'refused', origin, refusal: { class: 'locked', reason: COSTLY } };
   if (opened.kind === 'locked') return yield { kind: 'refused', origin, refusal: { class: 'locked', reason: passwords.fault } };
   if (opened.kind === 'unreadable') return yield malformed(origin, opened.fault);
   if (opened.certificates.length === 0) yield malformed(origin, 'no certificate in it');
@@ -127,8 +150,10 @@ function* ofDer(der: Buffer, origin: Origin): Generator<Finding> {
   }
 }
 
-async function* ofLdif(parts: Iterable<LdifPart>, file: string): AsyncGenerator<Finding> {
+async function* ofLdif(parts: Iterable<LdifPart>, file: string, stop: Reading['stop']): AsyncGenerator<Finding> {
   for (const part of parts) {
+    await turn();
+    if (stop.asked) return;
     const origin = { file, line: part.line };
     if (part.kind === 'fault') yield malformed(origin, part.fault);
     else yield* ofValue(part.octets, origin);
@@ -147,6 +172,7 @@ async function* ofValue(octets: Buffer, origin: Origin): AsyncGenerator<Finding>
   }
 }
 
+const COSTLY = 'each try costs so much that no more passwords are tried: give its own alone, in a --password-file';
 const never = new AbortController().signal;
 const turn = makeTurn();
 

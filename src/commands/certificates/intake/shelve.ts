@@ -9,7 +9,9 @@ import { Worker } from 'node:worker_threads';
 import { readRegularSync } from '../../../certificates/files/content.ts';
 import { MAX_BUNDLE_BYTES, readCertificates } from '../../../certificates/bundle.ts';
 import type { Certificate } from '../../../certificates/certificate.ts';
+import { systemCode } from '../../../document/yaml.ts';
 import { SealpostError } from '../../../errors.ts';
+import type { FolderLock } from '../folder-lock.ts';
 import { annotatedPem, fileNameOf } from '../store.ts';
 import type { Origin, Outcome, Refusal } from './outcome.ts';
 import { writeFiles, type Writing, type Written } from './write.ts';
@@ -43,8 +45,15 @@ interface Placed {
 /** Files by path. */
 type Batch = Map<string, Placed[]>;
 
-/** `tell` is given what became of each; a dry run writes nothing and tells the same. */
-export function openShelving(folder: string, dry: boolean, tell: (outcome: Outcome) => Promise<void>): Shelving {
+export interface ShelvingOptions {
+  readonly folder: string;
+  /** Held while a batch is written; undefined in a dry run, which writes nothing and tells the same. */
+  readonly lock: FolderLock | undefined;
+  /** Is given what became of each. */
+  readonly tell: (outcome: Outcome) => Promise<void>;
+}
+
+export function openShelving({ folder, lock, tell }: ShelvingOptions): Shelving {
   const suffix = randomBytes(6).toString('hex');
   const threads: Worker[] = [];
   const idle: Worker[] = [];
@@ -63,19 +72,20 @@ export function openShelving(folder: string, dry: boolean, tell: (outcome: Outco
       idle.push(thread);
     }
   };
+  /** From the reading of what is there to the writing of what will be, nobody else writes. */
+  const shelve = async (all: Batch): Promise<readonly Shelved[]> => {
+    const shelved = [...all].map(([path, placed]): Shelved => ({ path, ...contentWith(path, placed) }));
+    const files = shelved.flatMap(({ path, content }) => (content === undefined ? [] : [{ path, content }]));
+    const written = lock === undefined || files.length === 0 ? [] : await write({ folder, suffix, files });
+    const faults = new Map(files.map(({ path }, index) => [path, written[index]]));
+    return shelved.map((one) => ({ ...one, fault: faults.get(one.path) }));
+  };
   const settle = async (all: Batch): Promise<void> => {
-    const files: { path: string; content: Uint8Array; placed: readonly Placed[] }[] = [];
-    for (const [path, placed] of all) {
-      const content = contentWith(path, placed);
-      if (content instanceof Uint8Array) files.push({ path, content, placed });
-      else for (const { certificate, origin } of placed) await tell({ kind: 'refused', origin, certificate, refusal: content });
-    }
-    const writing = { folder, suffix, files: files.map(({ path, content }) => ({ path, content })) };
-    const written = dry || files.length === 0 ? [] : await write(writing);
-    for (const [index, { path, placed }] of files.entries()) {
-      const fault = written[index];
-      if (fault === undefined) for (const one of placed) await tell({ ...one, path });
-      else failed ??= new SealpostError('file-unwritable', { detail: `${path} (${fault})`, hint: HINT });
+    const shelved = await (lock === undefined ? shelve(all) : lock.hold(() => shelve(all)));
+    for (const { path, placed, refusal, fault } of shelved) {
+      if (fault !== undefined) failed ??= new SealpostError('file-unwritable', { detail: `${path} (${fault})`, hint: HINT });
+      else if (refusal === undefined) for (const one of placed) await tell({ ...one, path });
+      else for (const { certificate, origin } of placed) await tell({ kind: 'refused', origin, certificate, refusal });
     }
   };
   const send = (): void => {
@@ -129,17 +139,45 @@ export function openShelving(folder: string, dry: boolean, tell: (outcome: Outco
 const HINT = 'what was told as added is whole: run it again once the folder can be written';
 const inTheWay = (reason: string): Refusal => ({ class: 'in-the-way', reason });
 
-/** What the file of an address will hold: what is there, and these behind it. */
-function contentWith(path: string, placed: readonly Placed[]): Buffer | Refusal {
-  const fresh = placed.filter(({ kind }) => kind === 'taken');
-  const pems = Buffer.from(fresh.map(({ certificate }) => annotatedPem(certificate)).join(''));
-  if (!existsSync(path)) return pems;
-  const before = readRegularSync(path);
-  if (before.length > 0 && (readCertificates(before).faults.length > 0 || !before.includes('-----BEGIN')))
-    return inTheWay('the file of its address is no PEM file of certificates in good order: move it away or mend it');
+interface Content {
+  readonly placed: readonly Placed[];
+  /** What the file of an address will hold: what is there, and these behind it. Undefined where it stays as it is. */
+  readonly content?: Buffer;
+  /** Why nothing is put there. */
+  readonly refusal?: Refusal;
+}
+
+interface Shelved extends Content {
+  readonly path: string;
+  /** Why it could not be written. */
+  readonly fault?: string | undefined;
+}
+
+/** Whatever stands there is in the way of this address alone. */
+function contentWith(path: string, placed: readonly Placed[]): Content {
+  const pems = (fresh: readonly Placed[]): Buffer => Buffer.from(fresh.map(({ certificate }) => annotatedPem(certificate)).join(''));
+  const isFresh = ({ kind }: Placed): boolean => kind === 'taken';
+  if (!existsSync(path)) return { placed, content: pems(placed.filter(isFresh)) };
+  let before: Buffer;
+  try {
+    before = readRegularSync(path);
+  } catch (error) {
+    const code = systemCode(error);
+    const what = code === undefined ? 'something that is no file' : `a file that cannot be read (${code})`;
+    return { placed, refusal: inTheWay(`${what} stands in the place of the file of its address: move it away`) };
+  }
+  const { certificates, faults } = readCertificates(before);
+  if (before.length > 0 && (faults.length > 0 || !before.includes('-----BEGIN')))
+    return { placed, refusal: inTheWay('the file of its address is no PEM file of certificates in good order: move it away or mend it') };
+  // Another command may have put one there since the folder was read.
+  const there = new Set(certificates.map(({ fingerprint }) => fingerprint));
+  const now = placed.map((one): Placed => (there.has(one.certificate.fingerprint) ? { ...one, kind: 'already-there' } : one));
+  const fresh = now.filter(isFresh);
+  if (fresh.length === 0) return { placed: now };
   const end = before.length === 0 || before.at(-1) === LINE_FEED ? '' : '\n';
-  const all = Buffer.concat([before, Buffer.from(end), pems]);
-  return all.length > MAX_BUNDLE_BYTES ? inTheWay('the file of its address has no room: take old certificates out of it') : all;
+  const content = Buffer.concat([before, Buffer.from(end), pems(fresh)]);
+  if (content.length <= MAX_BUNDLE_BYTES) return { placed: now, content };
+  return { placed, refusal: inTheWay('the file of its address has no room: take old certificates out of it') };
 }
 
 function startThread(threads: Worker[]): Worker {
