@@ -3,7 +3,7 @@
  * the key of the next, with its password. So a lost key is lost with all that came under it.
  */
 import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
-import { BY_RELAY } from '../../upkeep/expiry/renewals.ts';
+import { BY_RELAY } from '../../upkeep/expiry/mailed.ts';
 
 /** Those that are valid and not revoked, each behind the one it renews; also by way of one that is neither. `now` in ms. */
 export function successorsOf(records: readonly IssuedRecord[], ledger: readonly IssuedRecord[], now: number): IssuedRecord[] {
