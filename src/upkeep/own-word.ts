@@ -7,11 +7,11 @@ import type { Logger } from 'pino';
 import { ISSUED, type IssuedRecord, readIssued } from '../certificates/authority/ledger.ts';
 import type { AskOwnWord, OwnWord } from '../certificates/revocation/own-word.ts';
 import { readDatabase } from '../change-control.ts';
-import { asSealpostError } from '../errors.ts';
+import { asSealpostError, SealpostError } from '../errors.ts';
 import { readRecords } from '../queue/record-rows.ts';
 import type { RecordStore, StoredRecord } from '../queue/records.ts';
 
-type Revoked = Pick<IssuedRecord, 'serial' | 'fingerprint' | 'issuer' | 'revoked'>;
+type Revoked = Pick<IssuedRecord, 'fingerprint' | 'issuer' | 'revoked'>;
 
 interface Words {
   take(record: Pick<StoredRecord, 'key' | 'value'>): void;
@@ -25,10 +25,12 @@ function makeWords(): Words {
     take: ({ key, value }) => {
       try {
         const { serial, fingerprint, issuer, revoked } = readIssued(value);
+        if (serial !== key) throw new SealpostError('storage-failed', { detail: 'the serial number is another' });
         // Never back: a revocation is for good.
-        if (revoked !== null) bySerial.set(serial, { serial, fingerprint, issuer, revoked });
-      } catch (error) {
-        bySerial.set(key, asSealpostError(error));
+        if (revoked !== null) bySerial.set(key, { fingerprint, issuer, revoked });
+      } catch (cause) {
+        const detail = `the record of serial ${key} in the ledger of the in-house CA cannot be read`;
+        bySerial.set(key, new SealpostError('storage-failed', { detail, hint: 'restore the data folder from a backup', cause }));
       }
     },
     of: (certificate, issuer) => {

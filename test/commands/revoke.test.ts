@@ -5,10 +5,15 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSyn
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, test, type TestContext } from 'node:test';
-import { namedIn, readCrlFacts } from '../../src/certificates/authority/crl.ts';
+import { pino } from 'pino';
+import { namedIn, readCrlFacts, writeCrl } from '../../src/certificates/authority/crl.ts';
+import { makeAuthority } from '../../src/certificates/authority/issue.ts';
+import { ISSUED, type IssuedRecord, writeIssued } from '../../src/certificates/authority/ledger.ts';
 import type { Certificate } from '../../src/certificates/certificate.ts';
 import { createAuthority, type NewAuthority } from '../../src/commands/certificates/authority.ts';
 import { makeSite } from '../../src/commands/init.ts';
+import { queuePaths } from '../../src/queue/paths.ts';
+import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 import { writePlaced } from '../certificates/authority/placed.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
 import { sealpost, temporaryFolder, type Transcript } from './transcript.ts';
@@ -190,8 +195,92 @@ describe('certs revoke', () => {
     db.close();
     const { exit, stdout } = await run('certs', 'lookup', ANNA);
     assert.notEqual(exit, 0);
-    assert.match(stdout, /it could not be judged now: a record of the in-house CA cannot be read/);
+    assert.match(stdout, /it could not be judged now: the record of serial [0-9a-f]+ in the ledger of the in-house CA cannot be read/);
     assert.doesNotMatch(stdout, /^ {2}used: /m);
+  });
+
+  test('a lost key: what the relay mailed under it goes with it; for other reasons it is said that it stays', async (t) => {
+    const { folder, authority, issue, run, list } = await site(t);
+    const eve = [
+      await issue('eve@clinic.example', 'one'),
+      await issue('eve@clinic.example', 'two'),
+      await issue('eve@clinic.example', 'three'),
+    ];
+    const byHand = await issue('eve@clinic.example', 'hand');
+    const [first = assert.fail(), second = assert.fail(), third = assert.fail()] = eve;
+    const record = (one: Certificate, renews: string | null, issuedBy: string): IssuedRecord => ({
+      serial: one.serial,
+      fingerprint: one.fingerprint,
+      address: 'eve@clinic.example',
+      issuer: authority.issuing.certificate.fingerprint,
+      name: null,
+      key: 'P-256',
+      notBefore: one.notBefore.getTime(),
+      notAfter: one.notAfter.getTime(),
+      issuedAt: one.notBefore.getTime(),
+      issuedBy,
+      revoked: null,
+      renews,
+    });
+    const ledger = [
+      record(first, null, 'otto'),
+      record(second, first.serial, 'relay'),
+      record(third, second.serial, 'relay'),
+      record(byHand, first.serial, 'otto'),
+    ];
+    const paths = queuePaths(path.join(folder, 'data/queue.sqlite'), path.join(folder, 'data/audit.jsonl'));
+    const store = await openSqliteQueue({ ...paths, now: Date.now, log: pino({ level: 'silent' }) });
+    await store.records.change(
+      ledger.map((one) => ({ kind: ISSUED, key: one.serial, value: writeIssued(one), was: null })),
+      [],
+    );
+    await store.close();
+
+    const asked = await run('certs', 'revoke', first.fingerprint, '--reason', 'keyCompromise');
+    assert.equal(asked.exit, 2);
+    const named = asked.stderr.split('\n').filter((line) => line.endsWith('mailed by the relay under the lost key'));
+    for (const [index, one] of [second, third].entries()) assert.ok(named[index]?.includes(one.fingerprint.slice(0, 16)), asked.stderr);
+    assert.equal(named.length, 2);
+    assert.throws(list, /ENOENT/, 'nothing was revoked');
+    // Not lost, but replaced: what came under it stays, and that is said.
+    const other = await run('certs', 'revoke', third.fingerprint, '--reason', 'superseded');
+    assert.deepEqual([other.exit, other.stderr], [0, '']);
+    const middle = await run('certs', 'revoke', first.fingerprint, '--reason', 'superseded');
+    assert.equal(middle.exit, 0, middle.stderr);
+    assert.match(
+      middle.stderr,
+      new RegExp(
+        `^sealpost: still valid, and mailed by the relay .*${second.fingerprint.slice(0, 16)}.*\n {2}hint: sealpost certs revoke `,
+      ),
+    );
+    // Found out later that the key was lost: the first is revoked already, and what came under it is not.
+    const later = await run('certs', 'revoke', first.fingerprint, '--reason', 'keyCompromise', '--yes');
+    assert.equal(later.exit, 0, later.stderr);
+    assert.deepEqual(reasonsIn(list()), { [first.serial]: 'superseded', [second.serial]: 'keyCompromise', [third.serial]: 'superseded' });
+    assert.match((await run('certs', 'list')).stdout, new RegExp(byHand.fingerprint.slice(0, 8), 'i'), 'that was handed over in person');
+  });
+
+  test("another CA's list in the way, with the greatest number, and one from the future: no number is used up, and check tells", async (t) => {
+    const { folder, authority, issue, run, list } = await site(t);
+    await issue(ANNA);
+    const file = path.join(folder, 'data/own-crls/in-house-issuing.crl');
+    mkdirSync(path.dirname(file), { mode: 0o700 });
+    const stranger = await makeAuthority({ name: 'Stranger', now: Date.now() });
+    const times = { from: Date.now() - 1000, to: Date.now() + 86_400_000 };
+    writeFileSync(file, writeCrl({ issuer: stranger, number: 0xffff_ffff, ...times, revoked: [] }));
+    const { exit, stderr } = await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise');
+    assert.equal(exit, 0, stderr);
+    assert.ok((readCrlFacts(list())?.number ?? Infinity) < 10);
+    assert.equal((await run('certs', 'crl')).exit, 0);
+
+    const number = readCrlFacts(list())?.number ?? 0;
+    const year = 365 * 86_400_000;
+    const ahead = { from: Date.now() + year, to: Date.now() + year + 86_400_000 };
+    writeFileSync(file, writeCrl({ issuer: authority.issuing, number, ...ahead, revoked: namedIn(list()) }));
+    assert.match((await run('check')).stdout, /in-house-issuing\.crl: certificates\.authority\.crl: is from the future: /);
+    // Who comes back to revoke it again mends the list.
+    assert.equal((await run('certs', 'revoke', ANNA, '--reason', 'keyCompromise')).exit, 1);
+    assert.ok((readCrlFacts(list())?.thisUpdate ?? Infinity) <= Date.now());
   });
 
   test('the database was restored from before a revocation: what others were told is not taken back', async (t) => {

@@ -29,6 +29,7 @@ import { openSiteAuthority } from './authority.ts';
 import { keyText } from './key-text.ts';
 import { type CertificatePaths, shown } from './paths.ts';
 import { withSite } from './site.ts';
+import { successorsOf } from './successors.ts';
 import { writeWhole } from './store.ts';
 
 export interface RevokeWish {
@@ -55,21 +56,15 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
   const wanted = readWanted(what);
   const authority = await openSiteAuthority(paths, terminal);
   const operator = wish.by === undefined ? operatorName(terminal) : `${wish.by}, typed by ${operatorName(terminal)}`;
-  const answer = await find(wanted, { what, authority, paths, terminal });
+  const answer = await find(wanted, { what, reason: wish.reason, authority, paths, terminal });
   if (answer.kind === 'none') {
     // Where somebody pulled the plug behind the revocation, this is who comes back.
     for (const list of await writeLists(authority, operator, paths, terminal, true))
       terminal.stderr.write(`sealpost: ${listLine(list, terminal)}\n`);
     throw answer.error;
   }
-  const { found } = answer;
-  if (found.length > 1 && wish.yes !== true) {
-    for (const record of found) terminal.stderr.write(escapeUnprintable(`sealpost: ${line(record)}`) + '\n');
-    throw new SealpostError('usage', {
-      detail: `${found.length} certificates: name one by its fingerprint, or say --yes for all`,
-      hint: `sealpost certs revoke ${what} --reason ${wish.reason} --yes`,
-    });
-  }
+  const { found, successors } = answer;
+  if (wish.yes !== true) assertOne(what, wish, answer, terminal);
   const at = Math.floor(Date.now() / 1000) * 1000;
   const issuer = authority.issuing.certificate.subject;
   const above = await numberAt(join(ownLists(dirname(paths.queue.database)), ISSUING_LIST), authority.issuing.certificate);
@@ -87,6 +82,25 @@ export async function revoke(what: string, wish: RevokeWish, paths: CertificateP
     if (list !== undefined) terminal.stdout.write(`${listLine(list, terminal)}\n`);
     terminal.stdout.write('the relay refuses what is revoked within five seconds; a revocation cannot be undone\n');
   }
+  for (const record of successors)
+    terminal.stderr.write(
+      escapeUnprintable(`sealpost: still valid, and mailed by the relay under the key that is revoked: ${line(record)}`) +
+        `\n  hint: sealpost certs revoke ${record.fingerprint.slice(0, 16)}\n`,
+    );
+}
+
+/** Several are named first: those that the words mean, and those that the relay mailed under a key that is lost. Throws `usage`. */
+function assertOne(what: string, { reason }: RevokeWish, { found, mailed }: Found & { readonly kind: 'found' }, terminal: Terminal): void {
+  if (found.length <= 1 && mailed.length === 0) return;
+  for (const record of found) {
+    const under = mailed.includes(record) ? ', mailed by the relay under the lost key' : '';
+    terminal.stderr.write(escapeUnprintable(`sealpost: ${line(record)}${under}`) + '\n');
+  }
+  const hint = `sealpost certs revoke ${what} --reason ${reason} --yes`;
+  if (mailed.length === 0)
+    throw new SealpostError('usage', { detail: `${found.length} certificates: name one by its fingerprint, or say --yes for all`, hint });
+  const detail = 'whoever has the lost key could open the mail with the next one: --yes revokes what is named above';
+  throw new SealpostError('usage', { detail, hint });
 }
 
 /** `--out` is for a web server, or for another machine: the list of the CA that signs recipients' certificates. */
@@ -157,24 +171,34 @@ function readWanted(what: string): Wanted {
 
 interface Search {
   readonly what: string;
+  readonly reason: RevocationReason;
   readonly authority: OpenAuthority;
   readonly paths: CertificatePaths;
   readonly terminal: Terminal;
 }
 
 type Found =
-  /** Valid ones that are not revoked yet. */
-  | { readonly kind: 'found'; readonly found: readonly IssuedRecord[] }
+  /**
+   * Valid ones that are not revoked yet: `mailed` are those among them that the words do not mean, and that go with a lost key;
+   * `successors`, beside them, stay.
+   */
+  | {
+      readonly kind: 'found';
+      readonly found: readonly IssuedRecord[];
+      readonly mailed: readonly IssuedRecord[];
+      readonly successors: readonly IssuedRecord[];
+    }
   /** With what can be done instead. */
   | { readonly kind: 'none'; readonly error: SealpostError };
 
-async function find(wanted: Wanted, { what, authority, paths, terminal }: Search): Promise<Found> {
+async function find(wanted: Wanted, { what, reason, authority, paths, terminal }: Search): Promise<Found> {
   const { certificate: issuing } = authority.issuing;
   const now = Date.now();
   const kept = ledgerOf(paths);
   const damage = damageOf(kept);
   if (damage !== undefined) terminal.stderr.write(`sealpost: ${damage}\n`);
-  const whole = kept.records.filter((record) => record.issuer === issuing.fingerprint && isWanted(record, wanted));
+  const issued = kept.records.filter((record) => record.issuer === issuing.fingerprint);
+  const whole = issued.filter((record) => isWanted(record, wanted));
   const laid = await laidOut(wanted, paths, terminal);
   // Of a damaged record nothing is known but its key: that is enough to revoke it by.
   const damaged = kept.damaged
@@ -194,7 +218,11 @@ async function find(wanted: Wanted, { what, authority, paths, terminal }: Search
   const open = all.filter(({ revoked, notAfter }) => revoked === null && notAfter > now);
   if (wanted.kind === 'digits' && open.length > 1)
     throw new SealpostError('usage', { detail: `${what} begins ${open.length} of them`, hint: 'give more of it' });
-  if (open.length > 0) return { kind: 'found', found: open };
+  // Also of one that has expired: its key may be lost all the same.
+  const successors = successorsOf(all, issued, now);
+  const mailed = reason === 'keyCompromise' ? successors : [];
+  const found = [...open, ...mailed];
+  if (found.length > 0) return { kind: 'found', found, mailed, successors: mailed.length > 0 ? [] : successors };
   return { kind: 'none', error: reasonAgainst(what, all, laid) };
 }
 
