@@ -178,3 +178,24 @@ test('nothing is done at the very start, when mail that waited comes in, and a s
   assert.equal(ran.length, 2);
   await other.stop();
 });
+
+test('what the steps shared is let go of after each turn, also where only one of them was due, or failed', async () => {
+  const clock = { now: START };
+  const log = pino({ level: 'silent' });
+  let shared: string | undefined;
+  let ended = 0;
+  const step: Step = {
+    name: 'broken',
+    run: async () => {
+      shared = 'much';
+      throw new Error('broken');
+    },
+  };
+  const onEnd = (): void => {
+    ended++;
+    shared = undefined;
+  };
+  const round = makeRound({ steps: [step], records: memoryRecords(() => clock.now), now: () => clock.now, log, onEnd });
+  await round.turn();
+  assert.deepEqual([shared, ended], [undefined, 1]);
+});

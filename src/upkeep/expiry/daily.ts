@@ -74,8 +74,6 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
     await writeOwnCertificate(config, certificate);
   };
   const common = { stock, records, store, certificates, ownMail, operator, now, log };
-  /** Of a hundred thousand certificates it is too much to keep until the next day. */
-  const letGo = (step: Step): Step => ({ ...step, run: (signal) => step.run(signal).finally(() => (last = undefined)) });
   const steps: Step[] = [
     ...others.first,
     // Whoever watches wants the numbers also where nobody is told of anything.
@@ -90,17 +88,16 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
       approve,
     }),
     makeNoticeStep({ ...common, steps: expiry.notify, renewed }),
-    letGo(
-      makeSummaryStep({
-        ...common,
-        mode: expiry.summary,
-        within: expiry.within,
-        underWay: async () => underWay(await listRenewals(records), now()),
-        others: [(since) => tellRenewals(since, records, now()), ...others.tellers],
-      }),
-    ),
+    makeSummaryStep({
+      ...common,
+      mode: expiry.summary,
+      within: expiry.within,
+      underWay: async () => underWay(await listRenewals(records), now()),
+      others: [(since) => tellRenewals(since, records, now()), ...others.tellers],
+    }),
   ];
-  const round = makeRound({ steps, records, now, log });
+  // Of a hundred thousand certificates it is too much to keep until the next day.
+  const round = makeRound({ steps, records, now, log, onEnd: () => (last = undefined) });
   return {
     round,
     series: () => {
