@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
-import { authorityCertificates, type OpenAuthority, openAuthority } from '../certificates/authority/files.ts';
+import { authorityCertificates, type OpenAuthority, unlockAuthority } from '../certificates/authority/files.ts';
 import { ISSUED, readIssued } from '../certificates/authority/ledger.ts';
 import type { Config } from '../config.ts';
 import { ROOT_LIST_PATH } from '../config/authority-keys.ts';
@@ -56,7 +56,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     if (crl === undefined && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
     const places = { keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates };
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
-    const open = (): OpenAuthority => openAuthority(places, passphrase);
+    const open = (): Promise<OpenAuthority> => unlockAuthority(places, passphrase);
     for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
       const recorded = readNumber(await records.get(CRL, issuer.certificate.fingerprint));
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;

@@ -1,6 +1,6 @@
 /** The daily round about certificates that end, joined: renewals, readers, the operator, and the numbers for whoever watches. */
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import { openAuthority } from '../../certificates/authority/files.ts';
+import { unlockAuthority } from '../../certificates/authority/files.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Series } from '../../certificates/expiry/series.ts';
 import { day } from '../../certificates/usability.ts';
@@ -117,7 +117,7 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
 async function openIssuing(config: Pick<Config, 'certificates' | 'keys'>, env: Environment): Promise<OpenAuthority> {
   const { authority, trust } = config.certificates;
   const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
-  return openAuthority({ keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates }, passphrase);
+  return unlockAuthority({ keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates }, passphrase);
 }
 
 /** Why the relay, as the user that asks, cannot renew by itself; undefined where it can, or is not asked to. */
