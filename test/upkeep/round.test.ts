@@ -163,15 +163,20 @@ test('a look is made at each turn, also where no step is due, and one that fails
 test('nothing is done at the very start, when mail that waited comes in, and a stop before the first look leaves nothing', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { ran, open } = makeSetting();
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const round = open();
   round.start();
   t.mock.timers.tick(1999);
+  await settled();
+  assert.deepEqual(ran, []);
   await round.stop();
   t.mock.timers.tick(10_000);
+  await settled();
   assert.deepEqual(ran, []);
   const other = open();
   other.start();
   t.mock.timers.tick(1999);
+  await settled();
   assert.deepEqual(ran, []);
   t.mock.timers.tick(1);
   await other.turn();
