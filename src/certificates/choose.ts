@@ -74,7 +74,7 @@ export type Lookup = Account &
   );
 
 /** One reader is named by at most this many certificates: each costs a RecipientInfo in every message. */
-const MAX_CHOSEN = 3;
+export const MAX_CHOSEN = 3;
 
 export function choose(consulted: readonly Consulted[]): Lookup {
   const asked = consulted.map(askedOf);

@@ -4,7 +4,7 @@
  */
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
-import { authorityCertificates, type OpenAuthority, openAuthority } from '../certificates/authority/files.ts';
+import { authorityCertificates, type OpenAuthority, unlockAuthority } from '../certificates/authority/files.ts';
 import { ISSUED, listed, readLedger } from '../certificates/authority/ledger.ts';
 import type { Config } from '../config.ts';
 import { ROOT_LIST_PATH } from '../config/authority-keys.ts';
@@ -62,7 +62,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     // A site that has never revoked anything, and asks for no list, keeps its key where it is.
     if (crl === undefined && (await records.list(CRL)).length === 0 && (await listAt(join(folder, ISSUING_LIST))) === undefined) return;
     const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
-    const open = (): OpenAuthority => openAuthority(places, passphrase);
+    const open = (): Promise<OpenAuthority> => unlockAuthority(places, passphrase);
     for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
       const recorded = await numberOf(issuer.certificate.fingerprint);
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;

@@ -39,7 +39,7 @@ export const ownLists = (folder: string): string => join(folder, OWN_LISTS);
 export interface ListIssuer {
   readonly certificate: Certificate;
   /** Opened when something is signed; undefined where it is not here. Throws what openAuthority() throws. */
-  readonly key: () => KeyObject | undefined;
+  readonly key: () => Promise<KeyObject | undefined>;
   /** Name of the file. */
   readonly file: string;
   /** ms that a list counts */
@@ -50,11 +50,11 @@ export interface ListIssuer {
 export function listIssuers(
   { issuing, root }: { readonly issuing: Certificate; readonly root: Certificate },
   valid: number,
-  open: () => OpenAuthority,
+  open: () => OpenAuthority | Promise<OpenAuthority>,
 ): ListIssuer[] {
-  const own = { certificate: issuing, key: () => open().issuing.key, file: ISSUING_LIST, valid };
+  const own = { certificate: issuing, key: async () => (await open()).issuing.key, file: ISSUING_LIST, valid };
   if (root.fingerprint === issuing.fingerprint) return [own];
-  return [own, { certificate: root, key: () => open().root.key, file: ROOT_LIST, valid: ROOT_VALID_MS }];
+  return [own, { certificate: root, key: async () => (await open()).root.key, file: ROOT_LIST, valid: ROOT_VALID_MS }];
 }
 
 export interface ListParts {
@@ -100,7 +100,7 @@ async function writeOnce(
   operator: string,
   { folder, now, ledger, takeNumber }: ListParts,
 ): Promise<WrittenList | undefined> {
-  const key = openKey();
+  const key = await openKey();
   if (key === undefined) return undefined;
   const file = join(folder, name);
   await makeFolder(folder);

@@ -51,6 +51,8 @@ export interface RoundParts {
   /** Ms since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
+  /** After each turn, whatever ran in it: lets go of what its steps shared. */
+  readonly onEnd?: () => void;
 }
 
 export const ROUND = 'round';
@@ -69,7 +71,7 @@ interface Times {
 
 const NEVER: Times = { done: 0, tried: 0 };
 
-export function makeRound({ steps, records, now, log }: RoundParts): Round {
+export function makeRound({ steps, records, now, log, onEnd }: RoundParts): Round {
   const ended = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
@@ -132,7 +134,10 @@ export function makeRound({ steps, records, now, log }: RoundParts): Round {
   const take = (): Promise<void> => {
     running ??= turn()
       .catch((error: unknown) => log.error({ err: error }, 'the daily round cannot be made'))
-      .finally(() => (running = undefined));
+      .finally(() => {
+        running = undefined;
+        onEnd?.();
+      });
     return running;
   };
 

@@ -69,6 +69,22 @@ describe('sealpost certs renew', () => {
       assert.equal(text.includes(password), false, 'the password stands in its file alone');
   });
 
+  test('a fourth certificate, which would leave the first unnamed while it is valid, is refused also with --again', async (t) => {
+    const site = await siteOf(t);
+    const again = (out: string): Promise<Transcript> => renew(site, 'carla@clinic.example', '--again', '--out', out);
+    for (const out of ['one', 'two']) assert.equal((await again(out)).exit, 0);
+    const [first] = await held(site, 'carla@clinic.example');
+    const { exit, stderr } = await again('three');
+    assert.equal(exit, 1);
+    assert.ok(stderr.includes(`mail names its 3 newest, and ${first?.fingerprint.slice(0, 16)}, valid until `), stderr);
+    assert.equal((await held(site, 'carla@clinic.example')).length, 3);
+    assert.equal(
+      (await renew(site, 'carla@clinic.example', '--again', '--key', 'rsa', '--out', 'rsa')).exit,
+      0,
+      'another type stands apart',
+    );
+  });
+
   test('given twice it renews once; --again says that it is meant', async (t) => {
     const site = await siteOf(t);
     assert.equal((await renew(site, 'anna@clinic.example')).exit, 0);

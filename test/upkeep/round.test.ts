@@ -163,18 +163,44 @@ test('a look is made at each turn, also where no step is due, and one that fails
 test('nothing is done at the very start, when mail that waited comes in, and a stop before the first look leaves nothing', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { ran, open } = makeSetting();
+  const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   const round = open();
   round.start();
   t.mock.timers.tick(1999);
+  await settled();
+  assert.deepEqual(ran, []);
   await round.stop();
   t.mock.timers.tick(10_000);
+  await settled();
   assert.deepEqual(ran, []);
   const other = open();
   other.start();
   t.mock.timers.tick(1999);
+  await settled();
   assert.deepEqual(ran, []);
   t.mock.timers.tick(1);
   await other.turn();
   assert.equal(ran.length, 2);
   await other.stop();
+});
+
+test('what the steps shared is let go of after each turn, also where only one of them was due, or failed', async () => {
+  const clock = { now: START };
+  const log = pino({ level: 'silent' });
+  let shared: string | undefined;
+  let ended = 0;
+  const step: Step = {
+    name: 'broken',
+    run: async () => {
+      shared = 'much';
+      throw new Error('broken');
+    },
+  };
+  const onEnd = (): void => {
+    ended++;
+    shared = undefined;
+  };
+  const round = makeRound({ steps: [step], records: memoryRecords(() => clock.now), now: () => clock.now, log, onEnd });
+  await round.turn();
+  assert.deepEqual([shared, ended], [undefined, 1]);
 });

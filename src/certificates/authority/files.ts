@@ -10,7 +10,7 @@ import { readCertificates } from '../bundle.ts';
 import type { Certificate } from '../certificate.ts';
 import { isKeyOf } from '../pkcs12/keys.ts';
 import type { Authority } from './issue.ts';
-import { isEncryptedKey, readKeyFile } from './key-file.ts';
+import { isEncryptedKey, readKeyFile, unlockKeyFile } from './key-file.ts';
 
 /** Folders, absolute. */
 export interface AuthorityPlaces {
@@ -74,27 +74,48 @@ export function authorityCertificates(places: AuthorityPlaces): { readonly issui
 /** Throws `file-unreadable`, `key-malformed`, `certificate-malformed`. */
 export function openAuthority(places: AuthorityPlaces, passphrase: string | undefined): OpenAuthority {
   const files = filesOf(places);
-  const open = (keyFile: string, certificate: Certificate, certificateFile: string): KeyObject => {
-    const key = readKeyFile(readPart(keyFile).toString('latin1'), passphrase, keyFile);
-    if (isKeyOf(key, certificate)) return key;
-    throw new SealpostError('key-malformed', {
-      detail: `${keyFile} is not the key of ${certificateFile}`,
-      hint: 'the two belong together: restore them from one backup',
-    });
-  };
+  const key = readKeyFile(keyText(files.issuingKey), passphrase, files.issuingKey);
+  return joined(files, key, passphrase);
+}
+
+/** The same where mail shares the thread. The key of the root is still opened on it, where it is asked for. */
+export async function unlockAuthority(places: AuthorityPlaces, passphrase: string | undefined): Promise<OpenAuthority> {
+  const files = filesOf(places);
+  const key = await unlockKeyFile(keyText(files.issuingKey), passphrase, files.issuingKey);
+  return joined(files, key, passphrase);
+}
+
+const keyText = (file: string): string => readPart(file).toString('latin1');
+
+function joined(files: AuthorityFiles, key: KeyObject, passphrase: string | undefined): OpenAuthority {
   const root = readCertificate(files.rootCertificate);
   const certificate = readCertificate(files.issuingCertificate);
-  const issuing = { certificate, key: open(files.issuingKey, certificate, files.issuingCertificate) };
+  assertPair(key, certificate, { keyFile: files.issuingKey, certificateFile: files.issuingCertificate });
   return {
-    issuing,
+    issuing: { certificate, key },
     root: {
       certificate: root,
       get key() {
-        if (files.rootKey === files.issuingKey) return issuing.key;
-        return existsSync(files.rootKey) ? open(files.rootKey, root, files.rootCertificate) : undefined;
+        if (files.rootKey === files.issuingKey) return key;
+        if (!existsSync(files.rootKey)) return undefined;
+        const rootKey = readKeyFile(keyText(files.rootKey), passphrase, files.rootKey);
+        assertPair(rootKey, root, { keyFile: files.rootKey, certificateFile: files.rootCertificate });
+        return rootKey;
       },
     },
   };
+}
+
+function assertPair(
+  key: KeyObject,
+  certificate: Certificate,
+  { keyFile, certificateFile }: { readonly keyFile: string; readonly certificateFile: string },
+): void {
+  if (isKeyOf(key, certificate)) return;
+  throw new SealpostError('key-malformed', {
+    detail: `${keyFile} is not the key of ${certificateFile}`,
+    hint: 'the two belong together: restore them from one backup',
+  });
 }
 
 /** From the CA that signs up to the root: what stands beside a certificate in a PKCS#12. */

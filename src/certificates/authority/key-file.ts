@@ -5,7 +5,7 @@
 import { createHash, createPrivateKey, type KeyObject } from 'node:crypto';
 import { SealpostError } from '../../errors.ts';
 import { octetString, sequence } from '../encode.ts';
-import { encryptPbes2 } from '../pkcs12/pbes2.ts';
+import { decryptPbes2, encryptPbes2 } from '../pkcs12/pbes2.ts';
 
 /** What people choose wants stretching: a tenth of a second a guess and core. node:crypto itself writes 2,048. */
 export const KEY_ITERATIONS = 600_000;
@@ -28,6 +28,37 @@ export const isEncryptedKey = (text: string): boolean => BLOCK.exec(text)?.[1] =
 
 /** Throws `key-malformed`, whose detail tells a wrong passphrase from a damaged file; `file` names it for people. */
 export function readKeyFile(text: string, passphrase: string | undefined, file: string): KeyObject {
+  const found = examine(text, passphrase, file);
+  if (found.kind === 'open') return found.key;
+  try {
+    return createPrivateKey({ key: found.der, format: 'der', type: 'pkcs8', passphrase: found.passphrase });
+  } catch (cause) {
+    throw found.fault(cause);
+  }
+}
+
+/** The same for whoever shares its thread with mail: the passphrase of a key that this program wrote is stretched on another one. */
+export async function unlockKeyFile(text: string, passphrase: string | undefined, file: string): Promise<KeyObject> {
+  const found = examine(text, passphrase, file);
+  if (found.kind === 'open') return found.key;
+  let plain: Buffer | undefined;
+  try {
+    plain = await decryptPbes2(found.der, found.passphrase);
+    if (plain !== undefined) return createPrivateKey({ key: plain, format: 'der', type: 'pkcs8' });
+  } catch (cause) {
+    throw found.fault(cause);
+  } finally {
+    plain?.fill(0);
+  }
+  return readKeyFile(text, passphrase, file);
+}
+
+type Examined =
+  | { readonly kind: 'open'; readonly key: KeyObject }
+  /** `fault`: what a passphrase that does not open it means. */
+  | { readonly kind: 'locked'; readonly der: Buffer; readonly passphrase: string; readonly fault: (cause: unknown) => SealpostError };
+
+function examine(text: string, passphrase: string | undefined, file: string): Examined {
   const damaged = (cause?: unknown): SealpostError =>
     new SealpostError('key-malformed', { detail: `${file} is damaged`, hint: 'restore it from a backup of the keys folder', cause });
   const [, , body = ''] = (text.length > MAX_KEY_FILE ? null : BLOCK.exec(text)) ?? [];
@@ -37,23 +68,22 @@ export function readKeyFile(text: string, passphrase: string | undefined, file: 
   if (digest !== undefined && digest !== sha256(der)) throw damaged();
   if (!isEncryptedKey(text)) {
     try {
-      return createPrivateKey({ key: text, format: 'pem' });
+      return { kind: 'open', key: createPrivateKey({ key: text, format: 'pem' }) };
     } catch (cause) {
       throw damaged(cause);
     }
   }
   if (passphrase === undefined) throw locked(file);
-  try {
-    return createPrivateKey({ key: der, format: 'der', type: 'pkcs8', passphrase });
-  } catch (cause) {
-    if (digest === undefined && !isWhole(der)) throw damaged(cause);
-    throw new SealpostError('key-malformed', {
-      detail: `the passphrase does not open ${file}`,
-      hint: 'certificates.authority.passphrase names the one that this key was made with',
-      cause,
-    });
-  }
+  const fault = (cause: unknown): SealpostError => (digest === undefined && !isWhole(der) ? damaged(cause) : wrongPassphrase(file, cause));
+  return { kind: 'locked', der, passphrase, fault };
 }
+
+const wrongPassphrase = (file: string, cause: unknown): SealpostError =>
+  new SealpostError('key-malformed', {
+    detail: `the passphrase does not open ${file}`,
+    hint: 'certificates.authority.passphrase names the one that this key was made with',
+    cause,
+  });
 
 const locked = (file: string): SealpostError =>
   new SealpostError('key-malformed', {

@@ -1,7 +1,7 @@
 /**
  * The page that goes to a reader with their PKCS#12: whose it is, how each mail program takes it, what to do when the device is lost.
  * One file of HTML, with nothing in it that is fetched or run, so that it can be mailed, printed, and opened anywhere. Never in it: the
- * password, which goes another way, and the key.
+ * password, which goes another way or in the sealed message around it, and the key.
  */
 import { createHash } from 'node:crypto';
 import type { Certificate } from '../certificate.ts';
@@ -22,6 +22,8 @@ export interface PageContent {
   readonly operator: string;
   /** The certificate that this one takes over from. */
   readonly renews?: Pick<Certificate, 'notAfter' | 'fingerprint'> | undefined;
+  /** The password stands in the message that brings the page, under its seal; else it comes another way. */
+  readonly passwordBeside?: true;
 }
 
 /** A whole HTML document. */
@@ -47,7 +49,7 @@ export function instructionPage(content: PageContent): string {
 ${introduction(content)}
 ${content.renews === undefined ? '' : renewal(content.renews)}
 ${facts(content)}
-${beforeYouStart()}
+${beforeYouStart(content)}
 <h2 id="programs">Take it into your mail program</h2>
 <nav aria-label="Mail programs"><ul>
 ${programs.map(({ id, title: name }) => markup`<li><a href="#${id}">${name}</a></li>\n`)}</ul></nav>
@@ -88,9 +90,14 @@ ${[
 ]}</dl>`;
 }
 
-const beforeYouStart = (): Markup => markup`<h2>Before you start</h2>
+const passwordWay = ({ passwordBeside }: PageContent): Markup =>
+  passwordBeside === undefined
+    ? markup`<strong>The password comes another way</strong>, by telephone for instance. It does not stand on this page, and nobody who runs the mail will ask you for it.`
+    : markup`<strong>The password stands in the message that brought you this page</strong>, which only your present certificate opens. It does not stand on this page, and nobody who runs the mail will ask you for it. Delete the message once the file is imported.`;
+
+const beforeYouStart = (content: PageContent): Markup => markup`<h2>Before you start</h2>
 <ul>
-<li><strong>The password comes another way</strong>, by telephone for instance. It does not stand on this page, and nobody who runs the mail will ask you for it.</li>
+<li>${passwordWay(content)}</li>
 <li>Compare the fingerprint by telephone with whoever sent you the file. If it is another one, do not import it, and tell them.</li>
 <li>Do it on each device on which you read mail. Then delete the file from downloads and mails. If you keep a copy, keep it in a safe place, and the password in another: whoever has both reads your mail, and without any copy nobody can.</li>
 </ul>`;

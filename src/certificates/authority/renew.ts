@@ -1,6 +1,7 @@
 /**
  * Renewal by the in-house CA: a new key pair and a new certificate for somebody who has one, for the same address and name, of the
- * same kind, for as long. The old one stays as it is: mail names both while both are valid, so nobody is locked out by the change.
+ * same kind, for as long. The old one stays as it is: mail names both while both are valid and no three newer ones
+ * stand beside it, so nobody is locked out by the change.
  */
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';

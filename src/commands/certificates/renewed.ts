@@ -53,7 +53,7 @@ export function tellRenewed(
   terminal.stdout.write(`\n${next(pinned).join('\n')}\n`);
 }
 
-const isRsa = (key: string): boolean => key.toLowerCase().startsWith('rsa');
+export const isRsa = (key: string): boolean => key.toLowerCase().startsWith('rsa');
 
 function linesOf({ address, key, renews, made }: Renewed, terminal: Terminal): string[] {
   const old = `the old one until ${renews.not_after.slice(0, 10)}`;

@@ -4,6 +4,7 @@ import type { OpenAuthority } from '../../certificates/authority/files.ts';
 import { DAY_MS, type Issued, type KeyChoice, keyNames } from '../../certificates/authority/issue.ts';
 import type { IssuedRecord } from '../../certificates/authority/ledger.ts';
 import { dueForRenewal, judgeRenewal, newestByAddress, renewCertificate } from '../../certificates/authority/renew.ts';
+import { MAX_CHOSEN } from '../../certificates/choose.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { issuedHandlers } from '../../upkeep/issued.ts';
@@ -18,7 +19,7 @@ import { inBatches } from './issuing.ts';
 import { keyText } from './key-text.ts';
 import { assertFreeKit, type Kit, kitFor, writeKit } from './kit.ts';
 import type { CertificatePaths } from './paths.ts';
-import { tellRenewed } from './renewed.ts';
+import { isRsa, tellRenewed } from './renewed.ts';
 import type { Refused, Renewed } from './renewed.ts';
 import { withSite } from './site.ts';
 
@@ -63,7 +64,7 @@ interface Choice {
 
 async function choose(
   what: readonly string[],
-  { within, again }: RenewWish,
+  { within, again, key }: RenewWish,
   from: InHouseFolders & { readonly terminal: Terminal },
   now: number,
 ): Promise<Choice> {
@@ -87,7 +88,7 @@ async function choose(
       typeof record === 'string'
         ? record
         : again === true
-          ? undefined
+          ? crowded(record, inHouse, { now, key: key === undefined ? record.key : keyNames[key] })
           : (endOfAuthority(record, from) ?? reasonAgainst(record, inHouse, now));
     if (typeof record === 'string' || reason !== undefined) refused.push({ what: one, reason: reason ?? '' });
     else chosen.set(record.address, record);
@@ -146,6 +147,19 @@ function reasonAgainst(record: IssuedRecord, inHouse: InHouse, now: number): str
     return `it was revoked on ${dayOf(verdict.revoked.at)} (${verdict.revoked.reason}); --again renews it all the same`;
   const { by } = verdict;
   return `a newer one was made on ${dayOf(by.issuedAt)}, valid until ${dayOf(by.notAfter)} (${by.fingerprint.slice(0, 16)}); --again makes another`;
+}
+
+/**
+ * Mail names the three newest of one type of key. The reader may have imported the oldest of them alone: one more would lock them out,
+ * though it is valid.
+ */
+function crowded({ address }: IssuedRecord, inHouse: InHouse, { now, key }: { readonly now: number; readonly key: string }) {
+  const valid = placedOf(inHouse).filter((one) => one.address === address && one.revoked === null && one.notAfter > now);
+  const named = valid.filter((one) => isRsa(one.key) === isRsa(key)).sort((one, other) => one.notBefore - other.notBefore);
+  const [oldest] = named.slice(-MAX_CHOSEN);
+  if (oldest === undefined || named.length < MAX_CHOSEN) return undefined;
+  const short = oldest.fingerprint.slice(0, 16);
+  return `mail names its ${MAX_CHOSEN} newest, and ${short}, valid until ${dayOf(oldest.notAfter)}, would be named no longer: revoke those that its reader has not imported, or take them away with sealpost certs remove`;
 }
 
 interface Job {

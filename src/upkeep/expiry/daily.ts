@@ -1,6 +1,6 @@
 /** The daily round about certificates that end, joined: renewals, readers, the operator, and the numbers for whoever watches. */
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import { openAuthority } from '../../certificates/authority/files.ts';
+import { unlockAuthority } from '../../certificates/authority/files.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Series } from '../../certificates/expiry/series.ts';
 import { day } from '../../certificates/usability.ts';
@@ -74,8 +74,6 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
     await writeOwnCertificate(config, certificate);
   };
   const common = { stock, records, store, certificates, ownMail, operator, now, log };
-  /** Of a hundred thousand certificates it is too much to keep until the next day. */
-  const letGo = (step: Step): Step => ({ ...step, run: (signal) => step.run(signal).finally(() => (last = undefined)) });
   const steps: Step[] = [
     ...others.first,
     // Whoever watches wants the numbers also where nobody is told of anything.
@@ -90,17 +88,16 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
       approve,
     }),
     makeNoticeStep({ ...common, steps: expiry.notify, renewed }),
-    letGo(
-      makeSummaryStep({
-        ...common,
-        mode: expiry.summary,
-        within: expiry.within,
-        underWay: async () => underWay(await listRenewals(records), now()),
-        others: [(since) => tellRenewals(since, records, now()), ...others.tellers],
-      }),
-    ),
+    makeSummaryStep({
+      ...common,
+      mode: expiry.summary,
+      within: expiry.within,
+      underWay: async () => underWay(await listRenewals(records), now()),
+      others: [(since) => tellRenewals(since, records, now()), ...others.tellers],
+    }),
   ];
-  const round = makeRound({ steps, records, now, log });
+  // Of a hundred thousand certificates it is too much to keep until the next day.
+  const round = makeRound({ steps, records, now, log, onEnd: () => (last = undefined) });
   return {
     round,
     series: () => {
@@ -120,7 +117,7 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
 async function openIssuing(config: Pick<Config, 'certificates' | 'keys'>, env: Environment): Promise<OpenAuthority> {
   const { authority, trust } = config.certificates;
   const passphrase = authority.passphrase === undefined ? undefined : await readSecret(authority.passphrase, env);
-  return openAuthority({ keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates }, passphrase);
+  return unlockAuthority({ keys: config.keys, anchors: trust.anchors, intermediates: trust.intermediates }, passphrase);
 }
 
 /** Why the relay, as the user that asks, cannot renew by itself; undefined where it can, or is not asked to. */

@@ -28,7 +28,8 @@ export function makeKit({ record, issued, authority, chain, operator }: KitParts
   const base = address.replaceAll(/[^A-Za-z0-9._@+-]/g, '_').slice(0, MAX_NAME);
   const file = `${base}.p12`;
   const renews = { fingerprint, notAfter: new Date(notAfter) };
-  const page = { address, name: name ?? undefined, file, certificate, root: authority.root.certificate, operator, renews };
+  const about = { address, name: name ?? undefined, file, certificate, operator, renews };
+  const page = { ...about, root: authority.root.certificate, passwordBeside: true } as const;
   return {
     text: renewalText({ address, file, page: `${base}.html`, passphrase, operator, old: renews, certificate }),
     attachments: [

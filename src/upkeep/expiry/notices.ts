@@ -11,7 +11,7 @@ import { DAY_MS } from '../../certificates/authority/issue.ts';
 import { daysLeft, type Due, isCovered } from '../../certificates/expiry/survey.ts';
 import type { SiteCertificates } from '../../certificates/site.ts';
 import { day } from '../../certificates/usability.ts';
-import { SealpostError } from '../../errors.ts';
+import { asSealpostError, type ErrorCode } from '../../errors.ts';
 import { type Mailbox, parseMailbox } from '../../message/envelope.ts';
 import type { KnownStore } from '../../queue/known.ts';
 import type { RecordStore } from '../../queue/records.ts';
@@ -27,6 +27,7 @@ export const TOLD = 'told';
 const MAX_A_DAY = 1000;
 const USED_MS = 365 * DAY_MS;
 const KEPT_MS = 90 * DAY_MS;
+const STORE_FAILED: ReadonlySet<ErrorCode> = new Set(['storage-failed', 'storage-full', 'audit-failed', 'shutting-down']);
 
 export interface NoticeParts {
   /** ms before the end. */
@@ -84,20 +85,21 @@ function stepOf(due: Due, steps: readonly number[], now: number): number | undef
   return come.length === 0 || isCovered(due, now + Math.min(...come)) ? undefined : Math.min(...come);
 }
 
-/** `unsent`: it could not be sealed now; it is tried again the next day. */
+/** `unsent`: it could not be sealed or queued now; it is tried again the next day, and the others are told. */
 async function tell(due: Due, step: number, parts: NoticeParts): Promise<'told' | 'unsent' | 'nobody'> {
   const { store, ownMail, operator, now, log } = parts;
-  const mailbox = await readerOf(due, parts);
-  if (mailbox === undefined) return 'nobody';
   const { address, fingerprint, notAfter } = due;
   try {
+    const mailbox = await readerOf(due, parts);
+    if (mailbox === undefined) return 'nobody';
     await ownMail.send({
       recipient: mailbox,
       subject: `Your certificate for sealed mail ends on ${day(new Date(notAfter))}`,
       text: noticeText(due, { days: daysLeft(notAfter, now()), operator }),
     });
   } catch (error) {
-    if (!(error instanceof SealpostError) || !['certificate-missing', 'lookup-unavailable'].includes(error.code)) throw error;
+    // The queue or its disk: nobody else could be told either.
+    if (STORE_FAILED.has(asSealpostError(error).code)) throw error;
     log.warn({ recipient: address, err: error }, 'a reader could not be told that their certificate ends');
     return 'unsent';
   }

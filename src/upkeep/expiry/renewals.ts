@@ -18,6 +18,7 @@
  * they would travel to the same mailbox under the same seal, and prove no more. So the new key is as safe as the old one, and no safer:
  * where the old key may be known to others it is to be revoked, and a new certificate handed over in person.
  */
+import { setTimeout as after } from 'node:timers/promises';
 import { authorityChain, type OpenAuthority } from '../../certificates/authority/files.ts';
 import { DAY_MS, type Issued } from '../../certificates/authority/issue.ts';
 import { ISSUED, type IssuedRecord, writeIssued } from '../../certificates/authority/ledger.ts';
@@ -142,7 +143,10 @@ async function renewOne({ record, before }: Wanted, authority: OpenAuthority, pa
   const unrevoked = { kind: ISSUED, key: record.serial, value: old, was: old };
   if (!(await records.change([unrevoked, entry, begun], [event]))) throw revokedMeanwhile();
 
+  const start = performance.now();
   const kit = makeKit({ record, issued, authority, chain: authorityChain(authority), operator });
+  // A PKCS#12 of RSA holds the thread for some 30 ms, in one piece: for as long it is left to mail.
+  await after(performance.now() - start);
   const subject = `Your new certificate for sealed mail, valid until ${day(certificate.notAfter)}`;
   const mail = await ownMail.send({ recipient: mailbox, subject, followed: true, ...kit });
   const mailed: Renewal = { ...about, state: 'mailed', certificate: certificate.der.toString('base64'), mail };

@@ -6,13 +6,16 @@ import type { RecordStore } from '../../queue/records.ts';
 import { ISSUING_LIST, listAt, ownLists, ROOT_LIST } from '../crl-writing.ts';
 import { KIND as HARVESTED, readRecord } from '../harvested-record.ts';
 import { readTry, TRY } from '../tries.ts';
-import type { Teller } from './daily.ts';
 import type { Item } from './words.ts';
 
 /** They are renewed at half of their life, which is 3 days at least: one that has come so far is not renewed any more. */
 const LIST_MS = 86_400_000;
 
-export const makeTellers = (config: Pick<Config, 'queue'>, records: Pick<RecordStore, 'list'>, now: () => number): readonly Teller[] => [
+export const makeTellers = (
+  config: { readonly queue: Pick<Config['queue'], 'sqlite'> },
+  records: Pick<RecordStore, 'list'>,
+  now: () => number,
+): readonly (() => Promise<readonly Item[]>)[] => [
   async () =>
     (await records.list(HARVESTED)).flatMap((stored): Item[] => {
       const record = readRecord(stored);

@@ -70,9 +70,8 @@ with this password:
     ${passphrase}
 
 How your mail program takes it says the page ${page}.
-It says that the password comes another way. This time it stands here, since
-only your present certificate opens this message. Delete the message once
-the new certificate is imported, and keep the old one: the mail you have
+The password stands here since only your present certificate opens this
+message. Delete the message once the new certificate is imported, and keep the old one: the mail you have
 needs it. Until the old one ends both open what is sent to you.
 
 The new certificate, by its SHA-256:

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
-import { authorityChain, openAuthority } from '../../../src/certificates/authority/files.ts';
+import { authorityChain, openAuthority, unlockAuthority } from '../../../src/certificates/authority/files.ts';
 import { KEY_ITERATIONS, readKeyFile } from '../../../src/certificates/authority/key-file.ts';
 import * as fc from 'fast-check';
 import { createAuthority } from '../../../src/commands/certificates/authority.ts';
@@ -65,6 +65,26 @@ describe('the files of the in-house CA', () => {
     }
   });
 
+  test('unlocked beside mail: the same key and the same faults, and the thread goes on meanwhile', async () => {
+    let turns = 0;
+    let tick = setImmediate(function again() {
+      turns++;
+      tick = setImmediate(again);
+    });
+    const { issuing, root } = await unlockAuthority(places, passphrase);
+    clearImmediate(tick);
+    assert.ok(turns > 1, `${turns} turns`);
+    const opened = openAuthority(places, passphrase);
+    assert.ok(issuing.key.equals(opened.issuing.key));
+    assert.equal(root.key?.type, 'private');
+    await assert.rejects(unlockAuthority(places, 'wrong'), malformed(/^the passphrase does not open .*issuing\.key$/));
+    await assert.rejects(unlockAuthority(places, undefined), malformed(/issuing\.key is encrypted and its passphrase is not known/));
+    const damaged = copy();
+    const file = join(damaged.keys, 'issuing.key');
+    writeFileSync(file, readFileSync(file, 'utf8').slice(0, -200));
+    await assert.rejects(unlockAuthority(damaged, passphrase), malformed(/issuing\.key is damaged/));
+  });
+
   test('a key file with any change opens, or ends in a typed error', () => {
     const text = readFileSync(join(places.keys, 'issuing.key'), 'utf8');
     const from = text.indexOf('-----BEGIN');
@@ -87,7 +107,7 @@ describe('the files of the in-house CA', () => {
     assert.throws(() => readKeyFile(`-----BEGIN PRIVATE KEY-----${' '.repeat(60_000)}`, passphrase, 'x'), malformed(/is damaged/));
   });
 
-  test('a key that a stranger encrypted opens, and its damage is seen where its length tells', { skip: noOpenssl }, () => {
+  test('a key that a stranger encrypted opens, and its damage is seen where its length tells', { skip: noOpenssl }, async () => {
     const other = copy();
     const args = ['pkcs8', '-topk8', '-v2', 'aes-256-cbc', '-in', 'keys/issuing.key', '-out', 'strange.key'];
     run(
@@ -99,6 +119,7 @@ describe('the files of the in-house CA', () => {
     const strange = readFileSync(join(folder, 'strange.key'), 'utf8');
     writeFileSync(join(other.keys, 'issuing.key'), strange);
     assert.equal(openAuthority(other, 'other').issuing.certificate.ca, true);
+    assert.equal((await unlockAuthority(other, 'other')).issuing.certificate.ca, true);
     assert.throws(() => openAuthority(other, 'another'), malformed(/the passphrase does not open/));
     const lines = strange.split('\n');
     writeFileSync(join(other.keys, 'issuing.key'), [...lines.slice(0, 10), ...lines.slice(11)].join('\n'));

@@ -37,6 +37,13 @@ describe('the page of a reader', () => {
     assert.ok(renewed.includes(`valid until 2026-02-03, fingerprint beginning ${inFours(old.fingerprint.slice(0, 16))}`));
   });
 
+  test('says where the password is: another way, or in the sealed message around it', () => {
+    assert.match(html, /The password comes another way/);
+    const beside = instructionPage({ ...content, passwordBeside: true });
+    assert.doesNotMatch(beside, /another way/);
+    assert.match(beside, /The password stands in the message that brought you this page/);
+  });
+
   test('an EC key: what an old Apple system says of it', () => {
     assert.doesNotMatch(html, /too old/);
     assert.match(instructionPage({ ...content, certificate: certificateNamed('anna') }), /too old/);

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { DAY_MS } from '../../../src/certificates/authority/issue.ts';
 import type { OwnMail } from '../../../src/upkeep/own-mail.ts';
 import { SealpostError } from '../../../src/errors.ts';
+import { TOLD } from '../../../src/upkeep/expiry/notices.ts';
 import { addressOf, makeSetting, type Setting } from './setting.ts';
 
 const QUIET = { expiry: { notify: ['30d', '7d'], summary: 'off' } };
@@ -100,4 +101,34 @@ test('a folder that cannot be read tells nobody anything, and is tried again', a
   await daily.round.turn();
   assert.deepEqual(daily.round.last()?.failed, ['stock', 'notices']);
   assert.deepEqual(told(setting), []);
+});
+
+test('one reader whose mail fails for a reason of its own keeps none behind back, and is told the next day', async (t) => {
+  const people = { anna: { by: 'in-house', ends: 5 }, ben: { by: 'in-house', ends: 6 } } as const;
+  const setting = await makeSetting(t, { people, certificates: QUIET });
+  const odd = (mail: OwnMail): OwnMail => ({
+    send: (message) =>
+      message.recipient.address === addressOf('anna') ? Promise.reject(new SealpostError('message-too-big')) : mail.send(message),
+  });
+  const daily = setting.open({ ownMail: odd });
+  await daily.round.turn();
+  assert.deepEqual(told(setting), [addressOf('ben')]);
+  assert.deepEqual(daily.round.last()?.failed, []);
+  await days(setting, 1);
+  setting.clock.now += DAY_MS + 60_000;
+  await setting.open().round.turn();
+  assert.deepEqual(told(setting), [addressOf('ben'), addressOf('anna')]);
+});
+
+test('a thousand readers a day, and the next one the day after', async (t) => {
+  const people = { anna: { by: 'in-house', ends: 5 }, ben: { by: 'in-house', ends: 6 } } as const;
+  const setting = await makeSetting(t, { people, certificates: QUIET });
+  const value = JSON.stringify({ step: DAY_MS, until: setting.clock.now + DAY_MS });
+  const before = Array.from({ length: 999 }, (_, index) => ({ kind: TOLD, key: `f${index} p${index}@clinic.example`, value }));
+  await setting.store.records.change(before, []);
+  await setting.open().round.turn();
+  assert.deepEqual(told(setting), [addressOf('anna')]);
+  setting.clock.now += DAY_MS + 60_000;
+  await setting.open().round.turn();
+  assert.deepEqual(told(setting), [addressOf('anna'), addressOf('ben')]);
 });

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { DAY_MS } from '../../../src/certificates/authority/issue.ts';
 import { parseMailbox } from '../../../src/message/envelope.ts';
+import { RENEWAL } from '../../../src/upkeep/expiry/renewal-record.ts';
 import { ownFolder } from '../../../src/upkeep/own-certificates.ts';
 import { addressOf, makeSetting, type Setting } from './setting.ts';
 
@@ -88,4 +89,20 @@ test('no key is sent where the mail of an address is sealed to others, nor for w
   assert.deepEqual(setting.sent, []);
   assert.deepEqual(await setting.events('certificate-renewed'), []);
   assert.throws(() => readdirSync(ownFolder(setting.config)), /ENOENT/, 'nothing is laid down');
+});
+
+test('two hundred a day, those that end first, and the rest the day after', async (t) => {
+  const people = { anna: { by: 'in-house', ends: 20 }, ben: { by: 'in-house', ends: 10 } } as const;
+  const setting = await makeSetting(t, { people, certificates: RENEW });
+  const { now } = setting.clock;
+  const done = { state: 'done', serial: '0a', address: addressOf('x'), until: now, at: now, certificate: null, mail: null };
+  const value = JSON.stringify({ ...done, doneAt: now, reason: null });
+  const before = Array.from({ length: 199 }, (_, index) => ({ kind: RENEWAL, key: `of ${index}`, value }));
+  await setting.store.records.change(before, []);
+  const mailedTo = (): string[] => setting.sent.map(({ to }) => to).filter((to) => to !== addressOf('operator'));
+  await setting.open().round.turn();
+  assert.deepEqual(mailedTo(), [addressOf('ben')]);
+  setting.clock.now += DAY_MS + 60_000;
+  await setting.open().round.turn();
+  assert.deepEqual(mailedTo(), [addressOf('ben'), addressOf('anna')]);
 });

@@ -77,6 +77,7 @@ test(
     const opened = openPkcs12(p12?.bytes ?? Buffer.alloc(0), password);
     assert.equal(opened[0]?.key.asymmetricKeyType, 'rsa', 'of the kind that it was');
     assert.match(page?.bytes.toString() ?? '', /This one is new/);
+    for (const text of [page?.bytes.toString() ?? '', mail?.text ?? '']) assert.doesNotMatch(text, /another way/, 'page and mail agree');
     const audit = (await setting.events('certificate-renewed')).map((event) => JSON.stringify(event));
     const told = [...audit, ...setting.logged.map((line) => JSON.stringify(line))].join('\n');
     assert.ok(password.length >= 10 && !told.includes(password), 'the password is under the seal alone');
