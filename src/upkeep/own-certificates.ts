@@ -27,8 +27,11 @@ const MAX_ADDRESS = 120;
 /** Of the fingerprint in a name: what keeps two certificates of an address apart. */
 const DIGITS = 16;
 
-/** Durable on resolve. Throws `file-unwritable`. */
-export const makeOwnFolder = (config: Pick<Config, 'queue'>): Promise<void> => makeFolder(ownFolder(config));
+/** Of readers, and of the CAs above them: made at start, so that later absence is a loss. Durable on resolve. Throws `file-unwritable`. */
+export async function makeOwnFolder(config: Pick<Config, 'queue'>): Promise<void> {
+  await makeFolder(ownFolder(config));
+  await makeFolder(takenIntermediates(dirname(config.queue.sqlite)));
+}
 
 async function makeFolder(folder: string): Promise<void> {
   try {
