@@ -48,6 +48,10 @@ async function makeFolder(folder: string): Promise<void> {
 export const writeOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
   writeInto(ownFolder(config), certificate);
 
+/** Whether it stands there, be it read by the source already or not. */
+export const isOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<boolean> =>
+  holds(join(ownFolder(config), nameOf(certificate)), certificate);
+
 /** A CA certificate that a harvested one needs; trust reads that folder beside `certificates.trust.intermediates`. */
 export const writeTakenIntermediate = ({ queue }: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
   writeInto(takenIntermediates(dirname(queue.sqlite)), certificate);
