@@ -1,4 +1,4 @@
-/** Harvested certificates over the control socket, or in a command that holds the lock: `certs-harvested`, `certs-approve`, `certs-reject`. */
+/** Harvested certificates over the control socket, or in a command that holds the lock: `certs-harvested`, `certs-approve`, `certs-reject`, `certs-unharvested`. */
 import { knownHandlers, readKnownFilter, unapproved } from '../change-control.ts';
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
@@ -24,6 +24,12 @@ export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested:
       if (addresses.length > 1 && request['all_addresses'] !== true) throw new SealpostError('usage', alsoFor(one));
       await harvested.approve(one, readText(request, 'operator') ?? 'unknown');
       return { fingerprint, addresses };
+    },
+    /** Certificates that an operator took away: no mail brings them back by rule. */
+    'certs-unharvested': async (request) => {
+      const certificates = certificatesOf(readTexts(request, 'certificates'));
+      await harvested.remember(certificates);
+      return certificates.length;
     },
     'certs-reject': async (request) => harvested.reject(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
   };

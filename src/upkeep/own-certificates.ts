@@ -27,8 +27,11 @@ const MAX_ADDRESS = 120;
 /** Of the fingerprint in a name: what keeps two certificates of an address apart. */
 const DIGITS = 16;
 
-/** Durable on resolve. Throws `file-unwritable`. */
-export const makeOwnFolder = (config: Pick<Config, 'queue'>): Promise<void> => makeFolder(ownFolder(config));
+/** Of readers, and of the CAs above them: made at start, so that later absence is a loss. Durable on resolve. Throws `file-unwritable`. */
+export async function makeOwnFolder(config: Pick<Config, 'queue'>): Promise<void> {
+  await makeFolder(ownFolder(config));
+  await makeFolder(takenIntermediates(dirname(config.queue.sqlite)));
+}
 
 async function makeFolder(folder: string): Promise<void> {
   try {
@@ -44,6 +47,10 @@ async function makeFolder(folder: string): Promise<void> {
  */
 export const writeOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
   writeInto(ownFolder(config), certificate);
+
+/** Whether it stands there, be it read by the source already or not. */
+export const isOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<boolean> =>
+  holds(join(ownFolder(config), nameOf(certificate)), certificate);
 
 /** A CA certificate that a harvested one needs; trust reads that folder beside `certificates.trust.intermediates`. */
 export const writeTakenIntermediate = ({ queue }: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>

@@ -1,6 +1,7 @@
 /** `certs harvest`, `pending`, `approve` and `reject` as people type them, where no relay has run yet. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { certificatePem } from '../../src/certificates/pem.ts';
@@ -107,11 +108,37 @@ test('what is rejected does not wait, and may be harvested again', async (t) => 
   assert.match((await certs('harvest', file)).stdout, / waits for approval: /);
 });
 
-test('a file that is not there ends the command; hostile text reaches no terminal; a wrong configuration is told', async (t) => {
+test('what is no mail stops nobody else: links, pipes and folders are told, each as its own line', async (t) => {
+  const { folder, certs, save } = await makeSite(t);
+  save('secret', good);
+  symlinkSync('../nowhere', join(folder, 'mails/1.eml'));
+  symlinkSync('../secret', join(folder, 'mails/2.eml'));
+  execFileSync('mkfifo', [join(folder, 'mails/3.eml'), join(folder, 'mails/4.sock')]);
+  mkdirSync(join(folder, 'mails/5.eml'));
+  save('mails/5.eml/6.eml', good);
+  const told = await certs('harvest', 'mails', 'nobody.eml', 'mails/3.eml');
+  assert.equal(
+    told.stdout,
+    `mails/1.eml: refused: a link to nothing
+mails/2.eml: refused: a link that leads out of the folder, which is not followed
+mails/3.eml: refused: no regular file
+mails/5.eml/6.eml: ${ANNA}: SHA-256 ${digits} waits for approval: sealpost certs approve ${ANNA} ${digits.slice(0, 16)}
+nobody.eml: refused: it is not there
+mails/3.eml: refused: no regular file but a pipe: sealpost certs harvest - reads one
+`,
+  );
+  assert.match(told.stderr, /5 of 6 mails/);
+  const lines = JSON.parse((await certs('harvest', 'mails', '--json')).stdout);
+  assert.deepEqual(
+    lines.map((line: { verdict: string }) => line.verdict),
+    ['refused', 'refused', 'refused', 'waiting'],
+  );
+});
+
+test('a file that is not there is told; hostile text reaches no terminal; a wrong configuration is told', async (t) => {
   const { folder, certs, save } = await makeSite(t);
   const absent = await certs('harvest', 'nobody.eml');
-  assert.deepEqual([absent.exit, absent.stdout], [1, '']);
-  assert.match(absent.stderr, /a file cannot be read: nobody\.eml/);
+  assert.deepEqual([absent.exit, absent.stdout], [1, 'nobody.eml: refused: it is not there\n']);
   const hostile = await certs('harvest', save('h.eml', Buffer.from('From: a@b.example\r\nContent-Type: text/\u001b[2J\r\n\r\nx\r\n')));
   assert.equal(hostile.exit, 1);
   assert.ok(!hostile.stdout.includes('\u001b') && !hostile.stderr.includes('\u001b'));

@@ -1,6 +1,6 @@
 /** Harvested certificates until an operator has said a word on them: bounds, rules, pins, and what a crash may leave (A22). */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
@@ -188,6 +188,44 @@ test('a rule takes what its CAs issued, and nothing else', async (t) => {
     ['certificate-approved', ANNA, 'rule'],
     ['certificate-harvested', ANNA, null],
   ]);
+});
+
+test('A22 what was taken away, rejected or removed waits when its mail comes again, whatever the rule says', async (t) => {
+  const setting = await makeSetting(t, byRule);
+  const { harvested, folder, store } = setting;
+  const once = harvestOf();
+  assert.equal(await harvested.keep(once), 'taken');
+  assert.equal(await harvested.keep(once), 'taken', 'its file is there, and no source has read it yet');
+  rmSync(join(folder, 'data/certs', taken(setting)[0] ?? ''));
+  assert.equal(await harvested.keep(once), 'pending');
+  const byHand = harvestOf('ben@clinic.example', { issuers: [] });
+  await harvested.keep(byHand);
+  await harvested.reject({ address: 'ben@clinic.example', fingerprint: null }, 'otto');
+  const issuers = [house.certificate.fingerprint];
+  assert.equal(await harvested.keep({ ...byHand, issuers }), 'pending');
+  const added = harvestOf('carl@clinic.example');
+  const request = { command: 'certs-unharvested', operator: 'otto', certificates: [base64Of(added.certificate)] };
+  assert.equal(await setting.handlers['certs-unharvested']?.(request), 1);
+  assert.equal(await harvested.keep(added), 'pending');
+  assert.equal(await harvested.keep(harvestOf('dora@clinic.example')), 'taken');
+  // They are forgotten once they have ended.
+  const count = async (): Promise<number> => (await store.records.list('harvest-decided')).length;
+  assert.equal(await count(), 4);
+  setting.site.clock.now = Date.parse('2060-01-01');
+  await harvested.remember([]);
+  assert.equal(await count(), 0);
+});
+
+test('how many wait is read once, however much mail comes', async (t) => {
+  const { site, store } = await makeSetting(t);
+  const config = await loadConfig({ file: join(dirname(site.paths.folder), 'sealpost.yaml'), env: {}, cwd: dirname(site.paths.folder) });
+  const lists = t.mock.fn((kind: string) => store.records.list(kind));
+  const counted = { known: store.known, records: { ...store.records, list: lists } };
+  const harvested = makeHarvested({ config, store: counted, now: () => site.clock.now, log: pino({ level: 'silent' }) });
+  for (let count = 0; count < 5; count++) await harvested.keep(harvestOf());
+  assert.equal((await harvested.find({ address: ANNA, fingerprint: null })).length, 5);
+  assert.deepEqual(await harvested.find({ address: 'ben@clinic.example', fingerprint: null }), []);
+  assert.equal(lists.mock.callCount(), 1);
 });
 
 test('A22 a rule never changes what an address is pinned to, nor what another address of the certificate is', async (t) => {

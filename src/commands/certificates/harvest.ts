@@ -1,6 +1,7 @@
 /** `certs harvest`: certificates from signed mail that was saved as files. The relay that runs keeps them; where none does, the command. */
-import { createReadStream, readdirSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { constants, lstatSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { pino } from 'pino';
 import { escapeUnprintable } from '../../audit.ts';
 import { judgeHarvest } from '../../certificates/harvest/harvest.ts';
@@ -18,6 +19,7 @@ import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
+import { filesOf, type Named, reasonOf } from './intake/walk.ts';
 import { pathsOf } from './paths.ts';
 import { type Site, withPatience, withSite } from './site.ts';
 
@@ -38,40 +40,60 @@ export interface HarvestOptions {
   readonly by?: string;
 }
 
-/** Throws once all is told where a mail gave none. */
+/** Throws once all is told where a mail gave none. Each verdict is told at once: what comes later may fail. */
 export async function harvest(files: readonly string[], config: Config, terminal: Terminal, options: HarvestOptions): Promise<void> {
-  const mails = files.flatMap((file) => mailsOf(file, terminal));
+  const mails = files.flatMap((file) => [...mailsOf(file, terminal.cwd)]);
   const progress = makeProgress(terminal);
-  const lines: Line[] = [];
-  await withSite(pathsOf(config, terminal.env), terminal, async (site) => {
-    for (const [index, file] of mails.entries()) {
-      const line = await harvestOne(file, { site, config, terminal, by: options.by });
-      lines.push(line);
-      if (options.json !== true) terminal.stdout.write(`${escapeUnprintable(textOf(line))}\n`);
-      else progress.show(`${index + 1} of ${mails.length} mails read`);
-    }
-  });
-  progress.end();
-  if (options.json === true) terminal.stdout.write(`${escapeUnprintable(JSON.stringify(lines))}\n`);
-  const none = lines.filter(({ verdict }) => verdict === 'refused' || verdict === 'unavailable').length;
-  if (none > 0) throw new SealpostError('harvest-refused', { detail: `${none} of ${lines.length} mails`, hint: 'the reasons stand above' });
+  const counts = { all: 0, none: 0 };
+  const tell = (line: Line): void => {
+    counts.all++;
+    if (line.verdict === 'refused' || line.verdict === 'unavailable') counts.none++;
+    if (options.json !== true) return void terminal.stdout.write(`${escapeUnprintable(textOf(line))}\n`);
+    terminal.stdout.write(`${counts.all === 1 ? '' : ',\n'}${escapeUnprintable(JSON.stringify(line))}`);
+    progress.show(`${counts.all} of ${mails.length} mails read`);
+  };
+  if (options.json === true) terminal.stdout.write('[');
+  try {
+    await withSite(pathsOf(config, terminal.env), terminal, async (site) => {
+      for (const mail of mails)
+        tell(mail.kind === 'refused' ? unread(mail) : await harvestOne(mail, { site, config, terminal, by: options.by }));
+    });
+  } finally {
+    progress.end();
+    // Whole JSON, however it ends.
+    if (options.json === true) terminal.stdout.write(']\n');
+  }
+  if (counts.none > 0)
+    throw new SealpostError('harvest-refused', { detail: `${counts.none} of ${counts.all} mails`, hint: 'the reasons stand above' });
 }
 
-/** A folder stands for the `.eml` files in it, however deep. */
-function mailsOf(file: string, { cwd }: Terminal): readonly string[] {
-  if (file === '-') return [file];
-  const path = resolve(cwd, file);
-  try {
-    if (!statSync(path).isDirectory()) return [file];
-    const names = readdirSync(path, { recursive: true, encoding: 'utf8' });
-    return names
-      .filter((name) => name.toLowerCase().endsWith('.eml'))
-      .toSorted()
-      .map((name) => join(file, name));
-  } catch (cause) {
-    throw new SealpostError('file-unreadable', { detail: file, cause });
+/** A folder stands for the `.eml` files in it, however deep, by the rule of `certs add`. What cannot be read is one line, and not the end. */
+function* mailsOf(file: string, cwd: string): Generator<Named> {
+  if (file === '-') return yield { kind: 'file', path: file, shown: file };
+  for (const one of filesOf(file, cwd)) {
+    const isAsked = one.shown === file || one.shown.toLowerCase().endsWith('.eml');
+    if (isAsked || (one.kind === 'refused' && isFolder(resolve(cwd, one.shown)))) yield one;
   }
 }
+
+/** A folder that cannot be looked into may hold mail. */
+function isFolder(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory();
+  } catch {
+    return false;
+  }
+}
+
+const unread = ({ shown, refusal }: Extract<Named, { kind: 'refused' }>): Line => ({
+  ...nothingOf(shown),
+  verdict: 'refused',
+  reason: refusal.reason.replace('sealpost certs add -', 'sealpost certs harvest -'),
+});
+
+const nothingOf = (file: string) => ({ file, address: null, addresses: [], sha256: null });
+
+type Readable = Extract<Named, { kind: 'file' }>;
 
 interface Harvesting {
   readonly site: Site;
@@ -80,13 +102,13 @@ interface Harvesting {
   readonly by: string | undefined;
 }
 
-async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
+async function harvestOne({ path: file, shown }: Readable, harvesting: Harvesting): Promise<Line> {
   const { site, config, terminal } = harvesting;
-  const nothing = { file, address: null, addresses: [], sha256: null };
+  const nothing = nothingOf(shown);
   try {
     const mail = await readSigned(octetsOf(file, terminal));
     if (mail.kind === 'refused') return { ...nothing, verdict: 'refused', reason: mail.reason };
-    const about = { file, address: mail.from.address, addresses: [] };
+    const about = { file: shown, address: mail.from.address, addresses: [] };
     const parts = { trustWith: site.stage.trustWith, now: Date.now };
     const verdict = await withPatience(config.timeouts.lookup, (signal) => judgeHarvest(mail, parts, signal));
     if (verdict.kind === 'refused') return { ...about, sha256: null, verdict: 'refused', reason: verdict.reason };
@@ -112,7 +134,7 @@ async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
 }
 
 /** What is wrong with one mail is no reason to leave the others. */
-const ofTheMail: ReadonlySet<string> = new Set(['message-too-big', 'harvest-refused', 'harvest-full']);
+const ofTheMail: ReadonlySet<string> = new Set(['file-unreadable', 'message-too-big', 'harvest-refused', 'harvest-full']);
 
 async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record<string, unknown>>): Promise<Kept> {
   const name = operatorName(terminal);
@@ -124,12 +146,22 @@ async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record
   throw new SealpostError('internal', { detail: 'an answer of another form' });
 }
 
-async function* octetsOf(file: string, terminal: Terminal): AsyncGenerator<Buffer> {
+async function* octetsOf(path: string, terminal: Terminal): AsyncGenerator<Buffer> {
+  if (path === '-') {
+    for await (const chunk of terminal.stdin) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    return;
+  }
+  let handle: FileHandle | undefined;
   try {
-    const chunks: AsyncIterable<Buffer | string> = file === '-' ? terminal.stdin : createReadStream(resolve(terminal.cwd, file));
-    for await (const chunk of chunks) yield typeof chunk === 'string' ? Buffer.from(chunk) : chunk;
+    // Nothing is waited for: what was a file a moment ago may be a pipe now.
+    handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (!(await handle.stat()).isFile()) throw new Error('no regular file');
+    const chunks: AsyncIterable<Buffer> = handle.createReadStream({ autoClose: false });
+    for await (const chunk of chunks) yield chunk;
   } catch (cause) {
-    throw new SealpostError('file-unreadable', { detail: file, cause });
+    throw new SealpostError('file-unreadable', { detail: cause instanceof Error ? reasonOf(cause) : 'it cannot be read', cause });
+  } finally {
+    await handle?.close();
   }
 }
 
