@@ -6,19 +6,24 @@ import type { CertificateFolder, FolderContents, PlacedCertificate } from './fol
 /** Where the relay keeps intermediates that came with harvested certificates. `data`: the data folder. */
 export const takenIntermediates = (data: string): string => join(data, 'intermediates');
 
-/** `taken` may not be there: nothing was taken then. Where `first` cannot be read the whole cannot. */
-export function joinFolders(first: CertificateFolder, taken: CertificateFolder): CertificateFolder {
+/**
+ * `taken` may not be there before a relay has run: nothing was taken then. Where it has been made, or was seen, its absence is a loss, such
+ * as of a mount, and what stood in it is unavailable (P5). Where `first` cannot be read the whole cannot.
+ */
+export function joinFolders(first: CertificateFolder, taken: CertificateFolder, { made }: { readonly made: boolean }): CertificateFolder {
+  let stood = made;
   let versions = '';
   let version = 0;
   return {
     path: first.path,
     contents: async () => {
       const [one, other] = [await first.contents(), await taken.contents()];
+      if (other.kind === 'read') stood = true;
       if (one.kind === 'unavailable') return one;
       const now = `${one.version} ${other.kind === 'read' ? other.version : 'none'}`;
       if (now !== versions) version++;
       versions = now;
-      return { ...together(one, other), version };
+      return { ...together(one, other, stood), version };
     },
     refresh: async () => {
       await Promise.all([first.refresh(), taken.refresh()]);
@@ -45,8 +50,9 @@ export function withCertificates(folder: CertificateFolder, more: readonly Certi
 
 type Read = FolderContents & { readonly kind: 'read' };
 
-function together(first: Read, taken: FolderContents): Read {
-  if (taken.kind === 'unavailable') return isMissing(taken.cause) ? first : { ...first, unread: first.unread ?? asError(taken.cause) };
+function together(first: Read, taken: FolderContents, stood: boolean): Read {
+  if (taken.kind === 'unavailable')
+    return isMissing(taken.cause) && !stood ? first : { ...first, unread: first.unread ?? asError(taken.cause) };
   return {
     ...first,
     certificates: [...first.certificates, ...taken.certificates],

@@ -108,11 +108,11 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
   const { now, log, patience } = options;
   const open = (path: string): CertificateFolder => makeCertificateFolder({ path, ...options });
   const anchors = open(places.trust.anchors);
-  // It may not be there, which is no news.
+  // A command may look before a relay has made it, which is no news; the relay makes it at its start.
   const quiet = log.child({}, { level: 'silent' });
   // What the relay takes with a harvested certificate is no source of trust by itself either.
   const taken = makeCertificateFolder({ ...options, path: takenIntermediates(options.cache.folder), log: quiet });
-  const intermediates = joinFolders(open(places.trust.intermediates), taken);
+  const intermediates = joinFolders(open(places.trust.intermediates), taken, { made: options.cache.writable });
   const recipients: RecipientFolder[] = [];
   const openSource = ({ files, ldap, smimea }: SourceEntry): OpenSource => {
     if (files !== undefined) {

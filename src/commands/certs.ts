@@ -6,7 +6,7 @@ import { DEFAULT_DAYS } from '../certificates/authority/profile.ts';
 import { type Config, loadConfig } from '../config.ts';
 import { readDuration } from '../config/units.ts';
 import { add, type AddWish } from './certificates/add.ts';
-import { approve, forget, pending, reject } from './certificates/changes.ts';
+import { approve, type ApproveOptions, forget, pending, reject } from './certificates/changes.ts';
 import { expiring, type ExpiringWish } from './certificates/expiring.ts';
 import { harvest, type HarvestOptions } from './certificates/harvest.ts';
 import { history } from './certificates/history.ts';
@@ -114,8 +114,9 @@ function addDecisions(certs: Command, terminal: Terminal): void {
     .description('let a certificate be used that waits; the audit log keeps who did it')
     .argument('<address>')
     .argument('[fingerprint]', 'its SHA-256, or the first 16 digits; needed where several wait')
+    .option('--all-addresses', 'yes, for every address that a certificate of a signed mail names')
     .option('--by <name>', 'for whom you do it')
-    .action(async (address: string, fingerprint: string | undefined, options: { by?: string }, command: Command) =>
+    .action(async (address: string, fingerprint: string | undefined, options: ApproveOptions, command: Command) =>
       approve({ address, fingerprint }, await configOf(command, terminal), terminal, options),
     );
   certs

@@ -3,6 +3,7 @@
  * not a part of it. Mail like this comes from anybody, and everything that two readers could take differently is refused: the signature
  * must be over what the reader of the verdict believes it is over. Pure but for reading its source.
  */
+import { setImmediate } from 'node:timers/promises';
 import { SealpostError } from '../errors.ts';
 import { parseContentType, type ContentType } from './content-type.ts';
 import { type Mailbox, parseMailbox } from './envelope.ts';
@@ -33,6 +34,8 @@ export async function readSigned(source: AsyncIterable<Buffer>): Promise<SignedV
     throw error;
   }
   const from = onlyFrom(fields);
+  // What comes below may be ten megabytes, and other sessions may have come as far.
+  await setImmediate();
   return 'reason' in from ? refused(from.reason) : readEntity(fields, Buffer.concat(chunks), from.mailbox);
 }
 
@@ -107,17 +110,36 @@ function closing(text: string, open: number): number | undefined {
 const detached: ReadonlySet<string> = new Set(['application/pkcs7-signature', 'application/x-pkcs7-signature']);
 const opaque: ReadonlySet<string> = new Set(['application/pkcs7-mime', 'application/x-pkcs7-mime']);
 
-function readEntity(fields: readonly Field[], body: Buffer, from: Mailbox): SignedVerdict {
+async function readEntity(fields: readonly Field[], body: Buffer, from: Mailbox): Promise<SignedVerdict> {
   const type = contentType(fields);
   if (type === undefined) return refused('its Content-Type cannot be read');
   if (type.type === 'multipart/signed') return readParts(type, fields, body, from);
   if (opaque.has(type.type)) return readOpaque(type, fields, body, from);
   if (type.type.startsWith('multipart/'))
     return refused(
-      `it is not signed as a whole but ${type.type}, as mailing lists and programs that add a footer make it: take the mail as it was sent`,
+      `it is not signed as a whole but ${spoken(type.type)}, as mailing lists and programs that add a footer make it: take the mail as it was sent`,
     );
-  return refused(`it is not signed but ${type.type}`);
+  return refused(`it is not signed but ${spoken(type.type)}`);
 }
+
+/** What a reason may call by its name. Anything else is text of whoever wrote the mail, and reasons go into the log (P2). */
+const spokenOf: ReadonlySet<string> = new Set([
+  'text/plain',
+  'text/html',
+  'multipart/mixed',
+  'multipart/alternative',
+  'multipart/related',
+  'multipart/report',
+  'multipart/encrypted',
+  'application/pgp-signature',
+  'enveloped-data',
+  'authenveloped-data',
+  'compressed-data',
+  'certs-only',
+]);
+
+const spoken = (name: string): string =>
+  spokenOf.has(name) ? name : name.startsWith('multipart/') ? 'another multipart' : 'something else';
 
 /** RFC 2045 §5.2: what has none is text. More than one is no answer. */
 function contentType(fields: readonly Field[]): ContentType | undefined {
@@ -126,21 +148,21 @@ function contentType(fields: readonly Field[]): ContentType | undefined {
   return parseContentType(field === undefined ? 'text/plain' : fieldText(field));
 }
 
-function readOpaque(type: ContentType, fields: readonly Field[], body: Buffer, from: Mailbox): SignedVerdict {
+async function readOpaque(type: ContentType, fields: readonly Field[], body: Buffer, from: Mailbox): Promise<SignedVerdict> {
   const kind = type.parameters.get('smime-type')?.toLowerCase() ?? 'signed-data'; // some programs leave it out
-  if (kind !== 'signed-data') return refused(`it is not signed but ${kind}`);
-  const signature = encodingOf(fields) === 'base64' ? decodeBase64(body) : undefined;
+  if (kind !== 'signed-data') return refused(`it is not signed but ${spoken(kind)}`);
+  const signature = encodingOf(fields) === 'base64' ? await decodeBase64(body) : undefined;
   return signature === undefined ? refused('its content is not in base64') : { kind: 'signed', from, content: undefined, signature };
 }
 
 const plainEncodings: ReadonlySet<string> = new Set(['7bit', '8bit', 'binary']);
 
-function readParts(type: ContentType, fields: readonly Field[], body: Buffer, from: Mailbox): SignedVerdict {
+async function readParts(type: ContentType, fields: readonly Field[], body: Buffer, from: Mailbox): Promise<SignedVerdict> {
   // RFC 2045 §6.4: a multipart has no encoding of its own.
   if (!plainEncodings.has(encodingOf(fields))) return refused('a multipart/signed that is encoded as a whole');
   const protocol = type.parameters.get('protocol')?.toLowerCase();
   if (protocol === undefined || !detached.has(protocol))
-    return refused(`it is not signed by S/MIME but by ${protocol ?? 'something unnamed'}`);
+    return refused(`it is not signed by S/MIME but by ${protocol === undefined ? 'something unnamed' : spoken(protocol)}`);
   const boundary = type.parameters.get('boundary');
   // RFC 2046 §5.1.1; one in pieces (RFC 2231) is under another name here.
   if (boundary === undefined || !/^[\x20-\x7e]{0,69}[\x21-\x7e]$/.test(boundary)) return refused('its boundary cannot be read');
@@ -150,7 +172,7 @@ function readParts(type: ContentType, fields: readonly Field[], body: Buffer, fr
   const split = splitPart(last);
   const inner = split && contentType(split.fields);
   if (split === undefined || inner === undefined || !detached.has(inner.type)) return refused('its second part is no S/MIME signature');
-  const signature = encodingOf(split.fields) === 'base64' ? decodeBase64(split.body) : undefined;
+  const signature = encodingOf(split.fields) === 'base64' ? await decodeBase64(split.body) : undefined;
   if (signature === undefined) return refused('its signature is not in base64');
   if (signature.length > MAX_SIGNATURE) return refused(`its signature has more than ${MAX_SIGNATURE} octets`);
   return { kind: 'signed', from, content, signature };
@@ -165,8 +187,13 @@ const CRLF = Buffer.from('\r\n');
 function splitParts(body: Buffer, boundary: string): readonly [Buffer, Buffer] | string {
   const delimiter = `--${boundary}`;
   const starts: { readonly line: number; readonly end: number; readonly closes: boolean }[] = [];
-  for (let at = body.indexOf(delimiter, 0, 'latin1'); at >= 0; at = body.indexOf(delimiter, at + 1, 'latin1')) {
-    if (at > 0 && (body[at - 1] !== 0x0a || body[at - 2] !== 0x0d)) continue;
+  // With the line end before it: a search for the delimiter alone would stop at each of millions of hits within lines.
+  const next = (from: number): number => {
+    const found = body.indexOf(`\r\n${delimiter}`, from, 'latin1');
+    return found < 0 ? found : found + CRLF.length;
+  };
+  const begins = body.toString('latin1', 0, delimiter.length) === delimiter;
+  for (let at = begins ? 0 : next(0); at >= 0; at = next(at)) {
     const eol = body.indexOf(CRLF, at);
     const rest = body.toString('latin1', at + delimiter.length, eol < 0 ? body.length : eol).trimEnd();
     if (rest !== '' && rest !== '--') return 'a line of it is like its boundary and goes on';
@@ -203,12 +230,16 @@ function encodingOf(fields: readonly Field[]): string {
   return field === undefined ? '7bit' : fieldText(field).toLowerCase();
 }
 
-/** Strictly: Buffer's own reader skips what it does not know, where another program may stop. One pass, since it may be ten megabytes. */
-function decodeBase64(octets: Buffer): Buffer | undefined {
+/**
+ * Strictly: Buffer's own reader skips what it does not know, where another program may stop. One pass, since it may be ten megabytes, and
+ * others get a turn at each of them.
+ */
+async function decodeBase64(octets: Buffer): Promise<Buffer | undefined> {
   const digits = Buffer.allocUnsafe(octets.length);
   let length = 0;
   let padding = 0;
   for (let at = 0; at < octets.length; at++) {
+    if (at % OCTETS_A_TURN === OCTETS_A_TURN - 1) await setImmediate();
     // By index: an iterator takes half a second for ten megabytes.
     const octet = octets[at] ?? 0;
     const kind = kinds[octet];
@@ -221,6 +252,7 @@ function decodeBase64(octets: Buffer): Buffer | undefined {
   return Buffer.from(digits.toString('latin1', 0, length), 'base64');
 }
 
+const OCTETS_A_TURN = 1024 * 1024;
 const BLANK = 1;
 const PAD = 2;
 const DIGIT = 3;

@@ -3,8 +3,10 @@
  * it is held in memory, never queued, never on disk (P2), and the reply to it is the verdict, so that nothing need be sent back. It is the
  * only recipient of its message: what is relayed and what is read here are two things.
  */
+import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { judgeHarvest } from '../certificates/harvest/harvest.ts';
+import type { RecipientFolder } from '../certificates/files.ts';
 import type { SiteCertificates } from '../certificates/site.ts';
 import { SealpostError } from '../errors.ts';
 import type { Reception, TakenHere } from '../ingress/reception.ts';
@@ -15,7 +17,9 @@ import { type Harvested, isInFolders, lackingOf, type Kept } from './harvested.t
 export interface HarvestAddressParts {
   /** Undefined: there is none. */
   readonly address: string | undefined;
-  readonly certificates: Pick<SiteCertificates, 'trustWith' | 'recipients' | 'intermediates'>;
+  readonly certificates: Pick<SiteCertificates, 'trustWith' | 'intermediates'> & {
+    readonly recipients: readonly Pick<RecipientFolder, 'entries'>[];
+  };
   readonly harvested: Pick<Harvested, 'keep'>;
   /** Ms for one verdict. */
   readonly patience: number;
@@ -43,7 +47,8 @@ export function withHarvestAddress(onward: Reception, parts: HarvestAddressParts
   const inTurn = async (work: () => Promise<TakenHere>): Promise<TakenHere> => {
     if (inLine >= MAX_IN_LINE) throw new SealpostError('too-busy');
     inLine++;
-    const turn = last.then(work);
+    // The work is mostly the processor's: without a turn between, mails in line would be one block to everybody else.
+    const turn = last.then(() => setImmediate()).then(work);
     last = turn.catch(() => undefined);
     try {
       return await turn;

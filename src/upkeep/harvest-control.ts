@@ -1,8 +1,9 @@
-/** Harvested certificates over the control socket, or in a command that holds the lock: `certs-harvested`, `certs-approve`, `certs-reject`. */
+/** Harvested certificates over the control socket, or in a command that holds the lock: `certs-harvested`, `certs-approve`, `certs-reject`, `certs-unharvested`. */
 import { knownHandlers, readKnownFilter, unapproved } from '../change-control.ts';
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
 import type { QueueStore } from '../queue/queue.ts';
+import type { HarvestedRecord } from './harvested-record.ts';
 import { certificatesOf, type Harvested, type NewHarvest } from './harvested.ts';
 
 export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested: Harvested): ControlHandlers {
@@ -18,12 +19,26 @@ export function harvestHandlers({ known }: Pick<QueueStore, 'known'>, harvested:
         (row) => row.state === 'waiting' && row.fingerprint !== fingerprint && row.fingerprint.startsWith(filter.fingerprint ?? ''),
       );
       if (others.length + changed.length > 0) throw new SealpostError('usage', unapproved.several);
+      const { addresses } = one.certificate;
+      // Who approves for one address shall have seen whose mail it will be used for besides.
+      if (addresses.length > 1 && request['all_addresses'] !== true) throw new SealpostError('usage', alsoFor(one));
       await harvested.approve(one, readText(request, 'operator') ?? 'unknown');
-      return fingerprint;
+      return { fingerprint, addresses };
+    },
+    /** Certificates that an operator took away: no mail brings them back by rule. */
+    'certs-unharvested': async (request) => {
+      const certificates = certificatesOf(readTexts(request, 'certificates'));
+      await harvested.remember(certificates);
+      return certificates.length;
     },
     'certs-reject': async (request) => harvested.reject(readKnownFilter(request), readText(request, 'operator') ?? 'unknown'),
   };
 }
+
+const alsoFor = ({ address, certificate }: HarvestedRecord): { readonly detail: string; readonly hint: string } => ({
+  detail: `it would be used for all addresses that it names: ${certificate.addresses.join(', ')}`,
+  hint: `sealpost certs approve ${address} ${certificate.fingerprint.slice(0, 16)} --all-addresses`,
+});
 
 function readHarvest(request: ControlRequest): NewHarvest {
   const { address } = readKnownFilter(request);

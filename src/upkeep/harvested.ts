@@ -6,7 +6,7 @@
  *      │        └─────reject, or 90 days──▶ gone
  *      └─ by rule (`certificates.harvest.approve_issuers`) ──▶ taken
  *
- * A rule takes nothing where the address is pinned to others (A22). The file is written before the record goes: what an interruption
+ * A rule takes nothing a second time (harvested-decided.ts), nor where the address is pinned to others, or where the certificate names further addresses (A22). The file is written before the record goes: what an interruption
  * leaves is approved again, and nothing is lost. How many wait is bounded; the oldest stay, so that a flood drives nobody out.
  */
 import type { Logger } from 'pino';
@@ -23,8 +23,10 @@ import { isApproved, isKnownAddress, type KnownFilter } from '../queue/known.ts'
 import type { QueueStore } from '../queue/queue.ts';
 import type { RecordChange } from '../queue/records.ts';
 import { type Capabilities, capabilityChange } from './capabilities.ts';
-import { type HarvestedRecord, KIND, readRecord, writeRecord } from './harvested-record.ts';
-import { ownFolderFault, writeOwnCertificate, writeTakenIntermediate } from './own-certificates.ts';
+import { makeDecided } from './harvested-decided.ts';
+import { type HarvestedRecord, KIND, writeRecord } from './harvested-record.ts';
+import { makeWaiting, type Waits, waitsOf } from './harvested-waiting.ts';
+import { isOwnCertificate, ownFolderFault, writeOwnCertificate, writeTakenIntermediate } from './own-certificates.ts';
 
 /** `waiting`: it waits already. `known`: a folder of the site has it. */
 export type Kept = 'pending' | 'waiting' | 'taken' | 'known';
@@ -55,6 +57,8 @@ export interface Harvested {
   approve(record: HarvestedRecord, operator: string): Promise<void>;
   /** Answers how many were dropped. */
   reject(filter: KnownFilter, operator: string): Promise<number>;
+  /** They were removed by somebody: no rule takes them again. */
+  remember(certificates: readonly Certificate[]): Promise<void>;
 }
 
 /** Of one address, and of all. */
@@ -65,6 +69,8 @@ const DAY_MS = 86_400_000;
 const KEPT_MS = 90 * DAY_MS;
 /** Addresses of which it is remembered that they were told of today. */
 const MAX_TOLD = 1000;
+/** That one certificate names: people look at all of them, and the audit log has them. */
+const MAX_ADDRESSES = 32;
 /** Octets of what is kept of one mail: it has to pass the control socket. */
 const MAX_OCTETS = 40 * 1024;
 
@@ -80,9 +86,18 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     last = turn.catch(() => undefined);
     return turn;
   };
-  const list = async (): Promise<readonly HarvestedRecord[]> => (await records.list(KIND)).flatMap((stored) => readRecord(stored) ?? []);
+  const waiting = makeWaiting(records);
+  const decided = makeDecided(records, now);
+  const readAll = async (those: readonly Waits[]): Promise<readonly HarvestedRecord[]> => {
+    const read: HarvestedRecord[] = [];
+    for (const one of those) read.push(...[(await waiting.read(one)) ?? []].flat());
+    return read;
+  };
   const find = async ({ address, fingerprint }: KnownFilter): Promise<readonly HarvestedRecord[]> =>
-    (await list()).filter((one) => one.address === address && one.certificate.fingerprint.startsWith(fingerprint ?? ''));
+    readAll((await waiting.all()).filter((one) => one.address === address && one.fingerprint.startsWith(fingerprint ?? '')));
+  /** It was taken once, and somebody took it away, or said no. */
+  const isUnwanted = async (certificate: Certificate): Promise<boolean> =>
+    (await decided.has(certificate.fingerprint)) && !(await isOwnCertificate(config, certificate));
 
   /** A certificate is used for every address that it names, so each of them has to allow it. */
   const isPinned = async ({ addresses, fingerprint }: Certificate): Promise<boolean> => {
@@ -108,11 +123,15 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
     if (done) capabilities?.set(record.certificate.fingerprint, record.capabilities);
     return done;
   };
+  /** It is a file now, and waits no more. */
+  const leave = async (record: Omit<HarvestedRecord, 'at'>, events: readonly AuditEvent[]): Promise<void> => {
+    const { certificate } = record;
+    await change([removal(certificate.fingerprint), ...(await decided.changes([certificate]))], events, record);
+    await waiting.gone([certificate.fingerprint]);
+  };
   const take = async (harvest: NewHarvest): Promise<Kept> => {
     await write(harvest);
-    const { fingerprint } = harvest.certificate;
-    const gone: RecordChange = { kind: KIND, key: fingerprint, value: null };
-    await change([gone], [harvestedEvent(harvest, false), approved(harvest, 'rule')], harvest);
+    await leave(harvest, [harvestedEvent(harvest, false), approved(harvest, 'rule')]);
     return 'taken';
   };
   const note = async (harvest: NewHarvest): Promise<Kept> => {
@@ -123,11 +142,11 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
   };
   const wait = async (harvest: NewHarvest): Promise<Kept> => {
     const { address, certificate } = harvest;
-    const waiting = await list();
-    if (waiting.some((one) => one.certificate.fingerprint === certificate.fingerprint)) return 'waiting';
-    const stale = waiting.filter((one) => one.at < now() - KEPT_MS || one.certificate.notAfter.getTime() < now());
-    if (stale.length > 0) await drop(stale, 'relay');
-    const left = waiting.filter((one) => !stale.includes(one));
+    const all = await waiting.all();
+    if (all.some((one) => one.fingerprint === certificate.fingerprint)) return 'waiting';
+    const stale = all.filter((one) => one.at < now() - KEPT_MS || one.until < now());
+    if (stale.length > 0) await drop(await readAll(stale), 'relay');
+    const left = all.filter((one) => !stale.includes(one));
     if (left.length >= MAX_WAITING || left.filter((one) => one.address === address).length >= MAX_OF_ADDRESS) {
       log.warn({ recipient: address, waiting: left.length }, 'a harvested certificate was not kept: too many wait for approval');
       // Whoever floods this shall not fill the audit log: once a day for an address; a new start tells again.
@@ -138,16 +157,18 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
       throw new SealpostError('harvest-full');
     }
     const added: RecordChange = { kind: KIND, key: certificate.fingerprint, value: writeRecord(harvest), was: null };
-    return (await records.change([added], [harvestedEvent(harvest, true)])) ? 'pending' : 'waiting';
+    if (!(await records.change([added], [harvestedEvent(harvest, true)]))) return 'waiting';
+    await waiting.added(waitsOf({ ...harvest, at: now() }));
+    return 'pending';
   };
-  const drop = (those: readonly HarvestedRecord[], operator: string): Promise<boolean> =>
-    records.change(
-      those.map(({ certificate }) => ({ kind: KIND, key: certificate.fingerprint, value: null })),
-      those.map((one): AuditEvent => ({ event: 'certificate-rejected', ...about(one), operator })),
-    );
+  const drop = async (those: readonly HarvestedRecord[], operator: string, also: readonly RecordChange[] = []): Promise<void> => {
+    const fingerprints = those.map(({ certificate }) => certificate.fingerprint);
+    const events = those.map((one): AuditEvent => ({ event: 'certificate-rejected', ...about(one), operator }));
+    await records.change([...fingerprints.map(removal), ...also], events);
+    await waiting.gone(fingerprints);
+  };
   /** Under a pin the approval counts for the pin too. An address that nothing is known of has none. */
-  const approvePin = async (record: HarvestedRecord, operator: string): Promise<boolean> => {
-    const { address, certificate } = record;
+  const approvePin = async (address: string, certificate: Certificate, operator: string): Promise<boolean> => {
     const { fingerprint, subject, issuer, serial, notAfter } = certificate;
     const use = {
       address,
@@ -170,22 +191,33 @@ export function makeHarvested({ config, store, capabilities, now, log }: Harvest
         if (octets > MAX_OCTETS)
           throw new SealpostError('harvest-refused', { detail: `its certificates have more than ${MAX_OCTETS} octets` });
         if (harvest.known === true) return note(harvest);
-        const ruled = harvest.issuers.some((issuer) => rule.has(issuer));
-        return ruled && !(await isPinned(harvest.certificate)) ? take(harvest) : wait(harvest);
+        const { addresses } = harvest.certificate;
+        if (addresses.length > MAX_ADDRESSES)
+          throw new SealpostError('harvest-refused', { detail: `its certificate names more than ${MAX_ADDRESSES} addresses` });
+        // The mail speaks for one address; a person says whether it is right for the others.
+        const ruled = addresses.length === 1 && harvest.issuers.some((issuer) => rule.has(issuer));
+        const taking = ruled && !(await isPinned(harvest.certificate)) && !(await isUnwanted(harvest.certificate));
+        return taking ? take(harvest) : wait(harvest);
       }),
     find,
     approve: (record, operator) =>
       inTurn(async () => {
         await write(record);
-        const isTold = await approvePin(record, operator);
-        const gone: RecordChange = { kind: KIND, key: record.certificate.fingerprint, value: null };
-        await change([gone], isTold ? [] : [approved(record, operator)], record);
+        const { address, certificate } = record;
+        for (const other of certificate.addresses) if (other !== address) await approvePin(other, certificate, operator);
+        const isTold = await approvePin(address, certificate, operator);
+        await leave(record, isTold ? [] : [approved(record, operator)]);
       }),
     reject: (filter, operator) =>
       inTurn(async () => {
         const those = await find(filter);
-        if (those.length > 0) await drop(those, operator);
+        const certificates = those.map(({ certificate }) => certificate);
+        if (those.length > 0) await drop(those, operator, await decided.changes(certificates));
         return those.length;
+      }),
+    remember: (certificates) =>
+      inTurn(async () => {
+        await records.change(await decided.changes(certificates), []);
       }),
   };
 }
@@ -197,10 +229,14 @@ export function harvestFaults(config: Pick<Config, 'queue' | 'certificates' | 'f
   return [ownFolderFault(config, 'certificates.harvest') ?? []].flat();
 }
 
-/** True where a folder of the site has it. */
-export async function isInFolders(folders: readonly RecipientFolder[], fingerprint: string): Promise<boolean> {
-  for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
-  return false;
+/** True where a folder of the site has it. Throws `lookup-unavailable` where one cannot be read: that is not its absence (P5). */
+export async function isInFolders(folders: readonly Pick<RecipientFolder, 'entries'>[], fingerprint: string): Promise<boolean> {
+  try {
+    for (const folder of folders) for await (const _ of folder.entries({ fingerprint })) return true;
+    return false;
+  } catch (cause) {
+    throw new SealpostError('lookup-unavailable', { detail: 'a folder of certificates', cause });
+  }
 }
 
 /** Of the path, those that the site lacks: they came with the mail, and the next look-up needs them. */
@@ -214,10 +250,13 @@ type About = Pick<HarvestedRecord, 'address' | 'certificate'>;
 
 const about = ({ address, certificate }: About) => ({
   recipient: address,
+  addresses: certificate.addresses.join(', '),
   certificate_sha256: certificate.fingerprint,
   certificate_issuer: certificate.issuer,
   certificate_serial: certificate.serial,
 });
+
+const removal = (key: string): RecordChange => ({ kind: KIND, key, value: null });
 
 const harvestedEvent = (harvest: NewHarvest, waits: boolean): AuditEvent => ({
   event: 'certificate-harvested',

@@ -33,15 +33,17 @@ const DIGITS = 16;
 const ROOT = 0;
 
 /**
- * At the start of the relay; durable on resolve. Throws `file-unwritable`. Something else in its place is told and no reason to take no
- * mail: what would be written there then fails.
+ * Of readers, and of the CAs above them: made at start, so that later absence is a loss. Durable on resolve. Throws `file-unwritable`.
+ * Something else in the place of one is told, and no reason to take no mail: what would be written there then fails.
  */
 export async function makeOwnFolder(config: Pick<Config, 'queue'>, log: Pick<Logger, 'error'>): Promise<void> {
-  try {
-    await makeFolder(ownFolder(config));
-  } catch (error) {
-    if (!(error instanceof SealpostError) || error.code !== 'data-folder-unsafe') throw error;
-    log.error({ err: error }, 'the relay keeps no certificates: the folder for them is not its own');
+  for (const folder of [ownFolder(config), takenIntermediates(dirname(config.queue.sqlite))]) {
+    try {
+      await makeFolder(folder);
+    } catch (error) {
+      if (!(error instanceof SealpostError) || error.code !== 'data-folder-unsafe') throw error;
+      log.error({ err: error }, 'the relay keeps no certificates: the folder for them is not its own');
+    }
   }
 }
 
@@ -81,6 +83,10 @@ async function isOwnFolder(folder: string): Promise<boolean> {
  */
 export const writeOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>
   writeInto(ownFolder(config), certificate);
+
+/** Whether it stands there, be it read by the source already or not. */
+export const isOwnCertificate = (config: Pick<Config, 'queue'>, certificate: Certificate): Promise<boolean> =>
+  holds(join(ownFolder(config), nameOf(certificate)), certificate);
 
 /** A CA certificate that a harvested one needs; trust reads that folder beside `certificates.trust.intermediates`. */
 export const writeTakenIntermediate = ({ queue }: Pick<Config, 'queue'>, certificate: Certificate): Promise<string> =>

@@ -55,7 +55,9 @@ mails/old/2.EML: refused: the certificate of its signer: no path to an anchor: t
   });
   const again = await certs('harvest', 'mails/1.eml', '--json');
   assert.equal(again.exit, 0, again.stderr);
-  assert.deepEqual(JSON.parse(again.stdout), [{ file: 'mails/1.eml', verdict: 'waiting', address: ANNA, sha256: digits, reason: null }]);
+  assert.deepEqual(JSON.parse(again.stdout), [
+    { file: 'mails/1.eml', verdict: 'waiting', address: ANNA, addresses: [ANNA], sha256: digits, reason: null },
+  ]);
   assert.match(
     (await certs('pending')).stdout,
     /^anna@clinic\.example\n {2}waits {5}SHA-256 .*\n[^]*\n {2}source {4}signed mail, from a file by \S/,
@@ -65,6 +67,33 @@ mails/old/2.EML: refused: the certificate of its signer: no path to an anchor: t
   assert.ok(existsSync(join(folder, `data/certs/${ANNA}-${digits.slice(0, 16)}.pem`)));
   assert.match((await certs('list')).stdout, new RegExp(ANNA));
   assert.match((await certs('harvest', 'mails/1.eml')).stdout, / already there$/m);
+});
+
+test('A22 all addresses that a certificate would be used for are shown, and nothing is approved for one of them alone', async (t) => {
+  const boss = 'boss@clinic.example';
+  const { folder, certs, save } = await makeSite(t);
+  const both = person(house, ANNA, { also: [boss] });
+  const [all, begun] = [both.certificate.fingerprint, both.certificate.fingerprint.slice(0, 16)];
+  const told = await certs('harvest', save('both.eml', mailOf(TEXT, signedBy(both, TEXT))));
+  assert.equal(
+    told.stdout,
+    `both.eml: ${ANNA}: SHA-256 ${all} waits for approval for ${ANNA}, ${boss}: sealpost certs approve ${ANNA} ${begun} --all-addresses\n`,
+  );
+  const [waiting] = JSON.parse((await certs('pending', '--json')).stdout);
+  assert.deepEqual([waiting.address, waiting.addresses], [ANNA, [ANNA, boss]]);
+  const shown = (await certs('pending')).stdout;
+  assert.match(shown, /^ {2}names {5}anna@clinic\.example, boss@clinic\.example$/m);
+  assert.match(shown, /^ {2}approve .* --all-addresses$/m);
+  const one = await certs('approve', ANNA);
+  assert.deepEqual([one.exit, one.stdout], [2, '']);
+  assert.match(one.stderr, /it would be used for all addresses that it names: anna@clinic\.example, boss@clinic\.example/);
+  assert.ok(!existsSync(join(folder, 'data/certs')));
+  const approved = await certs('approve', ANNA, '--all-addresses');
+  assert.equal(
+    approved.stdout,
+    [ANNA, boss].map((address) => `${address}: SHA-256 ${all} may be used from now on\n`).join(''),
+    approved.stderr,
+  );
 });
 
 test('what is rejected does not wait, and may be harvested again', async (t) => {

@@ -85,6 +85,28 @@ describe('From names one mailbox', () => {
   for (const [field, reason] of refused) test(JSON.stringify(field), async () => assert.match(await reasonOf(from(field)), reason));
 });
 
+test('lines full of what a delimiter is made of are no work', async (t) => {
+  const lines = Buffer.from(`x${'-'.repeat(997)}\r\n`.repeat(8000));
+  const [head, tail = ''] = mailOf(PART, SIGNATURE, 'anna@clinic.example', '-').toString('latin1').split('hello');
+  const mail = Buffer.concat([Buffer.from(head ?? ''), lines, Buffer.from(tail)]);
+  const searches = t.mock.method(Buffer.prototype, 'indexOf');
+  assert.equal((await reading(mail, 64 * 1024)).kind, 'signed');
+  // Some for each chunk that is read; a stop for each hyphen would be eight million.
+  assert.ok(searches.mock.callCount() < 100_000, `${searches.mock.callCount()} searches`);
+});
+
+test('P2: no reason repeats what the mail says of itself', async () => {
+  const canary = 'x-canary-patient-text';
+  const typed = (type: string): string => `From: a@b.example\r\nContent-Type: ${type}\r\n\r\nx\r\n`;
+  const cases: readonly (readonly [string, RegExp])[] = [
+    [GOOD.replace('application/pkcs7-signature"', `${canary} and more"`), /^it is not signed by S\/MIME but by something else$/],
+    [typed(`text/${canary}`), /^it is not signed but something else$/],
+    [typed(`multipart/${canary}; boundary=b`), /^it is not signed as a whole but another multipart, as mailing lists/],
+    [typed(`application/pkcs7-mime; smime-type=${canary}`), /^it is not signed but something else$/],
+  ];
+  for (const [mail, reason] of cases) assert.match(await reasonOf(mail), reason);
+});
+
 describe('refused', () => {
   const replaced = (old: string, by: string): string => {
     assert.ok(GOOD.includes(old), old);

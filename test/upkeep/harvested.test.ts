@@ -1,6 +1,6 @@
 /** Harvested certificates until an operator has said a word on them: bounds, rules, pins, and what a crash may leave (A22). */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { pino } from 'pino';
@@ -90,8 +90,11 @@ const taken = ({ folder }: Setting, name = 'certs'): string[] => {
   }
 };
 
-const approve = ({ handlers }: Setting, words: Readonly<Record<string, string>> = {}): Promise<unknown> | undefined =>
-  handlers['certs-approve']?.({ command: 'certs-approve', address: ANNA, operator: 'otto', ...words });
+/** Answers the fingerprint of what was approved. */
+async function approve({ handlers }: Setting, words: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
+  const answer = await handlers['certs-approve']?.({ command: 'certs-approve', address: ANNA, operator: 'otto', ...words });
+  return typeof answer === 'object' && answer !== null && 'fingerprint' in answer ? answer.fingerprint : answer;
+}
 
 const stateOf = async (known: KnownStore, fingerprint: string): Promise<string | undefined> =>
   (await known.of(ANNA)).find((row) => row.fingerprint === fingerprint)?.state;
@@ -110,7 +113,7 @@ test('it waits, once; approved it is a file, with what its path needs, and what 
   assert.deepEqual(capabilities.of(harvest.certificate), [GCM]);
   assert.deepEqual((await loadCapabilities(store)).of(harvest.certificate), [GCM]);
   assert.deepEqual(await store.records.list(KIND), []);
-  await assert.rejects(approve(setting) ?? Promise.resolve(), /no such certificate waits/);
+  await assert.rejects(approve(setting), /no such certificate waits/);
   assert.deepEqual(await setting.events(), [
     ['certificate-harvested', ANNA, null],
     ['certificate-approved', ANNA, 'otto'],
@@ -144,7 +147,7 @@ test('which one is said where several wait, harvested or changed', async (t) => 
   await put(setting.store, { id: 'q1', uses: [useOf('old')] });
   await setting.store.known.wait(useOf('new'));
   await setting.harvested.keep(one);
-  await assert.rejects(approve(setting) ?? Promise.resolve(), /more than one certificate waits/);
+  await assert.rejects(approve(setting), /more than one certificate waits/);
   await setting.harvested.keep(other);
   assert.equal(await approve(setting, { fingerprint: other.certificate.fingerprint.slice(0, 16) }), other.certificate.fingerprint);
   assert.equal(await approve(setting, { fingerprint: useOf('new').fingerprint }), useOf('new').fingerprint);
@@ -163,6 +166,16 @@ test('under a pin the approval counts for the pin too', async (t) => {
   assert.equal((await setting.events()).filter(([event]) => event === 'certificate-approved').length, 1);
 });
 
+test('approved for all addresses it is what each of them is pinned to', async (t) => {
+  const setting = await makeSetting(t, { pin: true });
+  const ben = 'ben@clinic.example';
+  await put(setting.store, { id: 'q1', uses: [useOf('old')] });
+  const { certificate } = person(house, ben, { also: [ANNA] });
+  await setting.harvested.keep(harvestOf(ben, { certificate }));
+  await approve(setting, { address: ben, all_addresses: true });
+  assert.equal(await stateOf(setting.store.known, certificate.fingerprint), 'approved');
+});
+
 const byRule = { harvest: { approve_issuers: [house.certificate.fingerprint] } };
 
 test('a rule takes what its CAs issued, and nothing else', async (t) => {
@@ -177,6 +190,44 @@ test('a rule takes what its CAs issued, and nothing else', async (t) => {
   ]);
 });
 
+test('A22 what was taken away, rejected or removed waits when its mail comes again, whatever the rule says', async (t) => {
+  const setting = await makeSetting(t, byRule);
+  const { harvested, folder, store } = setting;
+  const once = harvestOf();
+  assert.equal(await harvested.keep(once), 'taken');
+  assert.equal(await harvested.keep(once), 'taken', 'its file is there, and no source has read it yet');
+  rmSync(join(folder, 'data/certs', taken(setting)[0] ?? ''));
+  assert.equal(await harvested.keep(once), 'pending');
+  const byHand = harvestOf('ben@clinic.example', { issuers: [] });
+  await harvested.keep(byHand);
+  await harvested.reject({ address: 'ben@clinic.example', fingerprint: null }, 'otto');
+  const issuers = [house.certificate.fingerprint];
+  assert.equal(await harvested.keep({ ...byHand, issuers }), 'pending');
+  const added = harvestOf('carl@clinic.example');
+  const request = { command: 'certs-unharvested', operator: 'otto', certificates: [base64Of(added.certificate)] };
+  assert.equal(await setting.handlers['certs-unharvested']?.(request), 1);
+  assert.equal(await harvested.keep(added), 'pending');
+  assert.equal(await harvested.keep(harvestOf('dora@clinic.example')), 'taken');
+  // They are forgotten once they have ended.
+  const count = async (): Promise<number> => (await store.records.list('harvest-decided')).length;
+  assert.equal(await count(), 4);
+  setting.site.clock.now = Date.parse('2060-01-01');
+  await harvested.remember([]);
+  assert.equal(await count(), 0);
+});
+
+test('how many wait is read once, however much mail comes', async (t) => {
+  const { site, store } = await makeSetting(t);
+  const config = await loadConfig({ file: join(dirname(site.paths.folder), 'sealpost.yaml'), env: {}, cwd: dirname(site.paths.folder) });
+  const lists = t.mock.fn((kind: string) => store.records.list(kind));
+  const counted = { known: store.known, records: { ...store.records, list: lists } };
+  const harvested = makeHarvested({ config, store: counted, now: () => site.clock.now, log: pino({ level: 'silent' }) });
+  for (let count = 0; count < 5; count++) await harvested.keep(harvestOf());
+  assert.equal((await harvested.find({ address: ANNA, fingerprint: null })).length, 5);
+  assert.deepEqual(await harvested.find({ address: 'ben@clinic.example', fingerprint: null }), []);
+  assert.equal(lists.mock.callCount(), 1);
+});
+
 test('A22 a rule never changes what an address is pinned to, nor what another address of the certificate is', async (t) => {
   const setting = await makeSetting(t, { ...byRule, pin: true });
   assert.equal(await setting.harvested.keep(harvestOf('ben@clinic.example')), 'taken');
@@ -187,6 +238,25 @@ test('A22 a rule never changes what an address is pinned to, nor what another ad
   const both = harvestOf('ben@clinic.example');
   const certificate = { ...both.certificate, addresses: ['ben@clinic.example', ANNA] };
   assert.equal(await setting.harvested.keep({ ...both, certificate }), 'pending');
+});
+
+test('A22 a certificate of further addresses waits whatever the rule says, and is approved for all of them or not at all', async (t) => {
+  const setting = await makeSetting(t, byRule);
+  const { certificate } = person(house, ANNA, { also: ['boss@clinic.example'] });
+  assert.equal(await setting.harvested.keep(harvestOf(ANNA, { certificate })), 'pending');
+  await assert.rejects(approve(setting), {
+    code: 'usage',
+    detail: 'it would be used for all addresses that it names: anna@clinic.example, boss@clinic.example',
+    hint: `sealpost certs approve ${ANNA} ${certificate.fingerprint.slice(0, 16)} --all-addresses`,
+  });
+  assert.deepEqual(taken(setting), []);
+  assert.equal(await approve(setting, { all_addresses: true }), certificate.fingerprint);
+  assert.equal(taken(setting).length, 1);
+  const many = Array.from({ length: 32 }, (_, index) => `p${index}@clinic.example`);
+  const crowd = harvestOf(ANNA, { certificate: person(house, ANNA, { also: many }).certificate });
+  await assert.rejects(setting.harvested.keep(crowd), { code: 'harvest-refused', detail: /names more than 32 addresses/ });
+  await setting.store.close();
+  assert.equal(readFileSync(setting.site.paths.audit, 'utf8').match(/"addresses":"anna@clinic.example, boss@clinic.example"/g)?.length, 2);
 });
 
 test('A22 a flood drives nobody out: eight wait of one address, and the first stay', async (t) => {
@@ -242,7 +312,7 @@ test('what nobody has said a word on for 90 days goes, and the audit log tells',
 test('without the folder among the sources nothing is approved into the void', async (t) => {
   const setting = await makeSetting(t, { sources: [{ files: 'certs/recipients' }] });
   await setting.harvested.keep(harvestOf());
-  await assert.rejects(approve(setting) ?? Promise.resolve(), { code: 'config-invalid' });
+  await assert.rejects(approve(setting), { code: 'config-invalid' });
   assert.equal((await setting.harvested.find({ address: ANNA, fingerprint: null })).length, 1);
 });
 

@@ -79,6 +79,7 @@ describe("the relay's own folder of certificates", { skip: noOpenssl }, () => {
     rmSync(own);
     writeFileSync(own, '');
     await refused(/is not a folder/);
+    rmSync(join(dir, 'data/intermediates'), { recursive: true });
     symlinkSync(join(dir, 'elsewhere'), join(dir, 'data/intermediates'));
     await assert.rejects(writeTakenIntermediate(config, anna), { code: 'data-folder-unsafe' });
   });

@@ -6,8 +6,9 @@
  *   1. The signatures are right, all of them.
  *   2. A signer's certificate names the mailbox of From (RFC 8550 §3), is for signing mail, is valid now, and is trusted for the mailbox
  *      as any certificate of the site is, revocation included. When the mail says it was signed counts for nothing.
- *   3. The certificate to keep: the one that the signer asks for (SMIMEEncryptionKeyPreference), else the signer's own, else another in
- *      the mail. It has to name the mailbox, be usable and be trusted for itself.
+ *   3. The certificate to keep: the one that the signer asks for (SMIMEEncryptionKeyPreference, which is signed) or else the signer's own.
+ *      Where nothing is asked for, another in the mail may stand in: a CA vouches for it, the signer does not, since whoever forwards a
+ *      mail may add and remove certificates. It has to name the mailbox, be usable and be trusted for itself.
  */
 import type { Mailbox } from '../../message/envelope.ts';
 import { mailboxKey } from '../../message/envelope.ts';
@@ -17,7 +18,7 @@ import type { Path } from '../path.ts';
 import type { Trust } from '../trust.ts';
 import { usability, validityFault } from '../usability.ts';
 import type { KeyName } from './signed-attributes.ts';
-import { judgeSignedData, type Signer } from './signed-data.ts';
+import { judgeSignedData } from './signed-data.ts';
 
 export type Harvest =
   | {
@@ -25,7 +26,7 @@ export type Harvest =
       readonly certificate: Certificate;
       /** From the certificate to its anchor. */
       readonly path: Path;
-      /** OIDs that the signer listed; empty where there were none. */
+      /** OIDs that the signer listed; empty where there were none, or the certificate is not the signer's and not asked for. */
       readonly capabilities: readonly string[];
     }
   | { readonly kind: 'refused'; readonly reason: string }
@@ -63,8 +64,13 @@ export async function judgeHarvest(mail: SignedMail, { trustWith, now }: Harvest
   if (signed.kind === 'unavailable') return signed;
   if (signed.kind === 'untrusted') return refused(`the certificate of its signer: ${signed.reason}`);
 
+  const { preferred } = signer;
+  const asked = preferred === undefined ? [] : verdict.certificates.filter((one) => isNamedBy(one, preferred));
+  // It stood there when it was signed: a forwarder took it out, and may have put another in.
+  if (preferred !== undefined && asked.length === 0) return refused('the certificate that its signer asks for is not in it');
+  const vouched = [...asked, signer.certificate];
   const reasons: string[] = [];
-  for (const certificate of candidates(signer, verdict.certificates, from)) {
+  for (const certificate of candidates(vouched, preferred === undefined ? verdict.certificates : [], from)) {
     const usable = usability(certificate, now());
     if (usable.kind === 'unusable') {
       reasons.push(usable.reason);
@@ -72,7 +78,8 @@ export async function judgeHarvest(mail: SignedMail, { trustWith, now }: Harvest
     }
     const trusted = await trust.judge(certificate, from, signal);
     if (trusted.kind === 'unavailable') return trusted;
-    if (trusted.kind === 'trusted') return { kind: 'found', certificate, path: trusted.path, capabilities: signer.capabilities };
+    if (trusted.kind === 'trusted')
+      return { kind: 'found', certificate, path: trusted.path, capabilities: vouched.includes(certificate) ? signer.capabilities : [] };
     reasons.push(trusted.reason);
   }
   return refused(`no certificate in it can be sealed to: ${[...new Set(reasons)].slice(0, MAX_REASONS).join('; ')}`);
@@ -84,10 +91,9 @@ const MAX_CANDIDATES = 8;
 
 const names = ({ addresses }: Certificate, mailbox: Mailbox): boolean => addresses.includes(mailboxKey(mailbox));
 
-/** The one that is asked for first, then the signer's, then the others in the order of the mail; only those that name the mailbox. */
-function candidates({ certificate, preferred }: Signer, bag: readonly Certificate[], from: Mailbox): readonly Certificate[] {
-  const asked = preferred === undefined ? [] : bag.filter((one) => isNamedBy(one, preferred));
-  const all = [...asked, certificate, ...bag].filter((one) => names(one, from));
+/** Those that the signer vouches for first, then the others in the order of the mail; only those that name the mailbox. */
+function candidates(vouched: readonly Certificate[], others: readonly Certificate[], from: Mailbox): readonly Certificate[] {
+  const all = [...vouched, ...others].filter((one) => names(one, from));
   return [...new Map(all.map((one) => [one.fingerprint, one])).values()].slice(0, MAX_CANDIDATES);
 }
 

@@ -42,11 +42,19 @@ const BER_LIMITS: DerLimits = { bytes: 11 * 1024 * 1024, nodes: 60_000, depth: 3
 const DER_LIMITS: DerLimits = { ...BER_LIMITS, nodes: 20_000 };
 const MAX_SIGNERS = 8;
 const MAX_CERTIFICATES = 50;
+/** Certificates of one signer's name: each costs a verification, in which nobody else gets a turn. */
+const MAX_NAMESAKES = 3;
+/** Octets, which each verification hashes; real ones are a few hundred. */
+const MAX_ATTRIBUTES = 64 * 1024;
+/** As of keys that mail is sealed to; a larger one takes milliseconds. */
+const MAX_RSA_BITS = 8192;
 
 /** RFC 5652 §4. */
 const dataType = '1.2.840.113549.1.7.1';
 
-const hashes: Readonly<Record<string, 'sha256' | 'sha384' | 'sha512'>> = {
+type Hash = 'sha256' | 'sha384' | 'sha512';
+
+const hashes: Readonly<Record<string, Hash>> = {
   '2.16.840.1.101.3.4.2.1': 'sha256',
   '2.16.840.1.101.3.4.2.2': 'sha384',
   '2.16.840.1.101.3.4.2.3': 'sha512',
@@ -85,8 +93,15 @@ function judge(contentInfo: Tlv, beside: Buffer | undefined): SignedDataVerdict 
   if (bag.length > MAX_CERTIFICATES) return wrong(`it brings more than ${MAX_CERTIFICATES} certificates`);
   const certificates = bag.flatMap(readCertificate);
   const signers: Signer[] = [];
+  const made = new Map<Hash, Buffer>();
+  /** Once for all signers: it may be ten megabytes. */
+  const digestOf = (hash: Hash): Buffer => {
+    const digest = made.get(hash) ?? createHash(hash).update(content).digest();
+    made.set(hash, digest);
+    return digest;
+  };
   for (const info of signerInfos) {
-    const verdict = judgeSigner(info, content, { digests, certificates });
+    const verdict = judgeSigner(info, { digests, digestOf, certificates });
     if (typeof verdict === 'string') return wrong(verdict);
     signers.push(verdict);
   }
@@ -143,12 +158,15 @@ function readCertificate(tlv: Tlv): readonly Certificate[] {
   }
 }
 
+interface Signed {
+  readonly digests: readonly string[];
+  /** Of the content. */
+  readonly digestOf: (hash: Hash) => Buffer;
+  readonly certificates: readonly Certificate[];
+}
+
 /** RFC 5652 §5.3. The signer, or what is wrong. */
-function judgeSigner(
-  info: Tlv,
-  content: Buffer,
-  { digests, certificates }: { readonly digests: readonly string[]; readonly certificates: readonly Certificate[] },
-): Signer | string {
+function judgeSigner(info: Tlv, { digests, digestOf, certificates }: Signed): Signer | string {
   const [version, sid, digest, ...rest] = expectTag(info, UNIVERSAL, tags.sequence, 'SignerInfo').children;
   expectTag(version, UNIVERSAL, tags.integer, 'version of SignerInfo');
   const digestOid = oidText(expectTag(digest, UNIVERSAL, tags.sequence, 'digestAlgorithm').children[0], 'digestAlgorithm');
@@ -159,6 +177,7 @@ function judgeSigner(
   const fields = [...rest];
   const attributes = isContext(fields[0], 0) && isConstructed(fields[0]) ? fields.shift() : undefined;
   if (attributes === undefined) return 'it is signed without attributes, which is not taken';
+  if (attributes.bytes.length > MAX_ATTRIBUTES) return `its signed attributes have more than ${MAX_ATTRIBUTES} octets`;
   const [algorithm, value, unsigned, ...more] = fields;
   if (more.length > 0 || (unsigned !== undefined && !isContext(unsigned, 1)))
     throw malformed('SignerInfo holds what does not belong there');
@@ -166,11 +185,12 @@ function judgeSigner(
   const signature = expectTag(value, UNIVERSAL, tags.octetString, 'signature').content;
   const said = readSignedAttributes(attributes);
   if (said.contentType !== dataType) return 'what it is signed as is no mail';
-  const own = createHash(hash).update(content).digest();
+  const own = digestOf(hash);
   if (said.digest.length !== own.length || !timingSafeEqual(said.digest, own))
     return 'its text is not what was signed: it was changed on its way';
   const named = certificates.filter((certificate) => isNamed(sid, certificate));
   if (named.length === 0) return 'the certificate of the signer is not in it';
+  if (named.length > MAX_NAMESAKES) return `more than ${MAX_NAMESAKES} certificates in it are named as its signer`;
   // RFC 5652 §5.4: what is signed is the SET OF, under its own tag.
   const signed = Buffer.concat([Buffer.from([SET]), attributes.bytes.subarray(1)]);
   for (const certificate of named) {
@@ -200,6 +220,8 @@ interface Octets {
 
 /** `right`, `wrong`, or why it is not believed whoever made it. */
 function judgeOctets({ algorithm, hash, key, signed, signature }: Octets): string {
+  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+  if (bits > MAX_RSA_BITS) return `signed by an RSA key of ${bits} bits, ${MAX_RSA_BITS} are the most`;
   const weak = caKeyFault(key);
   if (weak !== undefined) return `signed by ${weak}`;
   const oid = oidText(algorithm.children[0], 'signatureAlgorithm');

@@ -1,5 +1,6 @@
 /** `certs pending`, `approve`, `reject`, `forget`: the operator's word on changed certificates, and on those of signed mail. */
 import { pino } from 'pino';
+import { z } from 'zod';
 import { escapeUnprintable } from '../../audit.ts';
 import { knownHandlers, readDatabase } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
@@ -22,6 +23,8 @@ interface Pending {
   /** `changed`: a source has it, and the address is pinned to others. `harvested`: a signed mail brought it. */
   readonly kind: 'changed' | 'harvested';
   readonly address: string;
+  /** All that it would be used for; of a changed one only the address is known. */
+  readonly addresses: readonly string[];
   readonly fingerprint: string;
   readonly subject: string;
   readonly issuer: string;
@@ -60,7 +63,7 @@ function harvestedOf({ address, certificate, from, by, at }: HarvestedRecord, us
   const { fingerprint, subject, issuer, serial, notAfter } = certificate;
   const source = `signed mail, from ${from}${by === null ? '' : ` by ${by}`}`;
   const facts = { address, fingerprint, subject, issuer, serial, notAfter: notAfter.getTime(), source, firstAt: at, lastAt: at };
-  return { ...pendingOf({ ...facts, state: 'waiting', approvedBy: null }, used), kind: 'harvested' };
+  return { ...pendingOf({ ...facts, state: 'waiting', approvedBy: null }, used), kind: 'harvested', addresses: certificate.addresses };
 }
 
 function pendingOf(waiting: KnownCertificate, used: KnownCertificate | undefined): Pending {
@@ -68,6 +71,7 @@ function pendingOf(waiting: KnownCertificate, used: KnownCertificate | undefined
   return {
     kind: 'changed',
     address,
+    addresses: [address],
     fingerprint,
     subject,
     issuer,
@@ -88,12 +92,14 @@ const atTime = (ms: number): string => (Math.abs(ms) <= LAST_MS ? new Date(ms).t
 /** The last ms that a Date can tell (ECMA-262 §21.4.1.1). */
 const LAST_MS = 8_640_000_000_000_000;
 
-function lines({ kind, address, fingerprint, subject, issuer, serial, not_after: notAfter, source, since, used }: Pending): string[] {
+function lines(waiting: Pending): string[] {
+  const { kind, address, addresses, fingerprint, subject, issuer, serial, not_after: notAfter, source, since, used } = waiting;
   const fact = (name: string, value: string): string => `  ${name.padEnd(10)}${value}`;
   const other = used === null || used.issuer === issuer ? '' : ', another issuer than before';
   return [
     address,
     fact('waits', `SHA-256 ${fingerprint}`),
+    ...(addresses.length > 1 ? [fact('names', addresses.join(', '))] : []),
     fact('subject', subject),
     fact('issuer', `${issuer}${other}`),
     fact('serial', serial),
@@ -108,7 +114,7 @@ function lines({ kind, address, fingerprint, subject, issuer, serial, not_after:
           : 'unknown'
         : `SHA-256 ${used.fingerprint}, to ${used.not_after.slice(0, 10)}, last used on ${used.last.slice(0, 10)}`,
     ),
-    fact('approve', `sealpost certs approve ${address} ${fingerprint.slice(0, 16)}`),
+    fact('approve', `sealpost certs approve ${address} ${fingerprint.slice(0, 16)}${addresses.length > 1 ? ' --all-addresses' : ''}`),
   ];
 }
 
@@ -118,10 +124,25 @@ interface Named {
 }
 
 /** `by` is for whom the person at the terminal acts; the name that the system knows stays beside it. */
-export async function approve(named: Named, config: Config, terminal: Terminal, { by }: { readonly by?: string }): Promise<void> {
-  const fingerprint = await change('certs-approve', named, { ...bothKinds(config), terminal, by });
-  terminal.stdout.write(escapeUnprintable(`${named.address}: SHA-256 ${String(fingerprint)} may be used from now on`) + '\n');
+export async function approve(named: Named, config: Config, terminal: Terminal, { by, allAddresses }: ApproveOptions): Promise<void> {
+  const more = allAddresses === true ? { all_addresses: true } : {};
+  const answer = await change('certs-approve', named, { ...bothKinds(config), terminal, by, more });
+  const { fingerprint, addresses } = approvalForm.parse(answer);
+  for (const address of addresses ?? [named.address])
+    terminal.stdout.write(escapeUnprintable(`${address}: SHA-256 ${fingerprint} may be used from now on`) + '\n');
 }
+
+export interface ApproveOptions {
+  readonly by?: string;
+  /** Yes, for every address that a harvested certificate names. */
+  readonly allAddresses?: true;
+}
+
+/** Of a changed certificate the fingerprint alone. */
+const approvalForm = z.union([
+  z.string().transform((fingerprint) => ({ fingerprint, addresses: undefined })),
+  z.object({ fingerprint: z.string(), addresses: z.array(z.string()) }),
+]);
 
 export async function reject(named: Named, config: Config, terminal: Terminal, { by }: { readonly by?: string }): Promise<void> {
   const count = Number(await change('certs-reject', named, { ...bothKinds(config), terminal, by }));
@@ -163,15 +184,21 @@ interface Change {
   readonly terminal: Terminal;
   readonly by: string | undefined;
   readonly handlersFor: (store: QueueStore) => ControlHandlers;
+  readonly more?: Readonly<Record<string, unknown>>;
 }
 
-function change(command: string, { address, fingerprint }: Named, { paths, terminal, by, handlersFor }: Change): Promise<unknown> {
+function change(
+  command: string,
+  { address, fingerprint }: Named,
+  { paths, terminal, by, handlersFor, more = {} }: Change,
+): Promise<unknown> {
   const name = operatorName(terminal);
   const request = {
     command,
     address,
     operator: by === undefined ? name : `${by}, typed by ${name}`,
     ...(fingerprint === undefined ? {} : { fingerprint }),
+    ...more,
   };
   return changeQueue(terminal, paths, request, handlersFor);
 }

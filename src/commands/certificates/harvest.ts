@@ -27,6 +27,8 @@ interface Line {
   /** `known`: a folder of the site has it; `waiting`: it waits already. */
   readonly verdict: Kept | 'refused' | 'unavailable';
   readonly address: string | null;
+  /** All that its certificate names and would be used for; empty where it gave none. */
+  readonly addresses: readonly string[];
   readonly sha256: string | null;
   readonly reason: string | null;
 }
@@ -80,17 +82,17 @@ interface Harvesting {
 
 async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
   const { site, config, terminal } = harvesting;
-  const nothing = { file, address: null, sha256: null };
+  const nothing = { file, address: null, addresses: [], sha256: null };
   try {
     const mail = await readSigned(octetsOf(file, terminal));
     if (mail.kind === 'refused') return { ...nothing, verdict: 'refused', reason: mail.reason };
-    const about = { file, address: mail.from.address };
+    const about = { file, address: mail.from.address, addresses: [] };
     const parts = { trustWith: site.stage.trustWith, now: Date.now };
     const verdict = await withPatience(config.timeouts.lookup, (signal) => judgeHarvest(mail, parts, signal));
     if (verdict.kind === 'refused') return { ...about, sha256: null, verdict: 'refused', reason: verdict.reason };
     if (verdict.kind === 'unavailable') return { ...about, sha256: null, verdict: 'unavailable', reason: 'it cannot be judged now' };
     const { certificate, path, capabilities } = verdict;
-    const found = { ...about, sha256: certificate.fingerprint, reason: null };
+    const found = { ...about, addresses: certificate.addresses, sha256: certificate.fingerprint, reason: null };
     const known = await isInFolders(site.stage.recipients, certificate.fingerprint);
     const kept = await keep(harvesting, {
       address: mailboxKey(mail.from),
@@ -102,6 +104,8 @@ async function harvestOne(file: string, harvesting: Harvesting): Promise<Line> {
     });
     return { ...found, verdict: kept };
   } catch (error) {
+    if (error instanceof SealpostError && error.code === 'lookup-unavailable')
+      return { ...nothing, verdict: 'unavailable', reason: 'a folder of certificates cannot be read now' };
     if (!(error instanceof SealpostError) || !ofTheMail.has(error.code)) throw error;
     return { ...nothing, verdict: 'refused', reason: error.detail ?? error.message };
   }
@@ -138,8 +142,10 @@ const words: Readonly<Record<Line['verdict'], string>> = {
   unavailable: 'not judged',
 };
 
-function textOf({ file, verdict, address, sha256, reason }: Line): string {
+function textOf({ file, verdict, address, addresses, sha256, reason }: Line): string {
   if (reason !== null) return `${file}: ${words[verdict]}: ${reason}`;
-  const mend = verdict === 'pending' ? `: sealpost certs approve ${address} ${sha256?.slice(0, 16)}` : '';
-  return `${file}: ${address}: SHA-256 ${sha256} ${words[verdict]}${mend}`;
+  const many = addresses.length > 1;
+  const all = many ? ` for ${addresses.join(', ')}` : '';
+  const mend = verdict === 'pending' ? `: sealpost certs approve ${address} ${sha256?.slice(0, 16)}${many ? ' --all-addresses' : ''}` : '';
+  return `${file}: ${address}: SHA-256 ${sha256} ${words[verdict]}${all}${mend}`;
 }

@@ -112,17 +112,19 @@ export const KEY_AGREEMENT = 4;
 export function person(
   ca: Ca,
   address: string,
-  { keys = ecKeys(), usage = [DIGITAL_SIGNATURE, KEY_AGREEMENT], to }: PersonWish = {},
+  { keys = ecKeys(), usage = [DIGITAL_SIGNATURE, KEY_AGREEMENT], to, also = [] }: PersonWish = {},
 ): Person {
   const plan = { subject: name(['CN', address.split('@')[0] ?? '']), keys, issuer: ca.name, signer: ca.keys };
   const dates = to === undefined ? {} : { to };
-  return { certificate: issue({ ...plan, ...dates, extensions: [keyUsage(...usage), san(email(address))] }), keys };
+  return { certificate: issue({ ...plan, ...dates, extensions: [keyUsage(...usage), san(...[address, ...also].map(email))] }), keys };
 }
 
 export interface PersonWish {
   readonly keys?: KeyPair;
   readonly usage?: readonly number[];
   readonly to?: Date;
+  /** Further addresses that the certificate names. */
+  readonly also?: readonly string[];
 }
 
 /** A detached signature of one person, their certificate with it. */

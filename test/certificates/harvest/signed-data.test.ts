@@ -1,6 +1,6 @@
 /** Signatures of every kind that is taken, and those that are made to deceive: each refused with its reason. */
 import assert from 'node:assert/strict';
-import { createHash, generateKeyPairSync } from 'node:crypto';
+import { createHash, createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
 import { derOfBer } from '../../../src/certificates/harvest/ber.ts';
@@ -231,6 +231,28 @@ describe('A19: bombs end in a reason within 100 ms', () => {
       });
       assert.ok(Math.min(...times) < 100, `${Math.min(...times)} ms`);
     });
+});
+
+describe('what one mail may cost', () => {
+  test('certificates of one name: three are tried, more are refused', () => {
+    const id = Buffer.from('0102', 'hex');
+    const namesakes = Array.from({ length: 4 }, (_, index) => house.leaf(`p${index}@clinic.example`, subjectKeyId(id)));
+    const info = signerInfo(TEXT, { ...signer, sid: implicit(0, id) });
+    const of = (count: number): string => judging(signedData({ signers: [info], bag: namesakes.slice(0, count).map(({ der }) => der) }));
+    assert.equal(of(3), 'its signature is not by the certificate that it names');
+    assert.equal(of(4), 'more than 3 certificates in it are named as its signer');
+  });
+  test('signed attributes', () => {
+    const large = (octets: number): Buffer => attribute('1.2.3.4', octetString(Buffer.alloc(octets)));
+    assert.equal(judging(signedBy(anna, TEXT, { more: [large(60_000)] })), 'right');
+    assert.equal(judging(signedBy(anna, TEXT, { more: [large(65_536)] })), 'its signed attributes have more than 65536 octets');
+  });
+  test('RSA keys', () => {
+    const modulus = Buffer.alloc(1125, 0xff).toString('base64url');
+    const publicKey = createPublicKey({ format: 'jwk', key: { kty: 'RSA', n: modulus, e: 'AQAB' } });
+    const huge = person(house, 'anna@clinic.example', { keys: { publicKey, privateKey: rsa.keys.privateKey } });
+    assert.equal(judging(signedBy(huge, TEXT)), 'signed by an RSA key of 9000 bits, 8192 are the most');
+  });
 });
 
 describe('octets at random', () => {

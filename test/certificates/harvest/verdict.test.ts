@@ -68,6 +68,20 @@ describe('the certificate to keep', () => {
     sameAs(await foundIn(signedBy(anna, TEXT, { more: [keyPreference(sealing.certificate)] }, [sealing.certificate])), sealing);
     sameAs(await foundIn(signedBy(anna, TEXT, {}, [sealing.certificate])), anna);
   });
+  test('A22 what the signer asks for is not replaced by what a forwarder put in its place', async () => {
+    const more = [keyPreference(sealing.certificate), capabilities('2.16.840.1.101.3.4.1.46')];
+    const older = person(house, ANNA, { usage: [KEY_AGREEMENT] });
+    const swapped = signedBy(signing, TEXT, { more }, [older.certificate]);
+    assert.equal(await reasonOf(swapped), 'the certificate that its signer asks for is not in it');
+    const planted = person(stranger, ANNA, { usage: [KEY_AGREEMENT] });
+    const beside = signedBy(signing, TEXT, { more: [keyPreference(planted.certificate)] }, [planted.certificate, older.certificate]);
+    assert.match(await reasonOf(beside), /^no certificate in it can be sealed to: no path/);
+  });
+  test('what the signer can open is not said of a certificate that nothing in the signature names', async () => {
+    const harvest = await foundIn(signedBy(signing, TEXT, { more: [capabilities('2.16.840.1.101.3.4.1.46')] }, [sealing.certificate]));
+    sameAs(harvest, sealing);
+    assert.deepEqual(harvest.capabilities, []);
+  });
   test('A22 what the signer asks for must be from a trusted CA and name the address itself', async () => {
     for (const other of [person(stranger, ANNA), person(house, 'ben@clinic.example')])
       sameAs(await foundIn(signedBy(anna, TEXT, { more: [keyPreference(other.certificate)] }, [other.certificate])), anna);
