@@ -102,7 +102,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
-    await makeOwnFolder(config);
+    await makeOwnFolder(config, log);
     const ownWords = await openOwnWords(queue.records, log);
     const certificates = openSiteCertificates(config.certificates, {
       now,

@@ -4,8 +4,10 @@
  * not there at all. The folder is a source only where the configuration names it.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { getuid } from 'node:process';
+import type { Logger } from 'pino';
 import { readCertificates } from '../certificates/bundle.ts';
 import type { Certificate } from '../certificates/certificate.ts';
 import { takenIntermediates } from '../certificates/joined-folder.ts';
@@ -13,6 +15,7 @@ import { certificatePem } from '../certificates/pem.ts';
 import type { Config } from '../config.ts';
 import { ownFolderBeside } from '../config/own-folder.ts';
 import type { Fault } from '../document/fault.ts';
+import { systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import { syncFolder } from '../queue/folder.ts';
 
@@ -27,18 +30,51 @@ const MAX_ADDRESS = 120;
 /** Of the fingerprint in a name: what keeps two certificates of an address apart. */
 const DIGITS = 16;
 
-/** Of readers, and of the CAs above them: made at start, so that later absence is a loss. Durable on resolve. Throws `file-unwritable`. */
-export async function makeOwnFolder(config: Pick<Config, 'queue'>): Promise<void> {
-  await makeFolder(ownFolder(config));
-  await makeFolder(takenIntermediates(dirname(config.queue.sqlite)));
+const ROOT = 0;
+
+/**
+ * Of readers, and of the CAs above them: made at start, so that later absence is a loss. Durable on resolve. Throws `file-unwritable`.
+ * Something else in the place of one is told, and no reason to take no mail: what would be written there then fails.
+ */
+export async function makeOwnFolder(config: Pick<Config, 'queue'>, log: Pick<Logger, 'error'>): Promise<void> {
+  for (const folder of [ownFolder(config), takenIntermediates(dirname(config.queue.sqlite))]) {
+    try {
+      await makeFolder(folder);
+    } catch (error) {
+      if (!(error instanceof SealpostError) || error.code !== 'data-folder-unsafe') throw error;
+      log.error({ err: error }, 'the relay keeps no certificates: the folder for them is not its own');
+    }
+  }
 }
 
+/** Throws `file-unwritable`, and `data-folder-unsafe` where what stands there would lead its files elsewhere, or to somebody else. */
 async function makeFolder(folder: string): Promise<void> {
   try {
-    if ((await mkdir(folder, { recursive: true, mode: FOLDER_MODE })) !== undefined) await syncFolder(dirname(folder));
+    if (await isOwnFolder(folder)) return;
+    await mkdir(folder, { recursive: true, mode: FOLDER_MODE });
+    await syncFolder(dirname(folder));
+    await isOwnFolder(folder);
   } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
     throw new SealpostError('file-unwritable', { detail: folder, cause });
   }
+}
+
+/** False where nothing is there. Root may look after another user's. */
+async function isOwnFolder(folder: string): Promise<boolean> {
+  const stats = await lstat(folder).catch((cause: unknown) => {
+    if (systemCode(cause) === 'ENOENT') return undefined;
+    throw cause;
+  });
+  if (stats === undefined) return false;
+  const user = getuid?.();
+  let fault: string | undefined;
+  if (stats.isSymbolicLink()) fault = 'is a symbolic link';
+  else if (!stats.isDirectory()) fault = 'is not a folder';
+  else if (user !== undefined && user !== ROOT && stats.uid !== user) fault = `belongs to user ${stats.uid}`;
+  if (fault === undefined) return true;
+  const hint = 'move it away: the relay makes a folder of its own there, with what it keeps itself';
+  throw new SealpostError('data-folder-unsafe', { detail: `${folder} ${fault}`, hint });
 }
 
 /**

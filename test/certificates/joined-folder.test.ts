@@ -52,7 +52,7 @@ test('before a relay has run there is none; once it was seen its absence is a lo
 
 test('the relay makes it at its start, and nothing is absent then that stands there', async (t) => {
   const { base, taken, judge } = openSite(t, true);
-  await makeOwnFolder({ queue: { sqlite: join(base, 'data/queue.sqlite'), keptBounced: 0 } });
+  await makeOwnFolder({ queue: { sqlite: join(base, 'data/queue.sqlite'), keptBounced: 0 } }, pino({ level: 'silent' }));
   assert.equal(await judge(), 'untrusted');
   renameSync(taken, `${taken}-away`);
   assert.equal(await judge(), 'unavailable');

@@ -393,6 +393,31 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.equal(whole().length, 600);
   });
 
+  test('a dry run does not call there what is not; an empty folder and a signed mail are told what they are', () => {
+    for (const folder of ['in', 'none', 'none/deep']) mkdirSync(at(folder));
+    for (const file of ['a', 'b']) writeFileSync(at('in', file), pem('anna'));
+    const dry = add(['--dry-run', 'in']);
+    assert.equal(dry.code, 0, dry.err);
+    assert.match(dry.out, /^would be added: anna@.*\nwould be added once: anna@example\.org is in in\/b and in in\/a\n$/);
+    assert.match(dry.err, /^sealpost: 1 to be added, 1 already there, 0 refused$/m);
+    assert.equal(add(['in']).code, 0);
+    assert.match(add(['--dry-run', 'in/b']).out, /^already there: anna@example\.org in certs\/recipients\/anna@example\.org\.pem\n$/);
+    writeFileSync(at('none/deep/notes.txt'), '');
+    const none = add(['none/']);
+    assert.equal(none.code, 1);
+    assert.match(
+      none.err,
+      /^sealpost: none: nothing to add in this folder\nsealpost: 0 added, 0 already there, 1 refused\n {2}1 with nothing to add in it$/m,
+    );
+    writeFileSync(join(made, 'text'), 'hello');
+    openssl('cms', '-sign', '-in', 'text', '-signer', 'anna.pem', '-inkey', 'anna.key', '-out', 'anna.eml');
+    writeFileSync(at('anna.eml'), `From: anna@example.org\r\n${readFileSync(join(made, 'anna.eml'), 'latin1')}`);
+    assert.match(
+      add(['anna.eml']).err,
+      /^sealpost: anna\.eml: mail, whose certificate is taken by another command: sealpost certs harvest FILE$/m,
+    );
+  });
+
   test('a folder and a file without permission are told, and the rest is taken', () => {
     for (const folder of ['in', 'in/closed']) mkdirSync(at(folder));
     for (const file of ['in/anna', 'in/ben']) writeFileSync(at(file), pem(file.slice(3)));

@@ -1,7 +1,7 @@
 /** `sealpost certs` as people run it: what they type, what they read, the exit code, what is on the disk. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { before, describe, test } from 'node:test';
@@ -309,6 +309,59 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
     assert.equal(none.code, 1);
     assert.match(none.err, /certs list shows what is there/);
     assert.equal(certs(['remove', 'abc']).code, 2);
+  });
+
+  describe('remove, of what the relay keeps itself', () => {
+    const own = at('data/certs/carl@example.org.pem');
+    const config = (): string => at('own.yaml');
+    const removing = (what: string, extra: object = {}): Told => {
+      const { SEALPOST_CONFIG: _, ...env } = process.env;
+      const args = [CLI, '-c', config(), 'certs', 'remove', what];
+      const done = spawnSync(process.execPath, args, { cwd: site, encoding: 'utf8', env, ...extra });
+      return { code: done.status, out: done.stdout, err: done.stderr };
+    };
+    before(() => {
+      const given: unknown = JSON.parse(readFileSync(at('sealpost.yaml'), 'utf8'));
+      const sources = [{ files: [at('certs/recipients'), at('data/certs')] }];
+      writeFileSync(config(), JSON.stringify({ ...Object(given), certificates: { sources } }));
+      mkdirSync(at('data/certs'), { recursive: true, mode: 0o700 });
+    });
+
+    test('all folders are looked into, and what lies in two goes from both', () => {
+      writeFileSync(own, pem('carl'));
+      writeFileSync(at('certs/recipients/carl@example.org.pem'), pem('carl') + pem('carl2'));
+      const both = removing('carl@example.org');
+      assert.equal(both.code, 0, both.err);
+      assert.match(
+        both.out,
+        /from certs\/recipients\/carl@example\.org\.pem\nremoved: .* from certs\/recipients.*\nremoved: .* from data\/certs/,
+      );
+      assert.ok(!existsSync(own) && !existsSync(at('certs/recipients/carl@example.org.pem')));
+      assert.deepEqual(readdirSync(at('data/certs')), [], 'no lock is left');
+      assert.match(removing('carl@example.org').err, /carl@example\.org in certs\/recipients, data\/certs\n/);
+    });
+
+    test(
+      'whoever may not look into the folder of the relay is told that something may be left there',
+      { skip: process.getuid?.() !== 0 },
+      () => {
+        writeFileSync(own, pem('carl'));
+        writeFileSync(at('certs/recipients/carl@example.org.pem'), pem('carl'));
+        chmodSync(site, 0o755);
+        chmodSync(at('certs/recipients'), 0o777);
+        chmodSync(at('data'), 0o700);
+        for (const removed of [/^removed: carl/, /^$/]) {
+          const { code, out, err } = removing('carl@example.org', { uid: 65_534, gid: 65_534 });
+          assert.equal(code, 1);
+          assert.match(out, removed);
+          assert.match(
+            err,
+            /a file cannot be read: data\/certs\n {2}hint: what the relay keeps there is used on; be its user: sudo -u '#0' sealpost/,
+          );
+        }
+        assert.ok(existsSync(own));
+      },
+    );
   });
 
   test('without a site, and with another CA key, the mend is said', () => {

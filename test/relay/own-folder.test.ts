@@ -1,6 +1,6 @@
 /** The relay's own folder of certificates at a first start: it is made, doubted by nobody, and live. */
 import assert from 'node:assert/strict';
-import { copyFile, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import process from 'node:process';
 import { test } from 'node:test';
@@ -43,3 +43,14 @@ test(
     assert.match(listed.stderr, /data\/certs, where the relay keeps its own, is not shown: ENOTDIR/);
   },
 );
+
+test('a link in the place of the own folder is told, and mail is taken all the same', needsOpenssl, async (t) => {
+  const upstream = await keepingUpstream(t);
+  const site = await makeSite(t, { upstreamPort: upstream.port, people: ['ben'] });
+  await mkdir(join(site.dir, 'elsewhere'));
+  await symlink(join(site.dir, 'elsewhere'), join(site.data, 'certs'));
+  const relay = await site.serve();
+  assert.match(relay.log(), /data\/certs is a symbolic link/);
+  assert.notEqual(await send(relay.port, [BEN]), '');
+  await relay.stop();
+});

@@ -1,12 +1,23 @@
 /** Certificates that the running relay writes itself. */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
 import { describe, test } from 'node:test';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
-import { makeOwnFolder, ownFolder, ownFolderFault, writeOwnCertificate } from '../../src/upkeep/own-certificates.ts';
+import { pino } from 'pino';
+import {
+  makeOwnFolder,
+  ownFolder,
+  ownFolderFault,
+  writeOwnCertificate,
+  writeTakenIntermediate,
+} from '../../src/upkeep/own-certificates.ts';
 import { make, noOpenssl, run, temporaryFolder } from '../certificates/openssl.ts';
 
+const MODULE = resolve(import.meta.dirname, '../../src/upkeep/own-certificates.ts');
+const silent = pino({ level: 'silent' });
 const siteOf = (dir: string) => ({ queue: { sqlite: join(dir, 'data/queue.sqlite'), keptBounced: 0 } });
 
 describe("the relay's own folder of certificates", { skip: noOpenssl }, () => {
@@ -17,8 +28,8 @@ describe("the relay's own folder of certificates", { skip: noOpenssl }, () => {
   test('each certificate has a file of its own, which openssl reads, named for its address; the folder is closed to others', async () => {
     const dir = temporaryFolder();
     const config = siteOf(dir);
-    await makeOwnFolder(config);
-    await makeOwnFolder(config);
+    await makeOwnFolder(config, silent);
+    await makeOwnFolder(config, silent);
     assert.equal(statSync(ownFolder(config)).mode & 0o777, 0o700);
     const files = [await writeOwnCertificate(config, anna), await writeOwnCertificate(config, second)];
     for (const [index, { fingerprint }] of [anna, second].entries()) {
@@ -45,6 +56,56 @@ describe("the relay's own folder of certificates", { skip: noOpenssl }, () => {
     await assert.rejects(writeOwnCertificate(config, anna), { code: 'file-exists' });
     assert.deepEqual(readFileSync(file), readFileSync(join(made, 'second.pem')));
   });
+
+  test('through a link, and into the folder of somebody else, nothing is written; at the start that is told and no more', async () => {
+    const dir = temporaryFolder();
+    const config = siteOf(dir);
+    const own = ownFolder(config);
+    for (const folder of ['data', 'elsewhere']) mkdirSync(join(dir, folder), { mode: 0o700 });
+    const refused = async (fault: RegExp): Promise<void> => {
+      let told = '';
+      const log = pino({ level: 'error' }, { write: (line: string) => (told += line) });
+      await makeOwnFolder(config, log);
+      assert.match(told, fault);
+      await assert.rejects(writeOwnCertificate(config, anna), { code: 'data-folder-unsafe', detail: fault, temporary: true });
+    };
+    symlinkSync(join(dir, 'elsewhere'), own);
+    await refused(/data\/certs is a symbolic link/);
+    assert.deepEqual(readdirSync(join(dir, 'elsewhere')), []);
+    rmSync(own);
+    symlinkSync(join(dir, 'nowhere'), own);
+    await refused(/is a symbolic link/);
+    assert.ok(lstatSync(own).isSymbolicLink());
+    rmSync(own);
+    writeFileSync(own, '');
+    await refused(/is not a folder/);
+    rmSync(join(dir, 'data/intermediates'), { recursive: true });
+    symlinkSync(join(dir, 'elsewhere'), join(dir, 'data/intermediates'));
+    await assert.rejects(writeTakenIntermediate(config, anna), { code: 'data-folder-unsafe' });
+  });
+
+  test(
+    'into the folder of somebody else nothing is written',
+    { skip: process.getuid?.() === 0 ? false : 'only root gives folders away' },
+    () => {
+      const dir = temporaryFolder();
+      mkdirSync(join(dir, 'data/certs'), { recursive: true });
+      for (const folder of [dir, join(dir, 'data')]) chownSync(folder, 65_534, 65_534);
+      chownSync(join(dir, 'data/certs'), 1, 1);
+      const code = `import { pino } from 'pino';
+      import { makeOwnFolder } from ${JSON.stringify(MODULE)};
+      await makeOwnFolder({ queue: { sqlite: ${JSON.stringify(join(dir, 'data/queue.sqlite'))} } }, pino());`;
+      const root = resolve(import.meta.dirname, '../..');
+      const done = spawnSync(process.execPath, ['--input-type=module', '-e', code], {
+        cwd: root,
+        encoding: 'utf8',
+        uid: 65_534,
+        gid: 65_534,
+      });
+      assert.equal(done.status, 0, done.stderr);
+      assert.match(done.stdout, /data\/certs belongs to user 1/);
+    },
+  );
 
   test('a hostile address is no path', async () => {
     const config = siteOf(temporaryFolder());

@@ -9,7 +9,7 @@ import { makeTurn } from '../../certificates/bundle.ts';
 import { SealpostError } from '../../errors.ts';
 import type { Terminal } from '../terminal.ts';
 import { type Account, type AccountWish, openAccount } from './intake/account.ts';
-import { refusalOf } from './intake/outcome.ts';
+import { type Origin, refusalOf } from './intake/outcome.ts';
 import { openPasswords, type Passwords } from './intake/passwords.ts';
 import { chunksOf, type Finding, findings } from './intake/read.ts';
 import { openShelving, type Shelving } from './intake/shelve.ts';
@@ -71,12 +71,13 @@ async function addAll(given: readonly string[], adding: Adding): Promise<void> {
   });
   const turn = makeTurn();
   const authorities = new Set<string>();
+  const firsts = dry ? new Map<string, Origin>() : undefined;
   try {
     for await (const finding of allFindings(given, adding)) {
       // A signal, and the threads that write, are heard between two certificates.
       await turn();
       if (stop.asked) break;
-      await take(finding, { site, account, shelving, there, authorities });
+      await take(finding, { site, account, shelving, there, firsts, authorities });
     }
     await shelving.flush();
   } finally {
@@ -108,16 +109,18 @@ interface Taking {
   readonly shelving: Shelving;
   /** Files by fingerprint: what was there, and what was taken. */
   readonly there: Map<string, string>;
+  /** In a dry run, by fingerprint: what was there is not among them. */
+  readonly firsts: Map<string, Origin> | undefined;
   /** Told of. */
   readonly authorities: Set<string>;
 }
 
-async function take(finding: Finding, { site, account, shelving, there, authorities }: Taking): Promise<void> {
+async function take(finding: Finding, { site, account, shelving, there, firsts, authorities }: Taking): Promise<void> {
   if (finding.kind !== 'certificate') return account.tell(finding);
   const { certificate, origin } = finding;
   const { fingerprint } = certificate;
   const path = there.get(fingerprint);
-  if (path !== undefined) return shelving.again(certificate, origin, path);
+  if (path !== undefined) return shelving.again(certificate, origin, { path, first: firsts?.get(fingerprint) });
   if (certificate.ca && certificate.addresses.length === 0) {
     if (!authorities.has(fingerprint)) await account.tell({ kind: 'authority', origin, certificate });
     authorities.add(fingerprint);
@@ -126,6 +129,7 @@ async function take(finding: Finding, { site, account, shelving, there, authorit
   const reason = await site.reasonAgainst(certificate);
   if (reason !== undefined) return account.tell({ kind: 'refused', origin, certificate, refusal: refusalOf(reason) });
   there.set(fingerprint, await shelving.put(certificate, origin));
+  firsts?.set(fingerprint, origin);
 }
 
 interface Stop {

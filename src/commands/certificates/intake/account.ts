@@ -114,6 +114,8 @@ function linesOf(
       case 'taken':
         return `${dry ? 'would be added' : 'added'}: ${namesOf(outcome.certificate)}, valid until ${day(outcome.certificate.notAfter)}, in ${place(outcome.path)}\n`;
       case 'already-there':
+        if (outcome.first !== undefined)
+          return `would be added once: ${namesOf(outcome.certificate)} is in ${originText(outcome.origin)} and in ${originText(outcome.first)}\n`;
         return `already there: ${namesOf(outcome.certificate)} in ${place(outcome.path)}\n`;
       case 'authority': {
         const { subject, issuerDer, subjectDer } = outcome.certificate;

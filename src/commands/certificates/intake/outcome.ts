@@ -14,6 +14,7 @@ export const refusalClasses = {
   locked: 'locked by a password',
   unreadable: 'not readable as a file',
   'in-the-way': 'with another file in their place',
+  empty: 'with nothing to add in it',
 } as const;
 export type RefusalClass = keyof typeof refusalClasses;
 
@@ -29,8 +30,14 @@ export interface Origin {
 }
 
 export type Outcome =
-  /** `path`: of the file it was written to, or would be. */
-  | { readonly kind: 'taken' | 'already-there'; readonly origin: Origin; readonly certificate: Certificate; readonly path: string }
+  /** `path`: of the file it was written to, or would be. `first`, in a dry run: from where it would be, and is not there yet. */
+  | {
+      readonly kind: 'taken' | 'already-there';
+      readonly origin: Origin;
+      readonly certificate: Certificate;
+      readonly path: string;
+      readonly first?: Origin | undefined;
+    }
   | { readonly kind: 'authority'; readonly origin: Origin; readonly certificate: Certificate }
   | { readonly kind: 'private-key'; readonly origin: Origin }
   | { readonly kind: 'refused'; readonly origin: Origin; readonly certificate?: Certificate; readonly refusal: Refusal };

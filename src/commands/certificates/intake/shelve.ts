@@ -20,7 +20,7 @@ export interface Shelving {
   /** It will be told of by `tell`, in its turn. Waits where too much is under way. Gives the path of the file it comes to stand in. */
   put(certificate: Certificate, origin: Origin): Promise<string>;
   /** One that was put before, or was there, is met again at `path`: told behind what becomes of the first, and of that only once it is durable. */
-  again(certificate: Certificate, origin: Origin, path: string): Promise<void>;
+  again(certificate: Certificate, origin: Origin, place: { readonly path: string; readonly first: Origin | undefined }): Promise<void>;
   /** Everything that was put is told of. Throws `file-unwritable` where the folder cannot be written. */
   flush(): Promise<void>;
   /** Ends the threads. Nothing is under way. */
@@ -40,6 +40,8 @@ interface Placed {
   readonly kind: 'taken' | 'already-there';
   readonly certificate: Certificate;
   readonly origin: Origin;
+  /** Where it was met first in a dry run, which puts nothing there. */
+  readonly first?: Origin | undefined;
 }
 
 /** Files by path. */
@@ -119,9 +121,9 @@ export function openShelving({ folder, lock, tell }: ShelvingOptions): Shelving 
       await add(path, { kind: 'taken', certificate, origin });
       return path;
     },
-    again: async (certificate, origin, path) => {
+    again: async (certificate, origin, { path, first }) => {
       if (isUnderWay(path)) await drain();
-      const one = { kind: 'already-there', certificate, origin } as const;
+      const one = { kind: 'already-there', certificate, origin, first } as const;
       if (batch.has(path)) await add(path, one);
       else await tell({ ...one, path });
     },

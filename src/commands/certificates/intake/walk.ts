@@ -18,8 +18,18 @@ export function* filesOf(given: string, cwd: string): Generator<Named> {
   const path = resolve(cwd, given);
   const stats = attempt(() => statSync(path));
   if (stats instanceof Error) yield unread(given, stats);
-  else if (stats.isDirectory()) yield* below({ root: realpathSync(path), path, shown: given.replace(/(?<=.)\/+$/, '') }, 0);
+  else if (stats.isDirectory()) yield* inFolder({ root: realpathSync(path), path, shown: given.replace(/(?<=.)\/+$/, '') });
   else yield stats.isFile() ? { kind: 'file', path, shown: given } : notRegular(given, stats);
+}
+
+/** Whoever names a folder means something by it: that it holds nothing is a mistake, of the folder or of its name. */
+function* inFolder(folder: Folder): Generator<Named> {
+  let isEmpty = true;
+  for (const named of below(folder, 0)) {
+    isEmpty = false;
+    yield named;
+  }
+  if (isEmpty) yield { kind: 'refused', shown: folder.shown, refusal: { class: 'empty', reason: 'nothing to add in this folder' } };
 }
 
 interface Folder {
