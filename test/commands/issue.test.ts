@@ -105,6 +105,8 @@ test('what cannot be mended afterwards is said before: an operator that was gues
   const { err } = await site.certs(['issue', ANNA, '--key', 'ec']);
   assert.match(err, /note: certificates\.authority\.crl\.url is not set/);
   assert.doesNotMatch(err, /guessed/);
+  const noted = /^note: certificates\.authority\.crl\.url is not set: .* it counts for later ones only$/m;
+  assert.match((await sealpost(site.dir, ['check'])).stdout, noted);
   const guessed: Record<string, unknown> = { ...JSON.parse(before), operator: 'postmaster@relay.clinic.example' };
   const crl = { url: 'http://relay.clinic.example/in-house.crl' };
   guessed['certificates'] = { authority: { passphrase: 'file:keys/ca.passphrase', crl } };
@@ -112,6 +114,7 @@ test('what cannot be mended afterwards is said before: an operator that was gues
   const told = (await site.certs(['issue', 'ben@clinic.example', '--key', 'ec'])).err;
   assert.match(told, /note: the pages send readers to postmaster@relay\.clinic\.example, which sealpost init guessed/);
   assert.doesNotMatch(told, /crl\.url/);
+  assert.doesNotMatch((await sealpost(site.dir, ['check'])).stdout, noted);
 });
 
 test('what is made lies beside the configuration, wherever the command is given; --out is of where it is given', async (t) => {
