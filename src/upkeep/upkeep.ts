@@ -47,7 +47,7 @@ export interface Upkeep {
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
   const { config, store, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
-  const { operator } = config;
+  const { hostname, operator } = config;
   const lists = makeCrlUpkeep({ config, records: store.records, now, env, log });
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
   const daily = makeDaily(parts, { first: [refresh], tellers: makeTellers(config, store.records, now) });
@@ -55,7 +55,7 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),
     ...harvestHandlers(store, harvested),
-    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, hostname, operator, now, randomBytes }),
   };
   return {
     handlers,

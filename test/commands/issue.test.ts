@@ -91,6 +91,19 @@ test('who has one gets no other by mistake, also once the files were deleted; --
   assert.equal((await ledgerOf(site)).length, 2);
 });
 
+test('a try and a look-up of who was revoked say so, in the words of a command', async (t) => {
+  const site = await makeIssuingSite(t);
+  await site.certs(['issue', ANNA, '--key', 'ec']);
+  assert.equal((await site.certs(['revoke', ANNA, '--reason', 'keyCompromise'])).error, undefined);
+  const tried = (await site.certs(['try', ANNA])).error;
+  assert.equal(tried?.code, 'nothing-usable');
+  assert.match(
+    tried.message,
+    /^there is no usable certificate: anna@clinic\.example; SHA-256 [0-9a-f]{16}: it was revoked on \S+ \(keyCompromise\)/,
+  );
+  assert.equal((await site.certs(['lookup', ANNA])).error?.code, 'nothing-usable');
+});
+
 test('under a pin it is said that a further one waits', async (t) => {
   const certificates = { pin: true, authority: { passphrase: 'file:keys/ca.passphrase' } };
   const site = await makeIssuingSite(t, { certificates });
