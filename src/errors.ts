@@ -220,12 +220,8 @@ export const errorTable = {
     'a source of certificates gives no usable answer, revocation is not known now, or a changed certificate waits for approval: the log of the relay and sealpost certs lookup say which',
   ),
   'certificate-malformed': row(550, '5.7.1', 'a certificate cannot be read', 'the file is damaged or not an X.509 certificate'),
-  'already-issued': row(
-    550,
-    '5.7.1',
-    'nothing was issued',
-    'sealpost certs renew ADDRESS makes the next one; sealpost certs issue ADDRESS --again makes another beside it',
-  ),
+  'already-issued': row(550, '5.7.1', 'nothing was issued', 'sealpost certs renew ADDRESS makes the next one'),
+  'nothing-usable': row(550, '5.7.1', 'there is no usable certificate', 'sealpost certs lookup ADDRESS says why; certs add takes one'),
   'not-in-house': row(550, '5.7.1', 'not issued by the in-house CA', 'sealpost certs list shows what there is'),
   'certificate-unusable': row(550, '5.7.1', 'a certificate cannot be used', 'the reason stands beside it'),
   'harvest-refused': row(

@@ -4,13 +4,15 @@ import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import type { AuthorityPlaces } from '../certificates/authority/files.ts';
 import { renderFirstConfig } from '../config/reference.ts';
 import { systemCode, unreadable } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
-import { foldDomain } from '../message/envelope.ts';
-import { createAuthority } from './certificates/authority.ts';
+import { foldDomain, parseMailbox } from '../message/envelope.ts';
+import { authorityName, createAuthority } from './certificates/authority.ts';
+import { guessOperator } from './certificates/paths.ts';
+import { nameFault } from './certificates/roster.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 /** Of the package, two folders up from src/commands and dist/commands alike. */
@@ -32,6 +34,8 @@ export interface Site {
   readonly folder: string;
   /** Our name for others; a domain. */
   readonly hostname: string;
+  /** Whom readers turn to, an address; a guess where it is left out. */
+  readonly operator?: string | undefined;
   /** Where the rules to start with are copied from. */
   readonly shippedPolicies: string;
   /** Makes the in-house CA; answers the files it wrote. */
@@ -54,11 +58,10 @@ export async function makeSite(site: Site): Promise<readonly string[]> {
     intermediates: at('certs/intermediates'),
   });
   // Last: a site is there once its configuration is.
-  await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator: guessOperator(site.hostname) }));
+  const operator = site.operator ?? guessOperator(site.hostname);
+  await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator }));
   return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority];
 }
-
-const guessOperator = (host: string): string => `postmaster@${host}`;
 
 /** Nothing at `target`, or a folder with no more in it than a checkout has: kept empty folders, and the shipped policies. */
 async function assertFree(target: string, shippedPolicies: string): Promise<void> {
@@ -133,15 +136,26 @@ function unwritable(file: string, cause: unknown): SealpostError {
   return new SealpostError('file-unwritable', { detail: `${file} (${systemCode(cause) ?? 'unknown reason'})`, cause });
 }
 
-/** What comes next; the commands to paste as they are. */
-function nextSteps(terminal: Terminal, folder: string, operator: string): string {
-  const file = path.relative(terminal.cwd, path.join(folder, 'sealpost.yaml'));
+interface Made {
+  /** As it was typed. */
+  readonly dir: string;
+  /** Undefined where somebody said who it is. */
+  readonly guessed: string | undefined;
+}
+
+/** What comes next; the commands to paste as they are. A folder that was named from the root is so named again: that works from everywhere. */
+function nextSteps(terminal: Terminal, { dir, guessed }: Made): string {
+  const whole = path.join(path.resolve(terminal.cwd, dir), 'sealpost.yaml');
+  const file = path.isAbsolute(dir) ? whole : path.relative(terminal.cwd, whole);
   // npx names itself in the environment; what was typed once works again.
   const sealpost = terminal.env['npm_command'] === 'exec' ? 'npx sealpost' : 'sealpost';
   const command = file === 'sealpost.yaml' ? sealpost : `${sealpost} -c ${quote(file)}`;
   return [
     'next:',
-    `  write into ${quote(file)} under operator who is to hear of mail that failed: it is ${operator}`,
+    ...(guessed === undefined
+      ? []
+      : [`  write into ${quote(file)} under operator who is to hear of mail that failed, and of lost keys: it is ${guessed}`]),
+    `  set certificates.authority.crl there first if others are to hear what is revoked: certificates name it from then on`,
     `  ${command} certs issue anna@clinic.example    # or put certificates into ${quote(path.join(path.dirname(file), 'certs/recipients'))}`,
     `  ${command} check`,
     `  ${command} serve                              # then point your script at 127.0.0.1 port 2525`,
@@ -157,12 +171,28 @@ export const build: BuildCommand = (terminal) =>
   new Command()
     .argument('[dir]', 'where to', '.')
     .description('writes sealpost.yaml, policies/, certs/, keys/ and data/, with an in-house CA; overwrites nothing')
-    .action(async (dir: string) => {
+    .option('--name <name>', 'your organisation: it stands in the names of the in-house CA, which readers see', readName)
+    .option('--operator <address>', 'who hears of mail that failed, and to whom readers turn', readAddress)
+    .action(async (dir: string, { name, operator }: { readonly name?: string; readonly operator?: string }) => {
       const folder = path.resolve(terminal.cwd, dir);
       const host = foldDomain(hostname()) ?? 'localhost';
       const makeAuthority = async (places: AuthorityPlaces): Promise<readonly string[]> =>
-        (await createAuthority(places, host, Date.now())).files;
-      const written = await makeSite({ folder, hostname: host, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
+        (await createAuthority(places, name ?? host, Date.now())).files;
+      const written = await makeSite({ folder, hostname: host, operator, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
       for (const file of written) terminal.stdout.write(`wrote ${file}\n`);
-      terminal.stdout.write(nextSteps(terminal, folder, guessOperator(host)));
+      terminal.stdout.write(nextSteps(terminal, { dir, guessed: operator === undefined ? guessOperator(host) : undefined }));
     });
+
+/** It stands behind the longer of these two, in a name that holds so much and no more. */
+function readName(text: string): string {
+  const name = text.trim();
+  const fault = name === '' ? 'is blank' : nameFault(authorityName('issuing', name));
+  if (fault !== undefined) throw new InvalidArgumentError(`as ${JSON.stringify(authorityName('issuing', name))} it ${fault}.`);
+  return name;
+}
+
+function readAddress(text: string): string {
+  const verdict = parseMailbox(text);
+  if (verdict.kind === 'fault') throw new InvalidArgumentError(`${verdict.fault}.`);
+  return verdict.mailbox.address;
+}

@@ -68,6 +68,12 @@ function showStandard(standard: Entry['standard'], example: string): string {
   return standard === '{}' ? 'see below' : `\`${standard}\``;
 }
 
+/** Commented out: only the operator knows which address others reach. */
+const LIST_EXAMPLE = `    # Where others find what is revoked. It stands in certificates that are issued from then on, so set it before the first:
+    # crl:
+    #   url: http://relay.clinic.example:8025/in-house.crl
+    #   listen: { host: 0.0.0.0, port: 8025 }`;
+
 /** What a first sealpost.yaml says: the keys without default and the passphrase of its CA, each with its meaning above it. Answers YAML text. */
 export function renderFirstConfig(site: { readonly hostname: string; readonly operator: string }): string {
   const values: Readonly<Record<string, string>> = {
@@ -75,7 +81,7 @@ export function renderFirstConfig(site: { readonly hostname: string; readonly op
     operator: ` ${JSON.stringify(site.operator)}`,
     listen: '\n  - { host: 127.0.0.1, port: 2525 }',
     upstream: '\n  - { host: 127.0.0.1, port: 25 }',
-    certificates: '\n  authority: { passphrase: file:keys/ca.passphrase }',
+    certificates: `\n  authority:\n    passphrase: file:keys/ca.passphrase\n${LIST_EXAMPLE}`,
   };
   const schema = keysOf(declared());
   const parts = Object.entries(values).map(([name, value]) => {

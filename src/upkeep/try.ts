@@ -1,6 +1,6 @@
 /** `certs try` and `certs confirm`, where the queue is: a code goes out under seal, and comes back by the operator's word (tries.ts). */
 import type { AuditEvent } from '../audit.ts';
-import type { AddressBook, Share } from '../certificates/address-book.ts';
+import type { AddressBook, Part, Share } from '../certificates/address-book.ts';
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
 import { type Mailbox, mailboxKey, parseMailbox } from '../message/envelope.ts';
@@ -12,6 +12,8 @@ export interface TryParts {
   readonly records: Pick<RecordStore, 'get' | 'change'>;
   readonly ownMail: OwnMail;
   readonly addressBook: AddressBook;
+  /** Our name for others; the mail says who sent it. */
+  readonly hostname: string;
   /** To whom the code is told. */
   readonly operator: string;
   /** Ms since the epoch. */
@@ -54,13 +56,14 @@ export interface TryAnswer {
  * before stands there again.
  */
 async function sendTry(
-  { records, ownMail, addressBook, operator, now, randomBytes }: TryParts,
+  { records, ownMail, addressBook, hostname, operator, now, randomBytes }: TryParts,
   mailbox: Mailbox,
   by: string,
 ): Promise<TryAnswer> {
   const resolution = await addressBook.resolve(mailbox);
   const { address } = mailbox;
-  if (resolution.kind === 'absent') throw new SealpostError('certificate-missing', { detail: address });
+  if (resolution.kind === 'absent')
+    throw new SealpostError('nothing-usable', { detail: [address, ...reasonsOf(resolution.parts)].join('; ') });
   if (resolution.kind === 'unavailable') throw new SealpostError('lookup-unavailable', { detail: address, cause: resolution.cause });
   const key = mailboxKey(mailbox);
   const before = await records.get(TRY, key);
@@ -76,7 +79,7 @@ async function sendTry(
       recipient: mailbox,
       resolution,
       subject: 'Can you read this? A test of encrypted mail',
-      text: textOf(code, operator, shares.length > 1),
+      text: textOf(code, { hostname, operator, by, isShared: shares.length > 1 }),
       events: (id) => [{ event: 'certificate-tried', queue_id: id, recipient: key, ...namesOf(resolution.shares), operator: by }],
     });
     const validUntil = new Date(record.sentAt + VALID_DAYS * DAY_MS).toISOString();
@@ -100,7 +103,36 @@ function namesOf(shares: readonly Share[]): Omit<AuditEvent, 'event'> {
   };
 }
 
-const textOf = (code: string, operator: string, isShared: boolean): string =>
+/** Of candidates that are told of; more help nobody. */
+const MAX_REASONS = 4;
+
+/** Why what was found is not used: for the operator, as `certs lookup` has it. */
+function reasonsOf(parts: readonly Part[]): string[] {
+  const rejected = parts.flatMap(({ lookup }) => lookup.rejected);
+  return rejected.slice(0, MAX_REASONS).map(({ certificate, reason }) => `SHA-256 ${certificate.fingerprint.slice(0, 16)}: ${reason}`);
+}
+
+/** For whom an operator does it (`--by`); the name that the system knows is none of the reader's business. */
+function askerOf(by: string): string | undefined {
+  const name = /^(.*), typed by [^,]*$/s
+    .exec(by)?.[1]
+    ?.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, ' ')
+    .trim();
+  return name === undefined || name === '' ? undefined : Array.from(name).slice(0, MAX_ASKER).join('');
+}
+
+/** Characters that leave a line within what mail allows. */
+const MAX_ASKER = 60;
+
+interface Trial {
+  readonly hostname: string;
+  readonly operator: string;
+  readonly by: string;
+  readonly isShared: boolean;
+}
+
+/** It looks like what people are warned of, a mail that wants a code: so it says who sent it, and how to make sure. */
+const textOf = (code: string, { hostname, operator, by, isShared }: Trial): string =>
   [
     'This message is encrypted. That you can read it shows that encrypted mail',
     'reaches you.',
@@ -110,6 +142,13 @@ const textOf = (code: string, operator: string, isShared: boolean): string =>
     'Please tell this code to the people who run the mail relay: answer to',
     operator,
     'or call them.',
+    '',
+    'It was sent by the mail relay',
+    hostname,
+    ...(askerOf(by) === undefined ? [] : ['for', askerOf(by) ?? '']),
+    'Not sure that it is genuine? Call the people whom you know there, by a',
+    'number that you know, not by one from a mail. The code opens nothing, and',
+    'nobody asks you for a password or to open a link.',
     '',
     ...(isShared ? ['The message went to a group: one of you is enough.', ''] : []),
     `The code is good for ${VALID_DAYS} days. There is nothing else to do.`,

@@ -48,7 +48,7 @@ export interface Upkeep {
 
 export function makeUpkeep(parts: UpkeepParts): Upkeep {
   const { config, certificates, ownMail, harvested, now, randomBytes, env, log } = parts;
-  const { operator } = config;
+  const { hostname, operator } = config;
   const lists = makeCrlUpkeep({ config, records: parts.store.records, now, env, log });
   const store = { ...parts.store, records: watchingLists(parts.store.records, () => lists.refreshSoon()) };
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
@@ -57,7 +57,7 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),
     ...harvestHandlers(store, harvested),
-    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, operator, now, randomBytes }),
+    ...tryHandlers({ records: store.records, addressBook: certificates.addressBook, ownMail, hostname, operator, now, randomBytes }),
   };
   return {
     handlers,

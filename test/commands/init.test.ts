@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { appendFile, cp, mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
+import { readCertificates } from '../../src/certificates/bundle.ts';
 import { check } from '../../src/commands/check.ts';
+import { loadConfig } from '../../src/config.ts';
 import { makeSite } from '../../src/commands/init.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
@@ -43,7 +45,8 @@ test('init by the command line: what is written, with which modes, and what come
   assert.ok(stdout.startsWith(`wrote ${folder}/sealpost.yaml\nwrote ${folder}/policies/90-default.yaml\n`));
   assert.ok(
     stdout.endsWith(`next:
-  write into 'my site/sealpost.yaml' under operator who is to hear of mail that failed: it is ${operator}
+  write into 'my site/sealpost.yaml' under operator who is to hear of mail that failed, and of lost keys: it is ${operator}
+  set certificates.authority.crl there first if others are to hear what is revoked: certificates name it from then on
   sealpost -c 'my site/sealpost.yaml' certs issue anna@clinic.example    # or put certificates into 'my site/certs/recipients'
   sealpost -c 'my site/sealpost.yaml' check
   sealpost -c 'my site/sealpost.yaml' serve                              # then point your script at 127.0.0.1 port 2525
@@ -56,6 +59,39 @@ test('init by the command line: what is written, with which modes, and what come
   const rules = await readFile(path.join(folder, 'policies/90-default.yaml'), 'utf8');
   assert.equal(rules, await readFile(path.join(shippedPolicies, '90-default.yaml'), 'utf8'));
   assert.match(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8'), /^# .*\nlisten:\n {2}- \{ host: 127\.0\.0\.1, port: 2525 \}$/m);
+});
+
+test('init is told whose site it is: the names of the CA, the operator, and paths that work from everywhere', async (t) => {
+  const cwd = await temporaryFolder(t);
+  const folder = path.join(cwd, 'site');
+  const { exit, stdout, stderr } = await sealpost(cwd, ['init', folder, '--name', 'Clinic Example', '--operator', 'it@clinic.example']);
+  assert.equal(exit, 0, stderr);
+  const [root] = readCertificates(await readFile(path.join(folder, 'certs/anchors/in-house-root.pem'))).certificates;
+  assert.equal(root?.subject, 'CN=In-house root CA of Clinic Example');
+  assert.match(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8'), /^operator: "it@clinic\.example"$/m);
+  assert.doesNotMatch(stdout, /under operator/);
+  assert.ok(stdout.includes(`\n  sealpost -c ${folder}/sealpost.yaml check\n`), stdout);
+  for (const [args, said] of [
+    [['--name', 'C'.repeat(42)], /is longer than 64 characters/],
+    [['--name', ' '], /is blank/],
+    [['--operator', 'nobody'], /no @ in it/],
+  ] as const) {
+    const refused = await sealpost(cwd, ['init', 'other', ...args]);
+    assert.equal(refused.exit, 2);
+    assert.match(refused.stderr, said);
+  }
+  assert.deepEqual(await readdir(cwd), ['site']);
+});
+
+test('the key for the list stands in the first configuration, to be uncommented as it is', async (t) => {
+  const cwd = await temporaryFolder(t);
+  await sealpost(cwd, ['init', '.', '--operator', 'it@clinic.example']);
+  const file = path.join(cwd, 'sealpost.yaml');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace(/^ {4}# (?=crl:| {2}url:| {2}listen:)/gm, '    '));
+  const { authority } = (await loadConfig({ file, env: {}, cwd })).certificates;
+  assert.equal(authority.crl?.url, 'http://relay.clinic.example:8025/in-house.crl');
+  assert.equal(authority.crl.listen?.port, 8025);
 });
 
 test('init through npx says npx', async (t) => {

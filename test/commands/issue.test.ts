@@ -91,6 +91,19 @@ test('who has one gets no other by mistake, also once the files were deleted; --
   assert.equal((await ledgerOf(site)).length, 2);
 });
 
+test('a try and a look-up of who was revoked say so, in the words of a command', async (t) => {
+  const site = await makeIssuingSite(t);
+  await site.certs(['issue', ANNA, '--key', 'ec']);
+  assert.equal((await site.certs(['revoke', ANNA, '--reason', 'keyCompromise'])).error, undefined);
+  const tried = (await site.certs(['try', ANNA])).error;
+  assert.equal(tried?.code, 'nothing-usable');
+  assert.match(
+    tried.message,
+    /^there is no usable certificate: anna@clinic\.example; SHA-256 [0-9a-f]{16}: it was revoked on \S+ \(keyCompromise\)/,
+  );
+  assert.equal((await site.certs(['lookup', ANNA])).error?.code, 'nothing-usable');
+});
+
 test('under a pin it is said that a further one waits', async (t) => {
   const certificates = { pin: true, authority: { passphrase: 'file:keys/ca.passphrase' } };
   const site = await makeIssuingSite(t, { certificates });
@@ -105,6 +118,8 @@ test('what cannot be mended afterwards is said before: an operator that was gues
   const { err } = await site.certs(['issue', ANNA, '--key', 'ec']);
   assert.match(err, /note: certificates\.authority\.crl\.url is not set/);
   assert.doesNotMatch(err, /guessed/);
+  const noted = /^note: certificates\.authority\.crl\.url is not set: .* it counts for later ones only$/m;
+  assert.match((await sealpost(site.dir, ['check'])).stdout, noted);
   const guessed: Record<string, unknown> = { ...JSON.parse(before), operator: 'postmaster@relay.clinic.example' };
   const crl = { url: 'http://relay.clinic.example/in-house.crl' };
   guessed['certificates'] = { authority: { passphrase: 'file:keys/ca.passphrase', crl } };
@@ -112,6 +127,7 @@ test('what cannot be mended afterwards is said before: an operator that was gues
   const told = (await site.certs(['issue', 'ben@clinic.example', '--key', 'ec'])).err;
   assert.match(told, /note: the pages send readers to postmaster@relay\.clinic\.example, which sealpost init guessed/);
   assert.doesNotMatch(told, /crl\.url/);
+  assert.doesNotMatch((await sealpost(site.dir, ['check'])).stdout, noted);
 });
 
 test('what is made lies beside the configuration, wherever the command is given; --out is of where it is given', async (t) => {

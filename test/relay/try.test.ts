@@ -115,7 +115,7 @@ test('where no relay runs the mail waits for one, sealed; without a certificate 
   const site = await makeSite(t, { upstreamPort: upstream.port, people: ['anna'] });
   const none = await command(site, ['try', BEN]);
   assert.equal(none.code, 1);
-  assert.match(none.stderr, /no usable certificate/);
+  assert.match(none.stderr, /^sealpost: there is no usable certificate: ben@clinic\.example\n/);
   assert.equal((await command(site, ['confirm', BEN, 'AAAA-AAAA'])).code, 1);
   const tried = await command(site, ['try', ANNA]);
   assert.match(tried.stdout.toString(), /is queued and goes out once the relay runs: sealpost serve/);

@@ -48,6 +48,7 @@ async function makeSetting(t: TestContext) {
         return `q${sent.length}`;
       },
     },
+    hostname: 'relay.clinic.example',
     operator: 'postmaster@clinic.example',
     now: () => clock.now,
     randomBytes,
@@ -55,6 +56,7 @@ async function makeSetting(t: TestContext) {
   const ask = (command: string, more: object = {}): Promise<unknown> =>
     handlers[command]?.({ command, address: ANNA, operator: 'root', ...more }) ?? Promise.reject(new Error('no such command'));
   return {
+    ask,
     store,
     sent,
     clock,
@@ -68,6 +70,17 @@ async function makeSetting(t: TestContext) {
     confirmed: async () => [...triedOf(await store.records.list(TRY)).confirmed.keys()],
   };
 }
+
+test('the mail says who sent it and for whom, in lines of a mail, without the name that the system knows', async (t) => {
+  const { ask, sent } = await makeSetting(t);
+  await ask('certs-try', { operator: `Dr\r\nAda ${'x'.repeat(200)}, typed by root` });
+  const lines = sent[0]?.text.split('\n') ?? [];
+  assert.ok(lines.includes('relay.clinic.example'));
+  assert.match(lines[lines.indexOf('for') + 1] ?? '', /^Dr {2}Ada x+$/);
+  assert.ok(lines.every((line) => line.length <= 78) && !lines.some((line) => line.includes('root')));
+  await ask('certs-try');
+  assert.ok(!sent[1]?.text.split('\n').includes('for'));
+});
 
 test('a code is good once, whatever its case, blanks and dashes', async (t) => {
   const { tryAnna, confirm, confirmed, store } = await makeSetting(t);

@@ -48,13 +48,14 @@ export function instructionPage(content: PageContent): string {
 <h1>Your certificate for sealed mail</h1>
 ${introduction(content)}
 ${content.renews === undefined ? '' : renewal(content.renews)}
+<nav aria-labelledby="which"><h2 id="which">Which mail program have you?</h2><ul>
+${programs.map(({ id, title: name }) => markup`<li><a href="#${id}">${name}</a></li>\n`)}</ul></nav>
 ${facts(content)}
 ${beforeYouStart(content)}
 <h2 id="programs">Take it into your mail program</h2>
-<nav aria-label="Mail programs"><ul>
-${programs.map(({ id, title: name }) => markup`<li><a href="#${id}">${name}</a></li>\n`)}</ul></nav>
 ${programs.map(section)}
 ${afterwards(content, authorityName)}
+${fingerprints(content)}
 </main>
 </body>
 </html>
@@ -73,20 +74,29 @@ const introduction = ({ name, address, file }: PageContent): Markup =>
 const renewal = ({ notAfter, fingerprint }: Pick<Certificate, 'notAfter' | 'fingerprint'>): Markup =>
   markup`<p class="notice"><strong>This one is new. Keep the old one too.</strong> Take the new file in beside the certificate that you have (valid until ${day(notAfter)}, fingerprint beginning ${grouped(fingerprint.slice(0, 16))}) and delete nothing: mail that came before opens with the old one only.</p>`;
 
+const row = (term: string, value: Markup): Markup => markup`<div><dt>${term}</dt><dd>${value}</dd></div>\n`;
+
 function facts({ file, certificate, root, operator }: PageContent): Markup {
-  const sha1 = (der: Buffer): string => createHash('sha1').update(der).digest('hex');
-  const row = (term: string, value: Markup): Markup => markup`<div><dt>${term}</dt><dd>${value}</dd></div>\n`;
   return markup`<h2>What you have got</h2>
 <dl>
 ${[
   row('File', markup`<bdi>${file}</bdi>`),
   row('Valid', markup`from ${day(certificate.notBefore)} until ${day(certificate.notAfter)}`),
-  row('Fingerprint (SHA-256)', markup`<code>${grouped(certificate.fingerprint)}</code>`),
-  row('Thumbprint (SHA-1), as Windows shows it', markup`<code>${grouped(sha1(certificate.der))}</code>`),
   row('Issued below', markup`<bdi>${commonName(root.subject)}</bdi>, the CA, valid until ${day(root.notAfter)}`),
-  row('The CA’s fingerprint (SHA-256)', markup`<code>${grouped(root.fingerprint)}</code>`),
-  row('The CA’s thumbprint (SHA-1)', markup`<code>${grouped(sha1(root.der))}</code>`),
   row('Questions, and loss', markup`<bdi>${operator}</bdi>`),
+]}</dl>`;
+}
+
+/** At the end: figures of this length in front of the steps keep people from these. Not folded away, since paper has them too. */
+function fingerprints({ certificate, root }: PageContent): Markup {
+  const sha1 = (der: Buffer): string => createHash('sha1').update(der).digest('hex');
+  return markup`<h2 id="fingerprints">Fingerprints, to compare</h2>
+<dl>
+${[
+  row('Your certificate (SHA-256)', markup`<code>${grouped(certificate.fingerprint)}</code>`),
+  row('Its thumbprint (SHA-1), as Windows shows it', markup`<code>${grouped(sha1(certificate.der))}</code>`),
+  row('The CA (SHA-256)', markup`<code>${grouped(root.fingerprint)}</code>`),
+  row('The CA’s thumbprint (SHA-1)', markup`<code>${grouped(sha1(root.der))}</code>`),
 ]}</dl>`;
 }
 
@@ -116,7 +126,7 @@ const afterwards = ({ operator }: PageContent, authorityName: string): Markup =>
 <li><strong>Device lost or stolen, or somebody else may know file and password?</strong> Tell <bdi>${operator}</bdi> at once. The certificate is revoked, and you get another one.</li>
 <li><strong>When a new certificate comes</strong>, import it too and keep this one, as long as you want to read the mail of its time.</li>
 <li><strong>A new computer or phone?</strong> It needs the certificate as well, and the old ones.</li>
-<li>A warning that “<bdi>${authorityName}</bdi>” is not known is about signatures. To read sealed mail your program need not trust it. The certificate of the CA is in the file; trust it for mail only, once its fingerprint is as above.</li>
+<li>A warning that “<bdi>${authorityName}</bdi>” is not known is about signatures. To read sealed mail your program need not trust it. The certificate of the CA is in the file; trust it for mail only, once its fingerprint is as below.</li>
 </ul>`;
 
 const day = (date: Date): string => date.toISOString().slice(0, 10);

@@ -23,7 +23,7 @@ export type RevocationVerdict =
   /** `text` is what people and the audit log read: `good: CRL http://…`. */
   | { readonly kind: 'taken'; readonly text: string }
   /**
-   * To be taken where no other path is better: `unknown: …`. `tell` logs that it was. `provisional`: under `hard`, by `atHandOnly`,
+   * To be taken where no other path is better: `unknown: …`. `tell` logs that it was, of mail. `provisional`: under `hard`, by `atHandOnly`,
    * and not known.
    */
   | { readonly kind: 'unsure'; readonly text: string; readonly tell: () => void; readonly provisional?: true }
@@ -46,6 +46,9 @@ export interface RevocationPolicyOptions {
   /** What is not at hand is not waited for and refuses nothing: for who looks at many certificates and seals to none. */
   readonly atHandOnly?: boolean;
 }
+
+/** A look at ten thousand certificates, once a day, would bury in the log what mail was sealed to; `certs list` says the same. */
+const noOne = (): void => {};
 
 /**
  * Under `soft` nobody waits longer for answers than this, about all certificates of a look-up together: they come in the background,
@@ -110,7 +113,12 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
       if (mode === 'hard' && lasting !== undefined)
         return { kind: 'refused', reason: `its revocation cannot be known: ${unknownText(lasting)}`, itself: false };
       if (mode === 'hard' && !atHandOnly) return { kind: 'unavailable', cause: new Error(`revocation is ${text}`) };
-      return { kind: 'unsure', text, tell: () => unknown.forEach(tell), ...(mode === 'hard' ? { provisional: true } : {}) };
+      return {
+        kind: 'unsure',
+        text,
+        tell: atHandOnly ? noOne : () => unknown.forEach(tell),
+        ...(mode === 'hard' ? { provisional: true } : {}),
+      };
     },
   };
 }

@@ -28,14 +28,17 @@ export interface NewAuthority extends OpenAuthority {
   readonly files: readonly string[];
 }
 
+/** As mail programs list it. */
+export const authorityName = (which: 'root' | 'issuing', of: string): string => `In-house ${which} CA of ${of}`;
+
 /** For `init`: a root and an issuing CA in the site's folders. `of`: whose it is. Throws `file-exists` where there is one. `now` in ms. */
 export async function createAuthority(places: AuthorityPlaces, of: string, now: number): Promise<NewAuthority> {
   const { rootKey, rootCertificate, issuingKey, issuingCertificate } = authorityFiles(places);
   const passphraseFile = join(places.keys, PASSPHRASE_FILE);
   const files = [passphraseFile, rootKey, issuingKey, rootCertificate, issuingCertificate];
   for (const file of files) if (existsSync(file)) throw new SealpostError('file-exists', { detail: file });
-  const root = await makeAuthority({ name: `In-house root CA of ${of}`, now });
-  const issuing = await makeIssuing({ root, name: `In-house issuing CA of ${of}`, now });
+  const root = await makeAuthority({ name: authorityName('root', of), now });
+  const issuing = await makeIssuing({ root, name: authorityName('issuing', of), now });
   const passphrase = generatePassphrase();
   makeFolder(places.keys, SECRET_FOLDER);
   makeFolder(places.anchors, 0o755);

@@ -13,7 +13,7 @@ export interface LookupOptions {
   readonly json?: boolean;
 }
 
-/** Throws `certificate-missing` or `lookup-unavailable` once all is told. */
+/** Throws `nothing-usable` or `lookup-unavailable` once all is told. */
 export async function lookup(address: string, paths: CertificatePaths, terminal: Terminal, { domain, json }: LookupOptions): Promise<void> {
   const verdict = parseMailbox(address);
   if (verdict.kind === 'fault') {
@@ -34,5 +34,5 @@ function assertFound(resolution: Resolution, address: string): void {
     const hint = source === 'pin' ? 'sealpost certs pending' : 'the reason stands above';
     throw new SealpostError('lookup-unavailable', { detail: unavailableText(source), hint, cause });
   }
-  throw new SealpostError('certificate-missing', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
+  throw new SealpostError('nothing-usable', { detail: address, hint: 'sealpost certs add FILE, or sealpost certs issue ADDRESS' });
 }

@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import type { BrokenFile } from '../../certificates/folder.ts';
+import { hasAuthority } from '../../certificates/authority/files.ts';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { usability } from '../../certificates/usability.ts';
 import { causeText } from '../../certificates/choose.ts';
@@ -77,7 +78,13 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       { ...site, recipients: readable },
       { now: now(), patience: config.timeouts.lookup },
     );
-    const notes = [...noteWaiting(paths), ...lists.notes, ...ownLists.notes, ...(await noteBook(site.addressBook, config.certificates))];
+    const notes = [
+      ...noteWaiting(paths),
+      ...noteList(paths, counts.usable),
+      ...lists.notes,
+      ...ownLists.notes,
+      ...(await noteBook(site.addressBook, config.certificates)),
+    ];
     faults.push(...(await expiryFaults(config, terminal.env)));
     if (counts.usable > 0) notes.push(...(await noteOperator(config, site.addressBook)));
     if (provisional > 0)
@@ -122,6 +129,14 @@ async function countUsable(
     }
   }
   return { usable, unusable: all - usable, provisional };
+}
+
+/** Of a certificate that is issued already nothing can be mended; so it is said while there are few. */
+function noteList(paths: CertificatePaths, usable: number): string[] {
+  if (paths.crlUrl !== undefined || usable === 0 || !hasAuthority({ ...paths })) return [];
+  return [
+    'certificates.authority.crl.url is not set: what the in-house CA issues names no list of the revoked to others; it counts for later ones only',
+  ];
 }
 
 function noteWaiting({ waiting }: CertificatePaths): string[] {

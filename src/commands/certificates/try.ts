@@ -103,7 +103,8 @@ function handlersOf(
     randomBytes,
     log,
   });
-  const handlers = tryHandlers({ records: store.records, ownMail, addressBook, operator: config.operator, now, randomBytes });
+  const { hostname, operator } = config;
+  const handlers = tryHandlers({ records: store.records, ownMail, addressBook, hostname, operator, now, randomBytes });
   return { handlers, certificates };
 }
 

@@ -29,6 +29,15 @@ describe('the page of a reader', () => {
     for (const hex of [certificate.fingerprint, root.fingerprint, sha1]) assert.ok(html.includes(`<code>${inFours(hex)}</code>`), hex);
   });
 
+  test('asks for the mail program first; the long figures stand behind the steps', () => {
+    const at = (text: string): number => {
+      const found = html.indexOf(text);
+      return found < 0 ? assert.fail(text) : found;
+    };
+    assert.ok(at('Which mail program have you?') < at('What you have got'));
+    assert.ok(at('<h3 id="mac"') < at('<code>'));
+  });
+
   test('only that of a renewal names the old one and says to keep it', () => {
     assert.doesNotMatch(html, /Keep the old one/);
     const old = certificateNamed('old', { notAfter: new Date('2026-02-03T00:00:00Z') });

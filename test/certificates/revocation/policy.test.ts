@@ -206,6 +206,16 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     assert.match(await judged(by({ bare: noList }), bare, 'hard'), /^refused/);
   });
 
+  test('a look at all certificates logs none of them, mail does', async () => {
+    const by = (atHandOnly: boolean): RevocationPolicy =>
+      makeRevocationPolicy({ crl: source('CRL', { both: gone }), ocsp: source('OCSP', { both: silent }), log, atHandOnly });
+    const before = logged.length;
+    await judged(by(true), both, 'soft');
+    assert.equal(logged.length, before);
+    await judged(by(false), both, 'soft');
+    assert.ok(logged.length > before);
+  });
+
   test('a source that throws has said nothing', async () => {
     const broken: RevocationSource = { status: () => Promise.reject(new Error('secret')), close: () => {} };
     const by = makeRevocationPolicy({ crl: broken, ocsp: broken, log });
