@@ -5,7 +5,7 @@
 import { dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { authorityCertificates, type OpenAuthority, openAuthority } from '../certificates/authority/files.ts';
-import { ISSUED, readIssued } from '../certificates/authority/ledger.ts';
+import { ISSUED, listed, readLedger } from '../certificates/authority/ledger.ts';
 import type { Config } from '../config.ts';
 import { ROOT_LIST_PATH } from '../config/authority-keys.ts';
 import type { Environment } from '../config/environment.ts';
@@ -13,7 +13,7 @@ import { readSecret } from '../config/secret.ts';
 import { asSealpostError } from '../errors.ts';
 import type { RecordStore } from '../queue/records.ts';
 import { type CrlServer, serveLists } from './crl-server.ts';
-import { isDue, ISSUING_LIST, listAt, listIssuers, type ListParts, ownLists, ROOT_LIST, writeList } from './crl-writing.ts';
+import { isDue, isNamed, ISSUING_LIST, listAt, listIssuers, type ListParts, ownLists, ROOT_LIST, writeList } from './crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from './revoked.ts';
 
 export interface CrlUpkeepParts {
@@ -54,7 +54,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     folder,
     now,
     recorded: numberOf,
-    ledger: async () => (await records.list(ISSUED)).map(({ value }) => readIssued(value)),
+    ledger: async () => readLedger(await records.list(ISSUED)).records,
     takeNumber: async (request) => handlers[request.command]?.(request),
   };
   const writeDue = async (): Promise<void> => {
@@ -66,7 +66,9 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     for (const issuer of listIssuers(authorityCertificates(places), crl?.valid ?? USUAL_VALID_MS, open)) {
       const recorded = await numberOf(issuer.certificate.fingerprint);
       if (!(await isDue(issuer, { folder, now: now(), recorded }))) continue;
-      const written = await writeList(issuer, 'relay', parts);
+      const place = { issuer: issuer.certificate.fingerprint, named: await isNamed(issuer, folder), at: now() };
+      const ledger = async () => listed(readLedger(await records.list(ISSUED)), place);
+      const written = await writeList(issuer, 'relay', { ...parts, ledger });
       if (written === undefined) continue;
       const { number, revoked, nextUpdate } = written;
       log.info({ list: issuer.file, number, revoked, until: new Date(nextUpdate).toISOString() }, 'a revocation list was written');

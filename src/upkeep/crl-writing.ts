@@ -179,6 +179,13 @@ export async function listAt(file: string): Promise<ListThere | undefined> {
 /** Whether it is signed by that CA, and by no other of its name. */
 export const isListOf = ({ bytes }: ListThere, issuer: Certificate): boolean => readCrl(bytes, issuerOf(issuer)).kind === 'list';
 
+/** Whether a list of that CA lies there: what it names, the next one names too. True for the root, which has issued none of the ledger. */
+export async function isNamed({ certificate, file }: Pick<ListIssuer, 'certificate' | 'file'>, folder: string): Promise<boolean> {
+  if (file === ROOT_LIST) return true;
+  const there = await listAt(join(folder, file));
+  return there !== undefined && isListOf(there, certificate);
+}
+
 export interface Looked {
   /** Where the lists lie. */
   readonly folder: string;

@@ -1,6 +1,6 @@
 /** The ledger of the in-house CA: what commands write into it. A certificate is in it before anybody is handed its key. */
 import type { AuditEvent } from '../audit.ts';
-import { ISSUED, type IssuedRecord, readIssued, writeIssued } from '../certificates/authority/ledger.ts';
+import { ISSUED, type IssuedRecord, isIssued, writeIssued } from '../certificates/authority/ledger.ts';
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
 import type { RecordStore } from '../queue/records.ts';
@@ -22,12 +22,16 @@ export const issuedHandlers = (records: Pick<RecordStore, 'change'>): ControlHan
   },
 });
 
-/** Of a request. Throws `usage` and what readIssued() throws. */
+/** Of a request. Throws `usage`. */
 export function readRecords({ records }: ControlRequest): IssuedRecord[] {
-  const wrong = (): SealpostError => new SealpostError('usage', { detail: `records is not a list of at most ${BATCH_RECORDS}` });
-  if (!Array.isArray(records) || records.length > BATCH_RECORDS) throw wrong();
-  // Through its text, which holds it to the form of a record.
-  return records.map((record: unknown) => readIssued(JSON.stringify(record) ?? ''));
+  const wrong = (detail: string): SealpostError => new SealpostError('usage', { detail });
+  if (!Array.isArray(records) || records.length > BATCH_RECORDS) throw wrong(`records is not a list of at most ${BATCH_RECORDS}`);
+  const given: readonly unknown[] = records;
+  const read = given.filter(isIssued);
+  if (read.length < given.length) throw wrong('a record of a certificate that cannot be read');
+  // Of two of one serial number the first would be written over, and answered as written.
+  if (new Set(read.map(({ serial }) => serial)).size < read.length) throw wrong('records holds a serial number twice');
+  return read;
 }
 
 /** Written with the record, by whoever writes it. */

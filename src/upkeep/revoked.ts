@@ -3,7 +3,7 @@
  * change: whoever finds a list with a lower number than the recorded one knows that it lacks something, whatever died in between.
  */
 import type { AuditEvent } from '../audit.ts';
-import { ISSUED, type IssuedRecord, readIssued, writeIssued } from '../certificates/authority/ledger.ts';
+import { ISSUED, type IssuedRecord, readLedger, writeIssued } from '../certificates/authority/ledger.ts';
 import { type ControlHandlers, type ControlRequest, readText } from '../control.ts';
 import { SealpostError } from '../errors.ts';
 import type { RecordChange, RecordStore, StoredRecord } from '../queue/records.ts';
@@ -83,7 +83,8 @@ async function retried<T>(attempt: () => Promise<T | undefined>): Promise<T> {
 async function revocation(asked: IssuedRecord, operator: string, records: Records): Promise<RecordChange> {
   if (asked.revoked === null) throw new SealpostError('usage', { detail: 'a record that is not revoked' });
   const before = await records.get(ISSUED, asked.serial);
-  const known = before === undefined ? undefined : readIssued(before.value);
+  // A damaged one is written anew from what is asked: whoever revokes knows what it is of.
+  const [known] = before === undefined ? [] : readLedger([before]).records;
   if (known !== undefined && known.fingerprint !== asked.fingerprint)
     throw new SealpostError('usage', { detail: 'the ledger has another certificate of that serial number' });
   if (known !== undefined && known.revoked !== null)

@@ -102,9 +102,10 @@ test(
       ['ben', { at: 1, reason: 'keyCompromise', by: 'otto' }],
     ] as const) {
       const { fingerprint } = JSON.parse((await sealpost(site.root, ['certs', 'show', `made/${name}.pem`, '--json'])).stdout)[0];
-      const record = { serial: name, fingerprint, address: `${name}@clinic.example`, issuer: 'x', name: null, key: 'rsa', renews: null };
+      const serial = Buffer.from(name).toString('hex');
+      const record = { serial, fingerprint, address: `${name}@clinic.example`, issuer: 'x', name: null, key: 'rsa', renews: null };
       const times = { notBefore: 1, notAfter: 2, issuedAt: 1, issuedBy: 'otto' };
-      await store.records.change([{ kind: ISSUED, key: name, value: writeIssued({ ...record, ...times, revoked }) }], []);
+      await store.records.change([{ kind: ISSUED, key: serial, value: writeIssued({ ...record, ...times, revoked }) }], []);
     }
     await store.close();
     const { stdout } = await expiring(site);

@@ -11,6 +11,7 @@ import { readCertificates } from '../../src/certificates/bundle.ts';
 import { openPkcs12 } from '../../src/certificates/pkcs12/keys.ts';
 import { inBatches } from '../../src/commands/certificates/issuing.ts';
 import { readRoster } from '../../src/commands/certificates/roster.ts';
+import { fileNameOf, writeAllNew } from '../../src/commands/certificates/store.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 import { BATCH_LENGTH, BATCH_RECORDS } from '../../src/upkeep/issued.ts';
@@ -100,6 +101,36 @@ test('A21: a table as Excel writes it: good rows are made, each bad one is told 
   assert.equal(again.error, undefined);
   assert.match(again.out, /^issued: 1 of 1 rows\n/);
   assert.equal(readCertificates(readFileSync(site.at('certs/recipients/anna@clinic.example.pem'))).certificates.length, 2);
+});
+
+test('two long addresses that are alike in what a file name holds are two people; given again, nothing is made twice', async (t) => {
+  const site = await makeIssuingSite(t);
+  const long = (end: string): string => `${'a'.repeat(64)}@${'b'.repeat(63)}.${'c'.repeat(63)}.${'d'.repeat(40)}${end}.example`;
+  writeFileSync(site.at('staff.csv'), `address\n${long('x')}\nanna@clinic.example\n${long('y')}\n`);
+  const { error, out } = await site.certs(['issue', '--csv', 'staff.csv', '--key', 'ec']);
+  assert.equal(error, undefined);
+  assert.match(out, /^issued: 3 of 3 rows\n/);
+  assert.equal((await assertSound(site, 'issued')).length, 3);
+  const again = await site.certs(['issue', '--csv', 'staff.csv', '--key', 'ec']);
+  assert.equal(again.error, undefined);
+  assert.equal((await assertSound(site, 'issued')).length, 3);
+  assert.equal(fileNameOf('anna@clinic.example'), 'anna@clinic.example');
+  assert.notEqual(fileNameOf(long('x')), fileNameOf(long('y')));
+  for (const name of [long('x'), `${'ö'.repeat(32)}@${'b'.repeat(63)}.example`]) assert.ok(fileNameOf(name).length <= 200);
+});
+
+test('where two are given one name at a time, one has it whole and the other alone is refused', async (t) => {
+  const site = await makeIssuingSite(t);
+  const file = (name: string, content: string) => ({ path: site.at(name), content, mode: 0o600 });
+  const both = await Promise.allSettled(['one', 'two'].map((who) => writeAllNew([file('a.password', who), file('a.p12', who)])));
+  const [refused, ...others] = both.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+  assert.deepEqual(others, []);
+  assert.equal(refused.code, 'file-exists');
+  assert.equal(readFileSync(site.at('a.p12'), 'utf8'), readFileSync(site.at('a.password'), 'utf8'));
+  assert.deepEqual(
+    readdirSync(site.dir).filter((name) => name.endsWith('.tmp')),
+    [],
+  );
 });
 
 test('from standard input; who has a certificate from before there was a ledger is left alone too', async (t) => {

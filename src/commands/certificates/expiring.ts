@@ -1,6 +1,6 @@
 /** `certs expiring`: which certificates end soon, or have ended, and whether their addresses have others. */
 import { once } from 'node:events';
-import { ISSUED, type IssuedRecord, readIssued } from '../../certificates/authority/ledger.ts';
+import { damageOf, ISSUED, type IssuedRecord, readLedger } from '../../certificates/authority/ledger.ts';
 import { daysLeft, type Due, isCovered, makeSurvey } from '../../certificates/expiry/survey.ts';
 import type { PlacedCertificate } from '../../certificates/folder.ts';
 import { day } from '../../certificates/usability.ts';
@@ -102,10 +102,10 @@ function readQueue(database: string, { stderr }: Terminal, since: number) {
   let known: KnownCertificate[] = [];
   try {
     readDatabase(database, (db) => {
-      for (const { value } of readRecords(db, ISSUED)) {
-        const record = readIssued(value);
-        issued.set(record.fingerprint, record);
-      }
+      const ledger = readLedger(readRecords(db, ISSUED));
+      for (const record of ledger.records) issued.set(record.fingerprint, record);
+      const damage = damageOf(ledger);
+      if (damage !== undefined) stderr.write(`sealpost: ${damage}\n`);
       known = [...readKnownSince(db, since)];
     });
   } catch (error) {

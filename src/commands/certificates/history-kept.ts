@@ -1,5 +1,5 @@
 /** What the queue's database keeps of one address: its known certificates, what the in-house CA issued to it, and tries. */
-import { ISSUED, type IssuedRecord, readIssued } from '../../certificates/authority/ledger.ts';
+import { ISSUED, type IssuedRecord, readLedger } from '../../certificates/authority/ledger.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { KnownCertificate } from '../../queue/known.ts';
 import { readKnown } from '../../queue/known-rows.ts';
@@ -34,9 +34,10 @@ export function readKept(
   database: string,
   key: string,
 ): { readonly entries: readonly Entry[]; readonly certificates: readonly Standing[] } {
+  // Damaged records are for the commands of the CA, and check, to tell of.
   const kept = readDatabase(database, (db) => ({
     known: readKnown(db, key),
-    issued: readRecords(db, ISSUED).flatMap(({ value }) => issuedTo(key, value)),
+    issued: readLedger(readRecords(db, ISSUED)).records.filter(({ address }) => address === key),
     tried: readRecords(db, TRY).flatMap((record) => (record.key === key ? (readTry(record.value) ?? []) : [])),
   }));
   if (kept === undefined) return { entries: [], certificates: [] };
@@ -77,14 +78,4 @@ function standingOf(known: KnownCertificate, issued: readonly IssuedRecord[]): S
     revoked: revoked === null ? null : { at: atTime(revoked.at), reason: revoked.reason },
     renewed_by: next?.fingerprint ?? null,
   };
-}
-
-/** A record that cannot be read is for the commands of the CA to tell of. */
-function issuedTo(key: string, value: string): IssuedRecord[] {
-  try {
-    const record = readIssued(value);
-    return record.address === key ? [record] : [];
-  } catch {
-    return [];
-  }
 }

@@ -1,12 +1,13 @@
 /** What the in-house CA has signed, for commands: by its ledger, and by the folders, since a CA of an earlier release kept no ledger. */
 import { X509Certificate } from 'node:crypto';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import { ISSUED, type IssuedRecord, readIssued } from '../../certificates/authority/ledger.ts';
+import { damageOf, ISSUED, type IssuedRecord, readLedger } from '../../certificates/authority/ledger.ts';
 import { recordOf } from '../../certificates/authority/renew.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Selection } from '../../certificates/files.ts';
 import { readDatabase } from '../../change-control.ts';
 import { readRecords } from '../../queue/record-rows.ts';
+import type { Terminal } from '../terminal.ts';
 import { keyText } from './key-text.ts';
 import type { CertificatePaths } from './paths.ts';
 import type { Site } from './site.ts';
@@ -18,10 +19,12 @@ export interface InHouse {
   readonly placed: Set<string>;
 }
 
-/** What the ledger says. Throws `storage-failed` where it cannot be read. */
-export function readLedger(paths: CertificatePaths): InHouse {
-  const rows = readDatabase(paths.queue.database, (db) => readRecords(db, ISSUED)) ?? [];
-  const records = rows.map(({ value }) => readIssued(value));
+/** What the ledger says; damaged records are told of and left out. Throws `storage-failed` where none can be read. */
+export function readInHouse(paths: CertificatePaths, { stderr }: Pick<Terminal, 'stderr'>): InHouse {
+  const ledger = readLedger(readDatabase(paths.queue.database, (db) => readRecords(db, ISSUED)) ?? []);
+  const damage = damageOf(ledger);
+  if (damage !== undefined) stderr.write(`sealpost: ${damage}\n`);
+  const { records } = ledger;
   return { records: new Map(records.map((record) => [record.fingerprint, record])), placed: new Set() };
 }
 

@@ -9,7 +9,7 @@ import { operatorName } from '../locate.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
-import { readFolders, readLedger } from './in-house.ts';
+import { readFolders, readInHouse } from './in-house.ts';
 import { makeFolderLock } from './folder-lock.ts';
 import { noteBeforehand, rowOf, tellIssued, tellRoster, type IssuedRow } from './issued.ts';
 import { BATCH, type IssueMeans, issueTo, type Outcome } from './issuing.ts';
@@ -132,7 +132,7 @@ async function prepare(
   const folder = outOf(wish, paths, terminal);
   assertWritable(folder);
   const authority = await openSiteAuthority(paths, terminal);
-  const inHouse = readLedger(paths);
+  const inHouse = readInHouse(paths, terminal);
   await withSite(paths, terminal, (site) =>
     readFolders(inHouse, { paths, site, authority }, address === undefined ? undefined : { address }),
   );

@@ -1,4 +1,5 @@
 /** For `check`: whether what the queue's database keeps beside the mail can be read. Mail goes on without it, so nobody would notice. */
+import { damageOf, ISSUED, readLedger } from '../../certificates/authority/ledger.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { Fault } from '../../document/fault.ts';
 import { SealpostError } from '../../errors.ts';
@@ -11,11 +12,14 @@ const KEY = 'queue.sqlite';
 export function recordFaults({ queue }: Pick<CertificatePaths, 'queue'>): readonly Fault[] {
   const place = queue.database;
   try {
-    readDatabase(place, (db) => {
+    const damage = readDatabase(place, (db) => {
       assertReadable(db);
       for (const record of readRecords(db, CRL)) readNumber(record);
+      return damageOf(readLedger(readRecords(db, ISSUED)));
     });
-    return [];
+    const mend =
+      'restore the data folder from a backup, or revoke each by its serial number: sealpost certs revoke SERIAL --reason unspecified';
+    return damage === undefined ? [] : [{ place, key: KEY, wrong: damage, mend }];
   } catch (error) {
     // That the data folder cannot be looked into is told by the look at the folders themselves.
     if (!(error instanceof SealpostError) || error.code !== 'storage-failed') return [];

@@ -12,7 +12,7 @@ import { operatorName } from '../locate.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { openSiteAuthority } from './authority.ts';
-import { type InHouse, type InHouseFolders, readFolders, readLedger } from './in-house.ts';
+import { type InHouse, type InHouseFolders, readFolders, readInHouse } from './in-house.ts';
 import { place } from './place.ts';
 import { inBatches } from './issuing.ts';
 import { keyText } from './key-text.ts';
@@ -44,7 +44,9 @@ export async function renew(what: readonly string[], wish: RenewWish, paths: Cer
   }
   const authority = await openSiteAuthority(paths, terminal);
   const now = Date.now();
-  const { chosen, refused } = await withSite(paths, terminal, async (site) => choose(what, wish, { paths, site, authority }, now));
+  const { chosen, refused } = await withSite(paths, terminal, async (site) =>
+    choose(what, wish, { paths, site, authority, terminal }, now),
+  );
   const out = wish.out === undefined ? join(paths.issued, `renewed-${dayOf(now)}`) : resolve(terminal.cwd, wish.out);
   const jobs = chosen.map((record): Job => ({ record, kit: kitFor(record.address, out) }));
   const done = wish.dryRun === true ? jobs.map(foretell(wish)) : await carryOut(jobs, { wish, paths, authority, now }, terminal);
@@ -59,8 +61,13 @@ interface Choice {
   readonly refused: readonly Refused[];
 }
 
-async function choose(what: readonly string[], { within, again }: RenewWish, from: InHouseFolders, now: number): Promise<Choice> {
-  const inHouse = readLedger(from.paths);
+async function choose(
+  what: readonly string[],
+  { within, again }: RenewWish,
+  from: InHouseFolders & { readonly terminal: Terminal },
+  now: number,
+): Promise<Choice> {
+  const inHouse = readInHouse(from.paths, from.terminal);
   if (within !== undefined) {
     await readFolders(inHouse, from);
     const due = dueForRenewal(placedOf(inHouse), { now, within }).map((record) => ({

@@ -2,7 +2,16 @@
 import { dirname, join, resolve } from 'node:path';
 import { escapeUnprintable } from '../../audit.ts';
 import type { OpenAuthority } from '../../certificates/authority/files.ts';
-import { ISSUED, type IssuedRecord, readIssued, type RevocationReason } from '../../certificates/authority/ledger.ts';
+import {
+  damageOf,
+  ISSUED,
+  type IssuedRecord,
+  type Ledger,
+  listed,
+  readLedger,
+  type RevocationReason,
+  standIn,
+} from '../../certificates/authority/ledger.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Selection } from '../../certificates/files.ts';
 import { isSignedBy } from '../../certificates/issuer.ts';
@@ -11,7 +20,7 @@ import type { ControlRequest } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { readRecords } from '../../queue/record-rows.ts';
-import { isDue, ISSUING_LIST, listIssuers, numberAt, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
+import { isDue, isNamed, ISSUING_LIST, listIssuers, numberAt, ownLists, writeList, type WrittenList } from '../../upkeep/crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from '../../upkeep/revoked.ts';
 import { changeQueue } from '../change.ts';
 import { operatorName } from '../locate.ts';
@@ -120,7 +129,7 @@ async function writeLists(
   const parts = {
     folder,
     now: Date.now,
-    ledger: async () => readLedger(paths),
+    ledger: async () => ledgerOf(paths).records,
     recorded: async (issuer: string) => recordedNumber(issuer, paths),
     takeNumber: (request: ControlRequest) => change(request, paths, terminal),
   };
@@ -129,7 +138,8 @@ async function writeLists(
   for (const issuer of listIssuers(certificates, paths.listValid, () => authority)) {
     const recorded = dueOnly ? recordedNumber(issuer.certificate.fingerprint, paths) : 0;
     const due = !dueOnly || (await isDue(issuer, { folder, now: Date.now(), recorded }));
-    const list = due ? await writeList(issuer, operator, parts) : undefined;
+    const place = { issuer: issuer.certificate.fingerprint, named: await isNamed(issuer, folder), at: Date.now() };
+    const list = due ? await writeList(issuer, operator, { ...parts, ledger: async () => listed(ledgerOf(paths), place) }) : undefined;
     if (list !== undefined) written.push(list);
   }
   return written;
@@ -141,8 +151,7 @@ const recordedNumber = (issuer: string, { queue }: CertificatePaths): number =>
 const change = (request: ControlRequest, { queue }: CertificatePaths, terminal: Terminal): Promise<unknown> =>
   changeQueue(terminal, queue, request, (store) => revocationHandlers(store.records), { make: true });
 
-const readLedger = ({ queue }: CertificatePaths): readonly IssuedRecord[] =>
-  readDatabase(queue.database, (db) => readRecords(db, ISSUED))?.map(({ value }) => readIssued(value)) ?? [];
+const ledgerOf = ({ queue }: CertificatePaths): Ledger => readLedger(readDatabase(queue.database, (db) => readRecords(db, ISSUED)) ?? []);
 
 type Wanted = { readonly kind: 'address'; readonly key: string } | { readonly kind: 'digits'; readonly digits: string };
 
@@ -185,9 +194,21 @@ type Found =
 async function find(wanted: Wanted, { what, reason, authority, paths, terminal }: Search): Promise<Found> {
   const { certificate: issuing } = authority.issuing;
   const now = Date.now();
-  const issued = readLedger(paths).filter((record) => record.issuer === issuing.fingerprint);
-  const ledger = issued.filter((record) => isWanted(record, wanted));
+  const kept = ledgerOf(paths);
+  const damage = damageOf(kept);
+  if (damage !== undefined) terminal.stderr.write(`sealpost: ${damage}\n`);
+  const issued = kept.records.filter((record) => record.issuer === issuing.fingerprint);
+  const whole = issued.filter((record) => isWanted(record, wanted));
   const laid = await laidOut(wanted, paths, terminal);
+  // Of a damaged record nothing is known but its key: that is enough to revoke it by.
+  const damaged = kept.damaged
+    .filter((serial) => wanted.kind === 'digits' && serial === wanted.digits)
+    .map((serial) => ({
+      ...standIn(serial, { issuer: issuing.fingerprint, at: now }),
+      notAfter: issuing.notAfter.getTime(),
+      revoked: null,
+    }));
+  const ledger = [...whole, ...damaged];
   const known = new Set(ledger.map(({ serial }) => serial));
   // Issued before there was a ledger: the certificate itself tells whose it is.
   const unrecorded = laid

@@ -1,4 +1,5 @@
 /** Files that commands write beside people's own: whole or not at all, nothing overwritten. */
+import { createHash, randomBytes } from 'node:crypto';
 import {
   accessSync,
   closeSync,
@@ -21,6 +22,8 @@ import type { Certificate } from '../../certificates/certificate.ts';
 
 /** Most file systems take 255 octets a name; `.password` and a temporary's ending want room. */
 const MAX_NAME = 200;
+/** Of the SHA-256 of an address whose name is cut; no short name has its `~`. */
+const HASH_DIGITS = 16;
 
 /** The name of a file for an address: what a path could misread is written %XX. */
 export function fileNameOf(address: string): string {
@@ -29,7 +32,10 @@ export function fileNameOf(address: string): string {
       [...Buffer.from(character)].map((octet) => `%${octet.toString(16).padStart(2, '0')}`).join(''),
     )
     .replace(/^\./, '%2e');
-  return name.slice(0, MAX_NAME);
+  if (name.length <= MAX_NAME) return name;
+  // Cut, two long addresses would share one name, and the one would be handed the other's key.
+  const end = `~${createHash('sha256').update(address).digest('hex').slice(0, HASH_DIGITS)}`;
+  return `${name.slice(0, MAX_NAME - end.length)}${end}`;
 }
 
 /** Writes beside the place and renames, so that a reader, the running relay among them, sees the old file or the new one. */
@@ -93,9 +99,13 @@ export interface NewFile {
  * are there. Their octets are synced side by side, since waiting for the disk one by one takes hours where there are thousands.
  */
 export async function writeAllNew(files: readonly NewFile[]): Promise<void> {
-  const temporaries = files.map(({ path }) => join(dirname(path), `.${basename(path)}.${process.pid}.tmp`));
+  // Names of their own: who is given the same name at the same time is told so where the file is named, and nobody else stops for it.
+  const call = randomBytes(4).toString('hex');
+  const temporaries = files.map(({ path }) => join(dirname(path), `.${basename(path)}.${call}.${process.pid}.tmp`));
   try {
-    await Promise.all(files.map((file, index) => writeDurably(temporaries[index] ?? '', file)));
+    // All of them end before any is removed.
+    const written = await Promise.allSettled(files.map((file, index) => writeDurably(temporaries[index] ?? '', file)));
+    for (const one of written) if (one.status === 'rejected') throw one.reason;
     for (const [index, { path }] of files.entries()) await linkNew(temporaries[index] ?? '', path);
   } finally {
     for (const temporary of temporaries) rmSync(temporary, { force: true });

@@ -58,7 +58,7 @@ export function makeDaily(parts: DailyParts, others: { readonly first: readonly 
   let numbers: Pick<CertificateSeries, keyof Series | 'waiting'> | undefined;
   const stock = async (signal: AbortSignal): Promise<Stock> => {
     if (last !== undefined && Math.abs(now() - last.at) <= STOCK_MS) return last;
-    last = await takeStock({ certificates, store, pinned, horizon, now }, signal);
+    last = await takeStock({ certificates, store, pinned, horizon, now, log }, signal);
     numbers = { ...last.series, waiting: last.waiting.length };
     return last;
   };

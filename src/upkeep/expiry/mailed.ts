@@ -98,5 +98,5 @@ export async function supersede(serial: string, issuer: string | undefined, { re
 /** The text of a record of the ledger; undefined where there is none, or the certificate is revoked. */
 export async function readUnrevoked(serial: string, records: Pick<RecordStore, 'get'>): Promise<string | undefined> {
   const stored = await records.get(ISSUED, serial);
-  return stored === undefined || readIssued(stored.value).revoked !== null ? undefined : stored.value;
+  return stored === undefined || readIssued(stored.value, stored.key).revoked !== null ? undefined : stored.value;
 }

@@ -3,7 +3,8 @@
  * look at a hundred thousand verifies as many signatures; mail comes first, so the thread is left alone for as long as it was held.
  */
 import { setTimeout as after } from 'node:timers/promises';
-import { ISSUED, type IssuedRecord, readIssued } from '../../certificates/authority/ledger.ts';
+import type { Logger } from 'pino';
+import { ISSUED, type IssuedRecord, readLedger } from '../../certificates/authority/ledger.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import { makeTally, type Series } from '../../certificates/expiry/series.ts';
 import { makeSurvey, type Survey } from '../../certificates/expiry/survey.ts';
@@ -34,6 +35,8 @@ export interface StockParts {
   /** ms; the longest time ahead that the survey is asked for. */
   readonly horizon: number;
   readonly now: () => number;
+  /** Told of damaged records, which are left out. */
+  readonly log?: Pick<Logger, 'error'>;
 }
 
 /** How long the thread is held at most, and left alone in turn. */
@@ -42,11 +45,11 @@ const SLICE_MS = 10;
 const MAX_WAITING = 10_000;
 
 /** Throws where a folder, trust or the records cannot be read: a part of the stock would read as the whole. */
-export async function takeStock({ certificates, store, pinned, horizon, now }: StockParts, signal: AbortSignal): Promise<Stock> {
+export async function takeStock({ certificates, store, pinned, horizon, now, log }: StockParts, signal: AbortSignal): Promise<Stock> {
   const at = now();
   const survey = makeSurvey({ now: at, horizon });
   const tally = makeTally(at);
-  const issued = await readLedger(store.records);
+  const issued = await readIssuedWhole(store.records, log);
   const waiting: KnownCertificate[] = [];
   const pause = makePause(signal);
   const known = knownSince(store.known, pinned ? 0 : at - USED_MS, (row) => {
@@ -69,15 +72,12 @@ export async function takeStock({ certificates, store, pinned, horizon, now }: S
   return { at, survey, series: tally.series(), waiting, issued };
 }
 
-/** By fingerprint. */
-export async function readLedger(records: Pick<RecordStore, 'list'>): Promise<ReadonlyMap<string, IssuedRecord>> {
-  const rows = await records.list(ISSUED);
-  return new Map(
-    rows.map(({ value }) => {
-      const record = readIssued(value);
-      return [record.fingerprint, record];
-    }),
-  );
+/** By fingerprint; a damaged record keeps nobody from the others. */
+async function readIssuedWhole(records: Pick<RecordStore, 'list'>, log: StockParts['log']): Promise<ReadonlyMap<string, IssuedRecord>> {
+  const ledger = readLedger(await records.list(ISSUED));
+  const { damaged, lost } = ledger;
+  if (damaged.length + lost.length > 0) log?.error({ serials: [...damaged, ...lost] }, 'the ledger of the in-house CA has damaged records');
+  return new Map(ledger.records.map((record) => [record.fingerprint, record]));
 }
 
 async function* placedIn(folders: SiteCertificates['recipients']): AsyncGenerator<PlacedCertificate> {
