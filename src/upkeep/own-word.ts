@@ -24,7 +24,7 @@ function makeWords(): Words {
   return {
     take: ({ key, value }) => {
       try {
-        const { serial, fingerprint, issuer, revoked } = readIssued(value);
+        const { serial, fingerprint, issuer, revoked } = readIssued(value, key);
         if (serial !== key) throw new SealpostError('storage-failed', { detail: 'the serial number is another' });
         // Never back: a revocation is for good.
         if (revoked !== null) bySerial.set(key, { fingerprint, issuer, revoked });
