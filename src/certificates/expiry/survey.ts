@@ -70,8 +70,12 @@ export function makeSurvey({ now, horizon }: { readonly now: number; readonly ho
   };
 }
 
-/** The address goes on being read: another certificate of it is usable until after `until` (ms). */
-export const isCovered = ({ cover }: Due, until: number): boolean => cover !== undefined && cover.notAfter > until;
+/**
+ * The address goes on being read: another certificate of it is usable until after `until`, or now where this one has ended; that the
+ * other one ends soon is told of that one. Both in ms.
+ */
+export const isCovered = ({ notAfter, cover }: Due, now: number, until: number): boolean =>
+  cover !== undefined && cover.notAfter > (notAfter < now ? now : until);
 
 const DAY_MS = 86_400_000;
 

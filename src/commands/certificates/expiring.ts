@@ -46,12 +46,12 @@ export async function expiring(wish: ExpiringWish, paths: CertificatePaths, term
   const { within = paths.expiry.within } = wish;
   const now = Date.now();
   const due = await survey(paths, terminal, { now, within });
-  const listed = due.filter((one) => wish.all === true || !isCovered(one, now + within));
+  const listed = due.filter((one) => wish.all === true || !isCovered(one, now, now + within));
   await (wish.json === true ? writeJson : writeLines)(
     listed.map((one) => rowOf(one, now, within)),
     terminal,
   );
-  const open = listed.filter((one) => !isCovered(one, now + within)).length;
+  const open = listed.filter((one) => !isCovered(one, now, now + within)).length;
   if (wish.fail === true && open > 0)
     throw new SealpostError('check-failed', {
       detail: open === 1 ? '1 certificate ends or has ended' : `${open} certificates end or have ended`,
@@ -126,7 +126,7 @@ function rowOf(due: Due, now: number, within: number): Row {
     issuer,
     in_house: inHouse,
     covered_by:
-      cover === undefined || !isCovered(due, now + within)
+      cover === undefined || !isCovered(due, now, now + within)
         ? null
         : { fingerprint: cover.fingerprint, not_after: new Date(cover.notAfter).toISOString(), source: cover.place },
   };

@@ -82,7 +82,7 @@ function stepOf(due: Due, steps: readonly number[], now: number): number | undef
   const left = due.notAfter - now;
   if (left <= 0 || due.standing !== 'usable') return undefined;
   const come = steps.filter((step) => left <= step);
-  return come.length === 0 || isCovered(due, now + Math.min(...come)) ? undefined : Math.min(...come);
+  return come.length === 0 || isCovered(due, now, now + Math.min(...come)) ? undefined : Math.min(...come);
 }
 
 /** `unsent`: it could not be sealed or queued now; it is tried again the next day, and the others are told. */

@@ -94,7 +94,7 @@ async function gather(
   let old = 0;
   const renewing = await underWay();
   for (const due of survey.due(within)) {
-    if (isCovered(due, at + within)) continue;
+    if (isCovered(due, at, at + within)) continue;
     const ended = due.notAfter < at;
     if (!ended && renewing.has(due.serial)) continue;
     if (due.notAfter < at - OLD_MS) old++;

@@ -27,7 +27,7 @@ function dueOf(holdings: readonly Holding[], within = 30): Due[] {
 }
 
 const open = (due: readonly Due[], within = 30): string[] =>
-  due.filter((one) => !isCovered(one, NOW + within * DAY)).map(({ fingerprint }) => fingerprint);
+  due.filter((one) => !isCovered(one, NOW, NOW + within * DAY)).map(({ fingerprint }) => fingerprint);
 
 test('what ends within the time or has ended is due, and nothing else', () => {
   const due = dueOf([holding('later', 31), holding('soon', 30, { address: 'ben@clinic.example' }), holding('gone', -1)]);
@@ -43,6 +43,11 @@ test('another usable one of the address that outlives the time covers it; of ano
   assert.deepEqual(open(dueOf([holding('old', 3), holding('new', 400, { address: 'ben@clinic.example' })])), ['old']);
   assert.deepEqual(open(dueOf([holding('old', 3), holding('also', 20)])), ['old', 'also']);
   assert.deepEqual(open(dueOf([holding('old', 3), holding('also', 20)], 7), 7), [], 'of the nearer time it is one that lasts');
+});
+
+test('what has ended is covered by any other that is usable now: the end of that one is told of by itself', () => {
+  assert.deepEqual(open(dueOf([holding('gone', -3), holding('also', 20)])), ['also']);
+  assert.deepEqual(open(dueOf([holding('gone', -3), holding('before', -40)])), ['before', 'gone']);
 });
 
 test('what is not usable for another reason is not due and covers nothing', () => {
@@ -81,7 +86,7 @@ test('in any order the answer is the one of the definition', () => {
       const lasts = (one: Holding): boolean =>
         usable.some((other) => other.address === one.address && other.fingerprint !== one.fingerprint && other.notAfter > NOW + 30 * DAY);
       const expected = usable.filter((one) => one.notAfter <= NOW + 30 * DAY && !lasts(one)).map((one) => one.address + one.fingerprint);
-      const found = dueOf(holdings).filter((one) => !isCovered(one, NOW + 30 * DAY));
+      const found = dueOf(holdings).filter((one) => !isCovered(one, NOW, NOW + 30 * DAY));
       assert.deepEqual(new Set(found.map((one) => one.address + one.fingerprint)), new Set(expected));
     }),
   );
