@@ -199,7 +199,7 @@ ${expired(first, 'recipients/dora.pem')}${expired(second, 'second/dora.pem')}  a
     const none = certs(['lookup', 'dora@example.org']);
     assert.equal(none.code, 1);
     assert.match(none.out, /^dora@example\.org\n {2}none that can be used\n {2}not used: SHA-256/);
-    assert.match(none.err, /^sealpost: no usable certificate for that recipient, .*: dora@example\.org\n {2}hint: sealpost certs add FILE/);
+    assert.match(none.err, /^sealpost: there is no usable certificate: dora@example\.org\n {2}hint: sealpost certs add FILE/);
     const wrong = certs(['lookup', 'dora']);
     assert.equal(wrong.code, 2);
     assert.match(wrong.err, /"dora": no @ in it\n {2}hint: sealpost certs lookup/);
