@@ -12,6 +12,7 @@ import {
   type RevocationReason,
   standIn,
 } from '../../certificates/authority/ledger.ts';
+import { recordOf } from '../../certificates/authority/renew.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
 import type { Selection } from '../../certificates/files.ts';
 import { isSignedBy } from '../../certificates/issuer.ts';
@@ -213,7 +214,7 @@ async function find(wanted: Wanted, { what, reason, authority, paths, terminal }
   // Issued before there was a ledger: the certificate itself tells whose it is.
   const unrecorded = laid
     .filter((one) => !known.has(one.serial) && one.issuerDer.equals(issuing.subjectDer) && isSignedBy(one, issuing))
-    .map((one) => recordOf(one, issuing));
+    .flatMap((one) => recordOf(one, issuing, keyText(one)) ?? []);
   const all = [...ledger, ...unrecorded];
   const open = all.filter(({ revoked, notAfter }) => revoked === null && notAfter > now);
   if (wanted.kind === 'digits' && open.length > 1)
@@ -263,21 +264,6 @@ async function laidOut(wanted: Wanted, paths: CertificatePaths, terminal: Termin
   });
   return [...found.values()];
 }
-
-const recordOf = (certificate: Certificate, issuing: Certificate): IssuedRecord => ({
-  serial: certificate.serial,
-  fingerprint: certificate.fingerprint,
-  address: certificate.addresses[0] ?? '',
-  issuer: issuing.fingerprint,
-  name: null,
-  key: keyText(certificate),
-  notBefore: certificate.notBefore.getTime(),
-  notAfter: certificate.notAfter.getTime(),
-  issuedAt: certificate.notBefore.getTime(),
-  issuedBy: 'unknown',
-  revoked: null,
-  renews: null,
-});
 
 const shownOf = ({ address, fingerprint, serial, notAfter }: IssuedRecord): Shown => ({
   address,
