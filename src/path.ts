@@ -7,20 +7,22 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
-import { type AddressBook, certificatesOf, type Resolution, type ResolveWish, type Share, type Way } from './certificates/address-book.ts';
+import { type AddressBook, certificatesOf, type Resolution, type Share, type Way } from './certificates/address-book.ts';
 import type { Certificate } from './certificates/certificate.ts';
 import type { Chosen } from './certificates/directory.ts';
 import { certificateUse } from './change-control.ts';
+import { type Decided, decideRecipient, foreseeRecipient, type Question } from './decision.ts';
 import { assertFits, assertMayFit } from './delivery/admission.ts';
 import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
-import type { Reception } from './ingress/reception.ts';
+import type { Opening, Reception } from './ingress/reception.ts';
 import { assertNoLoop, innerHeader } from './message/entity.ts';
-import { type Envelope, type Mailbox, mailboxKey, plainRecipient, type Recipient } from './message/envelope.ts';
+import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
+import { contentFacts } from './message/facts.ts';
 import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
 import type { Look } from './message/look.ts';
 import { type OuterBlock, outerBlock } from './message/outer.ts';
-import { type Decision, decide, type Dress, firstMatch, type Parties, refusal, type Rule } from './policy/decide.ts';
+import { type Dress, refusal, type RuleSet } from './policy/decide.ts';
 import { renderSubject } from './policy/subject.ts';
 import type { CertificateUse } from './queue/known.ts';
 import { newQueueId } from './queue/id.ts';
@@ -34,7 +36,8 @@ export type Outbox = Pick<QueueStore, 'newBody' | 'enqueue'>;
 
 export interface PathParts {
   readonly hostname: string;
-  readonly rules: readonly Rule[];
+  /** The rules as they are now; one message is decided by one set. */
+  readonly rules: () => RuleSet;
   readonly addressBook: AddressBook;
   /** Cipher and key transport for one reader's certificates. */
   readonly chooseForm: (certificates: readonly Certificate[]) => Form;
@@ -64,7 +67,7 @@ interface Reader {
 
 /** The path queues what it takes. */
 export interface Path extends Reception {
-  recipient(sender: Mailbox | null, recipient: Mailbox): Promise<void>;
+  recipient(opening: Opening, recipient: Mailbox): Promise<void>;
   accept(envelope: Envelope, source: AsyncIterable<Buffer>): Promise<string>;
 }
 
@@ -73,15 +76,19 @@ export function makePath(parts: PathParts): Path {
     assertFits(octets) {
       assertMayFit(octets, MAX_HEADER, parts.largest());
     },
-    async recipient(sender, recipient) {
-      await decideReader(parts, sender, plainRecipient(recipient));
+    async recipient({ sender, client, size }, recipient) {
+      const foreseen = await foreseeRecipient({ ...parts, rules: parts.rules() }, { sender, recipient, client, size });
+      if (foreseen !== undefined) throw refused(parts, recipient, foreseen);
     },
     async accept(envelope, source) {
       const id = parts.newId?.() ?? newQueueId(parts.now(), parts.randomBytes);
-      const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, envelope.sender, recipient)));
+      const rules = parts.rules();
       const counted = countOctets(source);
       const message = await readMessage(counted.octets);
       assertNoLoop(message.fields);
+      const { sender, client, size = null } = envelope;
+      const question = { sender, client, size, content: contentFacts(message) };
+      const readers = await Promise.all(distinct(envelope.recipients).map((recipient) => decideReader(parts, rules, question, recipient)));
       const sealing = new Sealing(parts, id, envelope, message);
       try {
         const recipients = await sealing.seal(readers);
@@ -116,31 +123,24 @@ function distinct(recipients: readonly Recipient[]): Recipient[] {
   return [...new Map(recipients.map((recipient) => [mailboxKey(recipient.mailbox), recipient])).values()];
 }
 
-/** The one decision for one recipient, and what it stands on; `resolution` is undefined where a rule refuses without a question. */
-export async function decideRecipient(
-  { rules, addressBook }: Pick<PathParts, 'rules' | 'addressBook'>,
-  parties: Parties,
-  wish: Pick<ResolveWish, 'thorough'> = {},
-): Promise<{ readonly decision: Decision; readonly resolution: Resolution | undefined }> {
-  const rule = firstMatch(rules, parties);
-  const domain = rule?.domainCertificate ?? 'never';
-  const resolution = rule?.then === 'seal' ? await addressBook.resolve(parties.recipient, { ...wish, domain }) : undefined;
-  return { decision: decide(rules, { ...parties, certificate: resolution?.kind ?? 'absent' }), resolution };
-}
-
 /** The reader of one recipient's message. Throws the reply where there will be none. */
-async function decideReader(parts: PathParts, sender: Mailbox | null, asked: Recipient): Promise<Reader> {
+async function decideReader(parts: PathParts, rules: RuleSet, question: Omit<Question, 'recipient'>, asked: Recipient): Promise<Reader> {
   const recipient = asked.mailbox;
-  const { decision, resolution } = await decideRecipient(parts, { sender, recipient });
+  const decided = await decideRecipient({ ...parts, rules }, { ...question, recipient });
+  const { decision, resolution } = decided;
   if (decision.kind === 'seal' && resolution?.kind === 'found') {
     const form = parts.chooseForm(certificatesOf(resolution.shares));
     return { recipient, asked, rule: decision.rule, dress: decision, resolution, form };
   }
-  if (decision.kind === 'seal') throw new SealpostError('certificate-missing');
+  throw refused(parts, recipient, decided);
+}
+
+/** What the client is told of a recipient that is not taken; the log gets the reasons. */
+function refused(parts: PathParts, recipient: Mailbox, { decision, resolution }: Decided): SealpostError {
   const looked = resolution?.kind === 'absent' ? resolution.parts : [];
   const rejected = looked.flatMap(({ lookup }) => lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`)).slice(0, MAX_REASONS);
   parts.log.info({ decision: decision.kind, rule: decision.rule, recipient: recipient.address, rejected }, 'recipient refused');
-  throw refusal(decision);
+  return decision.kind === 'refuse' || decision.kind === 'retry' ? refusal(decision) : new SealpostError('certificate-missing');
 }
 
 /** Rejected certificates that one log line names. */

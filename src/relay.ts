@@ -30,6 +30,7 @@ import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
+import { makeRuleSet } from './policy/decide.ts';
 import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
@@ -92,7 +93,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };
   try {
-    const rules = await loadRules(config.policies);
+    const rules = makeRuleSet(await loadRules(config.policies));
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -173,7 +174,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
 
     const path = makePath({
       ...sealing,
-      rules,
+      rules: () => rules,
       outbox: queue,
       ...onward,
     });

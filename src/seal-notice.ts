@@ -8,7 +8,8 @@ import { SealpostError } from './errors.ts';
 import { plainRecipient } from './message/envelope.ts';
 import { makeHeldOutbox } from './outbox.ts';
 import { makePath, type PathParts } from './path.ts';
-import type { Rule } from './policy/decide.ts';
+import { ALWAYS } from './policy/condition.ts';
+import { makeRuleSet } from './policy/decide.ts';
 import type { QueueStore } from './queue/queue.ts';
 
 export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes'> {
@@ -17,7 +18,9 @@ export interface NoticeSealerParts extends Pick<PathParts, 'hostname' | 'address
   readonly log: Logger;
 }
 
-const rule: Rule = { name: 'notices', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'keep' } };
+const rules = makeRuleSet([
+  { name: 'notices', when: ALWAYS, then: 'seal', missing: 'refuse', unavailable: 'retry', subject: { kind: 'keep' } },
+]);
 
 export function makeNoticeSealer({ addressBook, record, log, ...parts }: NoticeSealerParts): NoticeSealer {
   return {
@@ -28,7 +31,7 @@ export function makeNoticeSealer({ addressBook, record, log, ...parts }: NoticeS
       const sealed: Buffer[] = [];
       const path = makePath({
         ...parts,
-        rules: [rule],
+        rules: () => rules,
         addressBook: { resolve: async () => resolution },
         outbox: makeHeldOutbox(
           async (_, wire) => {

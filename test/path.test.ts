@@ -12,6 +12,8 @@ import { readCertificates } from '../src/certificates/bundle.ts';
 import type { Chosen, Lookup } from '../src/certificates/directory.ts';
 import type { Mailbox } from '../src/message/envelope.ts';
 import { parseMailbox, plainRecipient } from '../src/message/envelope.ts';
+import { ALWAYS } from '../src/policy/condition.ts';
+import { makeRuleSet } from '../src/policy/decide.ts';
 import { makePath } from '../src/path.ts';
 import type { NewMessage } from '../src/queue/queue.ts';
 import { wireSize } from '../src/delivery/wire.ts';
@@ -67,6 +69,16 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
   };
 
   /** Sends one message to `recipients`, each a reader with three P-521 certificates; answers what reached the outbox. */
+  const rules = makeRuleSet([
+    {
+      name: 'all',
+      when: ALWAYS,
+      then: 'seal',
+      missing: 'refuse',
+      unavailable: 'retry',
+      subject: { kind: 'replace', template: 'for {recipient}' },
+    },
+  ]);
   async function accept(
     recipients: readonly string[],
     hostname = 'relay.example',
@@ -80,7 +92,7 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
     const stored = { length: 0, sha256: Buffer.alloc(32), content: { kind: 'inline', bytes: Buffer.alloc(0) } } as const;
     const path = makePath({
       hostname,
-      rules: [{ name: 'all', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'replace', template: 'for {recipient}' } }],
+      rules: () => rules,
       addressBook: makeAddressBook({ lookup: async ({ address }) => threeOf(address) }, book),
       chooseForm: () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }),
       outbox: {

@@ -1,14 +1,17 @@
 /** `sealpost explain`: for each recipient the rules that were tried, the certificate, what everybody can read, the reply. */
+import { Readable } from 'node:stream';
 import { Command } from 'commander';
 import type { AddressBook } from '../certificates/address-book.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { writeMailbox } from '../message/addresses.ts';
 import { parseMailbox } from '../message/envelope.ts';
+import { contentFacts } from '../message/facts.ts';
 import type { Mailbox } from '../message/envelope.ts';
-import { matchRule, refusal } from '../policy/decide.ts';
-import type { Decision, Dress, FromPolicy, Match, Rule } from '../policy/decide.ts';
-import { decideRecipient } from '../path.ts';
+import { decideRecipient } from '../decision.ts';
+import { makeRuleSet, matchRule, refusal } from '../policy/decide.ts';
+import type { Decision, Dress, FromPolicy, Rule } from '../policy/decide.ts';
+import type { Condition, Facts, Truth } from '../policy/condition.ts';
 import { loadRules } from '../policy/rules.ts';
 import { renderSubject } from '../policy/subject.ts';
 import { accountOf, type CertificateAccount, certificateLines, printable, printableJson } from './certificates/account.ts';
@@ -18,7 +21,7 @@ import type { BuildCommand } from './terminal.ts';
 
 interface TriedRule {
   readonly rule: string;
-  readonly match: Match['kind'];
+  readonly match: Truth;
   readonly because: string;
 }
 
@@ -43,6 +46,9 @@ interface Changes {
   readonly message_id: 'per_recipient' | null;
 }
 
+/** Nothing is known of the message yet. */
+const EMPTY = { fields: [], lookAhead: Buffer.alloc(0), whole: true, body: Readable.from([]) };
+
 /** Stands where the queue id will. */
 const SOME_ID = 'QUEUE-ID';
 
@@ -51,8 +57,9 @@ export async function explain(
   addressBook: AddressBook,
   parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox },
 ): Promise<Account> {
-  const tried = tryRules(rules, parties);
-  const { decision, resolution } = await decideRecipient({ rules, addressBook }, parties, { thorough: true });
+  const question = { ...parties, client: { address: '127.0.0.1', user: null }, size: null, content: contentFacts(EMPTY) };
+  const tried = tryRules(rules, { ...question, client: question.client.address, user: null, lookedUp: {} });
+  const { decision, resolution } = await decideRecipient({ rules: makeRuleSet(rules), addressBook }, question, { thorough: true });
   return {
     recipient: parties.recipient.address,
     rules: tried,
@@ -74,21 +81,20 @@ function changesOf({ from, envelopeFrom, messageId }: Dress, sender: Mailbox | n
 }
 
 /** The rules up to the one that decides. */
-function tryRules(rules: readonly Rule[], parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox }): TriedRule[] {
+function tryRules(rules: readonly Rule[], facts: Facts): TriedRule[] {
   const tried: TriedRule[] = [];
   for (const rule of rules) {
-    const match = matchRule(rule, parties);
-    tried.push({ rule: rule.name, match: match.kind, because: sayMatch(rule, match) });
-    if (match.kind === 'matches') break;
+    const match = matchRule(rule, facts);
+    tried.push({ rule: rule.name, match, because: sayMatch(rule.when, match) });
+    if (match === 'yes') break;
   }
   return tried;
 }
 
-function sayMatch(rule: Rule, match: Match): string {
-  if (match.kind === 'differs') return `the ${match.side} does not match ${match.pattern.source}`;
-  const { sender, recipient } = rule.when;
-  const sides = [sender && `the sender matches ${sender.source}`, recipient && `the recipient matches ${recipient.source}`].filter(Boolean);
-  return sides.length === 0 ? 'it matches all mail' : sides.join(', ');
+function sayMatch(when: Condition, match: Truth): string {
+  const sides = when.kind === 'all' ? when.of : [when];
+  const said = sides.flatMap((one) => ('pattern' in one ? [`${one.kind} ${one.pattern.source}`] : []));
+  return said.length === 0 ? 'it matches all mail' : `${match === 'yes' ? '' : 'not '}${said.join(', ')}`;
 }
 
 function subjectOf(decision: Decision, parties: { readonly sender: Mailbox | null; readonly recipient: Mailbox }): Account['subject'] {
@@ -99,6 +105,7 @@ function subjectOf(decision: Decision, parties: { readonly sender: Mailbox | nul
 
 function replyOf(decision: Decision): string {
   if (decision.kind === 'seal') return '250 to RCPT TO, and 250 after DATA once the sealed message is durable';
+  if (decision.kind !== 'refuse' && decision.kind !== 'retry') return decision.kind;
   const { code, status, text } = refusal(decision).reply;
   return `${code} ${status} ${text}`;
 }
@@ -111,7 +118,7 @@ export function showAccount(account: Account): string {
   };
   say(
     'rules',
-    account.rules.map(({ rule, match, because }) => `${rule}: ${match === 'matches' ? 'yes' : 'no'}, ${because}`),
+    account.rules.map(({ rule, match, because }) => `${rule}: ${match === 'yes' ? 'yes' : 'no'}, ${because}`),
   );
   if (account.rule === null) say('', ['no rule matches']);
   say('decision', [account.rule === null ? account.decision : `${account.decision}, by the rule ${account.rule}`]);

@@ -16,6 +16,8 @@ import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
 import { makePath, type PathParts } from '../path.ts';
 import type { SubjectPolicy } from '../policy/decide.ts';
+import { ALWAYS } from '../policy/condition.ts';
+import { makeRuleSet } from '../policy/decide.ts';
 import { loadRules } from '../policy/rules.ts';
 import { parseTemplate } from '../policy/subject.ts';
 import { chooseForm, type Cipher, cipherNames, type Profile } from '../seal/algorithms.ts';
@@ -74,11 +76,11 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
     throw new SealpostError('usage', { detail: '--subject goes with --cert', hint: 'the rules of the site say which subject is shown' });
   }
   const config = await loadConfig({ file, env, cwd });
-  const rules = await loadRules(config.policies);
+  const rules = makeRuleSet(await loadRules(config.policies));
   const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config, env).options, now: Date.now, log });
   const form = formFor(options, config.profile);
   return {
-    parts: { hostname: config.hostname, rules, addressBook: certificates.addressBook, chooseForm: form },
+    parts: { hostname: config.hostname, rules: () => rules, addressBook: certificates.addressBook, chooseForm: form },
     close: () => certificates.close(),
   };
 }
@@ -87,10 +89,17 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
 async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Promise<Site> {
   const [first, ...others] = await usableCertificates(resolve(cwd, file));
   const directory: Directory = { lookup: async () => ({ kind: 'found', chosen: [first, ...others], rejected: [], asked: [] }) };
-  const rule = { name: 'command line', when: {}, then: 'seal', missing: 'refuse', subject: subject(options.subject ?? 'keep') } as const;
+  const rule = {
+    name: 'command line',
+    when: ALWAYS,
+    then: 'seal',
+    missing: 'refuse',
+    unavailable: 'retry',
+    subject: subject(options.subject ?? 'keep'),
+  } as const;
   const parts = {
     hostname: 'localhost',
-    rules: [rule],
+    rules: () => makeRuleSet([rule]),
     addressBook: makeAddressBook(directory),
     chooseForm: formFor(options, 'compatible'),
   };

@@ -29,6 +29,8 @@ export interface MailCommand {
   readonly envid: string | null;
   /** Octets the client says it will send (RFC 1870); 0 where it does not say. */
   readonly declared: number;
+  /** True where the client said BODY=8BITMIME (RFC 6152 §3). */
+  readonly eightBit: boolean;
 }
 
 type AddressCode = 'sender-invalid' | 'address-invalid';
@@ -125,7 +127,8 @@ function readMailParameters(parameters: ReadonlyMap<string, string | null>, { me
         throw new SealpostError('parameter-unknown', { detail: name });
     }
   }
-  return { smtputf8: parameters.has('SMTPUTF8'), envid, declared: Number(parameters.get('SIZE') ?? 0) };
+  const eightBit = /^8BITMIME$/i.test(parameters.get('BODY') ?? '');
+  return { smtputf8: parameters.has('SMTPUTF8'), envid, declared: Number(parameters.get('SIZE') ?? 0), eightBit };
 }
 
 function readMailbox(path: string, code: AddressCode, smtputf8: boolean): Mailbox {

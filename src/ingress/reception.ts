@@ -1,8 +1,16 @@
-import type { Envelope, Mailbox } from '../message/envelope.ts';
+import type { Client, Envelope, Mailbox } from '../message/envelope.ts';
 
 /** A message that the relay took itself, and that went nowhere: what its client is told. */
 export interface TakenHere {
   readonly text: string;
+}
+
+/** What MAIL said, and who said it. */
+export interface Opening {
+  readonly sender: Mailbox | null;
+  readonly client: Client;
+  /** Octets by SIZE (RFC 1870); null where it said nothing. */
+  readonly size: number | null;
 }
 
 /** What the SMTP front asks of the path behind it; relay.ts implements it. Both throw SealpostError, which carries the reply. */
@@ -13,7 +21,7 @@ export interface Reception {
    * At RCPT TO: resolves where the recipient is taken, with every answer that does not need the header. `others`: those that the
    * message has already, by mailboxKey().
    */
-  recipient(sender: Mailbox | null, recipient: Mailbox, others: ReadonlyMap<string, unknown>): Promise<void>;
+  recipient(opening: Opening, recipient: Mailbox, others: ReadonlyMap<string, unknown>): Promise<void>;
   /**
    * At DATA: `source` is the message without dot-stuffing, line ends as the client wrote them; it throws where the client
    * left before its end. Resolves with the queue id once the sealed message is durable (P1); on any rejection nothing of

@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import type { SMTPServer } from 'smtp-server';
 import type { SMTPConnectionOptions } from 'smtp-server/lib/smtp-connection';
 import { asSealpostError, SealpostError } from '../errors.ts';
-import { mailboxKey, type Envelope, type Recipient } from '../message/envelope.ts';
+import { mailboxKey, type Client, type Envelope, type Recipient } from '../message/envelope.ts';
 import { Arrival } from './arrival.ts';
 import { saysFull, takeSeat } from './caps.ts';
 import { MAX_AUTH_LINE, MAX_COMMAND_LINE, readMail, readRcpt, type MailCommand } from './command.ts';
@@ -262,7 +262,8 @@ export class Session extends NamedConnection implements OpenSession {
     const key = mailboxKey(recipient.mailbox);
     if (!transaction.recipients.has(key)) {
       if (transaction.recipients.size >= this.#shared.limits.recipients) throw new SealpostError('too-many-recipients');
-      await this.#shared.reception.recipient(transaction.sender, recipient.mailbox, transaction.recipients);
+      const opening = { sender: transaction.sender, client: this.#client(), size: declaredSize(transaction) };
+      await this.#shared.reception.recipient(opening, recipient.mailbox, transaction.recipients);
       transaction.recipients.set(key, recipient);
       this.#deadlines.progressed(this.#shared.elapsed());
     }
@@ -347,9 +348,16 @@ export class Session extends NamedConnection implements OpenSession {
       sender: transaction.sender,
       recipients: [...transaction.recipients.values()],
       envid: transaction.envid,
-      client: { address: this.remoteAddress, helo: this.#helo, tls: this.identity.tls, user: this.identity.user },
+      client: this.#client(),
+      size: declaredSize(transaction),
+      eightBit: transaction.eightBit,
+      smtputf8: transaction.smtputf8,
       protocol: this.identity.protocol(this.#extended, transaction.smtputf8),
     };
+  }
+
+  #client(): Client {
+    return { address: this.remoteAddress, helo: this.#helo, tls: this.identity.tls, user: this.identity.user };
   }
 
   override refuse(thrown: unknown, command: string): void {
@@ -373,3 +381,6 @@ export class Session extends NamedConnection implements OpenSession {
     return { session: this.id, client: this.remoteAddress, network: this.peer.listed ? 'listed' : 'foreign', command };
   }
 }
+
+/** Null where MAIL said nothing of it. */
+const declaredSize = ({ declared }: Transaction): number | null => (declared === 0 ? null : declared);

@@ -57,6 +57,12 @@ export interface Envelope {
   /** ENVID as it was sent, xtext left in it (RFC 3461 §4.4); null where there was none. */
   readonly envid: string | null;
   readonly client: Client;
+  /** Octets by SIZE of MAIL (RFC 1870); null or absent where it said nothing. */
+  readonly size?: number | null;
+  /** True where MAIL said BODY=8BITMIME (RFC 6152). */
+  readonly eightBit?: boolean;
+  /** True where MAIL said SMTPUTF8 (RFC 6531 §3.4). */
+  readonly smtputf8?: boolean;
   /** `SMTP`, `ESMTP`, `UTF8SMTP`, … for the `with` clause of Received (RFC 3848, RFC 6531 §4.3). */
   readonly protocol: string;
 }

@@ -6,6 +6,7 @@ import { nearest } from '../document/nearest.ts';
 import { anyOf, parsePattern, type AddressPattern } from '../message/pattern.ts';
 import { type NamedMailbox, parseAddressList } from '../message/addresses.ts';
 import { type Mailbox, parseMailbox } from '../message/envelope.ts';
+import { ALWAYS, type Condition } from './condition.ts';
 import type { FromPolicy, Rule, SubjectPolicy } from './decide.ts';
 import { parseTemplate } from './subject.ts';
 
@@ -150,6 +151,14 @@ const written = z.strictObject({
   }),
 });
 
+function conditionOf({ sender, recipient }: { sender?: AddressPattern | undefined; recipient?: AddressPattern | undefined }): Condition {
+  const of: Condition[] = [];
+  if (sender !== undefined) of.push({ kind: 'sender', pattern: sender });
+  if (recipient !== undefined) of.push({ kind: 'recipient', pattern: recipient });
+  const [only] = of;
+  return of.length === 0 ? ALWAYS : of.length === 1 && only !== undefined ? only : { kind: 'all', of };
+}
+
 /** A rule means what it says: no key beside one that makes it meaningless, and no Subject shown that nobody chose to show. */
 const rule = written.transform((rule, context): Rule => {
   const tell = (path: string, message: string, mend: string): never => {
@@ -166,12 +175,12 @@ const rule = written.transform((rule, context): Rule => {
       'subject: keep shows the original to everybody on the way; subject: { replace: "New message [{queue_id}]" } does not',
     );
   }
-  const { sender, recipient } = rule.when ?? {};
   return {
     name: rule.name,
-    when: { ...(sender === undefined ? {} : { sender }), ...(recipient === undefined ? {} : { recipient }) },
+    when: conditionOf(rule.when ?? {}),
     then: rule.then,
     missing: rule.missing ?? 'refuse',
+    unavailable: 'retry',
     subject: rule.subject ?? { kind: 'keep' },
     ...(rule.domain_certificate === 'fallback' || rule.domain_certificate === 'only' ? { domainCertificate: rule.domain_certificate } : {}),
     ...(rule.from === undefined ? {} : { from: rule.from }),

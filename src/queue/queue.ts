@@ -57,6 +57,17 @@ export interface NewRecipient {
   readonly prefix: Buffer;
   readonly suffix: Buffer;
   readonly needsSmtputf8: boolean;
+  /** Where it is not to be sent as it is, what it is and the facts of it as JSON, opaque to the queue; covered by the row's checksum. */
+  readonly kept?: Kept | undefined;
+}
+
+/**
+ * `held`: sealed to the site's hold certificate, waits for its release, and is not due. `spooled`: passed in clear by a rule; the body is
+ * the whole message under the spool key, header, prefix and suffix are empty.
+ */
+export interface Kept {
+  readonly kind: 'held' | 'spooled';
+  readonly facts: string;
 }
 
 export interface NewMessage {
@@ -93,6 +104,8 @@ export interface Lease {
   readonly submitter: string | null;
   /** Of a notice: its facts as JSON. Header, prefix, suffix and body are empty then. */
   readonly notice: string | null;
+  /** Of a message that was passed in clear: its facts as JSON; the body is in the form of the spool. */
+  readonly spooled: string | null;
   /** A notice of its delay was written. */
   readonly delayNoticed: boolean;
   readonly needsSmtputf8: boolean;

@@ -283,6 +283,7 @@ function asLease(row: LeasedRow): Lease {
     envid: row.envid,
     submitter: row.submitter,
     notice: row.notice,
+    spooled: null,
     delayNoticed: row.delayNoticed,
     needsSmtputf8: row.needsSmtputf8,
     attempts: row.attempts,

@@ -58,12 +58,12 @@ export function withHarvestAddress(onward: Reception, parts: HarvestAddressParts
   };
   return {
     ...onward,
-    async recipient(sender, recipient, others) {
+    async recipient(opening, recipient, others) {
       const isOwn = mailboxKey(recipient) === own;
       // RFC 5321 §4.5.3.1.10: the client sends it in a message of its own.
       if (isOwn ? others.size > 0 : others.has(own))
         throw new SealpostError('too-many-recipients', { detail: `${own} takes a message of its own` });
-      if (!isOwn) await onward.recipient(sender, recipient, others);
+      if (!isOwn) await onward.recipient(opening, recipient, others);
     },
     async accept(envelope, source) {
       if (!envelope.recipients.some(({ mailbox }) => mailboxKey(mailbox) === own)) return onward.accept(envelope, source);

@@ -7,7 +7,8 @@ import type { Resolution } from '../certificates/address-book.ts';
 import { SealpostError } from '../errors.ts';
 import { plainRecipient, type Mailbox } from '../message/envelope.ts';
 import { makePath, type Outbox, type PathParts } from '../path.ts';
-import type { Rule } from '../policy/decide.ts';
+import { ALWAYS } from '../policy/condition.ts';
+import { makeRuleSet } from '../policy/decide.ts';
 import { FOLLOWED, followedStates, type RecordStore } from '../queue/records.ts';
 import { composeMail, type Attachment } from './compose.ts';
 
@@ -46,13 +47,16 @@ export interface OwnMailParts extends Pick<
 }
 
 /** What it is about must not stand outside: whose certificate ends is nobody else's matter. */
-const rule: Rule = {
-  name: 'mail of the relay',
-  when: {},
-  then: 'seal',
-  missing: 'refuse',
-  subject: { kind: 'replace', template: 'Message from the mail relay [{queue_id}]' },
-};
+const rules = makeRuleSet([
+  {
+    name: 'mail of the relay',
+    when: ALWAYS,
+    then: 'seal',
+    missing: 'refuse',
+    unavailable: 'retry',
+    subject: { kind: 'replace', template: 'Message from the mail relay [{queue_id}]' },
+  },
+]);
 
 export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts): OwnMail {
   const { hostname, now } = parts;
@@ -62,7 +66,7 @@ export function makeOwnMail({ outbox, operator, newId, ...parts }: OwnMailParts)
       const path = makePath({
         ...parts,
         ...(resolution === undefined ? {} : { addressBook: { resolve: async () => resolution } }),
-        rules: [rule],
+        rules: () => rules,
         outbox: {
           newBody: () => outbox.newBody(),
           enqueue: (message, told, uses) => outbox.enqueue(message, [...told, ...(events?.(id) ?? [])], uses),

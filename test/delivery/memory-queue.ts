@@ -66,6 +66,7 @@ export class MemoryQueue implements DeliveryQueue {
         submitter: null,
         notice,
         delayNoticed: false,
+        spooled: null,
         ...asked,
         recipient: recipient ?? `r${number}@clinic.example`,
         needsSmtputf8,

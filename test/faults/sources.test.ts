@@ -1,6 +1,7 @@
 /** Sources that fail in every way: who depends on them is told to come back, and nobody else notices. */
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { encode } from 'dns-packet';
 import { pino } from 'pino';
@@ -8,7 +9,10 @@ import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../src/certificates/directory.ts';
 import type { CertificateSource, SourceAnswer } from '../../src/certificates/source.ts';
-import { decideRecipient } from '../../src/path.ts';
+import { decideRecipient } from '../../src/decision.ts';
+import { contentFacts } from '../../src/message/facts.ts';
+import { ALWAYS } from '../../src/policy/condition.ts';
+import { makeRuleSet } from '../../src/policy/decide.ts';
 import { refusal } from '../../src/policy/decide.ts';
 import { craft, nest, rfc822 } from '../certificates/craft.ts';
 import { AD, answerTo, fakeResolver, type Reply, smimeaAnswer, TC } from '../certificates/smimea/fake.ts';
@@ -54,9 +58,13 @@ for (const [what, lookup] of odd) {
     };
     const sources = [own, { name: 'odd', close: () => {}, lookup }];
     const addressBook = makeAddressBook(makeDirectory({ sources, trust, now: Date.now, log, patience: LOOKUP_MS }), {});
-    const rules = [{ name: 'all', when: {}, then: 'seal', missing: 'refuse', subject: { kind: 'keep' } }] as const;
+    const rules = makeRuleSet([
+      { name: 'all', when: ALWAYS, then: 'seal', missing: 'refuse', unavailable: 'retry', subject: { kind: 'keep' } },
+    ]);
+    const content = contentFacts({ fields: [], lookAhead: Buffer.alloc(0), whole: true, body: Readable.from([]) });
+    const around = { sender: null, client: { address: '127.0.0.1', user: null }, size: null, content };
     const decided = async (address: string) =>
-      (await decideRecipient({ rules, addressBook }, { sender: null, recipient: mailboxOf(address) })).decision;
+      (await decideRecipient({ rules, addressBook }, { ...around, recipient: mailboxOf(address) })).decision;
     const started = performance.now();
     const waiting = decided('ben@example.org');
     assert.equal((await decided('anna@example.org')).kind, 'seal');

@@ -37,7 +37,7 @@ export async function makeFront(context: TestContext, options: Partial<IngressOp
   const thrown: unknown[] = [];
   const log: Record<string, unknown>[] = [];
   const keeping: Reception = {
-    recipient: async (sender, recipient) => void asked.push({ sender, recipient }),
+    recipient: async ({ sender }, recipient) => void asked.push({ sender, recipient }),
     accept: async (envelope, source) => {
       const chunks: Buffer[] = [];
       try {

@@ -26,6 +26,9 @@ test('one message: the queue id stands in the 250, the envelope says who, and co
     recipients: [plainRecipient({ localPart: 'b', domain: 'y.example', address: 'b@y.example', needsSmtputf8: false })],
     envid: null,
     client: { address: '127.0.0.1', helo: 'client.example', tls: null, user: null },
+    size: null,
+    eightBit: false,
+    smtputf8: false,
     protocol: 'ESMTP',
   });
 });

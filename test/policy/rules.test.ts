@@ -2,10 +2,13 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import type { TestContext } from 'node:test';
 import { parseMailbox } from '../../src/message/envelope.ts';
-import { decide } from '../../src/policy/decide.ts';
+import { contentFacts } from '../../src/message/facts.ts';
+import type { CertificateState } from '../../src/policy/condition.ts';
+import { decide, makeRuleSet } from '../../src/policy/decide.ts';
 import { loadRules } from '../../src/policy/rules.ts';
 
 async function folderWith(t: TestContext, files: Readonly<Record<string, string>>): Promise<string> {
@@ -21,14 +24,16 @@ test('the shipped rules seal everything and refuse what they cannot seal', async
   const rules = await loadRules(shipped);
   const verdict = parseMailbox('anna@clinic.example');
   assert.equal(verdict.kind, 'mailbox');
-  const facts = { sender: null, recipient: verdict.mailbox };
   const template = 'New message from {sender_domain} [{queue_id}]';
-  assert.deepEqual(decide(rules, { ...facts, certificate: 'found' }), {
-    kind: 'seal',
-    rule: 'everything-else',
-    subject: { kind: 'replace', template },
-  });
-  assert.equal(decide(rules, { ...facts, certificate: 'absent' }).kind, 'refuse');
+  const content = contentFacts({ fields: [], lookAhead: Buffer.alloc(0), whole: true, body: Readable.from([]) });
+  const decided = (state: CertificateState) => {
+    const facts = { sender: null, recipient: verdict.mailbox, client: '127.0.0.1', user: null, size: null, content };
+    const answer = decide(makeRuleSet(rules), { ...facts, lookedUp: { never: { state, sealedFor: false } } });
+    assert.ok(answer.kind === 'decided');
+    return answer.decision;
+  };
+  assert.deepEqual(decided('found'), { kind: 'seal', rule: 'everything-else', subject: { kind: 'replace', template } });
+  assert.equal(decided('absent').kind, 'refuse');
 });
 
 test('files are read in the order of their names, each from top to bottom', async (t) => {
@@ -47,8 +52,9 @@ test('files are read in the order of their names, each from top to bottom', asyn
 test('an address may be a list', async (t) => {
   const folder = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: refuse, when: { sender: ["<>", "*@b.example"] } }\n' });
   const [rule] = await loadRules(folder);
-  assert.equal(rule?.when.sender?.source, '<>, *@b.example');
-  assert.equal(rule?.when.sender?.matches(null), true);
+  assert.ok(rule?.when.kind === 'sender');
+  assert.equal(rule.when.pattern.source, '<>, *@b.example');
+  assert.equal(rule.when.pattern.matches(null), true);
 });
 
 const broken: readonly (readonly [what: string, text: string, said: string])[] = [
@@ -153,7 +159,7 @@ test('From, envelope sender and Message-ID are read, and their defaults leave no
   assert.equal(first?.from?.original, 'reply_to');
   assert.deepEqual([first?.from?.replace.name, first?.from?.replace.mailbox.address], ['F', 'f@b.example']);
   assert.deepEqual([first?.envelopeFrom?.address, first?.messageId], ['x@b.example', 'per_recipient']);
-  assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'subject']);
+  assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'unavailable', 'subject']);
 });
 
 test('domain_certificate is read; never leaves no trace, and beside refuse it means nothing', async (t) => {
