@@ -12,7 +12,8 @@ const src = path.resolve(import.meta.dirname, '../src');
 
 /** What a part of src/ may import besides itself and errors.ts. '*' is all but those that the part is itself imported by. */
 const allowed: Readonly<Record<string, readonly string[]>> = {
-  'errors.ts': [],
+  errors: [],
+  'errors.ts': ['errors'],
   'audit.ts': [],
   'log.ts': [],
   'metrics.ts': [],
