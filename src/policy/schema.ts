@@ -103,7 +103,8 @@ export type WrittenRule = z.output<ReturnType<typeof keysOfRule>>;
 /** A rule means what it says: no key beside one that makes it meaningless, and no Subject shown that nobody chose to show. */
 const ruleSchema = (lists: Lists) =>
   keysOfRule(lists).transform((written, context): Rule => {
-    const fault = faultBetweenKeys(written);
+    // With an unknown key, what is missing may be what it was meant to be.
+    const fault = context.issues.length > 0 ? undefined : faultBetweenKeys(written);
     if (fault === undefined) return ruleOf(written);
     const { key, wrong, mend } = fault;
     context.issues.push({ code: 'custom', message: wrong, input: written, path: [key], params: { mend } });

@@ -103,7 +103,8 @@ export function whenSchema(lists: Lists): z.ZodType<Condition> {
     })
     .transform((written, context): Condition => {
       const condition = conditionOf(written);
-      if (condition !== ALWAYS) return condition;
+      // An unknown key has been told already.
+      if (condition !== ALWAYS || context.issues.length > 0) return condition;
       context.issues.push({ code: 'custom', message: 'asks nothing', input: written, params: { mend: 'a condition, or take it out' } });
       return z.NEVER;
     });
