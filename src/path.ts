@@ -12,7 +12,7 @@ import type { Notices, RefusedMessage } from './delivery/notices.ts';
 import { wireSize } from './delivery/wire.ts';
 import { foreseeRecipient } from './decision.ts';
 import type { Opening, Reception } from './ingress/reception.ts';
-import { assertNoLoop, withoutOwnFields } from './message/entity.ts';
+import { assertNoLoop } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
 import { contentFacts } from './message/facts.ts';
 import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
@@ -79,7 +79,7 @@ export function makePath(parts: PathParts): Path {
       const rules = parts.rules();
       const counted = countOctets(source);
       const line = { bareEnds: false };
-      const message = withoutOwnFields(await readMessage(counted.octets, () => void (line.bareEnds = true)));
+      const message = await readMessage(counted.octets, () => void (line.bareEnds = true));
       assertNoLoop(message.fields);
       const content = contentFacts(message);
       const { sender, client, size = null } = envelope;

@@ -30,6 +30,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'control.ts': ['message', 'queue'],
   'change-control.ts': ['message', 'certificates', 'queue', 'control.ts'],
   'held.ts': [],
+  'identities.ts': ['config', 'message', 'policy', 'certificates', 'sign'],
   'decision.ts': ['message', 'policy', 'certificates'],
   'inside.ts': ['message', 'policy'],
   'plan.ts': ['message', 'policy', 'certificates', 'seal', 'decision.ts'],
