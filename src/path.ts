@@ -34,6 +34,7 @@ import {
 import type { RuleSet } from './policy/decide.ts';
 import { newQueueId } from './queue/id.ts';
 import type { NewMessage, NewRecipient, QueueStore } from './queue/queue.ts';
+import { sealedStart } from './seal/came-sealed/check.ts';
 import { Sealing, type SealingParts } from './sealing.ts';
 
 /** Where sealed messages go: the queue, or files. */
@@ -83,7 +84,8 @@ export function makePath(parts: PathParts): Path {
       assertNoLoop(message.fields);
       const content = contentFacts(message);
       const { sender, client, size = null } = envelope;
-      const question = { sender, client, size, content };
+      const start = content.claimsSealed ? sealedStart(message) : undefined;
+      const question = { sender, client, size, content, isSealedFor: start?.isSealedFor.bind(start) };
       const asked = distinct(envelope.recipients);
       const plans = await Promise.all(asked.map((recipient) => planRecipient(parts, rules, question, recipient)));
       const { taken, refused } = sortOut(plans, parts.mixed);

@@ -36,7 +36,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'plan.ts': ['message', 'policy', 'certificates', 'seal', 'decision.ts'],
   'path-events.ts': ['message', 'policy', 'certificates', 'seal', 'queue', 'audit.ts', 'change-control.ts', 'plan.ts'],
   'sealing.ts': ['message', 'policy', 'seal', 'sign', 'queue', 'delivery', 'held.ts', 'inside.ts', 'plan.ts'],
-  'passing.ts': ['message', 'queue', 'plan.ts', 'sealing.ts'],
+  'passing.ts': ['message', 'seal', 'queue', 'plan.ts', 'sealing.ts'],
   'path.ts': ['*'],
   'outbox.ts': ['*', 'path.ts'],
   'seal-notice.ts': ['*', 'path.ts', 'outbox.ts'],
