@@ -29,6 +29,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'control.ts': ['message', 'queue'],
   'change-control.ts': ['message', 'certificates', 'queue', 'control.ts'],
   'held.ts': [],
+  'hold-keys.ts': ['config', 'document', 'certificates', 'policy'],
   'decision.ts': ['message', 'policy', 'certificates'],
   'path.ts': ['*'],
   'outbox.ts': ['*', 'path.ts'],
