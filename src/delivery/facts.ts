@@ -74,7 +74,7 @@ export function factsOf(
     cause,
     expired,
     attemptedAt: at,
-    retryUntil: kind === 'delayed' ? lease.acceptedAt + maxAge : null,
+    retryUntil: kind === 'delayed' ? lease.waitsSince + maxAge : null,
   };
 }
 

@@ -77,7 +77,7 @@ export function makeNotices(options: NoticeOptions): Notices {
   return {
     tell(lease, result, conclusion) {
       // At each attempt, so that a step of the clock is seen when it comes.
-      const isLate = ageOf(lease.acceptedAt) > options.delay;
+      const isLate = ageOf(lease.waitsSince) > options.delay;
       const kind = kindOf(lease, result, conclusion, isLate);
       if (kind === undefined) return conclusion;
       const ofDelay = kind === 'delayed';
