@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { before, describe, test } from 'node:test';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import { cipherNames, ciphers } from '../../src/seal/algorithms.ts';
 import { messagePrefix } from '../../src/seal/cms.ts';
