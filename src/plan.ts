@@ -93,7 +93,7 @@ export async function planRecipient(
     }
     case 'refuse':
     case 'retry':
-      return { kind: 'refused', rule: decision.rule, error: refused(parts.log, recipient, decided), ...common };
+      return { kind: 'refused', rule: decision.rule, error: refusalOf(parts.log, recipient, decided), ...common };
   }
 }
 
@@ -170,7 +170,7 @@ async function planArchive(
 const MAX_REASONS = 20;
 
 /** What the client is told of a recipient that is not taken; the log gets the reasons. */
-export function refused(log: Logger, recipient: Mailbox, { decision, resolution }: Decided): SealpostError {
+export function refusalOf(log: Logger, recipient: Mailbox, { decision, resolution }: Decided): SealpostError {
   const looked = resolution?.kind === 'absent' ? resolution.parts : [];
   const rejected = looked.flatMap(({ lookup }) => lookup.rejected.map(({ place, reason }) => `${place}: ${reason}`)).slice(0, MAX_REASONS);
   log.info({ decision: decision.kind, rule: decision.rule, recipient: recipient.address, rejected }, 'recipient refused');

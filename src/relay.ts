@@ -177,6 +177,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...sealing,
       rules: () => rules,
       outbox: queue,
+      mixed: config.mixed,
+      notices,
       ...onward,
     });
     const listen: ListenerOptions[] = [];

@@ -85,6 +85,11 @@ export class Sealing implements Making {
     this.#original = original;
   }
 
+  /** How many bodies there are. */
+  get bodies(): number {
+    return this.#bodies.length;
+  }
+
   /** Opens the bodies of all readers, their inner headers written. Once, and first. */
   async begin(readers: readonly Reader[]): Promise<void> {
     for (const reader of readers) {

@@ -117,7 +117,11 @@ test('P2: two messages of the same octets share nothing, and nothing of them can
   const blocks = (stored: Buffer): Set<string> =>
     new Set(Array.from({ length: 2000 }, (_, index) => stored.toString('hex', HEADER + index * 16, HEADER + index * 16 + 16)));
   assert.equal(blocks(one).size, 2000);
-  assert.deepEqual(blocks(one).intersection(blocks(two)), new Set());
+  const others = blocks(two);
+  assert.deepEqual(
+    [...blocks(one)].filter((block) => others.has(block)),
+    [],
+  );
 });
 
 test('the facts of a row are read back, and anything else is damage', () => {
