@@ -38,6 +38,12 @@ export const causes = {
   barred: { why: 'the mail server behind the relay does not take mail from it, or cannot be trusted', mend: askOperator },
   unreachable: { why: 'the mail server behind the relay cannot be reached', mend: askOperator },
   relay: { why: 'the relay could not send it', mend: askOperator },
+  rule: { why: 'a rule of the relay says so', mend: askOperator },
+  'no-certificate': {
+    why: 'no certificate is known to which it could be sealed',
+    mend: 'Reach the recipient in another way, or ask whoever looks after the relay.',
+  },
+  'no-look-up': { why: 'nobody could say whether there is a certificate to which it could be sealed', mend: askOperator },
   none: { why: 'all is well', mend: '' },
 } as const satisfies Record<string, Words>;
 

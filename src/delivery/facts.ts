@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
-import type { Lease } from '../queue/queue.ts';
+import type { HeldRow, Lease } from '../queue/queue.ts';
 import { causes, whyOf, type Cause } from './cause.ts';
 import type { Conclusion } from './conclude.ts';
 import type { Result } from './result.ts';
@@ -13,7 +13,7 @@ const time = z.int().nonnegative();
 const isCause = (value: unknown): value is Cause => typeof value === 'string' && Object.hasOwn(causes, value);
 
 const schema = z.strictObject({
-  kind: z.enum(['failed', 'delayed', 'relayed']),
+  kind: z.enum(['failed', 'delayed', 'relayed', 'held']),
   /** The relay's name when the notice was written. */
   reporter: z.string(),
   /** Times are ms since the epoch. */
@@ -33,8 +33,14 @@ const schema = z.strictObject({
   /** Given up for its age; the cause is what the last attempt met. */
   expired: z.boolean(),
   attemptedAt: time,
-  /** Of a delay. */
+  /** Of a delay, and of what is held. */
   retryUntil: time.nullable(),
+  /** The rule that decided it; left out where it was an attempt. */
+  rule: z.string().optional(),
+  /** Of what is held, or was until it was given up. */
+  heldSince: time.optional(),
+  /** Recipients who are held without a notice of their own: of the same message, and since the notice before. */
+  alsoHeld: z.int().nonnegative().optional(),
 });
 
 export type NoticeFacts = z.output<typeof schema>;
@@ -49,6 +55,12 @@ export function readFacts(text: string): NoticeFacts {
     throw new SealpostError('queue-item-damaged', { detail: 'the facts of a notice cannot be read', cause });
   }
 }
+
+/** What a notice tells of a recipient, whatever became of it. */
+export type AboutRow = Pick<
+  HeldRow,
+  'queueId' | 'acceptedAt' | 'originalSender' | 'recipient' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'header'
+>;
 
 /** Of one attempt, at `now`, by the relay called `hostname`, which tries for `maxAge` ms. */
 export function factsOf(

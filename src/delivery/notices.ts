@@ -4,6 +4,7 @@
  *   failed    bounced for good                      to the sender, unless NOTIFY is without FAILURE; a copy to the operator
  *   delayed   deferred, older than `delay`, once    to the sender, unless NOTIFY is without DELAY; a copy to the operator
  *   relayed   taken by an upstream without DSN      to the sender, where NOTIFY has SUCCESS
+ *   held      sealed to the hold certificate        to the operator alone (decided.ts, as what a rule refuses behind DATA)
  *
  * The sender is told where its domain is one of `domains`, since anybody else's may be forged; else the user who authenticated.
  * Nobody is told of mail from the null sender, and so of no notice either: loops cannot be (A17, A18).
@@ -18,7 +19,8 @@ import type { AddressPattern } from '../message/pattern.ts';
 import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
 import { makeAge } from './age.ts';
 import type { Conclusion } from './conclude.ts';
-import { factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
+import { makeDecided, type Decided } from './decided.ts';
+import { type AboutRow, factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
 import type { Result } from './result.ts';
 import { makeWindow } from './window.ts';
@@ -64,17 +66,46 @@ export interface Notices {
   counters(): { readonly notices: number; readonly noticesWithheld: number };
 }
 
+/** What was written of one recipient; null where nobody is told, and why stands in the note. */
+export interface Issued {
+  readonly notice: NewMessage | null;
+  /** For the event of what became of the recipient: the queue id of the notice, or why there is none. */
+  readonly note: string;
+  readonly events: readonly AuditEvent[];
+}
+
+/** `facts` are asked for where somebody is told. */
+export type Issue = (about: AboutRow, kind: NoticeFacts['kind'], facts: () => NoticeFacts) => Issued;
+
+export const NULL_SENDER = 'none, the sender is null';
+
 const ALL_FACTOR = 10;
 
 const nothing = Buffer.alloc(0);
 const emptyBody: StoredBody = { length: 0, sha256: createHash('sha256').digest(), content: { kind: 'inline', bytes: nothing } };
 
-export function makeNotices(options: NoticeOptions): Notices {
+export function makeNotices(options: NoticeOptions): Notices & Decided {
   const { now, log, rate, newId } = options;
   const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
+  // Of its own: what is held in an hour without a directory must not keep a notice of what failed from anybody.
+  const windowOfHeld = makeWindow({ perKey: rate.count, inAll: rate.count, per: rate.per, now });
   const ageOf = makeAge(options);
   const counts = { notices: 0, noticesWithheld: 0 };
+  const issue: Issue = (lease, kind, facts) => {
+    const readers = readersOf(lease, kind, options);
+    const told = readers.filter((reader) => (kind === 'held' ? windowOfHeld : window).take(mailboxKey(reader)));
+    const withheld = readers.length - told.length;
+    if (withheld > 0) log.warn({ queue_id: lease.queueId, kind, withheld }, 'notices were withheld, there are too many');
+    counts.notices += told.length;
+    counts.noticesWithheld += withheld;
+    const [first] = told;
+    if (first === undefined) return { notice: null, note: withheld > 0 ? 'none, there are too many' : 'none, nobody wants it', events: [] };
+    const notice = noticeRow(newId(), facts(), told);
+    const events = told.map((reader) => written(notice.id, kind, lease, reader));
+    return { notice, note: withheld > 0 ? `${notice.id}, and others withheld` : notice.id, events };
+  };
   return {
+    ...makeDecided({ ...options, issue }),
     tell(lease, result, conclusion) {
       // At each attempt, so that a step of the clock is seen when it comes.
       const isLate = ageOf(lease.waitsSince) > options.delay;
@@ -84,23 +115,11 @@ export function makeNotices(options: NoticeOptions): Notices {
       if (lease.notice !== null || lease.originalSender === '') {
         if (kind !== 'failed') return conclusion;
         log.error({ queue_id: lease.queueId }, 'bounced without a notice, the sender is null');
-        return withNote(conclusion, 'none, the sender is null', []);
+        return withNote(conclusion, NULL_SENDER, []);
       }
-      const readers = readersOf(lease, kind, options);
-      const told = readers.filter((reader) => window.take(mailboxKey(reader)));
-      const withheld = readers.length - told.length;
-      if (withheld > 0) log.warn({ queue_id: lease.queueId, kind, withheld }, 'notices were withheld, there are too many');
-      counts.notices += told.length;
-      counts.noticesWithheld += withheld;
-      const [first] = told;
-      if (first === undefined) {
-        const note = withheld > 0 ? 'none, there are too many' : 'none, nobody wants it';
-        return { ...withNote(conclusion, note, []), ...(ofDelay ? { telling: { notice: null, ofDelay } } : {}) };
-      }
-      const notice = noticeRow(newId(), factsOf(kind, lease, result, conclusion, options), told);
-      const events = told.map((reader) => written(notice.id, kind, lease, reader));
-      const note = withheld > 0 ? `${notice.id}, and others withheld` : notice.id;
-      return { ...withNote(conclusion, note, events), telling: { notice, ofDelay } };
+      const { notice, note, events } = issue(lease, kind, () => factsOf(kind, lease, result, conclusion, options));
+      const told = withNote(conclusion, note, events);
+      return notice !== null || ofDelay ? { ...told, telling: { notice, ofDelay } } : told;
     },
     async compose(lease, queue) {
       // Its body is empty; to read it is to hold the row to its checksum.
@@ -113,7 +132,7 @@ export function makeNotices(options: NoticeOptions): Notices {
   };
 }
 
-function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: boolean): NoticeFacts['kind'] | undefined {
+function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: boolean): Exclude<NoticeFacts['kind'], 'held'> | undefined {
   switch (outcome.kind) {
     case 'bounced':
       return 'failed';
@@ -133,7 +152,12 @@ function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: b
 const condition = { failed: 'failure', delayed: 'delay', relayed: 'success' } as const;
 
 /** Each mailbox once. */
-function readersOf(lease: Lease, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
+function readersOf(
+  lease: AboutRow,
+  kind: NoticeFacts['kind'],
+  { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>,
+): Mailbox[] {
+  if (kind === 'held') return [asMailbox(operator)].filter((one) => one !== undefined);
   const sender = asMailbox(lease.originalSender);
   const known = sender !== undefined && domains?.matches(sender) === true ? sender : asMailbox(lease.submitter ?? '');
   const readers = [wants(lease.notify, condition[kind]) ? known : undefined, kind === 'relayed' ? undefined : asMailbox(operator)];
@@ -149,7 +173,7 @@ function noticeRow(id: string, facts: NoticeFacts, readers: readonly Mailbox[]):
   return { id, acceptedAt: facts.writtenAt, sender: '', size: 0, ...asked, notice: writeFacts(facts), bodies: [emptyBody], recipients };
 }
 
-const written = (id: string, kind: NoticeFacts['kind'], lease: Lease, reader: Mailbox): AuditEvent => ({
+const written = (id: string, kind: NoticeFacts['kind'], lease: AboutRow, reader: Mailbox): AuditEvent => ({
   event: 'notice',
   queue_id: id,
   recipient: reader.address,
