@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
-import type { HeldRow, Lease } from '../queue/queue.ts';
-import { causes, whyOf, type Cause } from './cause.ts';
+import type { Lease, NewMessage } from '../queue/queue.ts';
+import { causes, whyOf, whyRefused, type Cause } from './cause.ts';
 import type { Conclusion } from './conclude.ts';
 import type { Result } from './result.ts';
 
@@ -56,12 +56,6 @@ export function readFacts(text: string): NoticeFacts {
   }
 }
 
-/** What a notice tells of a recipient, whatever became of it. */
-export type AboutRow = Pick<
-  HeldRow,
-  'queueId' | 'acceptedAt' | 'originalSender' | 'recipient' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'header'
->;
-
 /** Of one attempt, at `now`, by the relay called `hostname`, which tries for `maxAge` ms. */
 export function factsOf(
   kind: NoticeFacts['kind'],
@@ -87,6 +81,30 @@ export function factsOf(
     expired,
     attemptedAt: at,
     retryUntil: kind === 'delayed' ? lease.waitsSince + maxAge : null,
+  };
+}
+
+/** Of a recipient that the relay refuses while it takes the message for others. */
+export function factsOfRefusal(
+  message: Pick<NewMessage, 'id' | 'acceptedAt' | 'envid'> & Pick<Lease, 'header'>,
+  { recipient, orcpt, error }: Pick<Lease, 'recipient' | 'orcpt'> & { readonly error: SealpostError },
+  { hostname, now }: { readonly hostname: string; readonly now: () => number },
+): NoticeFacts {
+  const at = now();
+  return {
+    kind: 'failed',
+    reporter: hostname,
+    writtenAt: at,
+    queueId: message.id,
+    acceptedAt: message.acceptedAt,
+    ...identityOf(message),
+    envid: message.envid,
+    orcpt,
+    recipient,
+    ...whyRefused(error),
+    expired: false,
+    attemptedAt: at,
+    retryUntil: null,
   };
 }
 

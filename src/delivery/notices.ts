@@ -4,7 +4,7 @@
  *   failed    bounced for good                      to the sender, unless NOTIFY is without FAILURE; a copy to the operator
  *   delayed   deferred, older than `delay`, once    to the sender, unless NOTIFY is without DELAY; a copy to the operator
  *   relayed   taken by an upstream without DSN      to the sender, where NOTIFY has SUCCESS
- *   held      sealed to the hold certificate        to the operator alone (decided.ts, as what a rule refuses behind DATA)
+ *   held      sealed to the hold certificate        to the operator alone (of-held.ts)
  *
  * The sender is told where its domain is one of `domains`, since anybody else's may be forged; else the user who authenticated.
  * Nobody is told of mail from the null sender, and so of no notice either: loops cannot be (A17, A18).
@@ -19,9 +19,9 @@ import type { AddressPattern } from '../message/pattern.ts';
 import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
 import { makeAge } from './age.ts';
 import type { Conclusion } from './conclude.ts';
-import { makeDecided, type Decided } from './decided.ts';
-import { type AboutRow, factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
+import { factsOf, factsOfRefusal, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
+import { type HeldNotices, makeHeldNotices } from './of-held.ts';
 import type { Result } from './result.ts';
 import { makeWindow } from './window.ts';
 
@@ -45,6 +45,8 @@ export interface NoticeOptions {
   readonly rate: { readonly count: number; readonly per: number };
   /** Milliseconds for which a message is tried. */
   readonly maxAge: number;
+  /** Milliseconds for which mail is held. */
+  readonly holdMaxAge?: number;
   readonly sealer: NoticeSealer;
   readonly newId: () => string;
   readonly now: () => number;
@@ -57,55 +59,64 @@ export interface Told extends Conclusion {
   readonly telling?: Telling;
 }
 
-export interface Notices {
+/** A message that is taken for some of its recipients. */
+export interface RefusedMessage extends Pick<NewMessage, 'id' | 'acceptedAt' | 'sender' | 'envid' | 'submitter'> {
+  /** Its outer header. */
+  readonly header: Buffer;
+}
+
+/** One of those for whom it is not. */
+export interface RefusedRecipient extends Pick<Lease, 'recipient' | 'notify' | 'orcpt'> {
+  readonly error: SealpostError;
+}
+
+/** `note`: which notice tells of it, or why none does; `events`: of the notice. */
+export interface Written {
+  readonly note: string;
+  readonly notice?: NewMessage;
+  readonly events: readonly AuditEvent[];
+}
+
+/** `facts` are asked for where somebody is told. */
+export type Write = (kind: NoticeFacts['kind'], about: About, facts: () => NoticeFacts) => Written;
+
+export interface Notices extends HeldNotices {
   /** The conclusion of an attempt, and what is told of it. */
   tell(lease: Lease, result: Result, conclusion: Conclusion): Told;
+  /** What is told of a recipient that is refused while others of the message are taken; to be queued with the message. */
+  refuse(message: RefusedMessage, refused: RefusedRecipient): Written;
   /** The octets of a leased notice. Throws `queue-item-damaged`, `lookup-unavailable`. */
   compose(lease: Lease, queue: Pick<QueueStore, 'read'>): Promise<Buffer>;
   /** Since start: written, and withheld by the rate. */
   counters(): { readonly notices: number; readonly noticesWithheld: number };
 }
 
-/** What was written of one recipient; null where nobody is told, and why stands in the note. */
-export interface Issued {
-  readonly notice: NewMessage | null;
-  /** For the event of what became of the recipient: the queue id of the notice, or why there is none. */
-  readonly note: string;
-  readonly events: readonly AuditEvent[];
-}
-
-/** `facts` are asked for where somebody is told. */
-export type Issue = (about: AboutRow, kind: NoticeFacts['kind'], facts: () => NoticeFacts) => Issued;
-
-export const NULL_SENDER = 'none, the sender is null';
-
 const ALL_FACTOR = 10;
 
 const nothing = Buffer.alloc(0);
 const emptyBody: StoredBody = { length: 0, sha256: createHash('sha256').digest(), content: { kind: 'inline', bytes: nothing } };
 
-export function makeNotices(options: NoticeOptions): Notices & Decided {
+export function makeNotices(options: NoticeOptions): Notices {
   const { now, log, rate, newId } = options;
   const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
   // Of its own: what is held in an hour without a directory must not keep a notice of what failed from anybody.
   const windowOfHeld = makeWindow({ perKey: rate.count, inAll: rate.count, per: rate.per, now });
   const ageOf = makeAge(options);
   const counts = { notices: 0, noticesWithheld: 0 };
-  const issue: Issue = (lease, kind, facts) => {
-    const readers = readersOf(lease, kind, options);
+  const write: Write = (kind, about, facts) => {
+    const readers = readersOf(about, kind, options);
     const told = readers.filter((reader) => (kind === 'held' ? windowOfHeld : window).take(mailboxKey(reader)));
     const withheld = readers.length - told.length;
-    if (withheld > 0) log.warn({ queue_id: lease.queueId, kind, withheld }, 'notices were withheld, there are too many');
+    if (withheld > 0) log.warn({ queue_id: about.queueId, kind, withheld }, 'notices were withheld, there are too many');
     counts.notices += told.length;
     counts.noticesWithheld += withheld;
-    const [first] = told;
-    if (first === undefined) return { notice: null, note: withheld > 0 ? 'none, there are too many' : 'none, nobody wants it', events: [] };
+    if (told.length === 0) return { note: withheld > 0 ? 'none, there are too many' : 'none, nobody wants it', events: [] };
     const notice = noticeRow(newId(), facts(), told);
-    const events = told.map((reader) => written(notice.id, kind, lease, reader));
-    return { notice, note: withheld > 0 ? `${notice.id}, and others withheld` : notice.id, events };
+    const events = told.map((reader) => written(notice.id, kind, about, reader));
+    return { note: withheld > 0 ? `${notice.id}, and others withheld` : notice.id, notice, events };
   };
   return {
-    ...makeDecided({ ...options, issue }),
+    ...makeHeldNotices({ ...options, write }),
     tell(lease, result, conclusion) {
       // At each attempt, so that a step of the clock is seen when it comes.
       const isLate = ageOf(lease.waitsSince) > options.delay;
@@ -115,11 +126,19 @@ export function makeNotices(options: NoticeOptions): Notices & Decided {
       if (lease.notice !== null || lease.originalSender === '') {
         if (kind !== 'failed') return conclusion;
         log.error({ queue_id: lease.queueId }, 'bounced without a notice, the sender is null');
-        return withNote(conclusion, NULL_SENDER, []);
+        return withNote(conclusion, 'none, the sender is null', []);
       }
-      const { notice, note, events } = issue(lease, kind, () => factsOf(kind, lease, result, conclusion, options));
-      const told = withNote(conclusion, note, events);
-      return notice !== null || ofDelay ? { ...told, telling: { notice, ofDelay } } : told;
+      const { note, notice, events } = write(kind, lease, () => factsOf(kind, lease, result, conclusion, options));
+      const noted = withNote(conclusion, note, events);
+      return notice === undefined && !ofDelay ? noted : { ...noted, telling: { notice: notice ?? null, ofDelay } };
+    },
+    refuse(message, refused) {
+      const about = { ...refused, queueId: message.id, originalSender: message.sender, submitter: message.submitter };
+      if (message.sender === '') {
+        log.error({ queue_id: message.id }, 'a recipient was refused without a notice, the sender is null');
+        return { note: 'none, the sender is null', events: [] };
+      }
+      return write('failed', about, () => factsOfRefusal(message, refused, options));
     },
     async compose(lease, queue) {
       // Its body is empty; to read it is to hold the row to its checksum.
@@ -151,12 +170,11 @@ function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: b
 
 const condition = { failed: 'failure', delayed: 'delay', relayed: 'success' } as const;
 
+/** What a notice is about, as far as it decides who is told. */
+export type About = Pick<Lease, 'queueId' | 'recipient' | 'originalSender' | 'submitter' | 'notify'>;
+
 /** Each mailbox once. */
-function readersOf(
-  lease: AboutRow,
-  kind: NoticeFacts['kind'],
-  { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>,
-): Mailbox[] {
+function readersOf(lease: About, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
   if (kind === 'held') return [asMailbox(operator)].filter((one) => one !== undefined);
   const sender = asMailbox(lease.originalSender);
   const known = sender !== undefined && domains?.matches(sender) === true ? sender : asMailbox(lease.submitter ?? '');
@@ -173,7 +191,7 @@ function noticeRow(id: string, facts: NoticeFacts, readers: readonly Mailbox[]):
   return { id, acceptedAt: facts.writtenAt, sender: '', size: 0, ...asked, notice: writeFacts(facts), bodies: [emptyBody], recipients };
 }
 
-const written = (id: string, kind: NoticeFacts['kind'], lease: AboutRow, reader: Mailbox): AuditEvent => ({
+const written = (id: string, kind: NoticeFacts['kind'], lease: About, reader: Mailbox): AuditEvent => ({
   event: 'notice',
   queue_id: id,
   recipient: reader.address,

@@ -28,7 +28,8 @@ const dropped: ReadonlySet<string> = new Set([
   'dkim-signature',
 ]);
 
-const isDropped = (key: string): boolean => dropped.has(key) || key.startsWith('arc-');
+/** `X-Sealpost-…` of others would pass for ours (A11). */
+export const isDropped = (key: string): boolean => dropped.has(key) || key.startsWith('arc-') || key.startsWith('x-sealpost-');
 
 /** RFC 5321 §6.3 wants a large number; real paths stay under twenty. */
 const MAX_HOPS = 50;
