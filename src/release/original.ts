@@ -3,7 +3,7 @@
  * it must be sealed anew. Fields that the relay mended come back as they were mended.
  */
 import { SealpostError } from '../errors.ts';
-import { withoutOwnFields } from '../message/entity.ts';
+import { isDropped } from '../message/entity.ts';
 import { type Field, type Message, readMessage } from '../message/header.ts';
 import { isOuter } from '../message/outer.ts';
 import type { Inside } from './inside.ts';
@@ -20,7 +20,8 @@ export const wholeOriginal = async (header: Buffer, inside: AsyncIterable<Buffer
 
 /** What stands inside under a name is all of that name that came in; else what is shown outside is. */
 async function withOuter(header: Buffer, inner: Message): Promise<Message> {
-  const { fields } = withoutOwnFields(inner);
+  // The stamp of the site's signature is no field of the message.
+  const fields = inner.fields.filter(({ key }) => !isDropped(key));
   const inside = new Set(fields.map(({ key }) => key));
   const shown = await outerFields(header);
   return { ...inner, fields: [...shown.filter(({ key }) => key === 'received' || !inside.has(key)), ...fields] };
