@@ -22,6 +22,12 @@ export const policyErrors = {
     'the message is to be held and cannot be, please try again later',
     'a rule holds it, and there is no usable hold certificate: sealpost check says why',
   ),
+  'archive-unavailable': row(
+    451,
+    '4.3.0',
+    'the message is to be archived and cannot be, please try again later',
+    'a rule names an archive for which there is no usable certificate: sealpost certs lookup ADDRESS says why',
+  ),
   'identity-unusable': row(
     451,
     '4.3.0',
