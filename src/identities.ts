@@ -95,6 +95,13 @@ export const identityFaults = async (
   at: { readonly env: Environment; readonly now: number },
 ): Promise<readonly IdentityFault[]> => (await surveyIdentities(config, at)).faults;
 
+/** Throws `policy-invalid` with every fault of the rules that sign. */
+export function assertSigners(rules: readonly Rule[], identities: readonly Identity[]): void {
+  const faults = signFaults(rules, identities);
+  const said = faults.map(({ rule, place, wrong, mend }) => `${place === '' ? '' : `${place}: `}rule ${rule}: ${wrong}\n  mend: ${mend}`);
+  if (said.length > 0) throw new SealpostError('policy-invalid', { detail: said.join('\n') });
+}
+
 export interface SignFault {
   readonly rule: string;
   /** Where the rule stands. */
