@@ -95,7 +95,11 @@ class Transaction {
     if (this.#needsSmtputf8() && !extensions.has('SMTPUTF8')) {
       // HELO tells of no extension. That may be a fault of today, and is no reason to bounce.
       if (plainly) return { kind: 'unsuited', status: '4.6.7', text: 'SMTPUTF8 is needed, and the upstream refused EHLO' };
-      return { kind: 'unsuited', status: '5.6.7', text: 'an address or a header outside ASCII needs SMTPUTF8, which the upstream does not offer' };
+      return {
+        kind: 'unsuited',
+        status: '5.6.7',
+        text: 'an address or a header outside ASCII needs SMTPUTF8, which the upstream does not offer',
+      };
     }
     const limit = sizeLimit(extensions);
     if (limit !== undefined && size > limit) {
