@@ -30,7 +30,7 @@ import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
-import { makeRuleSet } from './policy/decide.ts';
+import { type AlgorithmPolicy, makeRuleSet } from './policy/decide.ts';
 import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
@@ -130,10 +130,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       hostname: config.hostname,
       addressBook: certificates.addressBook,
       pinned: config.certificates.pin,
-      chooseForm: (list: readonly Certificate[]): Form =>
+      chooseForm: (list: readonly Certificate[], said?: AlgorithmPolicy): Form =>
         chooseForm(
           list.map((one) => ({ capabilities: capabilities.of(one) })),
           config.profile,
+          said,
         ),
       now,
       randomBytes,
@@ -176,6 +177,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...sealing,
       rules: () => rules,
       outbox: queue,
+      mixed: config.mixed,
+      notices,
       ...onward,
     });
     const listen: ListenerOptions[] = [];

@@ -126,8 +126,8 @@ async function readBytes(file: string): Promise<Buffer> {
 
 const formFor =
   ({ profile, cipher }: Options, standard: Profile): PathParts['chooseForm'] =>
-  (certificates) => {
-    const form = chooseForm(certificates, profile ?? standard);
+  (certificates, said) => {
+    const form = chooseForm(certificates, profile ?? standard, profile === undefined ? said : {});
     return cipher === undefined ? form : { ...form, cipher };
   };
 

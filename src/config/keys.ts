@@ -227,6 +227,12 @@ export function declareKeys(folder: string) {
       unit: 'path',
       example: 'policies',
     }),
+    mixed: key(oneOf('all_or_none', 'split').prefault('all_or_none'), {
+      meaning:
+        'What becomes of a message when a rule refuses some of its recipients after DATA. `all_or_none`: it is refused for all of them. `split`: the others get it, and a notice tells the sender who does not.',
+      unit: 'word',
+      example: 'split',
+    }),
     keys: key(path.prefault('keys'), {
       meaning:
         'The folder of the keys of the in-house CA, mode 0700 and outside the data folder. The relay reads it only where it is to sign.',
