@@ -8,6 +8,7 @@ import type { OuterOptions } from './message/outer.ts';
 import type { PassedReader, Refused } from './plan.ts';
 import type { BodyWriter, NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
 import type { Spool, SpoolFacts, SpoolWriter } from './queue/spool/spool.ts';
+import { makeSealedCheck, type SealedCheck, type SealedVerdict } from './seal/came-sealed/check.ts';
 import type { Making, Original } from './sealing.ts';
 
 export interface PassingParts {
@@ -35,6 +36,7 @@ export class Passing implements Making {
   readonly #watch = new Watch();
   readonly #header: Buffer;
   #body: { readonly spool: SpoolWriter; readonly writer: BodyWriter } | undefined;
+  readonly #sealed: SealedCheck | undefined;
   #complete = false;
 
   /** Throws `pass-unavailable`. */
@@ -45,6 +47,7 @@ export class Passing implements Making {
     const { envelope, id, message } = original;
     const options: OuterOptions = { envelope, queueId: id, hostname: parts.hostname, now: new Date(parts.now()) };
     this.#header = passedHeader(message.fields, options);
+    this.#sealed = readers.some(({ sealed }) => sealed) ? makeSealedCheck(message.fields) : undefined;
   }
 
   /** Once, and first. */
@@ -55,25 +58,30 @@ export class Passing implements Making {
     if (spool === undefined) throw new SealpostError('pass-unavailable', { detail: `rule ${first.rule}` });
     const writer = outbox.newBody();
     this.#body = { writer, spool: spool.writer(writer) };
-    await this.write(this.#header);
+    await this.#write(this.#header);
   }
 
   async write(chunk: Buffer): Promise<void> {
-    if (this.#body === undefined) return;
+    this.#sealed?.write(chunk);
+    await this.#write(chunk);
+  }
+
+  async #write(chunk: Buffer): Promise<void> {
     this.#watch.write(chunk);
-    await this.#body.spool.write(chunk);
+    await this.#body?.spool.write(chunk);
   }
 
   /** `body`: the index that the message's row will have for it. `bareEnds`: it came with line ends other than CRLF. */
   async end(body: number, bareEnds: boolean): Promise<Passed> {
     if (this.#body === undefined) return { recipients: [], refused: [] };
-    if (!this.#watch.seen().ended) await this.write(CRLF);
+    if (!this.#watch.seen().ended) await this.#write(CRLF);
     await this.#body.spool.end();
     const unfit = this.#faultOf(bareEnds);
+    const verdict = this.#sealed?.end();
     const recipients: NewRecipient[] = [];
     const refused: Refused[] = [];
     for (const reader of this.#readers) {
-      const error = unfit ?? sealFault(reader);
+      const error = unfit ?? sealFault(reader, verdict);
       if (error === undefined) recipients.push(this.#rowOf(reader, body));
       else refused.push({ kind: 'refused', recipient: reader.recipient, asked: reader.asked, rule: reader.rule, error });
     }
@@ -131,6 +139,8 @@ export class Passing implements Making {
 }
 
 /** Where it passes because it came sealed to its reader, it is that to its last octet (A12). */
-function sealFault({ sealed }: PassedReader): SealpostError | undefined {
-  return sealed ? new SealpostError('sealed-malformed') : undefined;
+function sealFault({ sealed, certificates }: PassedReader, verdict: SealedVerdict | undefined): SealpostError | undefined {
+  if (!sealed) return undefined;
+  if (verdict?.kind !== 'sealed') return new SealpostError('sealed-malformed', { detail: verdict?.reason ?? 'it was not read' });
+  return verdict.isSealedFor(certificates) ? undefined : new SealpostError('sealed-malformed', { detail: 'it names other readers' });
 }

@@ -12,7 +12,7 @@ import type { Notices, RefusedMessage } from './delivery/notices.ts';
 import { wireSize } from './delivery/wire.ts';
 import { foreseeRecipient } from './decision.ts';
 import type { Opening, Reception } from './ingress/reception.ts';
-import { assertNoLoop, withoutOwnFields } from './message/entity.ts';
+import { assertNoLoop } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
 import { contentFacts } from './message/facts.ts';
 import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
@@ -34,6 +34,7 @@ import {
 import type { RuleSet } from './policy/decide.ts';
 import { newQueueId } from './queue/id.ts';
 import type { NewMessage, NewRecipient, QueueStore } from './queue/queue.ts';
+import { sealedStart } from './seal/came-sealed/check.ts';
 import { Sealing, type SealingParts } from './sealing.ts';
 
 /** Where sealed messages go: the queue, or files. */
@@ -79,11 +80,12 @@ export function makePath(parts: PathParts): Path {
       const rules = parts.rules();
       const counted = countOctets(source);
       const line = { bareEnds: false };
-      const message = withoutOwnFields(await readMessage(counted.octets, () => void (line.bareEnds = true)));
+      const message = await readMessage(counted.octets, () => void (line.bareEnds = true));
       assertNoLoop(message.fields);
       const content = contentFacts(message);
       const { sender, client, size = null } = envelope;
-      const question = { sender, client, size, content };
+      const start = content.claimsSealed ? sealedStart(message) : undefined;
+      const question = { sender, client, size, content, isSealedFor: start?.isSealedFor.bind(start) };
       const asked = distinct(envelope.recipients);
       const plans = await Promise.all(asked.map((recipient) => planRecipient(parts, rules, question, recipient)));
       const { taken, refused } = sortOut(plans, parts.mixed);

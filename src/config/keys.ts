@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { certificates } from './certificate-keys.ts';
+import { identities } from './identity-keys.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
 import {
@@ -239,6 +240,7 @@ export function declareKeys(folder: string) {
       unit: 'path',
       example: 'keys',
     }),
+    identities: identities(folder),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
     notices: key(notices().prefault({}), {
       meaning: 'Who is told what became of mail, see [notices](notices.md).',

@@ -8,7 +8,8 @@ import { foldDomain, parseMailbox } from '../message/envelope.ts';
 import { parsePattern } from '../message/pattern.ts';
 import { nearest } from '../document/nearest.ts';
 import { readRate } from '../document/rate.ts';
-import { readDuration, readSize } from './units.ts';
+import { readSize } from '../document/size.ts';
+import { readDuration } from './units.ts';
 
 const value = <T>(value: T): Judgement<T> => ({ kind: 'value', value });
 const wrong = (what: string, mend?: string): Judgement<never> => ({ kind: 'wrong', wrong: what, ...(mend === undefined ? {} : { mend }) });

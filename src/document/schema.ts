@@ -31,16 +31,26 @@ export function factsOf(schema: z.core.$ZodType): KeyFacts | undefined {
   return facts.get(schema);
 }
 
-export type Judgement<T> =
-  | { readonly kind: 'value'; readonly value: T }
-  | { readonly kind: 'wrong'; readonly wrong: string; readonly mend?: string };
+/** What is wrong with a value. */
+export interface Wrong {
+  readonly kind: 'wrong';
+  readonly wrong: string;
+  readonly mend?: string | undefined;
+  /** Where in the value it is wrong. */
+  readonly at?: readonly (string | number)[];
+  /** Where it is wrong in another file that the value names. */
+  readonly place?: string;
+}
+
+export type Judgement<T> = { readonly kind: 'value'; readonly value: T } | Wrong;
 
 /** A value without keys of its own: `read` sees it as YAML gave it and answers the value or what is wrong with it. */
 export function leaf<T>(read: (written: unknown) => Judgement<T>): z.ZodType<T> {
   return z.unknown().transform((written, context): T => {
     const judged: Judgement<T> = written === undefined ? { kind: 'wrong', wrong: 'is missing' } : read(written);
     if (judged.kind === 'value') return judged.value;
-    context.issues.push({ code: 'custom', message: judged.wrong, input: written, params: { mend: judged.mend } });
+    const { wrong, mend, at = [], place } = judged;
+    context.issues.push({ code: 'custom', message: wrong, input: written, path: [...at], params: { mend, place } });
     return z.NEVER;
   });
 }
@@ -64,7 +74,9 @@ function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, place: Place): Fau
     }));
   }
   const at = schemaAt(schema, issue.path);
-  return [{ place: place(issue.path, 'value'), key: showPath(issue.path), wrong: sayIssue(issue), mend: mendOf(issue, at) }];
+  const elsewhere: unknown = issue.code === 'custom' ? issue.params?.['place'] : undefined;
+  const where = typeof elsewhere === 'string' ? elsewhere : place(issue.path, 'value');
+  return [{ place: where, key: showPath(issue.path), wrong: sayIssue(issue), mend: mendOf(issue, at) }];
 }
 
 function mendUnknown(name: string, known: readonly string[]): string {

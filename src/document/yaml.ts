@@ -18,10 +18,10 @@ export interface OperatorDocument {
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** The file as text. Throws `file-unreadable`, with `ifMissing` as its hint where nothing is there. */
-export async function readText(file: string, ifMissing?: string): Promise<string> {
+export async function readText(file: string, ifMissing?: string, most = MAX_FILE_BYTES): Promise<string> {
   try {
     const { size } = await stat(file);
-    if (size > MAX_FILE_BYTES) throw new SealpostError('file-unreadable', { detail: `${file} (larger than 1 MiB)` });
+    if (size > most) throw new SealpostError('file-unreadable', { detail: `${file} (larger than ${most / MAX_FILE_BYTES} MiB)` });
     return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
   } catch (error) {
     throw error instanceof SealpostError ? error : unreadable(file, error, systemCode(error) === 'ENOENT' ? ifMissing : undefined);

@@ -28,6 +28,12 @@ export const policyErrors = {
     'the message is to be archived and cannot be, please try again later',
     'a rule names an archive for which there is no usable certificate: sealpost certs lookup ADDRESS says why',
   ),
+  'identity-unusable': row(
+    451,
+    '4.3.0',
+    'the message cannot be signed now, please try again later',
+    'the identity that the rule signs with has expired, is not valid yet, or is none of identities: sealpost check says which',
+  ),
   'pass-unavailable': row(
     451,
     '4.3.0',

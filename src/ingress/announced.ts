@@ -1,6 +1,6 @@
 /** Addresses that somebody else says the client has: by the PROXY protocol, or by XCLIENT. */
 import { BlockList } from 'node:net';
-import { isListed } from './networks.ts';
+import { isListed } from '../message/networks.ts';
 
 /** The client that nobody can name (RFC 4291 §2.5.2, the absence of an address): it lies in no network. */
 export const UNKNOWN_ADDRESS = '::';

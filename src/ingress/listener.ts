@@ -8,7 +8,7 @@ import { MECHANISMS } from './auth.ts';
 import { LINGERING_SOCKETS } from './caps.ts';
 import { MAX_AUTH_LINE } from './command.ts';
 import type { Terms } from './identity.ts';
-import { isListed } from './networks.ts';
+import { isListed } from '../message/networks.ts';
 import { clientOf, takeProxyHeader } from './proxy.ts';
 import { Session } from './session.ts';
 import type { Shared } from './shared.ts';

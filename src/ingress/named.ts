@@ -9,7 +9,7 @@ import { SealpostError } from '../errors.ts';
 import { believe } from './announced.ts';
 import { Connection } from './connection.ts';
 import type { Peer, Terms } from './identity.ts';
-import { isListed } from './networks.ts';
+import { isListed } from '../message/networks.ts';
 import type { Shared } from './shared.ts';
 import { type Assumed, readXclient, XCLIENT_OFFER } from './xclient.ts';
 

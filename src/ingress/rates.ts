@@ -5,7 +5,7 @@
  */
 import type { Rate } from '../document/rate.ts';
 import { SealpostError } from '../errors.ts';
-import { clientKey } from './networks.ts';
+import { clientKey } from '../message/networks.ts';
 import type { User } from './users/users.ts';
 
 export interface Rates {

@@ -21,7 +21,7 @@ import { onceWorkedOff } from './half-open.ts';
 import type { Terms } from './identity.ts';
 import { endsWithBareDot } from './line-ends.ts';
 import { NamedConnection } from './named.ts';
-import { clientKey } from './networks.ts';
+import { clientKey } from '../message/networks.ts';
 import { heloName, replyText } from './reply.ts';
 import type { OpenSession, Shared } from './shared.ts';
 import { SmtpParser } from './unstuffing.ts';

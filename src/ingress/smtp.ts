@@ -7,7 +7,7 @@ import type { Rate } from '../document/rate.ts';
 import type { Terms } from './identity.ts';
 import { InFlight } from './in-flight.ts';
 import { Listener, type Address } from './listener.ts';
-import { parseNetworks } from './networks.ts';
+import { parseNetworks } from '../message/networks.ts';
 import { makePenalties, type Penalties } from './penalty.ts';
 import { makeRates } from './rates.ts';
 import type { Reception } from './reception.ts';

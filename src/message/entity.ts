@@ -28,13 +28,8 @@ const dropped: ReadonlySet<string> = new Set([
   'dkim-signature',
 ]);
 
-export const isDropped = (key: string): boolean => dropped.has(key) || key.startsWith('arc-') || isOwn(key);
-
-/** Names that the relay alone may write: a client's could pass for ours further on (A11). */
-const isOwn = (key: string): boolean => key.startsWith('x-sealpost-');
-
-/** The message as if its client had written no field of ours: no rule reads one either (A11). */
-export const withoutOwnFields = (message: Message): Message => ({ ...message, fields: message.fields.filter(({ key }) => !isOwn(key)) });
+/** `X-Sealpost-…` of others would pass for ours (A11). */
+export const isDropped = (key: string): boolean => dropped.has(key) || key.startsWith('arc-') || key.startsWith('x-sealpost-');
 
 /** RFC 5321 §6.3 wants a large number; real paths stay under twenty. */
 const MAX_HOPS = 50;

@@ -4,10 +4,13 @@
  */
 import { foldDomain, mailboxKey, parseMailbox } from './envelope.ts';
 import type { Mailbox } from './envelope.ts';
+import { joinReach, NO_REACH, type Reach, reaches } from './reach.ts';
 
 /** Made from a glob such as `*@clinic.example`; the null sender matches only where the pattern says `<>`. */
 export interface AddressPattern {
   readonly source: string;
+  /** The same as keys; undefined where only matching tells. */
+  readonly reach?: Reach;
   matches(mailbox: Mailbox | null): boolean;
 }
 
@@ -20,7 +23,7 @@ const NULL_SENDER = '<>';
 
 /** Reads one pattern: `local@domain` with `*` on either side, or `<>` for the null sender. */
 export function parsePattern(source: string): PatternVerdict {
-  if (source === NULL_SENDER) return { kind: 'pattern', pattern: { source, matches: (mailbox) => mailbox === null } };
+  if (source === NULL_SENDER) return { kind: 'pattern', pattern: patternOf(source, { ...NO_REACH, nullSender: true }) };
   const at = source.lastIndexOf('@');
   if (at < 0) return fault('has no @ in it', source.includes('*') ? '*@* is every mailbox' : '*@clinic.example is a whole domain');
   const local = source.slice(0, at).normalize('NFC');
@@ -29,24 +32,40 @@ export function parsePattern(source: string): PatternVerdict {
   // A * may stand in a local part as it is (RFC 5322 atext), so the parser of mailboxes judges the rest of it.
   const judged = parseMailbox(`${local}@a.example`);
   if (judged.kind === 'fault') return fault(`can match no mailbox: ${judged.fault}`, 'an address, or parts of one with *');
+  const plain = plainReach(local, domain, judged.mailbox);
+  if (plain !== undefined) return { kind: 'pattern', pattern: patternOf(source, { ...NO_REACH, ...plain }) };
   // As mailboxKey compares: without case where the mailbox is ASCII, octet for octet where it is not.
   const matchesFolded = compileGlob(local.toLowerCase());
   const matchesExact = compileGlob(local);
   const matchesDomain = compileGlob(domain);
-  const matches = (mailbox: Mailbox | null): boolean => {
-    if (mailbox === null || !matchesDomain(mailbox.domain)) return false;
+  const matches = (mailbox: Mailbox): boolean => {
+    if (!matchesDomain(mailbox.domain)) return false;
     const key = mailboxKey(mailbox);
     return (mailbox.needsSmtputf8 ? matchesExact : matchesFolded)(key.slice(0, key.length - mailbox.domain.length - 1));
   };
-  return { kind: 'pattern', pattern: { source, matches } };
+  const other = { source, matches, ...(domain.includes('*') ? {} : { domain }) };
+  return { kind: 'pattern', pattern: patternOf(source, { ...NO_REACH, others: [other] }) };
 }
 
-/** Several patterns of which one must match. */
-export function anyOf(patterns: readonly AddressPattern[]): AddressPattern {
-  return {
-    source: patterns.map((pattern) => pattern.source).join(', '),
-    matches: (mailbox) => patterns.some((pattern) => pattern.matches(mailbox)),
-  };
+const patternOf = (source: string, reach: Reach): AddressPattern => ({ source, reach, matches: (mailbox) => reaches(reach, mailbox) });
+
+/** Where a key says all of it: one mailbox, a domain, all domains below one, everyone. */
+function plainReach(local: string, domain: string, mailbox: Mailbox): Partial<Reach> | undefined {
+  if (!local.includes('*') && !domain.includes('*'))
+    return { mailboxes: new Set([mailboxKey({ ...mailbox, domain, address: `${mailbox.localPart}@${domain}` })]) };
+  if (local !== '*') return undefined;
+  if (!domain.includes('*')) return { domains: new Set([domain]) };
+  if (domain === '*') return { everyone: true };
+  const parent = domain.slice(2);
+  return domain.startsWith('*.') && !parent.includes('*') ? { below: new Set([parent]) } : undefined;
+}
+
+/** Several patterns of which one must match; `source` where their list has a name of its own. */
+export function anyOf(patterns: readonly AddressPattern[], source?: string): AddressPattern {
+  const said = source ?? patterns.map((pattern) => pattern.source).join(', ');
+  const known = patterns.flatMap(({ reach }) => (reach === undefined ? [] : [reach]));
+  if (known.length === patterns.length) return patternOf(said, joinReach(known));
+  return { source: said, matches: (mailbox) => patterns.some((pattern) => pattern.matches(mailbox)) };
 }
 
 const fault = (text: string, mend: string): PatternVerdict => ({ kind: 'fault', fault: text, mend });

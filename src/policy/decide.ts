@@ -53,6 +53,8 @@ export interface Rule extends Dress {
   readonly domainCertificate?: 'fallback' | 'only';
   /** The site's own words for a refusal; undefined where the table's stand. */
   readonly text?: string;
+  /** Where it is written, `90-default.yaml:4:5`; undefined where it is in no file. */
+  readonly place?: string;
 }
 
 export type Decision =

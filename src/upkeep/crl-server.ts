@@ -7,7 +7,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo, Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
-import { clientKey } from '../ingress/networks.ts';
+import { clientKey } from '../message/networks.ts';
 import { makeCrlFile, type CrlFileState, type ServedCrl } from './crl-file.ts';
 
 export interface CrlServerOptions {

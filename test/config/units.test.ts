@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { readDuration, readSize } from '../../src/config/units.ts';
+import { readDuration } from '../../src/config/units.ts';
+import { readSize } from '../../src/document/size.ts';
 import { readRate } from '../../src/document/rate.ts';
 
 const sizes = { '': 1, kB: 1000, KB: 1000, MB: 1000 ** 2, GB: 1000 ** 3, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test, type TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { takeSeat, type Seat } from '../../src/ingress/caps.ts';
-import { clientKey } from '../../src/ingress/networks.ts';
+import { clientKey } from '../../src/message/networks.ts';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { makeFront } from './front.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { test, type TestContext } from 'node:test';
-import { parseNetworks, isListed } from '../../src/ingress/networks.ts';
+import { parseNetworks, isListed } from '../../src/message/networks.ts';
 import { makeIngress } from '../../src/ingress/smtp.ts';
 import { dialogue, type Dialogue } from './dialogue.ts';
 import { codeOf, makeFront } from './front.ts';

@@ -66,12 +66,22 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
   [
     'an unknown key of when',
     'rules:\n  - { name: a, then: refuse, when: { form: x } }\n',
-    'a.yaml:2:38: rules[0].when.form: no such key\n  mend: here stand: sender, recipient',
+    'a.yaml:2:38: rules[0].when.form: no such key\n  mend: here stand: sender, header_from, recipient, client, user, subject, header, size, calendar, signed, sealed, certificate, all, any, not',
   ],
   [
-    'pass, which nothing does yet',
+    'pass without a condition',
     'rules:\n  - { name: a, then: pass }\n',
-    'a.yaml:2:22: rules[0].then: is not known\n  mend: for now: seal or refuse',
+    'a.yaml:2:5: rules[0].when: is missing: the rule would pass all mail in clear\n  mend: when wants a condition: { sender: "news@clinic.example" }',
+  ],
+  [
+    'an outcome that is misspelt',
+    'rules:\n  - { name: a, then: refus }\n',
+    'a.yaml:2:22: rules[0].then: is not known\n  mend: did you mean refuse?',
+  ],
+  [
+    'an outcome that is none',
+    'rules:\n  - { name: a, then: discard }\n',
+    'a.yaml:2:22: rules[0].then: is not known\n  mend: there are: seal, pass, refuse, hold',
   ],
   [
     'a pattern without quotes',
@@ -159,7 +169,7 @@ test('From, envelope sender and Message-ID are read, and their defaults leave no
   assert.equal(first?.from?.original, 'reply_to');
   assert.deepEqual([first?.from?.replace.name, first?.from?.replace.mailbox.address], ['F', 'f@b.example']);
   assert.deepEqual([first?.envelopeFrom?.address, first?.messageId], ['x@b.example', 'per_recipient']);
-  assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'unavailable', 'subject']);
+  assert.deepEqual(Object.keys(second ?? {}), ['name', 'when', 'then', 'missing', 'unavailable', 'subject', 'place']);
 });
 
 test('domain_certificate is read; never leaves no trace, and beside refuse it means nothing', async (t) => {
@@ -170,7 +180,7 @@ test('domain_certificate is read; never leaves no trace, and beside refuse it me
     ['fallback', 'only', undefined],
   );
   const refusing = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: refuse, domain_certificate: only }\n' });
-  await assert.rejects(loadRules(refusing), /domain_certificate: means nothing beside then: refuse\n {2}mend: take it out/);
+  await assert.rejects(loadRules(refusing), /domain_certificate: means nothing beside then: refuse, .*\n {2}mend: take it out/);
   const unknown = await folderWith(t, { 'a.yaml': 'rules:\n  - { name: a, then: seal, subject: keep, domain_certificate: fall_back }\n' });
   await assert.rejects(loadRules(unknown), /domain_certificate: is not known\n {2}mend: did you mean fallback\?/);
 });

@@ -1,6 +1,6 @@
 import type { BlockList } from 'node:net';
 import { SealpostError } from '../../errors.ts';
-import { isListed, parseNetworks } from '../../ingress/networks.ts';
+import { isListed, parseNetworks } from '../../message/networks.ts';
 
 /** What is looked at of a listener of the configuration. */
 interface Listed {

@@ -3,7 +3,7 @@
  * until the ten minutes are over. A script whose success is remembered goes on from such an address, so that whoever guesses from beside
  * it, on the same host or behind the same NAT, does not stop it.
  */
-import { clientKey } from '../networks.ts';
+import { clientKey } from '../../message/networks.ts';
 
 const MOST_FAILURES = 10;
 const WINDOW_MS = 10 * 60_000;
