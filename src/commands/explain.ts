@@ -68,10 +68,11 @@ async function run(options: Options, file: string | undefined, terminal: Termina
   const config = await loadConfig({ file, env: terminal.env, cwd: terminal.cwd });
   const rules = makeRuleSet(await loadRules(config.policies));
   const client = { address, user: user === undefined ? null : { name: user, mailbox: null } };
-  const about = { sender, client, size: options.size ?? assumed?.size ?? null, content: assumed?.content };
+  const about = { sender, client, size: options.size ?? assumed?.size ?? null };
+  const content = { content: assumed?.content, isSealedFor: assumed?.isSealedFor };
   const formFor = siteForms(config);
   const accounts = await withSite(pathsOf(config, terminal.env), terminal, ({ addressBook }) =>
-    Promise.all(recipients.map((recipient) => explain({ rules, addressBook, formFor }, { ...about, recipient }))),
+    Promise.all(recipients.map((recipient) => explain({ rules, addressBook, formFor }, { ...about, ...content, recipient }))),
   );
   if (options.json === true) terminal.stdout.write(printableJson(accounts));
   else {

@@ -1,11 +1,13 @@
 /** What `explain` and `policies test` are told of a message that need not be there: some of its header, or all of it from a file. */
 import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
+import type { Question } from '../../decision.ts';
 import { SealpostError } from '../../errors.ts';
 import { systemCode, unreadable } from '../../document/yaml.ts';
 import type { Mailbox } from '../../message/envelope.ts';
 import { type ContentFacts, contentFacts } from '../../message/facts.ts';
 import { readMessage } from '../../message/header.ts';
+import { sealedStart } from '../../seal/came-sealed/check.ts';
 
 /** Undefined where nothing is said of it. */
 export interface Told {
@@ -20,6 +22,7 @@ export interface Told {
 /** `size`: octets as a client would declare them; null where there is no whole message. */
 export interface Assumed {
   readonly content: ContentFacts;
+  readonly isSealedFor?: Question['isSealedFor'];
   readonly size: number | null;
   /** What was put in where nothing was said. */
   readonly notes: readonly string[];
@@ -52,7 +55,9 @@ async function fromFile(file: string): Promise<Assumed> {
   // As a client sends it: every line end is CRLF.
   let bare = 0;
   for (let at = octets.indexOf(LF); at >= 0; at = octets.indexOf(LF, at + 1)) if (octets[at - 1] !== CR) bare++;
-  return { content: contentFacts(message), size: octets.length + bare, notes: [] };
+  const content = contentFacts(message);
+  const start = content.claimsSealed ? sealedStart(message) : undefined;
+  return { content, isSealedFor: start?.isSealedFor.bind(start), size: octets.length + bare, notes: [] };
 }
 
 const LF = 0x0a;

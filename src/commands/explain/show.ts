@@ -35,7 +35,7 @@ export function showAccount(account: Account, words: SiteWords): string {
   return printable(`${lines.join('\n')}\n`);
 }
 
-function ruleLines({ rules, rule, decision }: Account): string[] {
+export function ruleLines({ rules, rule, decision }: Account): string[] {
   const told = rules.map((one) => {
     // A doubt keeps rules that match from refusing or passing what an earlier one might have sealed.
     const over = one.rule !== rule && decision !== 'open' && one.match !== 'no' ? ' (in doubt: it decides nothing)' : '';

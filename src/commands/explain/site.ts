@@ -24,8 +24,7 @@ export function siteForms({ queue, profile }: Config): (certificates: readonly C
     const readers = certificates.map(({ fingerprint, capabilities }) => ({
       capabilities: known?.get(fingerprint)?.split(' ') ?? capabilities,
     }));
-    const form = chooseForm(readers, algorithms?.profile ?? profile);
-    return { cipher: algorithms?.cipher ?? form.cipher, keyTransport: algorithms?.keyTransport ?? form.keyTransport };
+    return chooseForm(readers, profile, algorithms);
   };
 }
 
