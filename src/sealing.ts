@@ -25,7 +25,7 @@ export interface SealingParts {
   readonly hostname: string;
   readonly outbox: Pick<QueueStore, 'newBody'>;
   /** The identities of the site. Absent: nothing can be signed. */
-  readonly signers?: Signers;
+  readonly signers?: Signers | undefined;
   /** The largest message, in octets on the wire, that will be taken further on; undefined for every one. */
   readonly largest: () => number | undefined;
   readonly now: () => number;
