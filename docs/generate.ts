@@ -12,7 +12,7 @@ function renderErrors(): string {
   );
   return `# Errors
 
-<!-- Generated from src/errors.ts by \`npm run docs\`: edit the table, not this page. -->
+<!-- Generated from src/errors by \`npm run docs\`: edit the tables, not this page. -->
 
 Every failure has one of these codes; logs and \`--json\` carry it. A code never changes its meaning. What an SMTP client is told
 is the reply with the text, and behind a colon what exactly was wrong. 4yz says try again, 5yz is for good: only a fact that

@@ -16,7 +16,11 @@ import { SealpostError } from './errors.ts';
 export const auditEventNames = [
   'accepted', // a message is durable in the queue; the 250 follows
   'sealed', // one recipient's message: rule, certificate, algorithms; for a group one event for each member
+  'passed', // one recipient's message goes on as it came, by a rule
+  'archived', // a copy for the archive; its `sealed` or `held` stands beside it
   'skipped', // a member of a group has no usable certificate; the message was sealed to the others
+  'held', // one recipient's message is sealed to the hold certificate of the site, and waits: by which rule, and why
+  'released', // held mail was decided on again and sealed to its reader: by whom, and whether it was encrypted anew
   'delivered', // an upstream took it
   'deferred', // an attempt failed for now
   'bounced', // it failed for good

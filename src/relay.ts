@@ -25,12 +25,13 @@ import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
+import { assertSigners, openIdentities } from './identities.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
-import { makeRuleSet } from './policy/decide.ts';
+import { type AlgorithmPolicy, makeRuleSet } from './policy/decide.ts';
 import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
@@ -94,6 +95,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = makeRuleSet(await loadRules(config.policies));
+    const identities = await openIdentities(config, { env, now, log });
+    undo.push(() => identities.close());
+    assertSigners(rules.rules, identities.identities());
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -130,10 +134,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       hostname: config.hostname,
       addressBook: certificates.addressBook,
       pinned: config.certificates.pin,
-      chooseForm: (list: readonly Certificate[]): Form =>
+      chooseForm: (list: readonly Certificate[], said?: AlgorithmPolicy): Form =>
         chooseForm(
           list.map((one) => ({ capabilities: capabilities.of(one) })),
           config.profile,
+          said,
         ),
       now,
       randomBytes,
@@ -175,7 +180,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const path = makePath({
       ...sealing,
       rules: () => rules,
+      signers: identities,
       outbox: queue,
+      mixed: config.mixed,
+      notices,
       ...onward,
     });
     const listen: ListenerOptions[] = [];

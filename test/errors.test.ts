@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { asSealpostError, errorTable, SealpostError } from '../src/errors.ts';
 
@@ -16,4 +18,11 @@ test('the enhanced status of every row agrees with its reply code in class', () 
 
 test('a detail says what and where, behind the text of the table', () => {
   assert.equal(new SealpostError('address-invalid', { detail: 'no @ in it' }).reply.text, 'that is not a mail address: no @ in it');
+});
+
+test('no code has two rows, of which one would hide the other', () => {
+  const folder = join(import.meta.dirname, '../src/errors');
+  const files = globSync('*.ts', { cwd: folder }).map((name) => readFileSync(join(folder, name), 'utf8'));
+  const rows = files.flatMap((text) => [...text.matchAll(/^  '?([a-z0-9-]+)'?: row\(/gm)].map(([, code = '']) => code));
+  assert.deepEqual(rows.sort(), Object.keys(errorTable).sort());
 });

@@ -73,5 +73,15 @@ export const strongHashes: ReadonlySet<string> = new Set([
   '2.16.840.1.101.3.4.2.3', // SHA-512
 ]);
 
+/** RFC 5652 §11, RFC 5035 §3, RFC 8551 §2.5.3: attributes that stand under a signature. */
+export const signedAttributeOids = {
+  contentType: '1.2.840.113549.1.9.3',
+  messageDigest: '1.2.840.113549.1.9.4',
+  signingTime: '1.2.840.113549.1.9.5',
+  smimeCapabilities: '1.2.840.113549.1.9.15',
+  encryptionKeyPreference: '1.2.840.113549.1.9.16.2.11',
+  signingCertificateV2: '1.2.840.113549.1.9.16.2.47',
+} as const;
+
 /** RFC 5652 §5.1, RFC 2985 §5. */
 export const signedData = '1.2.840.113549.1.7.2';

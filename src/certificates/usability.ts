@@ -31,7 +31,7 @@ function usageFault({ keyUsage }: Certificate, type: 'rsa' | 'ec'): string | und
 }
 
 /** RFC 8550 §4.4.4. */
-function purposeFault({ extendedKeyUsage }: Certificate): string | undefined {
+export function purposeFault({ extendedKeyUsage }: Certificate): string | undefined {
   return extendedKeyUsage === undefined || extendedKeyUsage.includes(emailProtection) || extendedKeyUsage.includes(anyExtendedKeyUsage)
     ? undefined
     : 'it is not for mail (its extended key usage lacks emailProtection)';

@@ -96,7 +96,7 @@ async function inspectKeys(config: Config, host: Host): Promise<Fault[]> {
 }
 
 /** The files that the relay reads of the configuration's word, each by its key. */
-function filesOf({ listen, upstream, certificates, clients }: Config): { readonly key: string; readonly file: string }[] {
+function filesOf({ listen, upstream, certificates, clients, identities = [] }: Config): { readonly key: string; readonly file: string }[] {
   const files: { key: string; file: string }[] = [];
   const add = (key: string, file: string | undefined): void => {
     if (file !== undefined) files.push({ key, file });
@@ -115,6 +115,13 @@ function filesOf({ listen, upstream, certificates, clients }: Config): { readonl
   for (const [index, { ldap }] of certificates.sources.entries()) {
     add(`certificates.sources[${index}].ldap.ca`, ldap?.ca);
     add(`certificates.sources[${index}].ldap.bind.password`, fileOf(ldap?.bind?.password));
+  }
+  for (const { name, p12, cert, key, passphrase, chain } of identities) {
+    add(`identities.${name}.p12`, p12);
+    add(`identities.${name}.cert`, cert);
+    add(`identities.${name}.key`, fileOf(key));
+    add(`identities.${name}.passphrase`, fileOf(passphrase));
+    add(`identities.${name}.chain`, chain);
   }
   add('clients.users', clients.users);
   return files;

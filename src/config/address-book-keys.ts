@@ -6,10 +6,12 @@ import { foldDomain, type Mailbox, mailboxKey, parseMailbox } from '../message/e
 /** Each member costs a RecipientInfo at least, in every message; the relay seals to as many at most. */
 const MAX_MEMBERS = 50;
 
-type Read<T> = { readonly kind: 'value'; readonly value: T } | { readonly kind: 'wrong'; readonly wrong: string; readonly mend?: string };
+export type Read<T> =
+  | { readonly kind: 'value'; readonly value: T }
+  | { readonly kind: 'wrong'; readonly wrong: string; readonly mend?: string };
 
 /** A map whose keys are the operator's own, as a list of entries; each fault has the place of its entry. */
-function mapOf<Entry>(what: string, read: (name: string, written: unknown) => Read<Entry>): z.ZodType<readonly Entry[]> {
+export function mapOf<Entry>(what: string, read: (name: string, written: unknown) => Read<Entry>): z.ZodType<readonly Entry[]> {
   return z.unknown().transform((written, context): readonly Entry[] => {
     const tell = (wrong: string, mend: string | undefined, path: string[] = []): void => {
       context.issues.push({ code: 'custom', message: wrong, input: written, path, params: { mend } });

@@ -6,6 +6,8 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { certificates } from './certificate-keys.ts';
+import { hold } from './hold-keys.ts';
+import { identities } from './identity-keys.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
 import {
@@ -227,12 +229,24 @@ export function declareKeys(folder: string) {
       unit: 'path',
       example: 'policies',
     }),
+    mixed: key(oneOf('all_or_none', 'split').prefault('all_or_none'), {
+      meaning:
+        'What becomes of a message when a rule refuses some of its recipients after DATA. `all_or_none`: it is refused for all of them. `split`: the others get it, and a notice tells the sender who does not.',
+      unit: 'word',
+      example: 'split',
+    }),
     keys: key(path.prefault('keys'), {
       meaning:
         'The folder of the keys of the in-house CA, mode 0700 and outside the data folder. The relay reads it only where it is to sign.',
       unit: 'path',
       example: 'keys',
     }),
+    hold: key(section(hold(path, secretFrom(folder))).prefault({}), {
+      meaning: 'Mail that waits for a certificate or a word, see [hold](hold.md).',
+      unit: 'keys',
+      example: '{ max_age: 14d }',
+    }),
+    identities: identities(folder),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),
     notices: key(notices().prefault({}), {
       meaning: 'Who is told what became of mail, see [notices](notices.md).',

@@ -14,6 +14,12 @@ export function assertMayFit(octets: number, header: number, largest: number | u
   assertFits(wireSize(0, Math.max(0, octets - header)), largest);
 }
 
+/** The same of a message that may pass as it is. */
+export function assertMayPass(octets: number, header: number, largest: number | undefined): void {
+  if (largest === undefined || octets - header <= largest) return;
+  throw new SealpostError('message-too-big', { detail: `the upstream takes ${largest} octets` });
+}
+
 /** `sealed`: octets on the wire, exact or the least that they can be; `largest`: what an upstream takes, undefined for everything. */
 export function assertFits(sealed: number, largest: number | undefined): void {
   if (largest === undefined || sealed <= largest) return;

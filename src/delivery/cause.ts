@@ -32,6 +32,11 @@ export const causes = {
   },
   content: { why: 'the form of the message is not taken', mend: askOperator },
   policy: { why: 'the rules of the receiving side refuse it', mend: askOperator },
+  rule: { why: 'a rule of the relay refuses it', mend: askOperator },
+  certificate: {
+    why: 'the relay has no usable certificate of the recipient, and mail in clear is not allowed',
+    mend: 'Let the recipient or whoever looks after the relay add one, then send again.',
+  },
   loop: { why: 'the message went in a circle', mend: askOperator },
   refused: { why: 'the receiving side refuses it', mend: askOperator },
   later: { why: 'the receiving side put it off', mend: askOperator },
@@ -78,6 +83,13 @@ export function whyOf(result: Result): Why {
       return { cause: classCause[classOf(result) ?? 'temporary'] ?? statusCause(status) ?? (code >= 500 ? 'refused' : 'later'), status };
     }
   }
+}
+
+/** Why the relay itself refuses a recipient of a message that it takes for others. */
+export function whyRefused({ code, reply }: SealpostError): Why {
+  const cause: Cause =
+    code === 'certificate-missing' ? 'certificate' : code === 'policy-refused' ? 'rule' : (statusCause(reply.status) ?? 'refused');
+  return { cause, status: reply.status };
 }
 
 /** Where the class of a reply says more than its status; the status of a host that speaks of the relay is not about the recipient. */

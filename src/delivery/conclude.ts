@@ -71,7 +71,7 @@ function outcomeOf(
   if ((said !== undefined && !conductOf[said].counts && !alone) || isPaused(result))
     return { kind: 'deferred', dueAt: now + again, reason, counts: false };
   const attempts = lease.attempts + 1;
-  if (isExpired(retry, lease.acceptedAt, attempts, now)) {
+  if (isExpired(retry, lease.waitsSince, attempts, now)) {
     return { kind: 'bounced', reason: `4.4.7 expired after ${attempts} attempts, the last: ${reason}` };
   }
   const wait = said === 'greylisted' ? greylistWait : backoff;

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
-import type { Lease } from '../queue/queue.ts';
-import { causes, whyOf, type Cause } from './cause.ts';
+import type { Lease, NewMessage } from '../queue/queue.ts';
+import { causes, whyOf, whyRefused, type Cause } from './cause.ts';
 import type { Conclusion } from './conclude.ts';
 import type { Result } from './result.ts';
 
@@ -74,7 +74,31 @@ export function factsOf(
     cause,
     expired,
     attemptedAt: at,
-    retryUntil: kind === 'delayed' ? lease.acceptedAt + maxAge : null,
+    retryUntil: kind === 'delayed' ? lease.waitsSince + maxAge : null,
+  };
+}
+
+/** Of a recipient that the relay refuses while it takes the message for others. */
+export function factsOfRefusal(
+  message: Pick<NewMessage, 'id' | 'acceptedAt' | 'envid'> & Pick<Lease, 'header'>,
+  { recipient, orcpt, error }: Pick<Lease, 'recipient' | 'orcpt'> & { readonly error: SealpostError },
+  { hostname, now }: { readonly hostname: string; readonly now: () => number },
+): NoticeFacts {
+  const at = now();
+  return {
+    kind: 'failed',
+    reporter: hostname,
+    writtenAt: at,
+    queueId: message.id,
+    acceptedAt: message.acceptedAt,
+    ...identityOf(message),
+    envid: message.envid,
+    orcpt,
+    recipient,
+    ...whyRefused(error),
+    expired: false,
+    attemptedAt: at,
+    retryUntil: null,
   };
 }
 

@@ -18,7 +18,7 @@ import type { AddressPattern } from '../message/pattern.ts';
 import type { Lease, NewMessage, QueueStore, StoredBody, Telling } from '../queue/queue.ts';
 import { makeAge } from './age.ts';
 import type { Conclusion } from './conclude.ts';
-import { factsOf, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
+import { factsOf, factsOfRefusal, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
 import type { Result } from './result.ts';
 import { makeWindow } from './window.ts';
@@ -55,9 +55,29 @@ export interface Told extends Conclusion {
   readonly telling?: Telling;
 }
 
+/** A message that is taken for some of its recipients. */
+export interface RefusedMessage extends Pick<NewMessage, 'id' | 'acceptedAt' | 'sender' | 'envid' | 'submitter'> {
+  /** Its outer header. */
+  readonly header: Buffer;
+}
+
+/** One of those for whom it is not. */
+export interface RefusedRecipient extends Pick<Lease, 'recipient' | 'notify' | 'orcpt'> {
+  readonly error: SealpostError;
+}
+
+/** `note`: which notice tells of it, or why none does; `events`: of the notice. */
+export interface Written {
+  readonly note: string;
+  readonly notice?: NewMessage;
+  readonly events: readonly AuditEvent[];
+}
+
 export interface Notices {
   /** The conclusion of an attempt, and what is told of it. */
   tell(lease: Lease, result: Result, conclusion: Conclusion): Told;
+  /** What is told of a recipient that is refused while others of the message are taken; to be queued with the message. */
+  refuse(message: RefusedMessage, refused: RefusedRecipient): Written;
   /** The octets of a leased notice. Throws `queue-item-damaged`, `lookup-unavailable`. */
   compose(lease: Lease, queue: Pick<QueueStore, 'read'>): Promise<Buffer>;
   /** Since start: written, and withheld by the rate. */
@@ -74,10 +94,22 @@ export function makeNotices(options: NoticeOptions): Notices {
   const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
   const ageOf = makeAge(options);
   const counts = { notices: 0, noticesWithheld: 0 };
+  const write = (kind: NoticeFacts['kind'], about: About, facts: () => NoticeFacts): Written => {
+    const readers = readersOf(about, kind, options);
+    const told = readers.filter((reader) => window.take(mailboxKey(reader)));
+    const withheld = readers.length - told.length;
+    if (withheld > 0) log.warn({ queue_id: about.queueId, kind, withheld }, 'notices were withheld, there are too many');
+    counts.notices += told.length;
+    counts.noticesWithheld += withheld;
+    if (told.length === 0) return { note: withheld > 0 ? 'none, there are too many' : 'none, nobody wants it', events: [] };
+    const notice = noticeRow(newId(), facts(), told);
+    const events = told.map((reader) => written(notice.id, kind, about, reader));
+    return { note: withheld > 0 ? `${notice.id}, and others withheld` : notice.id, notice, events };
+  };
   return {
     tell(lease, result, conclusion) {
       // At each attempt, so that a step of the clock is seen when it comes.
-      const isLate = ageOf(lease.acceptedAt) > options.delay;
+      const isLate = ageOf(lease.waitsSince) > options.delay;
       const kind = kindOf(lease, result, conclusion, isLate);
       if (kind === undefined) return conclusion;
       const ofDelay = kind === 'delayed';
@@ -86,21 +118,17 @@ export function makeNotices(options: NoticeOptions): Notices {
         log.error({ queue_id: lease.queueId }, 'bounced without a notice, the sender is null');
         return withNote(conclusion, 'none, the sender is null', []);
       }
-      const readers = readersOf(lease, kind, options);
-      const told = readers.filter((reader) => window.take(mailboxKey(reader)));
-      const withheld = readers.length - told.length;
-      if (withheld > 0) log.warn({ queue_id: lease.queueId, kind, withheld }, 'notices were withheld, there are too many');
-      counts.notices += told.length;
-      counts.noticesWithheld += withheld;
-      const [first] = told;
-      if (first === undefined) {
-        const note = withheld > 0 ? 'none, there are too many' : 'none, nobody wants it';
-        return { ...withNote(conclusion, note, []), ...(ofDelay ? { telling: { notice: null, ofDelay } } : {}) };
+      const { note, notice, events } = write(kind, lease, () => factsOf(kind, lease, result, conclusion, options));
+      const noted = withNote(conclusion, note, events);
+      return notice === undefined && !ofDelay ? noted : { ...noted, telling: { notice: notice ?? null, ofDelay } };
+    },
+    refuse(message, refused) {
+      const about = { ...refused, queueId: message.id, originalSender: message.sender, submitter: message.submitter };
+      if (message.sender === '') {
+        log.error({ queue_id: message.id }, 'a recipient was refused without a notice, the sender is null');
+        return { note: 'none, the sender is null', events: [] };
       }
-      const notice = noticeRow(newId(), factsOf(kind, lease, result, conclusion, options), told);
-      const events = told.map((reader) => written(notice.id, kind, lease, reader));
-      const note = withheld > 0 ? `${notice.id}, and others withheld` : notice.id;
-      return { ...withNote(conclusion, note, events), telling: { notice, ofDelay } };
+      return write('failed', about, () => factsOfRefusal(message, refused, options));
     },
     async compose(lease, queue) {
       // Its body is empty; to read it is to hold the row to its checksum.
@@ -132,8 +160,11 @@ function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: b
 
 const condition = { failed: 'failure', delayed: 'delay', relayed: 'success' } as const;
 
+/** What a notice is about, as far as it decides who is told. */
+type About = Pick<Lease, 'queueId' | 'recipient' | 'originalSender' | 'submitter' | 'notify'>;
+
 /** Each mailbox once. */
-function readersOf(lease: Lease, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
+function readersOf(lease: About, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
   const sender = asMailbox(lease.originalSender);
   const known = sender !== undefined && domains?.matches(sender) === true ? sender : asMailbox(lease.submitter ?? '');
   const readers = [wants(lease.notify, condition[kind]) ? known : undefined, kind === 'relayed' ? undefined : asMailbox(operator)];
@@ -149,7 +180,7 @@ function noticeRow(id: string, facts: NoticeFacts, readers: readonly Mailbox[]):
   return { id, acceptedAt: facts.writtenAt, sender: '', size: 0, ...asked, notice: writeFacts(facts), bodies: [emptyBody], recipients };
 }
 
-const written = (id: string, kind: NoticeFacts['kind'], lease: Lease, reader: Mailbox): AuditEvent => ({
+const written = (id: string, kind: NoticeFacts['kind'], lease: About, reader: Mailbox): AuditEvent => ({
   event: 'notice',
   queue_id: id,
   recipient: reader.address,

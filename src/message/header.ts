@@ -31,9 +31,12 @@ export interface Message {
   readonly body: AsyncIterable<Buffer>;
 }
 
-/** Reads the header block and the look-ahead of a message; line ends are made canonical on the way. Throws `header-too-big`. */
-export async function readMessage(source: AsyncIterable<Buffer>): Promise<Message> {
-  const chunks = canonicalLines(source)[Symbol.asyncIterator]();
+/**
+ * Reads the header block and the look-ahead of a message; line ends are made canonical on the way, and `onBareEnd` hears where they were
+ * not, up to the end of the body. Throws `header-too-big`.
+ */
+export async function readMessage(source: AsyncIterable<Buffer>, onBareEnd?: () => void): Promise<Message> {
+  const chunks = canonicalLines(source, onBareEnd)[Symbol.asyncIterator]();
   const held = new GrowingBuffer();
   const scan = new HeaderScan();
   let end: HeaderEnd | undefined;

@@ -10,17 +10,21 @@ const NUL = 0x00;
 
 /**
  * `source` with every bare CR and bare LF made CRLF, chunk by chunk in constant memory. Chunks without a fault pass as they
- * are. Throws `message-has-nul` at the first NUL (RFC 5321 §4.5.2 forbids it; readers cut the text there).
+ * are. `onFault` is told of each chunk that had one. Throws `message-has-nul` at the first NUL (RFC 5321 §4.5.2 forbids it; readers cut
+ * the text there).
  */
-export async function* canonicalLines(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+export async function* canonicalLines(source: AsyncIterable<Buffer>, onFault: () => void = () => {}): AsyncGenerator<Buffer> {
   let openCR = false; // the last chunk ended in a CR whose LF may follow
   for await (const chunk of source) {
     if (chunk.length === 0) continue;
     const faults = countFaults(chunk, openCR);
+    if (faults > 0) onFault();
     yield faults === 0 ? chunk : mend(chunk, openCR, faults);
     openCR = chunk[chunk.length - 1] === CR;
   }
-  if (openCR) yield Buffer.from('\n');
+  if (!openCR) return;
+  onFault();
+  yield Buffer.from('\n');
 }
 
 /** Octets that are looked at together: most words of a mail hold no control character, and then there is nothing to look for. */

@@ -48,6 +48,8 @@ export interface OuterOptions {
   readonly queueId: string;
   readonly hostname: string;
   readonly now: Date;
+  /** The fields are an outer block that was made before: our Received is among them. */
+  readonly again?: true;
 }
 
 export interface OuterBlock {
@@ -62,7 +64,7 @@ export interface OuterBlock {
 export function outerBlock(fields: readonly Field[], options: OuterOptions): OuterBlock {
   assertBounded(fields);
   const block = new Block();
-  const lines: Line[] = [{ key: 'received', line: receivedLine(options) }];
+  const lines: Line[] = options.again === true ? [] : [{ key: 'received', line: receivedLine(options) }];
   const seen = new Set<string>();
   for (const field of joinRecipients(fields, block)) {
     const kind = kindOf(field.key);
@@ -163,14 +165,14 @@ function startWithBlank(value: Buffer): Buffer {
  * A Received of an earlier hop without its `for` clause. Where an address is left in it all the same it is not shown: it may name
  * one recipient to the others (A16).
  */
-function showReceived(field: Field): string | undefined {
+export function showReceived(field: Field): string | undefined {
   if (!isClean(field.octets)) return undefined;
   const text = fieldText(field).replace(/\bfor\s+[^;]*(?=;|$)/i, '');
   return text.includes('@') ? undefined : fold(field.name, text.split(/\s+/), '');
 }
 
 /** Our own trace field (RFC 5321 §4.4), without `for`: it would name one recipient to the others. */
-function receivedLine({ envelope, queueId, hostname, now }: OuterOptions): string {
+export function receivedLine({ envelope, queueId, hostname, now }: OuterOptions): string {
   const { address, helo } = envelope.client;
   const from = /^[A-Za-z0-9.:[\]_-]{1,255}$/.test(helo) ? helo : 'unknown';
   const literal = address.includes(':') ? `[IPv6:${address}]` : `[${address}]`;

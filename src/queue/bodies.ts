@@ -109,7 +109,7 @@ async function writeAll(handle: FileHandle, bytes: Buffer): Promise<void> {
   }
 }
 
-export interface ExpectedBody {
+interface ExpectedBody {
   readonly length: number;
   readonly sha256: Uint8Array;
 }
@@ -118,7 +118,7 @@ export interface ExpectedBody {
  * The octets of a body file. Throws `queue-item-damaged` where the file is not ours, and at the latest in place of its end
  * where length or hash do not fit; never more than `length` octets.
  */
-export async function* readBodyFile(folder: string, name: string, expected: ExpectedBody): AsyncGenerator<Buffer> {
+async function* readBodyFile(folder: string, name: string, expected: ExpectedBody): AsyncGenerator<Buffer> {
   const handle = await openBody(folder, name);
   try {
     const stats = await handle.stat();
@@ -146,11 +146,36 @@ export async function* readBodyFile(folder: string, name: string, expected: Expe
 }
 
 /** A body of the database: checked whole before its first octet goes out. */
-export function checkInlineBody(bytes: Uint8Array | null, expected: ExpectedBody): Buffer {
+function checkInlineBody(bytes: Uint8Array | null, expected: ExpectedBody): Buffer {
   if (bytes === null) throw damaged('its body is gone');
   if (bytes.length !== expected.length) throw damaged(`its body has ${bytes.length} octets and not ${expected.length}`);
   assertHash(createHash('sha256').update(bytes).digest(), expected.sha256);
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** Where the body of a row is. */
+export interface BodyPlace {
+  readonly body: number;
+  readonly bodyLength: number;
+  readonly bodySha256: Uint8Array;
+  readonly bodyFile: string | null;
+}
+
+/** The body of a row, wherever it is. Throws as readBodyFile and checkInlineBody do, and where there is no row. */
+export async function* readStored(
+  row: BodyPlace | undefined,
+  folder: string,
+  inlineBytes: (body: number) => Promise<Uint8Array | null>,
+): AsyncGenerator<Buffer> {
+  if (row === undefined) throw new SealpostError('internal', { detail: 'a row that is not leased cannot be read' });
+  const expected = { length: row.bodyLength, sha256: row.bodySha256 };
+  if (row.bodyFile !== null) yield* readBodyFile(folder, row.bodyFile, expected);
+  else yield checkInlineBody(await inlineBytes(row.body), expected);
+}
+
+/** The files of these bodies are the queue's own now. */
+export function claimFiles(bodies: readonly StoredBody[], unclaimed: Set<string>): void {
+  for (const { content } of bodies) if (content.kind === 'file') unclaimed.delete(content.name);
 }
 
 function assertHash(found: Buffer, expected: Uint8Array): void {

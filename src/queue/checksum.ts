@@ -3,7 +3,7 @@ import type { StoredRecipient } from './requests.ts';
 
 export interface Sealed extends Pick<
   StoredRecipient,
-  'address' | 'sender' | 'notify' | 'orcpt' | 'header' | 'prefix' | 'suffix' | 'needsSmtputf8'
+  'address' | 'sender' | 'notify' | 'orcpt' | 'header' | 'prefix' | 'suffix' | 'needsSmtputf8' | 'kept'
 > {
   readonly queueId: string;
   /** Ms since the epoch. */
@@ -18,12 +18,12 @@ export interface Sealed extends Pick<
 
 /**
  * What a row's checksum covers: all that goes to an upstream, the envelope too, who is told what became of it, which body it goes
- * with, and when it was accepted, since its age decides when it is given up. A row that names another's body, or an address with
+ * with, when it was accepted, since its age decides when it is given up, and whether it is held: then nobody can read what is sent. A row that names another's body, or an address with
  * a flipped bit, would be sent and counted as delivered. Each field stands behind its length, so that what one loses the next
  * cannot gain.
  */
 export function sealedHash(row: Sealed): Buffer {
-  return hashOf([...sentFields(row), ...askedFields(row), Buffer.from(String(row.acceptedAt))]);
+  return hashOf([...sentFields(row), ...askedFields(row), Buffer.from(String(row.acceptedAt)), ...keptFields(row)]);
 }
 
 /** As the rows of schema 1 have it, and those of the first schema 2: without the time, and without what was asked where nothing was. */
@@ -40,6 +40,8 @@ const LATEST = Date.UTC(2125, 0, 1);
 /** True where `row` is as it was written. The time of a row whose checksum does not cover it must be one that can be. */
 export function fitsChecksum(row: Sealed & { readonly sha256: Uint8Array }): boolean {
   if (sealedHash(row).equals(row.sha256)) return true;
+  // No release has written it so.
+  if (row.kept !== null) return false;
   return row.acceptedAt >= OLDEST && row.acceptedAt < LATEST && hashWithoutTime(row).equals(row.sha256);
 }
 
@@ -51,6 +53,9 @@ function sentFields(row: Sealed): Uint8Array[] {
 function askedFields({ originalSender, notify, orcpt, envid, submitter, notice }: Sealed): Uint8Array[] {
   return [originalSender, notify, orcpt, envid, submitter, notice].map((fact) => Buffer.from(fact === null ? '-' : `=${fact}`));
 }
+
+/** Nothing where there is nothing: so the rows of schema 4 and before have it. */
+const keptFields = ({ kept }: Sealed): Uint8Array[] => (kept === null ? [] : [Buffer.from(kept.kind), Buffer.from(kept.facts)]);
 
 function hashOf(fields: readonly Uint8Array[]): Buffer {
   const hash = createHash('sha256');

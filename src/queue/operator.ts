@@ -6,7 +6,7 @@ import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
 import { EMPTY_HEAD, type AuditEvent, type AuditHead, type AuditRecord } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
-import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
+import { recipientStates, type EntryFilter, type Kept, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
 import type { Step } from './requests.ts';
 import type { Done, Rows } from './rows.ts';
 import { schemaVersion } from './schema.ts';
@@ -47,7 +47,8 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
       `SELECT CAST(r.message AS TEXT) AS queueId, CAST(r.address AS TEXT) AS recipient, coalesce(CAST(m.sender AS TEXT), '?') AS sender,
         ${STATE} AS state, ${bounded('coalesce(m.accepted_at, r.changed_at)')} AS acceptedAt,
         iif(a.row IS NULL, ${bounded('r.due_at')}, NULL) AS dueAt, ${bounded('r.attempts')} AS attempts,
-        ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason, ${noticeOf(db)} AS notice
+        ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason, ${noticeOf(db)} AS notice,
+        ${keptColumn(db, 'kind')}, ${keptColumn(db, 'facts')}
       FROM recipients r LEFT JOIN messages m ON m.id = r.message LEFT JOIN set_aside a ON a.row = r.id
       WHERE ${sql} ORDER BY r.id LIMIT ?`,
     )
@@ -63,12 +64,22 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
     size: integer(row, 'size'),
     reason: textOrNull(row, 'reason'),
     notice: textOrNull(row, 'notice'),
+    kept: keptEntry(row),
   }));
 }
 
 /** A database that no relay has opened since the update has no notices, and no table for them. */
 const noticeOf = (db: DatabaseSync): string =>
   schemaVersion(db) < 2 ? 'NULL' : '(SELECT CAST(notice AS TEXT) FROM message_asked WHERE message = r.message)';
+
+const keptColumn = (db: DatabaseSync, name: 'kind' | 'facts'): string =>
+  `${schemaVersion(db) < 5 ? 'NULL' : `(SELECT CAST(${name} AS TEXT) FROM recipient_kept WHERE row = r.id)`} AS ${name}`;
+
+/** That it was released is of no use to who lists it. */
+function keptEntry(row: Row): Kept | null {
+  const kind = (['held', 'spooled'] as const).find((one) => one === row['kind']);
+  return kind === undefined ? null : { kind, facts: textOrNull(row, 'facts') ?? '' };
+}
 
 function stateOf(row: Row): RecipientState {
   const found = recipientStates.find((state) => state === row['state']);
@@ -77,7 +88,7 @@ function stateOf(row: Row): RecipientState {
 }
 
 export function readStats(db: DatabaseSync): QueueStats {
-  const states: Record<RecipientState, number> = { ready: 0, leased: 0, deferred: 0, bounced: 0, damaged: 0 };
+  const states: Record<RecipientState, number> = { ready: 0, leased: 0, deferred: 0, held: 0, bounced: 0, damaged: 0 };
   for (const row of db.prepare(`SELECT ${STATE} AS state, count(*) AS rows FROM recipients r GROUP BY 1`).all())
     states[stateOf(row)] = integer(row, 'rows');
   const totals = new Map(
@@ -88,6 +99,12 @@ export function readStats(db: DatabaseSync): QueueStats {
   );
   const of = (name: string): number => totals.get(name) ?? 0;
   const oldest = db.prepare('SELECT min(accepted_at) AS at FROM messages').get();
+  const oldestHeld = db
+    .prepare(
+      `SELECT ${bounded('coalesce(m.accepted_at, r.changed_at)')} AS at FROM recipients r LEFT JOIN messages m ON m.id = r.message
+      WHERE r.state = 'held' AND r.id NOT IN (SELECT row FROM set_aside) ORDER BY r.id LIMIT 1`,
+    )
+    .get();
   return {
     states,
     totals: {
@@ -99,6 +116,7 @@ export function readStats(db: DatabaseSync): QueueStats {
     },
     bodyBytes: of('body_bytes'),
     oldestAcceptedAt: integerOrNull(oldest ?? { at: null }, 'at'),
+    oldestHeldAt: integerOrNull(oldestHeld ?? { at: null }, 'at'),
   };
 }
 
@@ -153,7 +171,11 @@ export function retryStep(
   at: number,
 ): Done<Step> {
   const found = targets(db, ask.filter, `r.state IN ('deferred', 'bounced') AND r.id NOT IN (SELECT row FROM set_aside)`, ask.from);
-  const wake = db.prepare(`UPDATE recipients SET state = 'ready', due_at = ?, changed_at = ? WHERE id = ?`);
+  // What bounced because it was held for too long is sealed to the hold certificate still: it waits for its release again.
+  const isHeld = `EXISTS (SELECT 1 FROM recipient_kept WHERE row = recipients.id AND kind = 'held')`;
+  const wake = db.prepare(
+    `UPDATE recipients SET state = iif(${isHeld}, 'held', 'ready'), due_at = iif(${isHeld}, NULL, ?), changed_at = ? WHERE id = ?`,
+  );
   for (const { id } of found) wake.run(ask.now, at, id);
   return { answer: stepAfter(found), events: found.map((row) => operatorEvent('retried', row, ask.operator)) };
 }

@@ -10,6 +10,10 @@
  *                └── retry ─────┴── (operator) from deferred and bounced
  *   removed: by a named operator, from any state but leased.
  *
+ *   enqueue ─▶ held ─release─▶ ready     sealed to the site's hold certificate; never due, never claimed, until it is sealed to its reader
+ *               ▲ └──endHeld─▶ bounced   held for too long; `retry` holds it again, and only a release makes it ready
+ *               └──────┘
+ *
  * A row found `leased` at start belonged to a relay that died. It becomes `ready`; where it had been marked past the dot,
  * the upstream may have taken it, and an `ambiguous` audit event says so.
  *
@@ -62,7 +66,7 @@ export interface NewRecipient {
 }
 
 /**
- * `held`: sealed to the site's hold certificate, waits for its release, and is not due. `spooled`: passed in clear by a rule; the body is
+ * `held`: sealed to the site's hold certificate; waits for its release, and is not due. `spooled`: passed in clear by a rule; the body is
  * the whole message under the spool key, header, prefix and suffix are empty.
  */
 export interface Kept {
@@ -93,6 +97,8 @@ export interface Lease {
   readonly row: number;
   readonly queueId: string;
   readonly acceptedAt: number;
+  /** Since when it can be attempted (ms): its release where it was held, else when it was accepted. */
+  readonly waitsSince: number;
   /** What MAIL says to the upstream; '' is the null reverse-path. */
   readonly sender: string;
   /** The sender as it was accepted. */
@@ -118,6 +124,29 @@ export interface Lease {
   readonly bodyLength: number;
 }
 
+/** A row that is held, as whoever releases it must know it. The octets are those sealed to the hold certificate. */
+export interface HeldRow extends Pick<
+  Lease,
+  'row' | 'queueId' | 'acceptedAt' | 'originalSender' | 'recipient' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'needsSmtputf8'
+> {
+  /** Octets as they came in. */
+  readonly size: number;
+  /** What MAIL was to say to the upstream when it was held; '' is the null reverse-path. */
+  readonly sender: string;
+  readonly header: Buffer;
+  readonly prefix: Buffer;
+  readonly suffix: Buffer;
+  /** Octets of ciphertext. */
+  readonly bodyLength: number;
+  /** Kept.facts. */
+  readonly facts: string;
+}
+
+/** What a held row becomes: sealed to its reader. `body`: in the place of the ciphertext that is stored, where that does not do. */
+export interface Release extends Pick<NewRecipient, 'header' | 'prefix' | 'suffix' | 'sender' | 'needsSmtputf8'> {
+  readonly body?: StoredBody | undefined;
+}
+
 export type Outcome =
   | { readonly kind: 'delivered' }
   /** `dueAt`: ms since the epoch of the next attempt. `counts` false: nobody judged the message, `attempts` stays as it is. */
@@ -133,7 +162,7 @@ export interface Telling {
   readonly ofDelay: boolean;
 }
 
-export const recipientStates = ['ready', 'leased', 'deferred', 'bounced', 'damaged'] as const;
+export const recipientStates = ['ready', 'leased', 'deferred', 'held', 'bounced', 'damaged'] as const;
 
 export type RecipientState = (typeof recipientStates)[number];
 
@@ -150,6 +179,8 @@ export interface QueueEntry {
   readonly reason: string | null;
   /** Of a notice: its facts as JSON. */
   readonly notice: string | null;
+  /** Where it is held, was held until it bounced, or passes in clear. */
+  readonly kept: Kept | null;
 }
 
 export interface QueueStats {
@@ -164,6 +195,8 @@ export interface QueueStats {
   };
   readonly bodyBytes: number;
   readonly oldestAcceptedAt: number | null;
+  /** When the message that is held longest was accepted; null where none is held. */
+  readonly oldestHeldAt: number | null;
 }
 
 export interface EntryFilter {
@@ -176,9 +209,15 @@ export interface QueueStore {
   newBody(): BodyWriter;
   /**
    * Durable on resolve, bodies, rows and events together; on rejection nothing of it is there. `uses`: what was sealed to; a
-   * changed certificate adds its event. Throws `lookup-unavailable` where a pin stands against one.
+   * changed certificate adds its event. Throws `lookup-unavailable` where a pin stands against one. `notices`: messages of our own
+   * that tell of it (a recipient refused, a message held), in the same transaction.
    */
-  enqueue(message: NewMessage, events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
+  enqueue(
+    message: NewMessage,
+    events: readonly AuditEvent[],
+    uses?: readonly CertificateUse[],
+    notices?: readonly NewMessage[],
+  ): Promise<void>;
   /**
    * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
    * than `now`, by a clock that has been set back since, are due too. A row that does not fit its checksum becomes `damaged`
@@ -193,6 +232,25 @@ export interface QueueStore {
   passDot(lease: Lease): Promise<void>;
   /** A message of the null sender that a FOLLOWED record names is marked there once it is delivered, in the same transaction. */
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
+  /**
+   * Held rows that the filter names, behind the row `after` (0 at first), in their order: `limit` at most, fewer where they are large;
+   * none is the end of them. One that does not fit its checksum becomes `damaged` instead.
+   */
+  heldRows(filter: EntryFilter, after: number, limit: number): Promise<HeldRow[]>;
+  /** Its ciphertext, held to length and SHA-256 as in `read`. */
+  readHeld(held: HeldRow): AsyncIterable<Buffer>;
+  /**
+   * Ready and due now, sealed as `as` says; events and `uses` (as in `enqueue`) in the same transaction. False where the row is held no
+   * more as `held`, the very object that `heldRows` gave, has it: then nothing is changed, and `as.body` is the caller's to discard.
+   */
+  release(held: HeldRow, as: Release, events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<boolean>;
+  /** Held for too long: bounced, with the notice that tells of it. False as in `release`. */
+  endHeld(
+    held: HeldRow,
+    outcome: Extract<Outcome, { kind: 'bounced' }>,
+    events: readonly AuditEvent[],
+    telling?: Telling,
+  ): Promise<boolean>;
   /** Events that change no row of the queue (started, stopped); `uses` as in `enqueue`, of a notice sealed while it is sent. */
   record(events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
   /** Which certificates mail was sealed to. */
@@ -201,11 +259,12 @@ export interface QueueStore {
   readonly records: RecordStore;
   /**
    * Operator's changes, with who asked; each answers how many rows it changed and writes the audit events itself. `retry` takes
-   * deferred and bounced rows and makes them due at `now`; `remove` takes all but leased ones.
+   * deferred and bounced rows and makes them due at `now`, those that were held until they bounced held again; `remove` takes all but
+   * leased ones.
    */
   retry(filter: EntryFilter, now: number, operator: string): Promise<number>;
   remove(filter: EntryFilter, operator: string): Promise<number>;
-  /** Deletes bounced rows whose bounce is older than `before` (ms since the epoch); answers how many. */
+  /** Deletes bounced rows whose bounce is older than `before` (ms since the epoch), never held ones; answers how many. */
   prune(before: number): Promise<number>;
   /** Oldest first. */
   list(filter: EntryFilter, limit: number): Promise<QueueEntry[]>;

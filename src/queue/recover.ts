@@ -20,6 +20,10 @@ const IMPOSSIBLE = `
 /** `countAmbiguous`: adds to the total. The answer: the events of what was done. */
 export function prepareRecover(db: DatabaseSync, guard: RowGuard, countAmbiguous: (events: number) => void) {
   const impossible = db.prepare(`SELECT id FROM recipients WHERE (${IMPOSSIBLE}) AND ${NOT_SET_ASIDE} ORDER BY id`);
+  // Nobody could tell for whom and why it is held.
+  const unexplained = db.prepare(`
+    SELECT id FROM recipients WHERE state = 'held' AND ${NOT_SET_ASIDE}
+      AND NOT EXISTS (SELECT 1 FROM recipient_kept WHERE row = recipients.id AND kind = 'held') ORDER BY id`);
   const overlong = db.prepare(`SELECT id FROM recipients WHERE due_at - changed_at > ? AND ${NOT_SET_ASIDE} ORDER BY id`);
   const wake = db.prepare('UPDATE recipients SET due_at = ?1, changed_at = ?1 WHERE id = ?2');
   const free = prepareFree(db, guard);
@@ -28,6 +32,10 @@ export function prepareRecover(db: DatabaseSync, guard: RowGuard, countAmbiguous
     for (const row of impossible.all())
       guard.attempt(integer(row, 'id'), at, events, () => {
         throw new SealpostError('queue-item-damaged', { detail: 'its state cannot be' });
+      });
+    for (const row of unexplained.all())
+      guard.attempt(integer(row, 'id'), at, events, () => {
+        throw new SealpostError('queue-item-damaged', { detail: 'it is held, and nothing says why' });
       });
     // What it holds has a checksum of its own: to try it early costs nothing, to set it aside would be to lose it.
     for (const row of overlong.all(LONGEST_WAIT_MS)) {

@@ -6,7 +6,18 @@ import type { AuditEvent } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Approval, CertificateUse, KnownCertificate, KnownFilter, KnownPlace } from './known.ts';
 import type { RecordChange, StoredRecord } from './records.ts';
-import type { EntryFilter, Outcome, QueueEntry, QueueStats } from './queue.ts';
+import type { EntryFilter, Kept, Outcome, QueueEntry, QueueStats } from './queue.ts';
+
+/** Kept, as it is stored. `released`: it was held until `facts`, ms since the epoch. */
+export type StoredKept = Kept | { readonly kind: 'released'; readonly facts: string };
+
+export interface StoredBodyRow {
+  readonly length: number;
+  readonly sha256: Uint8Array;
+  /** Exactly one of the two. */
+  readonly bytes: Uint8Array | null;
+  readonly file: string | null;
+}
 
 export interface StoredRecipient {
   readonly address: string;
@@ -21,6 +32,7 @@ export interface StoredRecipient {
   /** sealedHash() of the row. */
   readonly sha256: Uint8Array;
   readonly needsSmtputf8: boolean;
+  readonly kept: StoredKept | null;
 }
 
 export interface StoredMessage {
@@ -31,13 +43,7 @@ export interface StoredMessage {
   readonly envid: string | null;
   readonly submitter: string | null;
   readonly notice: string | null;
-  readonly bodies: readonly {
-    readonly length: number;
-    readonly sha256: Uint8Array;
-    /** Exactly one of the two. */
-    readonly bytes: Uint8Array | null;
-    readonly file: string | null;
-  }[];
+  readonly bodies: readonly StoredBodyRow[];
   readonly recipients: readonly StoredRecipient[];
 }
 
@@ -63,6 +69,30 @@ export interface LeasedRow extends StoredRecipient {
   readonly bodyFile: string | null;
 }
 
+/** A held row as the worker reads it. */
+export interface StoredHeld extends LeasedRow {
+  /** Octets of the message as they came in. */
+  readonly size: number;
+}
+
+export interface HeldPage {
+  readonly rows: readonly StoredHeld[];
+  /** The row that was looked at last; null at the end. */
+  readonly next: number | null;
+}
+
+/** A row that is held as somebody has read it: its number and its checksum. */
+export interface HeldAs {
+  readonly row: number;
+  readonly was: Uint8Array;
+}
+
+/** What a held row becomes; its checksum covers `at`, ms since the epoch, as the time of its release. */
+export interface StoredRelease extends Pick<StoredRecipient, 'header' | 'prefix' | 'suffix' | 'sender' | 'needsSmtputf8' | 'sha256'> {
+  readonly at: number;
+  readonly body: StoredBodyRow | null;
+}
+
 /** An operator's change goes in steps of rows, so that a million of them does not hold up the mail. */
 export interface Step {
   readonly changed: number;
@@ -81,7 +111,12 @@ export function octetsOf({ bodies, recipients }: StoredMessage): number {
 export interface Operations {
   /** Answers the events that tell of a changed certificate. */
   enqueue: {
-    ask: { readonly message: StoredMessage; readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] };
+    ask: {
+      readonly message: StoredMessage;
+      readonly events: readonly AuditEvent[];
+      readonly uses: readonly CertificateUse[];
+      readonly notices: readonly StoredMessage[];
+    };
     answer: readonly AuditEvent[];
   };
   claim: { ask: { readonly now: number; readonly limit: number }; answer: LeasedRow[] };
@@ -98,6 +133,16 @@ export interface Operations {
       readonly queueId: string | null;
     };
     answer: null;
+  };
+  heldPage: { ask: { readonly filter: EntryFilter; readonly after: number; readonly limit: number }; answer: HeldPage };
+  /** Null where the row is not held any more as it was read; else as `enqueue`. */
+  release: {
+    ask: HeldAs & { readonly as: StoredRelease; readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] };
+    answer: readonly AuditEvent[] | null;
+  };
+  endHeld: {
+    ask: HeldAs & { readonly reason: string; readonly events: readonly AuditEvent[]; readonly telling: StoredTelling | null };
+    answer: boolean;
   };
   record: { ask: { readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] }; answer: readonly AuditEvent[] };
   retry: { ask: { readonly filter: EntryFilter; readonly now: number; readonly operator: string; readonly from: number }; answer: Step };

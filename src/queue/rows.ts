@@ -5,13 +5,14 @@
 import type { DatabaseSync } from 'node:sqlite';
 import type { AuditEvent } from '../audit.ts';
 import { SealpostError } from '../errors.ts';
-import { fitsChecksum } from './checksum.ts';
-import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
+import { blob, integer, integerOrNull, text, textOrNull } from './columns.ts';
+import { prepareHeld } from './held-rows.ts';
 import type { Outcome } from './queue.ts';
 import { prepareRecover } from './recover.ts';
-import type { LeasedRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
+import type { LeasedRow, StoredBodyRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
 import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
 import { prepareSetBack, type SetBack } from './set-back.ts';
+import { prepareReadRow, type ReadRow } from './stored-row.ts';
 
 /** What one request did. `gone`: names of body files that no row names any more, to unlink after the commit. */
 export interface Done<Answer> {
@@ -24,8 +25,6 @@ export type Total = 'accepted' | 'delivered' | 'bounced' | 'removed' | 'ambiguou
 
 /** A reason is for people; an upstream's reply may be long. UTF-16 code units. */
 const MAX_REASON = 1000;
-/** A year of attempts, one a second, is three times this. No checksum covers what changes with each attempt. */
-const MOST_ATTEMPTS = 10_000_000;
 
 export type Rows = ReturnType<typeof prepareRows>;
 
@@ -35,16 +34,20 @@ export function prepareRows(db: DatabaseSync) {
   const total = (name: Total, by: number): void => {
     if (by !== 0) addTotal.run(by, name);
   };
-  const deleteRow = prepareDelete(db, total);
+  const dropBody = prepareDropBody(db, total);
+  const deleteRow = prepareDelete(db, dropBody);
   const guard = prepareGuard(db);
   const setBack = prepareSetBack(db, guard);
-  const enqueue = prepareEnqueue(db, total, setBack);
+  const addBody = prepareAddBody(db);
+  const enqueue = prepareEnqueue(db, total, addBody, setBack);
+  const read = prepareReadRow(db);
   return {
     total,
     deleteRow,
     wrote: (at: number): void => setBack.wrote(at),
     enqueue,
-    claim: prepareClaim(db, guard, setBack),
+    claim: prepareClaim(db, guard, read, setBack),
+    held: prepareHeld(db, { guard, total, read, enqueue: (notice) => enqueue(notice, []), addBody, dropBody }),
     settle: prepareSettle(db, total, deleteRow, enqueue),
     passDot: preparePassDot(db),
     nextDue: prepareNextDue(db),
@@ -54,19 +57,26 @@ export function prepareRows(db: DatabaseSync) {
   };
 }
 
-type AddTotal = (name: Total, by: number) => void;
+export type AddTotal = (name: Total, by: number) => void;
 type DeleteRow = (row: number) => string[];
+
+type AddBody = (body: StoredBodyRow) => number | bigint;
+
+function prepareAddBody(db: DatabaseSync): AddBody {
+  const insert = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
+  return (body) => insert.run(body.length, body.sha256, body.file, body.bytes).lastInsertRowid;
+}
 
 type Enqueue = (added: StoredMessage, events: readonly AuditEvent[]) => Done<null>;
 
-function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack): Enqueue {
+function prepareEnqueue(db: DatabaseSync, total: AddTotal, addBody: AddBody, setBack: SetBack): Enqueue {
   const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
-  const body = db.prepare('INSERT INTO bodies (length, sha256, file, bytes) VALUES (?, ?, ?, ?)');
   const recipient = db.prepare(`
     INSERT INTO recipients (message, body, address, state, due_at, changed_at, needs_smtputf8, sha256, header, prefix, suffix)
-    VALUES (?, ?, ?, 'ready', ?, ?, ?, ?, ?, ?, ?)`);
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
   const askedOfMessage = db.prepare('INSERT INTO message_asked (message, envid, submitter, notice) VALUES (?, ?, ?, ?)');
   const askedOfRecipient = db.prepare('INSERT INTO recipient_asked (row, sender, notify, orcpt) VALUES (?, ?, ?, ?)');
+  const kept = db.prepare('INSERT INTO recipient_kept (row, kind, facts) VALUES (?, ?, ?)');
   const keepAsked = (row: number | bigint, one: StoredRecipient, original: string): void => {
     const sender = one.sender === original ? null : one.sender;
     if (sender !== null || one.notify !== null || one.orcpt !== null) askedOfRecipient.run(row, sender, one.notify, one.orcpt);
@@ -78,14 +88,16 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack): En
     message.run(added.id, added.acceptedAt, added.sender, added.size);
     if (added.envid !== null || added.submitter !== null || added.notice !== null)
       askedOfMessage.run(added.id, added.envid, added.submitter, added.notice);
-    const ids = added.bodies.map((one) => body.run(one.length, one.sha256, one.file, one.bytes).lastInsertRowid);
+    const ids = added.bodies.map(addBody);
     for (const one of added.recipients) {
       const id = ids[one.body];
       if (id === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
       const smtputf8 = one.needsSmtputf8 ? 1 : 0;
       const at = added.acceptedAt;
-      const row = recipient.run(added.id, id, one.address, at, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
+      const [state, due] = one.kept?.kind === 'held' ? ['held', null] : ['ready', at];
+      const row = recipient.run(added.id, id, one.address, state, due, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
       keepAsked(row.lastInsertRowid, one, added.sender);
+      if (one.kept !== null) kept.run(row.lastInsertRowid, one.kept.kind, one.kept.facts);
     }
     setBack.wrote(added.acceptedAt);
     total('accepted', added.recipients.length);
@@ -97,63 +109,28 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal, setBack: SetBack): En
   };
 }
 
-function prepareClaim(db: DatabaseSync, guard: RowGuard, setBack: SetBack) {
+function prepareClaim(db: DatabaseSync, guard: RowGuard, read: ReadRow, setBack: SetBack) {
   const due = db.prepare(`SELECT id FROM recipients WHERE due_at <= ? AND ${NOT_SET_ASIDE} ORDER BY due_at, id LIMIT ?`);
   const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
-  const read = db.prepare(`
-    SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.sender AS originalSender,
-      coalesce(a.sender, m.sender) AS sender, a.notify, a.orcpt, coalesce(a.delay_noticed, 0) AS delayNoticed,
-      f.envid, f.submitter, f.notice, r.address, r.needs_smtputf8 AS needsSmtputf8, r.attempts, r.header, r.prefix, r.suffix, r.sha256, r.body, b.length AS bodyLength, b.sha256 AS bodySha256, b.file AS bodyFile
-    FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body
-      LEFT JOIN recipient_asked a ON a.row = r.id LEFT JOIN message_asked f ON f.message = r.message
-    WHERE r.id = ?`);
   return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
     const answer: LeasedRow[] = [];
     const events = setBack.mend(now);
     for (const found of due.all(now, limit)) {
       const id = integer(found, 'id');
       const leased = guard.attempt(id, at, events, () => {
-        const row = read.get(id);
-        if (row === undefined) throw new SealpostError('queue-item-damaged', { detail: 'its message or its body is gone' });
-        const readable = asLeasedRow(row);
         // Before anybody is told its recipient: an upstream that refuses a changed address would make a bounce of the damage.
-        if (!fitsChecksum(readable))
-          throw new SealpostError('queue-item-damaged', { detail: 'its envelope, header or recipient part does not fit its checksum' });
-        if (readable.attempts < 0 || readable.attempts > MOST_ATTEMPTS)
-          throw new SealpostError('queue-item-damaged', { detail: 'its number of attempts cannot be' });
+        const row = read(id);
+        // Only a release makes it due: sealed as it is, its reader could not open it.
+        if (row.kept?.kind === 'held')
+          throw new SealpostError('queue-item-damaged', { detail: 'it is held, and its state says that it is due' });
         lease.run(at, id);
-        return readable;
+        return row;
       });
       if (leased !== undefined) answer.push(leased);
     }
     return { answer, events };
   };
 }
-
-const asLeasedRow = (row: Row): LeasedRow => ({
-  row: integer(row, 'row'),
-  queueId: text(row, 'queueId'),
-  acceptedAt: integer(row, 'acceptedAt'),
-  sender: text(row, 'sender'),
-  originalSender: text(row, 'originalSender'),
-  notify: textOrNull(row, 'notify'),
-  orcpt: textOrNull(row, 'orcpt'),
-  envid: textOrNull(row, 'envid'),
-  submitter: textOrNull(row, 'submitter'),
-  notice: textOrNull(row, 'notice'),
-  delayNoticed: integer(row, 'delayNoticed') !== 0,
-  address: text(row, 'address'),
-  needsSmtputf8: integer(row, 'needsSmtputf8') === 1,
-  attempts: integer(row, 'attempts'),
-  header: blob(row, 'header'),
-  prefix: blob(row, 'prefix'),
-  suffix: blob(row, 'suffix'),
-  sha256: blob(row, 'sha256'),
-  body: integer(row, 'body'),
-  bodyLength: integer(row, 'bodyLength'),
-  bodySha256: blob(row, 'bodySha256'),
-  bodyFile: textOrNull(row, 'bodyFile'),
-});
 
 function preparePassDot(db: DatabaseSync) {
   const mark = db.prepare(`UPDATE recipients SET past_dot = 1 WHERE id = ? AND state = 'leased'`);
@@ -189,22 +166,26 @@ function prepareSettle(db: DatabaseSync, total: AddTotal, deleteRow: DeleteRow, 
 }
 
 /** Takes the row away, and with it the message and the body that no other row names. Answers the body's file, if it had one. */
-function prepareDelete(db: DatabaseSync, total: AddTotal): DeleteRow {
+function prepareDelete(db: DatabaseSync, dropBody: (body: number) => string[]): DeleteRow {
   const row = db.prepare('DELETE FROM recipients WHERE id = ? RETURNING message, body');
-  const aside = db.prepare('DELETE FROM set_aside WHERE row = ?');
-  const asked = db.prepare('DELETE FROM recipient_asked WHERE row = ?');
+  const beside = ['set_aside', 'recipient_asked', 'recipient_kept'].map((table) => db.prepare(`DELETE FROM ${table} WHERE row = ?`));
   const askedOfMessage = db.prepare('DELETE FROM message_asked WHERE message = ?');
   const message = db.prepare('DELETE FROM messages WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE message = ?1)');
-  const body = db.prepare(
-    'DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE body = ?1) RETURNING length, file',
-  );
   return (id) => {
     const named = row.get(id);
     if (named === undefined) return [];
-    aside.run(id);
-    asked.run(id);
+    for (const statement of beside) statement.run(id);
     if (message.run(text(named, 'message')).changes > 0) askedOfMessage.run(text(named, 'message'));
-    const gone = body.get(integer(named, 'body'));
+    return dropBody(integer(named, 'body'));
+  };
+}
+
+function prepareDropBody(db: DatabaseSync, total: AddTotal): (body: number) => string[] {
+  const drop = db.prepare(
+    'DELETE FROM bodies WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipients WHERE body = ?1) RETURNING length, file',
+  );
+  return (id) => {
+    const gone = drop.get(id);
     if (gone === undefined) return [];
     total('body_bytes', -integer(gone, 'length'));
     const file = textOrNull(gone, 'file');

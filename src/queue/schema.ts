@@ -8,7 +8,7 @@ import { SealpostError } from '../errors.ts';
 import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
 
 /** In user_version. A release reads every older one and refuses newer ones. */
-const SCHEMA_VERSION = 4;
+const SCHEMA_VERSION = 5;
 /** In application_id, 'SPQ1': a database of somebody else is not written to. */
 const APPLICATION_ID = 0x53505131;
 
@@ -20,6 +20,9 @@ const CACHE_KIB = 16_384;
 const WAL_KEPT_BYTES = 64 * 1024 * 1024;
 
 const FILE_MODE = 0o600;
+
+const STATES_BEFORE_5 = `'ready', 'leased', 'deferred', 'bounced', 'damaged'`;
+const STATES = `${STATES_BEFORE_5}, 'held'`;
 
 // `due_at` is set exactly while a row waits, so the index on it holds what can be claimed and nothing else.
 // In `set_aside`: recipients so damaged that their state cannot be written into their own row.
@@ -35,7 +38,7 @@ const TABLES = `
   CREATE TABLE recipients (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     message TEXT NOT NULL REFERENCES messages (id), body INTEGER NOT NULL REFERENCES bodies (id), address TEXT NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('ready', 'leased', 'deferred', 'bounced', 'damaged')),
+    state TEXT NOT NULL CHECK (state IN (${STATES})),
     due_at INTEGER, changed_at INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, past_dot INTEGER NOT NULL DEFAULT 0,
     reason TEXT, needs_smtputf8 INTEGER NOT NULL, sha256 BLOB NOT NULL,
     header BLOB NOT NULL, prefix BLOB NOT NULL, suffix BLOB NOT NULL,
@@ -81,6 +84,11 @@ const RECORD_TABLES = `
   ) STRICT, WITHOUT ROWID;
 `;
 
+// Schema 5: rows that are not to be sent as they are (queue.ts, Kept).
+const KEPT_TABLES = `
+  CREATE TABLE recipient_kept (row INTEGER PRIMARY KEY, kind TEXT NOT NULL, facts TEXT NOT NULL) STRICT;
+`;
+
 /** Opens for writing, makes the tables where the file is new, and brings those of an older release up to this one. Throws `queue-newer`, `storage-failed`, `storage-full`. */
 export function openDatabase(path: string): DatabaseSync {
   try {
@@ -98,18 +106,50 @@ export function openDatabase(path: string): DatabaseSync {
     `);
     if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
       db.exec(
-        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} ${RECORD_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} ${RECORD_TABLES} ${KEPT_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
       );
     assertOurs(db, path);
-    const found = schemaVersion(db);
-    if (found < SCHEMA_VERSION) {
-      const later = [found < 2 ? ASKED_TABLES : '', found < 3 ? KNOWN_TABLES : '', RECORD_TABLES].join('');
-      db.exec(`BEGIN IMMEDIATE; ${later} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
-    }
+    bringUpToDate(db);
     return db;
   } catch (error) {
     throw asStorageError(error, path);
   }
+}
+
+/** All of it or nothing: what a kill leaves behind is the older schema, whole. */
+function bringUpToDate(db: DatabaseSync): void {
+  const found = schemaVersion(db);
+  if (found >= SCHEMA_VERSION) return;
+  const later = [found < 2 ? ASKED_TABLES : '', found < 3 ? KNOWN_TABLES : '', found < 4 ? RECORD_TABLES : '', KEPT_TABLES].join('');
+  db.enableDefensive(false);
+  try {
+    db.exec('BEGIN IMMEDIATE');
+    db.exec(later);
+    allowHeld(db);
+    db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK');
+    throw error;
+  } finally {
+    db.exec('PRAGMA writable_schema = OFF');
+    db.enableDefensive(true);
+  }
+}
+
+/**
+ * One more state in the CHECK of the table, in the place where it is written (https://www.sqlite.org/lang_altertable.html §7): to make the
+ * table anew is to write every row, and one damaged row would keep the relay from starting (P10).
+ */
+function allowHeld(db: DatabaseSync): void {
+  const version = Number(db.prepare('PRAGMA schema_version').get()?.['schema_version']);
+  db.exec('PRAGMA writable_schema = ON');
+  const table = `type = 'table' AND name = 'recipients' AND instr(sql, ?1) > 0`;
+  const { changes } = db
+    .prepare(`UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE ${table}`)
+    .run(`(${STATES_BEFORE_5})`, `(${STATES})`);
+  if (changes !== 1) throw new SealpostError('storage-failed', { detail: 'the table of recipients is not as this program made it' });
+  // So that every connection, this one too, reads the table anew.
+  db.exec(`PRAGMA schema_version = ${version + 1}`);
 }
 
 /** Opens beside a running relay, for reading alone. Throws `queue-newer`, `storage-failed`, `file-unreadable`. */

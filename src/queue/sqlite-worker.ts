@@ -70,6 +70,7 @@ async function serveQueue(port: MessagePort, start: WorkerStart): Promise<void> 
     while (next !== undefined && next.operation !== 'close') {
       batch.push(next);
       if (next.operation === 'enqueue') octets += octetsOf(next.ask.message);
+      if (next.operation === 'release') octets += next.ask.as.body?.bytes?.length ?? 0;
       next = batch.length < MAX_BATCH && octets < MAX_BATCH_OCTETS ? receiveMessageOnPort(port)?.message : undefined;
     }
     for (const part of inTransactions(batch)) runBatch(queue, part, post, forget);
@@ -234,8 +235,9 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
   switch (request.operation) {
     case 'enqueue': {
       if (!audit.hasRoom()) throw new SealpostError('audit-failed');
-      const { message, events, uses } = request.ask;
+      const { message, events, uses, notices } = request.ask;
       rows.enqueue(message, events);
+      for (const notice of notices) rows.enqueue(notice, []);
       return withUses(events, known.use(uses, at));
     }
     case 'claim':
@@ -252,6 +254,16 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       if (outcome.kind === 'delivered' && queueId !== null) records.delivered(queueId, at);
       return settled;
     }
+    case 'heldPage':
+      return rows.held.page(request.ask.filter, request.ask.after, request.ask.limit, at);
+    case 'release': {
+      const released = rows.held.release(request.ask, at);
+      return released.answer
+        ? { ...released, ...withUses(request.ask.events, known.use(request.ask.uses, at)) }
+        : { ...released, answer: null };
+    }
+    case 'endHeld':
+      return rows.held.end(request.ask, at);
     case 'record':
       return withUses(request.ask.events, known.use(request.ask.uses, at));
     case 'retry':
@@ -298,7 +310,8 @@ function unknownOperation(request: never): never {
 
 /** The octets of claimed rows move to the other thread, they are not copied. */
 function buffersOf(answer: unknown): ArrayBuffer[] {
-  const rows: readonly unknown[] = Array.isArray(answer) ? answer : [{ bytes: answer }];
+  const page: unknown = typeof answer === 'object' && answer !== null && 'rows' in answer ? answer.rows : answer;
+  const rows: readonly unknown[] = Array.isArray(page) ? page : [{ bytes: page }];
   return rows
     .flatMap((row): unknown[] => (typeof row === 'object' && row !== null ? Object.values(row) : []))
     .filter((value) => value instanceof Uint8Array)

@@ -6,15 +6,15 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { SealpostError } from '../errors.ts';
-import { notifyText, parseNotify } from '../message/notify.ts';
-import { checkInlineBody, makeBodyWriter, readBodyFile, type BodyFolder } from './bodies.ts';
-import { sealedHash } from './checksum.ts';
+import { claimFiles, makeBodyWriter, readStored, type BodyFolder } from './bodies.ts';
 import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
 import { watchIdentity } from './identity.ts';
 import { makeKnownMemory } from './known-memory.ts';
-import type { Lease, NewMessage, QueueStore } from './queue.ts';
-import type { LeasedRow, Step, StoredMessage } from './requests.ts';
+import { makeHeldQueue } from './sqlite-held.ts';
+import type { QueueStore } from './queue.ts';
+import type { LeasedRow, Step } from './requests.ts';
+import { asLease, asStored, rowOctets, ROW_OVERHEAD } from './stored.ts';
 import { startThread } from './thread.ts';
 import { makeTurns } from './turns.ts';
 
@@ -23,8 +23,6 @@ const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
 const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
-/** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
-const ROW_OVERHEAD = 1024;
 /** Octets of enqueues on their way to the worker or in its transaction; rowOctets counts the two copies of each. */
 const MAX_POSTED_OCTETS = 64 * 1024 * 1024;
 /** How long an answer about free room is believed. */
@@ -85,19 +83,20 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
   };
   return {
     newBody: () => makeBodyWriter(folder),
-    async enqueue(message, events, named = []) {
+    async enqueue(message, events, named = [], notices = []) {
       const uses = known.unwritten(named);
-      const octets = rowOctets(message) + 2 * uses.length * ROW_OVERHEAD;
+      const octets = [message, ...notices].reduce((sum, one) => sum + rowOctets(one), 2 * uses.length * ROW_OVERHEAD);
       await folder.assertRoom(octets);
       try {
         // Copied only when it is its turn: what is posted to the worker lies in memory twice.
-        known.written(uses, await turns.take(octets, () => thread.ask('enqueue', { message: asStored(message), events, uses })));
+        const ask = () => ({ message: asStored(message), events, uses, notices: notices.map(asStored) });
+        known.written(uses, await turns.take(octets, () => thread.ask('enqueue', ask())));
       } catch (error) {
         // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
-        if (latch.failed()) claimFiles(message, folder.unclaimed);
+        if (latch.failed()) claimFiles(message.bodies, folder.unclaimed);
         throw error;
       }
-      claimFiles(message, folder.unclaimed);
+      claimFiles(message.bodies, folder.unclaimed);
     },
     async claim(now, limit) {
       const rows = await thread.ask('claim', { now, limit });
@@ -107,7 +106,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     async nextDue() {
       return (await thread.ask('nextDue', null)) ?? undefined;
     },
-    read: (lease) => readLeased(leases.get(lease.row), bodies, (body) => thread.ask('bodyBytes', body)),
+    read: (lease) => readStored(leases.get(lease.row), bodies, (body) => thread.ask('bodyBytes', body)),
     async passDot(lease) {
       await thread.ask('passDot', lease.row);
     },
@@ -119,6 +118,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
       await thread.ask('settle', { row: lease.row, outcome, events, telling: stored, queueId });
       leases.delete(lease.row);
     },
+    ...makeHeldQueue({ ask: thread.ask, turns, known, folder, failed: () => latch.failed(), now }),
     async record(events, named = []) {
       const uses = known.unwritten(named);
       known.written(uses, await thread.ask('record', { events, uses }));
@@ -209,102 +209,4 @@ function makeRoomCheck({ path, reserve, now, latch, assertInPlace }: RoomCheck):
     }
     if (free < reserve) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });
   };
-}
-
-/** Octets that the row of a message takes: what is in it is written twice, to the write-ahead log and to the database. */
-function rowOctets(message: NewMessage): number {
-  const inline = message.bodies.map(({ content }) => (content.kind === 'inline' ? content.bytes.length : 0));
-  const sealed = message.recipients.map(({ header, prefix, suffix }) => header.length + prefix.length + suffix.length + ROW_OVERHEAD);
-  return 2 * [...inline, ...sealed].reduce((sum, octets) => sum + octets, 0);
-}
-
-function asStored(message: NewMessage): StoredMessage {
-  const { id, acceptedAt, sender, size, envid, submitter, notice } = message;
-  return {
-    id,
-    acceptedAt,
-    sender,
-    size,
-    envid,
-    submitter,
-    notice,
-    bodies: message.bodies.map(({ length, sha256, content }) => ({
-      length,
-      sha256: alone(sha256),
-      bytes: content.kind === 'inline' ? alone(content.bytes) : null,
-      file: content.kind === 'file' ? content.name : null,
-    })),
-    recipients: message.recipients.map((one) => {
-      const body = message.bodies[one.body];
-      if (body === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
-      const notify = notifyText(one.notify);
-      const about = {
-        queueId: id,
-        acceptedAt,
-        originalSender: sender,
-        envid,
-        submitter,
-        notice,
-        bodyLength: body.length,
-        bodySha256: body.sha256,
-      };
-      return {
-        address: one.address,
-        sender: one.sender,
-        notify,
-        orcpt: one.orcpt,
-        body: one.body,
-        header: alone(one.header),
-        prefix: alone(one.prefix),
-        suffix: alone(one.suffix),
-        sha256: alone(sealedHash({ ...one, ...about, notify })),
-        needsSmtputf8: one.needsSmtputf8,
-      };
-    }),
-  };
-}
-
-/** In an array of its own: to clone a Buffer is to clone the pool behind it. */
-const alone = (bytes: Buffer): Uint8Array => (bytes.length === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes));
-
-const view = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-
-function asLease(row: LeasedRow): Lease {
-  return {
-    row: row.row,
-    queueId: row.queueId,
-    acceptedAt: row.acceptedAt,
-    sender: row.sender,
-    originalSender: row.originalSender,
-    recipient: row.address,
-    // A claimed row fits its checksum, so this is what was written.
-    notify: row.notify === null ? null : (parseNotify(row.notify) ?? null),
-    orcpt: row.orcpt,
-    envid: row.envid,
-    submitter: row.submitter,
-    notice: row.notice,
-    spooled: null,
-    delayNoticed: row.delayNoticed,
-    needsSmtputf8: row.needsSmtputf8,
-    attempts: row.attempts,
-    header: view(row.header),
-    prefix: view(row.prefix),
-    suffix: view(row.suffix),
-    bodyLength: row.bodyLength,
-  };
-}
-
-function claimFiles(message: NewMessage, unclaimed: Set<string>): void {
-  for (const { content } of message.bodies) if (content.kind === 'file') unclaimed.delete(content.name);
-}
-
-async function* readLeased(
-  row: LeasedRow | undefined,
-  bodies: string,
-  inlineBytes: (body: number) => Promise<Uint8Array | null>,
-): AsyncGenerator<Buffer> {
-  if (row === undefined) throw new SealpostError('internal', { detail: 'a row that is not leased cannot be read' });
-  const expected = { length: row.bodyLength, sha256: row.bodySha256 };
-  if (row.bodyFile !== null) yield* readBodyFile(bodies, row.bodyFile, expected);
-  else yield checkInlineBody(await inlineBytes(row.body), expected);
 }

@@ -52,9 +52,18 @@ export interface Form {
 
 /**
  * The form for one reader's certificates. In `compatible` the cipher is AES-256-CBC; SMIMECapabilities (RFC 4262) raise it to GCM
- * where every certificate lists that, and lower it to AES-128-CBC where one lists AES-128 but not AES-256.
+ * where every certificate lists that, and lower it to AES-128-CBC where one lists AES-128 but not AES-256. What a rule says (the last
+ * argument) goes before all of it.
  */
-export function chooseForm(certificates: readonly Pick<Certificate, 'capabilities'>[], profile: Profile): Form {
+export function chooseForm(
+  certificates: readonly Pick<Certificate, 'capabilities'>[],
+  standard: Profile,
+  { profile = standard, ...fixed }: { readonly profile?: Profile } & Partial<Form> = {},
+): Form {
+  return { ...formOf(certificates, profile), ...fixed };
+}
+
+function formOf(certificates: readonly Pick<Certificate, 'capabilities'>[], profile: Profile): Form {
   if (profile === 'strict') return { cipher: 'aes-256-gcm', keyTransport: 'rsaes-oaep' };
   const lists = (certificate: Pick<Certificate, 'capabilities'>, cipher: Cipher): boolean =>
     certificate.capabilities.includes(ciphers[cipher].id);

@@ -58,6 +58,7 @@ export class MemoryQueue implements DeliveryQueue {
         row: number,
         queueId: `Q${number}`,
         acceptedAt: acceptedAt ?? this.#now(),
+        waitsSince: acceptedAt ?? this.#now(),
         sender: sender ?? 'forms@clinic.example',
         originalSender: sender ?? 'forms@clinic.example',
         notify: null,

@@ -67,6 +67,7 @@ export function upstreamAt(port: number, more: More = {}, options: Partial<Upstr
 /** Nobody is told anything. */
 export const silent: Notices = {
   tell: (_lease, _result, conclusion) => conclusion,
+  refuse: () => ({ note: 'none', events: [] }),
   compose: async () => Buffer.alloc(0),
   counters: () => ({ notices: 0, noticesWithheld: 0 }),
 };

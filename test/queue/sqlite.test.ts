@@ -170,8 +170,10 @@ test('an older queue with a damaged row is brought up to date all the same (P10)
   await before.close();
   tamper(
     site,
-    'DROP TABLE message_asked; DROP TABLE recipient_asked; DROP TABLE known_certificates; DROP TABLE records; PRAGMA user_version = 1',
+    `DROP TABLE message_asked; DROP TABLE recipient_asked; DROP TABLE known_certificates; DROP TABLE records; DROP TABLE recipient_kept;
+      PRAGMA user_version = 1`,
   );
+  rewriteSchema(site, `, 'held'`, '');
   flipHeaderType(site, 2);
   const store = await site.open();
   assert.deepEqual(
@@ -303,16 +305,18 @@ const flipHeaderType = (site: Site, row: number): void =>
   againstTypes(site, `UPDATE recipients SET header = CAST(header AS TEXT) WHERE id = ${row}`);
 
 function againstTypes(site: Site, sql: string): void {
-  const strict = (from: string, to: string): void => {
-    const db = new DatabaseSync(site.paths.database, { enableForeignKeyConstraints: false });
-    db.enableDefensive?.(false);
-    db.exec(`PRAGMA writable_schema = ON;
-      UPDATE sqlite_schema SET sql = replace(sql, '${from}', '${to}') WHERE name = 'recipients'`);
-    db.close();
-  };
-  strict(') STRICT', ') /**/');
+  rewriteSchema(site, ') STRICT', ') /**/');
   tamper(site, sql);
-  strict(') /**/', ') STRICT');
+  rewriteSchema(site, ') /**/', ') STRICT');
+}
+
+/** In the statement that made the table of recipients. */
+function rewriteSchema(site: Site, from: string, to: string): void {
+  const db = new DatabaseSync(site.paths.database, { enableForeignKeyConstraints: false });
+  db.enableDefensive?.(false);
+  db.exec('PRAGMA writable_schema = ON');
+  db.prepare(`UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name = 'recipients'`).run(from, to);
+  db.close();
 }
 
 /** How one row of three can be damaged so that it cannot be claimed at all. */
@@ -440,7 +444,7 @@ test('a row whose checksum does not cover its time of acceptance is claimed, and
   for (const [index, lease] of leases.entries()) {
     const { length, sha256 } = bodies[index] ?? {};
     assert.ok(typeof length === 'number' && sha256 instanceof Uint8Array);
-    const row = { ...lease, address: lease.recipient, notify: 'FAILURE', bodyLength: length, bodySha256: sha256 };
+    const row = { ...lease, address: lease.recipient, notify: 'FAILURE', bodyLength: length, bodySha256: sha256, kept: null };
     db.prepare('UPDATE recipients SET sha256 = ? WHERE id = ?').run(hashWithoutTime(row), lease.row);
   }
   db.exec(`UPDATE messages SET accepted_at = accepted_at | (1 << 46) WHERE id = 'q2';

@@ -254,6 +254,7 @@ function operators(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
         size: 10,
         reason: bounced.reason,
         notice: null,
+        kept: null,
       },
     ]);
     const ids = async (filter: object, limit = 10) => (await store.list(filter, limit)).map((entry) => entry.queueId);

@@ -1,0 +1,106 @@
+/**
+ * The header of one entity within a message (RFC 2045 §3), and what becomes of it where everything must be 7-bit: which parts are walked
+ * into, which are encoded anew, and which are nobody's to change.
+ */
+import { isAscii } from 'node:buffer';
+import { parseContentType } from '../message/content-type.ts';
+import { decodeText, type Field, fieldText } from '../message/header.ts';
+import { encodeWords } from '../message/words.ts';
+
+export type PartKind =
+  /** As it is, to its last octet: signed or encrypted by somebody else, or nothing that is understood. */
+  | { readonly kind: 'verbatim' }
+  | { readonly kind: 'multipart'; readonly boundary: string; readonly digest: boolean }
+  /** A message in a message: a header follows. */
+  | { readonly kind: 'message' }
+  /** Says that it is encoded already. */
+  | { readonly kind: 'encoded'; readonly encoding: 'base64' | 'quoted-printable' }
+  | { readonly kind: 'leaf'; readonly text: boolean };
+
+/** Undone by any change inside (RFC 1847, RFC 8551 §3.5, RFC 3156). */
+const untouchable: ReadonlySet<string> = new Set([
+  'multipart/signed',
+  'multipart/encrypted',
+  'application/pkcs7-mime',
+  'application/x-pkcs7-mime',
+]);
+const messages: ReadonlySet<string> = new Set(['message/rfc822', 'message/global']);
+/** RFC 2045 §6.2: those that encode nothing. */
+const plain: ReadonlySet<string> = new Set(['', '7bit', '8bit', 'binary']);
+/** RFC 2046 §5.1.1. */
+const MAX_BOUNDARY = 70;
+
+/** `standard`: what a part without Content-Type is. */
+export function kindOf(fields: readonly Field[], standard: 'text/plain' | 'message/rfc822'): PartKind {
+  const written = fields.find(({ key }) => key === 'content-type');
+  const text = written === undefined ? standard : fieldText(written);
+  const read = parseContentType(text);
+  const type = read?.type ?? /^[^\s;/]+\/[^\s;/]+/.exec(text)?.[0]?.toLowerCase() ?? 'text/plain';
+  const encoding = encodingOf(fields);
+  if (untouchable.has(type)) return { kind: 'verbatim' };
+  if (type.startsWith('multipart/')) {
+    const boundary = read?.parameters.get('boundary')?.trimEnd() ?? '';
+    if (!/^[\x20-\x7e]+$/.test(boundary) || boundary.length > MAX_BOUNDARY || !plain.has(encoding)) return { kind: 'verbatim' };
+    return { kind: 'multipart', boundary, digest: type === 'multipart/digest' };
+  }
+  if (messages.has(type) && plain.has(encoding)) return { kind: 'message' };
+  if (encoding === 'base64' || encoding === 'quoted-printable') return { kind: 'encoded', encoding };
+  return plain.has(encoding) ? { kind: 'leaf', text: type.startsWith('text/') || type.startsWith('message/') } : { kind: 'verbatim' };
+}
+
+const encodingOf = (fields: readonly Field[]): string => {
+  const written = fields.find(({ key }) => key === ENCODING);
+  return written === undefined ? '' : (/^[^\s;(]*/.exec(fieldText(written))?.[0] ?? '').toLowerCase();
+};
+
+const ENCODING = 'content-transfer-encoding';
+const CRLF = '\r\n';
+
+/** The fields of a header with or without its empty line; what is no field has no name. */
+export function fieldsOf(header: Buffer): Field[] {
+  const lines = header
+    .toString('latin1')
+    .split(/\r\n(?![ \t])/)
+    .filter((line) => line !== '');
+  return lines.map((line) => {
+    const name = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:/.exec(line)?.[1] ?? '';
+    return { name, key: name.toLowerCase(), octets: Buffer.from(line + CRLF, 'latin1') };
+  });
+}
+
+export interface HeaderWish {
+  /** What takes the place of Content-Transfer-Encoding; undefined leaves what says no more than 7bit as it is. */
+  readonly encoding?: 'quoted-printable' | 'base64' | undefined;
+  /** Set where there is no Content-Type, for text in this charset. */
+  readonly charset?: 'utf-8' | 'windows-1252' | undefined;
+}
+
+/** The header as it stands over 7-bit content, with its empty line. */
+export function sevenBitHeader(fields: readonly Field[], { encoding, charset }: HeaderWish = {}): Buffer {
+  const declared = encodingOf(fields);
+  const other = encoding ?? (declared === '8bit' || declared === 'binary' ? '7bit' : undefined);
+  const lines: Buffer[] = [];
+  let said = other === undefined;
+  for (const field of fields) {
+    if (field.key !== ENCODING || other === undefined) lines.push(inAscii(field));
+    else if (!said) {
+      lines.push(encodingLine(other));
+      said = true;
+    }
+  }
+  if (charset !== undefined) lines.push(Buffer.from(`Content-Type: text/plain; charset=${charset}${CRLF}`));
+  if (!said && other !== undefined) lines.push(encodingLine(other));
+  return Buffer.concat([...lines, Buffer.from(CRLF)]);
+}
+
+const encodingLine = (encoding: string): Buffer => Buffer.from(`Content-Transfer-Encoding: ${encoding}${CRLF}`);
+
+/**
+ * Words outside ASCII as encoded words (RFC 2047). In quoted strings, such as file names, they are none by the letter; every reader takes
+ * them there, and raw octets would not come through.
+ */
+function inAscii({ octets }: Field): Buffer {
+  if (isAscii(octets)) return octets;
+  const text = decodeText(octets);
+  return Buffer.from(text.replace(/[^\s"<>(),;:\\=]*[^\x00-\x7f][^\s"<>(),;:\\=]*/gu, (word) => encodeWords(word).join(`${CRLF} `)));
+}
