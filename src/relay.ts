@@ -39,6 +39,7 @@ import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { assertRulesFit } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
@@ -95,6 +96,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = makeRuleSet(await loadRules(config.policies));
+    await assertRulesFit(config, rules.rules, { env, now: now() });
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
