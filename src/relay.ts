@@ -150,6 +150,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...config.notices,
       domains: sendersOf(config.notices.domains),
       maxAge: config.retry.maxAge,
+      holdMaxAge: config.hold.maxAge,
       sealer: makeNoticeSealer({ ...sealing, record: (events, uses) => queue.record(events, uses) }),
       newId,
       now,
