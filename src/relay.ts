@@ -35,9 +35,11 @@ import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
+import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { assertRulesFit } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
@@ -94,6 +96,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = makeRuleSet(await loadRules(config.policies));
+    await assertRulesFit(config, rules.rules, { env, now: now() });
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -147,13 +150,16 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...config.notices,
       domains: sendersOf(config.notices.domains),
       maxAge: config.retry.maxAge,
+      holdMaxAge: config.hold.maxAge,
       sealer: makeNoticeSealer({ ...sealing, record: (events, uses) => queue.record(events, uses) }),
       newId,
       now,
       elapsed: () => performance.now(),
       log,
     });
-    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
+    const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
+    await spool.prepare(rules.rules.some(({ then }) => then === 'pass'));
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
@@ -179,6 +185,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       outbox: queue,
       mixed: config.mixed,
       notices,
+      spool,
       ...onward,
     });
     const listen: ListenerOptions[] = [];
