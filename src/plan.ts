@@ -16,7 +16,7 @@ export interface PlanParts {
   /** Cipher and key transport for one reader's certificates; what the rule says of them goes before what the site says. */
   readonly chooseForm: (certificates: readonly Certificate[], said?: AlgorithmPolicy) => Form;
   /** The site's hold certificate; undefined where there is none, or none that can be used. Absent: nothing can be held. */
-  readonly hold?: () => Certificate | undefined;
+  readonly hold?: (() => Certificate | undefined) | undefined;
   readonly log: Logger;
 }
 

@@ -13,6 +13,7 @@ import { foldDomain, parseMailbox } from '../message/envelope.ts';
 import { authorityName, createAuthority } from './certificates/authority.ts';
 import { guessOperator } from './certificates/paths.ts';
 import { nameFault } from './certificates/roster.ts';
+import { createHold, keysIn } from './hold-key.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 /** Of the package, two folders up from src/commands and dist/commands alike. */
@@ -40,6 +41,8 @@ export interface Site {
   readonly shippedPolicies: string;
   /** Makes the in-house CA; answers the files it wrote. */
   readonly makeAuthority: (places: AuthorityPlaces) => Promise<readonly string[]>;
+  /** Makes the pair of held mail in the folder of keys; answers the files it wrote. Left out: there is none. */
+  readonly makeHold?: (keys: string) => Promise<readonly string[]>;
 }
 
 /** Writes a site; answers the files written. Throws `file-exists` before anything is touched where something is in the way. */
@@ -57,10 +60,11 @@ export async function makeSite(site: Site): Promise<readonly string[]> {
     anchors: at('certs/anchors'),
     intermediates: at('certs/intermediates'),
   });
+  const held = (await site.makeHold?.(at('keys'))) ?? [];
   // Last: a site is there once its configuration is.
   const operator = site.operator ?? guessOperator(site.hostname);
   await writeNew(at('sealpost.yaml'), renderFirstConfig({ hostname: site.hostname, operator }));
-  return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority];
+  return [at('sealpost.yaml'), ...missing.map(([, to]) => to), ...authority, ...held];
 }
 
 /** Nothing at `target`, or a folder with no more in it than a checkout has: kept empty folders, and the shipped policies. */
@@ -160,6 +164,7 @@ function nextSteps(terminal: Terminal, { dir, guessed }: Made): string {
     `  ${command} check`,
     `  ${command} serve                              # then point your script at 127.0.0.1 port 2525`,
     `  take ${quote(path.join(path.dirname(file), 'keys/root.key'))} away from this machine, with a copy of ca.passphrase beside it: issuing works without it`,
+    `  take ${quote(path.join(path.dirname(file), 'keys/hold.key'))} away too if no held mail is to be opened here: it is released by hand then, see docs/hold.md`,
     '',
   ].join('\n');
 }
@@ -178,7 +183,8 @@ export const build: BuildCommand = (terminal) =>
       const host = foldDomain(hostname()) ?? 'localhost';
       const makeAuthority = async (places: AuthorityPlaces): Promise<readonly string[]> =>
         (await createAuthority(places, name ?? host, Date.now())).files;
-      const written = await makeSite({ folder, hostname: host, operator, shippedPolicies: SHIPPED_POLICIES, makeAuthority });
+      const makeHold = (keys: string): Promise<readonly string[]> => createHold(keysIn(keys), name ?? host, Date.now());
+      const written = await makeSite({ folder, hostname: host, operator, shippedPolicies: SHIPPED_POLICIES, makeAuthority, makeHold });
       for (const file of written) terminal.stdout.write(`wrote ${file}\n`);
       terminal.stdout.write(nextSteps(terminal, { dir, guessed: operator === undefined ? guessOperator(host) : undefined }));
     });

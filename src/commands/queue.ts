@@ -9,6 +9,7 @@ import type { QueuePaths } from '../queue/paths.ts';
 import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from '../queue/queue.ts';
 import { openDatabaseReadOnly } from '../queue/schema.ts';
 import { changeQueue } from './change.ts';
+import { buildHoldKey } from './hold-key.ts';
 import { locateQueue, operatorName } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -69,6 +70,7 @@ export const build: BuildCommand = (terminal) => {
       const stats = withDatabase(await locateQueue(terminal, command), readStats);
       terminal.stdout.write(options.json === true ? `${JSON.stringify(stats)}\n` : showStats(stats));
     });
+  queue.addCommand(buildHoldKey(terminal));
   return queue;
 };
 

@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
 import { certificates } from './certificate-keys.ts';
+import { hold } from './hold-keys.ts';
 import { identities } from './identity-keys.ts';
 import { listener } from './listener-keys.ts';
 import { upstream } from './upstream-keys.ts';
@@ -239,6 +240,11 @@ export function declareKeys(folder: string) {
         'The folder of the keys of the in-house CA, mode 0700 and outside the data folder. The relay reads it only where it is to sign.',
       unit: 'path',
       example: 'keys',
+    }),
+    hold: key(section(hold(path, secretFrom(folder))).prefault({}), {
+      meaning: 'Mail that waits for a certificate or a word, see [hold](hold.md).',
+      unit: 'keys',
+      example: '{ max_age: 14d }',
     }),
     identities: identities(folder),
     retry: key(retry().prefault({}), { meaning: 'When an upstream did not take a message.', unit: 'keys', example: '{ max_age: 5d }' }),

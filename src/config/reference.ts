@@ -74,7 +74,7 @@ const LIST_EXAMPLE = `    # Where others find what is revoked. It stands in cert
     #   url: http://relay.clinic.example:8025/in-house.crl
     #   listen: { host: 0.0.0.0, port: 8025 }`;
 
-/** What a first sealpost.yaml says: the keys without default and the passphrase of its CA, each with its meaning above it. Answers YAML text. */
+/** What a first sealpost.yaml says: the keys without default and the passphrases of its keys, each with its meaning above it. Answers YAML text. */
 export function renderFirstConfig(site: { readonly hostname: string; readonly operator: string }): string {
   const values: Readonly<Record<string, string>> = {
     hostname: ` ${site.hostname}`,
@@ -82,6 +82,7 @@ export function renderFirstConfig(site: { readonly hostname: string; readonly op
     listen: '\n  - { host: 127.0.0.1, port: 2525 }',
     upstream: '\n  - { host: 127.0.0.1, port: 25 }',
     certificates: `\n  authority:\n    passphrase: file:keys/ca.passphrase\n${LIST_EXAMPLE}`,
+    hold: '\n  passphrase: file:keys/hold.passphrase',
   };
   const schema = keysOf(declared());
   const parts = Object.entries(values).map(([name, value]) => {

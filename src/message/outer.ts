@@ -48,6 +48,8 @@ export interface OuterOptions {
   readonly queueId: string;
   readonly hostname: string;
   readonly now: Date;
+  /** The fields are an outer block that was made before: our Received is among them. */
+  readonly again?: true;
 }
 
 export interface OuterBlock {
@@ -62,7 +64,7 @@ export interface OuterBlock {
 export function outerBlock(fields: readonly Field[], options: OuterOptions): OuterBlock {
   assertBounded(fields);
   const block = new Block();
-  const lines: Line[] = [{ key: 'received', line: receivedLine(options) }];
+  const lines: Line[] = options.again === true ? [] : [{ key: 'received', line: receivedLine(options) }];
   const seen = new Set<string>();
   for (const field of joinRecipients(fields, block)) {
     const kind = kindOf(field.key);

@@ -56,6 +56,21 @@ function* matches(
   }
 }
 
+/**
+ * The content key, as each RecipientInfo that may be for these identities gives it: `length` octets, whatever was in there, so that only
+ * what it opens tells whether it is the one. None where there is no such RecipientInfo.
+ */
+export function* contentKeys(recipients: readonly Recipient[], identities: readonly Identity[], length: number): Generator<Buffer> {
+  for (const { identity, recipient } of matches(identities, recipients)) {
+    try {
+      yield contentKey(recipient, identity.key, length);
+    } catch (error) {
+      // OAEP and key agreement find out by themselves that a key is not theirs.
+      if (error instanceof SealpostError) throw error;
+    }
+  }
+}
+
 function contentKey(recipient: Recipient, key: KeyObject, length: number): Buffer {
   const found = recipient.agreement === undefined ? transported(recipient, key) : agreed(recipient, recipient.agreement, key);
   // RFC 3218 §2.3.2: PKCS#1 v1.5 padding answers with random bytes where it does not fit; a wrong length is treated alike.

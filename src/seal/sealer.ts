@@ -59,19 +59,27 @@ export function sealBody(cipher: Cipher, sink: CiphertextSink, randomBytes: (oct
         cipher,
         length,
         suffix,
-        prefixFor: async (certificates, keyTransport) => {
-          const infos: Buffer[] = [];
-          let turn = performance.now();
-          for (const certificate of certificates) {
-            infos.push(recipientInfo(certificate, key, keyTransport));
-            if (performance.now() - turn < TURN_MS) continue;
-            await setImmediate();
-            turn = performance.now();
-          }
-          return messagePrefix(content, infos);
-        },
+        prefixFor: (certificates, keyTransport) => prefixUnder(content, key, certificates, keyTransport),
       };
     },
     forget: () => void key.fill(0),
   };
+}
+
+/** The DER in front of a ciphertext that is there, for whoever holds these certificates: `key` is the one it was made with. */
+export async function prefixUnder(
+  content: Content,
+  key: Buffer,
+  certificates: readonly Certificate[],
+  keyTransport: KeyTransport,
+): Promise<Buffer> {
+  const infos: Buffer[] = [];
+  let turn = performance.now();
+  for (const certificate of certificates) {
+    infos.push(recipientInfo(certificate, key, keyTransport));
+    if (performance.now() - turn < TURN_MS) continue;
+    await setImmediate();
+    turn = performance.now();
+  }
+  return messagePrefix(content, infos);
 }
