@@ -25,6 +25,7 @@ import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
+import { openIdentities } from './identities.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
@@ -96,6 +97,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = makeRuleSet(await loadRules(config.policies));
+    const identities = await openIdentities(config, { env, now, log });
+    undo.push(() => identities.close());
     await assertRulesFit(config, rules.rules, { env, now: now() });
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
@@ -182,6 +185,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const path = makePath({
       ...sealing,
       rules: () => rules,
+      signers: identities,
       outbox: queue,
       mixed: config.mixed,
       notices,

@@ -7,8 +7,8 @@ import type { Config, ConfigPlace } from '../config.ts';
 import { showFaults } from '../document/fault.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
+import { policyRemarks, sayRemark } from '../policy/remarks.ts';
 import { readRules } from '../policy/rules.ts';
-import { unreachable } from '../policy/decide.ts';
 import { siteFaults } from '../site-faults.ts';
 import { harvestFaults } from '../upkeep/harvested.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
@@ -70,7 +70,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     certificates: certificates.usable,
     users: users.count,
   };
-  const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
+  const notes = policyRemarks(read).map(sayRemark);
   notes.push(...site.notes, ...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
