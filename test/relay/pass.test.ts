@@ -178,8 +178,8 @@ test(
     t.after(async () => {
       for (const step of undo.toReversed()) await step();
     });
-    assert.ok(identities !== undefined);
-    const { folder } = identities;
+    // In a folder of its own, which Postfix's processes may read.
+    makeIdentities(dir);
     const last = await keepingUpstream(t, { ehlo: '250-last.test\r\n250-8BITMIME\r\n250 SIZE 0\r\n' });
     const settings = await submission({
       dir,
@@ -196,7 +196,7 @@ test(
       host: 'localhost',
       port: tee.port,
       tls: 'starttls',
-      ca: join(folder, 'ca.pem'),
+      ca: join(dir, 'ca.pem'),
       auth: { user: 'relay', password: `file:${join(dir, 'password')}` },
     };
     const site = await makeSite(t, { upstreamPort: tee.port, rules: RULES, config: { upstream: [upstream] } });
