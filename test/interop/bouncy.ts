@@ -14,7 +14,8 @@ import { type Signed, type Verifier } from './verifiers.ts';
 const JARS = ['bcpkix', 'bcprov', 'bcutil'].map((name) => `/usr/share/java/${name}.jar`);
 const SOURCE = new URL('BouncyReader.java', import.meta.url).pathname;
 
-export const bouncyCastle: MailProgramKind & { start(readers: Readers): Promise<MailProgram & Verifier> } = {
+/** Reads and verifies, both by one virtual machine. */
+export const bouncyCastle: Omit<MailProgramKind, 'start'> & { start(readers: Readers): Promise<MailProgram & Verifier> } = {
   name: 'BouncyCastle',
   missing() {
     const absent = JARS.find((jar) => !existsSync(jar));
