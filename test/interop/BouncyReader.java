@@ -1,4 +1,5 @@
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
 import java.io.FileReader;
 import java.io.IOException;
 import java.io.InputStream;
@@ -25,11 +26,15 @@ import org.bouncycastle.cert.X509CertificateHolder;
 import org.bouncycastle.cms.CMSAuthEnvelopedData;
 import org.bouncycastle.cms.CMSEnvelopedData;
 import org.bouncycastle.cms.CMSException;
+import org.bouncycastle.cms.CMSProcessableByteArray;
+import org.bouncycastle.cms.CMSSignedData;
 import org.bouncycastle.cms.KeyAgreeRecipientId;
 import org.bouncycastle.cms.KeyTransRecipientId;
 import org.bouncycastle.cms.Recipient;
 import org.bouncycastle.cms.RecipientInformation;
 import org.bouncycastle.cms.RecipientInformationStore;
+import org.bouncycastle.cms.SignerInformation;
+import org.bouncycastle.cms.jcajce.JcaSimpleSignerInfoVerifierBuilder;
 import org.bouncycastle.cms.RecipientOperator;
 import org.bouncycastle.cms.jcajce.JceKeyAgreeEnvelopedRecipient;
 import org.bouncycastle.cms.jcajce.JceKeyAgreeRecipient;
@@ -39,11 +44,14 @@ import org.bouncycastle.jce.provider.BouncyCastleProvider;
 import org.bouncycastle.openssl.PEMParser;
 import org.bouncycastle.openssl.jcajce.JcaPEMKeyConverter;
 import org.bouncycastle.operator.InputDecryptor;
+import org.bouncycastle.operator.jcajce.JcaContentVerifierProviderBuilder;
 
 /**
  * Opens CMS with BouncyCastle, one after the other in one virtual machine. A request is one line on stdin of four paths with
  * tabs between them: certificate, private key (PEM), message (DER), where the content goes. The answer is one line: "ok", or
- * "no" with a reason. Content is written only when all of it, and the tag of AuthEnvelopedData, was good.
+ * "no" with a reason. Content is written only when all of it, and the tag of AuthEnvelopedData, was good. A request that begins with
+ * "verify" is of SignedData: certificate of the CA, certificate of the signer, signature (DER or BER), what is signed beside it or "-",
+ * where the content goes.
  */
 public final class BouncyReader {
     private static final String PROVIDER = BouncyCastleProvider.PROVIDER_NAME;
@@ -54,8 +62,11 @@ public final class BouncyReader {
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             String[] paths = line.split("\t");
             try {
-                byte[] content = open(certificate(paths[0]), key(paths[1]), Files.readAllBytes(Path.of(paths[2])));
-                Files.write(Path.of(paths[3]), content);
+                boolean signed = paths[0].equals("verify");
+                byte[] content = signed
+                    ? verified(certificate(paths[1]), certificate(paths[2]), Files.readAllBytes(Path.of(paths[3])), paths[4])
+                    : open(certificate(paths[0]), key(paths[1]), Files.readAllBytes(Path.of(paths[2])));
+                Files.write(Path.of(paths[signed ? 5 : 3]), content);
                 System.out.println("ok");
             } catch (Exception e) {
                 System.out.println("no " + reasons(e));
@@ -78,6 +89,26 @@ public final class BouncyReader {
             return mine.getContent((Recipient) new KeyAgreeAead(key, AuthEnvelopedData.getInstance(info.getContent())).setProvider(PROVIDER));
         }
         throw new CMSException("content type " + info.getContentType());
+    }
+
+    /** What was signed, by the signer and nobody else, whose certificate is in it and of the CA. */
+    private static byte[] verified(X509CertificateHolder ca, X509CertificateHolder expected, byte[] der, String beside) throws Exception {
+        CMSSignedData data = beside.equals("-")
+            ? new CMSSignedData(der)
+            : new CMSSignedData(new CMSProcessableByteArray(Files.readAllBytes(Path.of(beside))), der);
+        if (data.getSignerInfos().size() != 1) throw new CMSException(data.getSignerInfos().size() + " signers");
+        for (SignerInformation signer : data.getSignerInfos()) {
+            X509CertificateHolder certificate = null;
+            for (X509CertificateHolder one : data.getCertificates().getMatches(null)) if (signer.getSID().match(one)) certificate = one;
+            if (!expected.equals(certificate)) throw new CMSException("signed with another certificate");
+            if (!certificate.isSignatureValid(new JcaContentVerifierProviderBuilder().setProvider(PROVIDER).build(ca)))
+                throw new CMSException("the certificate is not of the CA");
+            if (!signer.verify(new JcaSimpleSignerInfoVerifierBuilder().setProvider(PROVIDER).build(certificate)))
+                throw new CMSException("the signature is wrong");
+        }
+        ByteArrayOutputStream content = new ByteArrayOutputStream();
+        data.getSignedContent().write(content);
+        return content.toByteArray();
     }
 
     /** The RecipientInfo that names this certificate by issuer and serial number. */

@@ -6,20 +6,23 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Reader, Readers } from './fixtures.ts';
 import { findProgram, missingPrograms, succeed } from './programs.ts';
-import { cmsOf, type MailProgramKind } from './readers.ts';
+import { cmsOf, type MailProgram, type MailProgramKind } from './readers.ts';
+import { type Signed, type Verifier } from './verifiers.ts';
 
 const JARS = ['bcpkix', 'bcprov', 'bcutil'].map((name) => `/usr/share/java/${name}.jar`);
 const SOURCE = new URL('BouncyReader.java', import.meta.url).pathname;
 
-export const bouncyCastle: MailProgramKind = {
+/** Reads and verifies, both by one virtual machine. */
+export const bouncyCastle: Omit<MailProgramKind, 'start'> & { start(readers: Readers): Promise<MailProgram & Verifier> } = {
   name: 'BouncyCastle',
   missing() {
     const absent = JARS.find((jar) => !existsSync(jar));
     if (absent !== undefined) return `BouncyCastle is not installed (Debian package libbcmail-java)`;
     return missingPrograms({ java: 'default-jre-headless', javac: 'default-jdk-headless' });
   },
-  async start() {
+  async start({ ca }) {
     const dir = await mkdtemp(join(tmpdir(), 'bouncy-'));
     await succeed('javac', ['-d', dir, '-cp', JARS.join(':'), SOURCE]);
     const flags = ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC', '-Xmx512m'];
@@ -35,18 +38,28 @@ export const bouncyCastle: MailProgramKind = {
       const answer = await answers.next();
       return answer.done === true ? 'no the virtual machine ended' : answer.value;
     };
+    /** One request at a time: answers carry no number. */
+    const answered = async (request: readonly string[], output: string): Promise<Buffer> => {
+      const turn = previous.then(() => ask([...request, output].join('\t')));
+      previous = turn;
+      const answer = await turn;
+      if (answer !== 'ok') throw new Error(`BouncyCastle: ${answer}`);
+      return readFile(output);
+    };
     return {
       name: 'BouncyCastle',
       async open(message, reader) {
         const number = ++count;
         const [input, output] = [join(dir, `${number}.p7m`), join(dir, `${number}.out`)];
         await writeFile(input, cmsOf(message));
-        // One request at a time: answers carry no number.
-        const turn = previous.then(() => ask([reader.certificate, reader.key, input, output].join('\t')));
-        previous = turn;
-        const answer = await turn;
-        if (answer !== 'ok') throw new Error(`BouncyCastle: ${answer}`);
-        return await readFile(output);
+        return answered([reader.certificate, reader.key, input], output);
+      },
+      async verify({ signature, beside }: Signed, signer: Reader) {
+        const number = ++count;
+        const [input, content, output] = [join(dir, `${number}.p7s`), join(dir, `${number}.signed`), join(dir, `${number}.out`)];
+        await writeFile(input, signature);
+        if (beside !== undefined) await writeFile(content, beside);
+        return answered(['verify', ca, signer.certificate, input, beside === undefined ? '-' : content], output);
       },
       async close() {
         child.stdin.end();
