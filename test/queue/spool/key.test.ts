@@ -107,5 +107,6 @@ test('whatever stands in the file: keys, or one typed error', () => {
         }
       },
     ),
+    { numRuns: 40 },
   );
 });
