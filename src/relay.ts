@@ -36,6 +36,7 @@ import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
+import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
@@ -157,7 +158,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       elapsed: () => performance.now(),
       log,
     });
-    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
+    const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
+    await spool.prepare(rules.rules.some(({ then }) => then === 'pass'));
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
@@ -184,6 +187,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       outbox: queue,
       mixed: config.mixed,
       notices,
+      spool,
       ...onward,
     });
     const listen: ListenerOptions[] = [];

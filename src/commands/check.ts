@@ -16,6 +16,7 @@ import { inspectCertificates } from './listeners.ts';
 import { inspectSite } from './site.ts';
 import type { Host } from './site.ts';
 import type { BuildCommand } from './terminal.ts';
+import { inspectSpool } from './spool.ts';
 import { inspectUpstreams, notePorts } from './upstreams.ts';
 import { surveyUsers } from './users/survey.ts';
 
@@ -47,6 +48,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
   const users = await surveyUsers(config.value.clients.users);
+  const spool = await inspectSpool(config.value.keys, rules.kind === 'valid' ? rules.value : []);
   const shown = await inspectCertificates(config.value, from.env, now());
   const faults = [
     ...(rules.kind === 'invalid' ? rules.faults : []),
@@ -55,6 +57,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...(await inspectUpstreams(config.value, from.env)),
     ...(await inspectDirectories(config.value, from.env)),
     ...users.faults,
+    ...spool.faults,
     ...certificates.faults,
     ...harvestFaults(config.value),
   ];
@@ -68,7 +71,13 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     users: users.count,
   };
   const notes = policyRemarks(read).map(sayRemark);
-  notes.push(...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
+  notes.push(
+    ...spool.notes,
+    ...shown.notes,
+    ...notePorts(config.value),
+    ...noteDirectoryPorts(config.value),
+    ...noteOperator(config.value),
+  );
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);
