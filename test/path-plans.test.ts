@@ -409,6 +409,42 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       await refuses('pass-malformed', rules, [visitor], { text: 'Subject: x\r\n\r\na\nb\r\n', parts: { mixed: 'split' } });
     });
 
+    describe('what came sealed (A12)', () => {
+      const ready: Rule = { ...everything, name: 'ready', when: { kind: 'sealed', is: true }, then: 'pass', subject: { kind: 'keep' } };
+      const sealedRules = [ready, everything];
+      /** Sealed to anna by somebody else. */
+      const toAnna = async (text = letter): Promise<string> =>
+        (await send([everything], ['anna@clinic.example'], { text })).wire('anna@clinic.example');
+
+      test('sealed to the recipient it passes as it came; another recipient gets it sealed again', async () => {
+        const text = await toAnna();
+        const sent = await send(sealedRules, ['anna@clinic.example', 'otto@clinic.example'], { text, sizes: [999] });
+        const passed = await sent.spooled('anna@clinic.example');
+        assert.equal(passed.slice(passed.indexOf('\r\n\r\n')), text.slice(text.indexOf('\r\n\r\n')));
+        assert.partialDeepStrictEqual(told(sent, 'passed'), [{ recipient: 'anna@clinic.example', rule: 'ready', came_sealed: true }]);
+        assert.match(sent.open('otto@clinic.example', 'otto'), /^Content-Type: application\/pkcs7-mime/m);
+      });
+
+      test('what only says so is sealed: a plain body, signed-data, an EnvelopedData for somebody else', async () => {
+        const header =
+          'Subject: x\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data\r\nContent-Transfer-Encoding: base64\r\n\r\n';
+        const signedData = Buffer.from('308006092a864886f70d010702a080308002010131000000', 'hex').toString('base64');
+        for (const text of [`${header}${CANARY}\r\n`, `${header}${signedData}\r\n`, await toAnna()]) {
+          const sent = await send(sealedRules, ['otto@clinic.example'], { text });
+          assert.deepEqual(told(sent, 'passed'), []);
+          assert.equal(sent.row('otto@clinic.example').kept, undefined);
+        }
+      });
+
+      test('what is found wrong behind its start is refused, and nothing is kept', async () => {
+        // More than the look-ahead holds, so that only the stream can tell.
+        const text = await toAnna(letter + 'more\r\n'.repeat(20_000));
+        const cut = text.slice(0, text.length - 80);
+        for (const one of [cut, `${text}${CANARY}\r\n`, `${text}\r\nplain text behind it\r\n`])
+          await refuses('sealed-malformed', [ready], ['anna@clinic.example'], { text: one, sizes: [4096] });
+      });
+    });
+
     test('a copy for the archive is sealed', async () => {
       const sent = await send([{ ...news, archive: mailbox('archive@clinic.example') }], [visitor]);
       assert.equal(sent.row(visitor).kept?.kind, 'spooled');

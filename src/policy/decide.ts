@@ -154,7 +154,7 @@ export function foresee(rules: RuleSet, facts: Facts): Answer | { readonly kind:
 }
 
 /** What the rule that matches does. */
-function conclude(rule: Rule, facts: Facts): Answer {
+export function conclude(rule: Rule, facts: Facts): Answer {
   const text = rule.text === undefined ? {} : { text: rule.text };
   if (rule.then === 'refuse') return decided({ kind: 'refuse', rule: rule.name, because: 'rule', ...text });
   if (rule.then === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'rule', ...dressFor(rule, facts) });
