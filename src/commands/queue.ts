@@ -135,7 +135,10 @@ function factsOf({ notice }: QueueEntry): NoticeFacts | undefined {
   }
 }
 
-const did = { failed: 'failed', delayed: 'is late', relayed: 'was handed on' } as const satisfies Record<NoticeFacts['kind'], string>;
+const did = { failed: 'failed', delayed: 'is late', relayed: 'was handed on', held: 'is held' } as const satisfies Record<
+  NoticeFacts['kind'],
+  string
+>;
 
 function lineOf(entry: QueueEntry): string {
   const facts = factsOf(entry);

@@ -43,6 +43,8 @@ export const causes = {
   barred: { why: 'the mail server behind the relay does not take mail from it, or cannot be trusted', mend: askOperator },
   unreachable: { why: 'the mail server behind the relay cannot be reached', mend: askOperator },
   relay: { why: 'the relay could not send it', mend: askOperator },
+  'held-by-rule': { why: 'a rule of the relay holds it', mend: askOperator },
+  'no-look-up': { why: 'nobody could say whether there is a certificate to which it could be sealed', mend: askOperator },
   none: { why: 'all is well', mend: '' },
 } as const satisfies Record<string, Words>;
 

@@ -69,6 +69,8 @@ export function upstreamAt(port: number, more: More = {}, options: Partial<Upstr
 export const silent: Notices = {
   tell: (_lease, _result, conclusion) => conclusion,
   refuse: () => ({ note: 'none', events: [] }),
+  held: () => ({ note: 'none', events: [] }),
+  heldTooLong: () => ({ outcome: { kind: 'bounced', reason: '' }, events: [] }),
   compose: async () => Buffer.alloc(0),
   counters: () => ({ notices: 0, noticesWithheld: 0 }),
 };

@@ -2,18 +2,18 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import path from 'node:path';
-import type { Fault } from '../document/fault.ts';
-import { SealpostError } from '../errors.ts';
-import type { Rule } from '../policy/decide.ts';
-import { openSpoolKey, SPOOL_KEY_FILE } from '../queue/spool/key.ts';
+import type { Fault } from './document/fault.ts';
+import { SealpostError } from './errors.ts';
+import type { Rule } from './policy/decide.ts';
+import { openSpoolKey, SPOOL_KEY_FILE } from './queue/spool/key.ts';
 
-export interface SpoolSurvey {
+export interface SpoolFindings {
   readonly faults: readonly Fault[];
   readonly notes: readonly string[];
 }
 
 /** `keys`: the folder of private keys. */
-export async function inspectSpool(keys: string, rules: readonly Pick<Rule, 'name' | 'then'>[]): Promise<SpoolSurvey> {
+export async function spoolFaults(keys: string, rules: readonly Pick<Rule, 'name' | 'then'>[]): Promise<SpoolFindings> {
   const passing = rules.find(({ then }) => then === 'pass');
   if (passing === undefined) return { faults: [], notes: [] };
   const file = path.join(keys, SPOOL_KEY_FILE);
