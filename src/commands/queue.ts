@@ -11,6 +11,7 @@ import { openDatabaseReadOnly } from '../queue/schema.ts';
 import { changeQueue } from './change.ts';
 import { buildHoldKey } from './hold-key.ts';
 import { locateQueue, operatorName } from './locate.ts';
+import { buildRelease } from './release.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 const DEFAULT_LIMIT = 1000;
@@ -70,6 +71,7 @@ export const build: BuildCommand = (terminal) => {
       const stats = withDatabase(await locateQueue(terminal, command), readStats);
       terminal.stdout.write(options.json === true ? `${JSON.stringify(stats)}\n` : showStats(stats));
     });
+  queue.addCommand(buildRelease(terminal));
   queue.addCommand(buildHoldKey(terminal));
   return queue;
 };
