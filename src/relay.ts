@@ -26,6 +26,7 @@ import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
 import { openHold } from './hold-keys.ts';
+import { openIdentities } from './identities.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
@@ -36,10 +37,12 @@ import { loadRules } from './policy/rules.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
+import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeRelease } from './release/release.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { assertRulesFit } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
@@ -97,6 +100,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
   };
   try {
     const rules = makeRuleSet(await loadRules(config.policies));
+    const identities = await openIdentities(config, { env, now, log });
+    undo.push(() => identities.close());
+    await assertRulesFit(config, rules.rules, { env, now: now() });
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -157,7 +163,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       elapsed: () => performance.now(),
       log,
     });
-    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
+    const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
+    await spool.prepare(rules.rules.some(({ then }) => then === 'pass'));
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
@@ -170,7 +178,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => upkeep.stop());
 
     const hold = await openHold(config, env, { log, now });
-    const releasing = makeRelease({ ...sealing, ...onward, rules: () => rules, queue });
+    const releasing = makeRelease({ ...sealing, ...onward, rules: () => rules, signers: identities, queue });
     const held = makeHeldUpkeep({
       queue,
       hold,
@@ -197,10 +205,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const path = makePath({
       ...sealing,
       rules: () => rules,
+      signers: identities,
       outbox: queue,
       mixed: config.mixed,
       hold: () => hold.certificate(),
       notices,
+      spool,
       ...onward,
     });
     const listen: ListenerOptions[] = [];
