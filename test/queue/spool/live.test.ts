@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { inspectSpool } from '../../../src/commands/spool.ts';
+import { spoolFaults } from '../../../src/spool-faults.ts';
 import { makeLiveSpool, type LiveSpool } from '../../../src/queue/spool/live.ts';
 import { loadRules } from '../../../src/policy/rules.ts';
 import { noOpenssl, temporaryFolder } from '../../certificates/openssl.ts';
@@ -92,17 +92,17 @@ test('the change of the key as docs/pass.md tells it', { skip: noOpenssl }, asyn
 test('check: nothing without a rule that passes; then what the next start does, or why it cannot', async () => {
   const folder = keysFolder();
   const passing = [{ name: 'newsletter', then: 'pass' }] as const;
-  assert.deepEqual(await inspectSpool(folder, [{ name: 'all', then: 'seal' }]), { faults: [], notes: [] });
-  const { faults, notes } = await inspectSpool(folder, passing);
+  assert.deepEqual(await spoolFaults(folder, [{ name: 'all', then: 'seal' }]), { faults: [], notes: [] });
+  const { faults, notes } = await spoolFaults(folder, passing);
   assert.deepEqual(faults, []);
   assert.match(notes.join(), /the rule newsletter passes mail in clear: the next start makes .*spool\.key/);
   assert.ok(!existsSync(join(folder, 'spool.key')), 'check makes nothing');
   await spoolIn(folder).prepare(true);
-  assert.deepEqual(await inspectSpool(folder, passing), { faults: [], notes: [] });
+  assert.deepEqual(await spoolFaults(folder, passing), { faults: [], notes: [] });
   writeFileSync(join(folder, 'spool.key'), 'AAAA\n');
-  assert.match(JSON.stringify(await inspectSpool(folder, passing)), /line 1: not a key.*restore the file from a backup/);
+  assert.match(JSON.stringify(await spoolFaults(folder, passing)), /line 1: not a key.*restore the file from a backup/);
   rmSync(folder, { recursive: true });
-  assert.match(JSON.stringify((await inspectSpool(folder, passing)).faults), /openssl rand -base64 32/);
+  assert.match(JSON.stringify((await spoolFaults(folder, passing)).faults), /openssl rand -base64 32/);
 });
 
 test('the rules that docs/pass.md shows are rules', async () => {
