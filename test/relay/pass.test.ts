@@ -13,6 +13,7 @@ import { converseStartTls, type Identities, makeIdentities, newStartTlsTranscrip
 import { findCanary } from '../faults/canary.ts';
 import { until } from '../interop/ports.ts';
 import { startPostfix } from '../interop/postfix.ts';
+import { succeed } from '../interop/programs.ts';
 import { missingSubmission, submission } from '../interop/submission.ts';
 import { startTee } from '../interop/tee.ts';
 import { makeSite, type Site } from './site.ts';
@@ -24,6 +25,7 @@ const skip = noOpenssl;
 const identities: Identities | undefined = skip === false ? makeIdentities() : undefined;
 const RULES = [
   { name: 'newsletter', when: { recipient: '*@list.example' }, then: 'pass' },
+  { name: 'came-sealed', when: { sealed: true }, then: 'pass' },
   { name: 'everything', then: 'seal', subject: 'keep' },
 ];
 const RETRY = { first: '1s', longest: '1s', max_age: '1h' };
@@ -148,26 +150,37 @@ test(
   },
 );
 
-test('P10: chunks of passed mail that change places on the disk are noticed, and it is never sent', { skip }, async (t) => {
-  assert.ok(identities !== undefined);
-  const wire: Wire = { shown: identities.selfSigned };
-  const upstream = await upstreamOf(t, wire);
-  const site = await siteTo(t, upstream.port, join(identities.folder, 'ca.pem'));
-  const relay = await site.serve();
-  const id = await send(relay.port, ['all@list.example'], newsletter(3000));
-  await until('it is deferred', async () => (await audited(site, 'deferred')).length > 0, 20_000);
-  const [name = ''] = await readdir(join(site.data, 'bodies'));
-  const body = await readFile(join(site.data, 'bodies', name));
-  const [header, stored] = [48, 65_536 + 16];
-  const chunk = (number: number): Buffer => body.subarray(header + number * stored, header + (number + 1) * stored);
-  const rest = body.subarray(header + 2 * stored);
-  await writeFile(join(site.data, 'bodies', name), Buffer.concat([body.subarray(0, header), chunk(1), chunk(0), rest]));
-  wire.shown = identities.good;
-  await until('it is set aside', async () => (await audited(site, 'damaged')).length === 1, 20_000);
-  assert.equal((await audited(site, 'damaged'))[0]?.['queue_id'], id);
-  assert.equal(upstream.messages().length, 0);
-  await relay.stop();
-});
+test(
+  'P10: a rule that passes is added while the relay runs; chunks that change places on the disk are noticed, and it is never sent',
+  { skip },
+  async (t) => {
+    assert.ok(identities !== undefined);
+    const wire: Wire = { shown: identities.selfSigned };
+    const upstream = await upstreamOf(t, wire);
+    const site = await siteTo(t, upstream.port, join(identities.folder, 'ca.pem'));
+    const rules = join(site.dir, 'policies/50-test.yaml');
+    const passing = await readFile(rules);
+    await writeFile(rules, JSON.stringify({ rules: RULES.slice(-1) }));
+    const relay = await site.serve();
+    await assert.rejects(send(relay.port, ['all@list.example'], newsletter()), /550/);
+    assert.deepEqual((await readdir(join(site.dir, 'keys'))).includes('spool.key'), false);
+    await writeFile(rules, passing);
+    await until('the rule counts', () => relay.log().includes('spool keys read'), 20_000);
+    const id = await send(relay.port, ['all@list.example'], newsletter(3000));
+    await until('it is deferred', async () => (await audited(site, 'deferred')).length > 0, 20_000);
+    const [name = ''] = await readdir(join(site.data, 'bodies'));
+    const body = await readFile(join(site.data, 'bodies', name));
+    const [header, stored] = [48, 65_536 + 16];
+    const chunk = (number: number): Buffer => body.subarray(header + number * stored, header + (number + 1) * stored);
+    const rest = body.subarray(header + 2 * stored);
+    await writeFile(join(site.data, 'bodies', name), Buffer.concat([body.subarray(0, header), chunk(1), chunk(0), rest]));
+    wire.shown = identities.good;
+    await until('it is set aside', async () => (await audited(site, 'damaged')).length === 1, 20_000);
+    assert.equal((await audited(site, 'damaged'))[0]?.['queue_id'], id);
+    assert.equal(upstream.messages().length, 0);
+    await relay.stop();
+  },
+);
 
 test(
   'Postfix takes passed mail by STARTTLS and hands on every octet',
@@ -207,6 +220,29 @@ test(
     const found = unstuffed(last.deliveries()[0]?.octets ?? Buffer.alloc(0));
     assert.ok(found.subarray(-message.length).equals(message));
     assert.match(found.toString('latin1', 0, 600), /\(using TLSv1\.3 with cipher \S+/);
+
+    const reader = site.readers.people.anna;
+    const made = await succeed(
+      'openssl',
+      ['cms', '-encrypt', '-aes256', '-subject', CANARY, '-to', 'anna@clinic.example', reader.certificate],
+      {
+        input: newsletter(),
+      },
+    );
+    const sealed = `Date: Mon, 23 Nov 2026 10:00:00 +0000\r\nMessage-ID: <42@clinic.example>\r\n${made.toString('latin1').trimEnd().replaceAll('\n', '\r\n')}\r\n`;
+    await send(relay.port, ['anna@clinic.example'], sealed);
+    await send(relay.port, ['anna@clinic.example'], `${sealed}and the diagnosis in clear\r\n`);
+    await until('both are handed on', () => last.deliveries().length === 3, 20_000);
+    const [, asItCame, sealedAgain] = last.deliveries().map(({ octets }) => octets.toString('latin1'));
+    assert.ok(asItCame?.endsWith(sealed.slice(sealed.indexOf('\r\n\r\n'))), 'what came sealed goes on as it came');
+    assert.ok(sealedAgain !== undefined && !sealedAgain.includes('diagnosis in clear'), 'A12: what only says so is sealed');
+    assert.deepEqual(
+      (await audited(site, 'passed')).map(({ rule, came_sealed: came }) => [rule, came]),
+      [
+        ['newsletter', false],
+        ['came-sealed', true],
+      ],
+    );
     assert.doesNotMatch(tee.sent().toString('latin1'), /canary|MAIL FROM|list\.example/i);
   },
 );

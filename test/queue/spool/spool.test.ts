@@ -124,6 +124,23 @@ test('P2: two messages of the same octets share nothing, and nothing of them can
   );
 });
 
+test('P6: writing and reading take one chunk at a time, however much comes at once', async () => {
+  const written: number[] = [];
+  const writer = makeSpool({ keys, randomBytes }).writer({ write: async (octets) => void written.push(octets.length) });
+  const message = randomBytes(10 * CHUNK_OCTETS);
+  await writer.write(message);
+  await writer.end();
+  assert.equal(written.length, 10);
+  assert.ok(Math.max(...written) <= STORED + HEADER);
+  const stored = await spooled(message);
+  let read = 0;
+  for await (const octets of makeSpool({ keys, randomBytes }).read(inPieces(stored, stored.length))) {
+    assert.ok(octets.length <= CHUNK_OCTETS);
+    read += octets.length;
+  }
+  assert.equal(read, message.length);
+});
+
 test('the facts of a row are read back, and anything else is damage', () => {
   const facts = { size: 25_000_000, eightBit: true, smtputf8: false };
   assert.deepEqual(readSpoolFacts(writeSpoolFacts(facts)), facts);
