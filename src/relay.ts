@@ -183,12 +183,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => upkeep.stop());
 
     const hold = await openHold(config, env, { log, now });
-    const releasing = makeRelease({ ...sealing, ...onward, rules: () => rules, signers: identities, queue });
+    const releasing = makeRelease({ ...sealing, ...onward, rules: rules.current, signers: identities, queue });
     const held = makeHeldUpkeep({
       queue,
       hold,
       releasing,
-      rules: () => rules,
+      rules: rules.current,
       addressBook: certificates.addressBook,
       notices,
       maxAge: config.hold.maxAge,
