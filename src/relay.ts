@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import type { AuditEvent } from './audit.ts';
 import type { Certificate } from './certificates/certificate.ts';
 import { openSiteCertificates } from './certificates/site.ts';
 import { knownHandlers, makeKnownCertificates } from './change-control.ts';
@@ -32,8 +33,8 @@ import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
-import { type AlgorithmPolicy, makeRuleSet } from './policy/decide.ts';
-import { loadRules } from './policy/rules.ts';
+import type { AlgorithmPolicy, Rule } from './policy/decide.ts';
+import { openRules, type RulesNews } from './policy/live.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
@@ -42,7 +43,7 @@ import { openSqliteQueue } from './queue/sqlite.ts';
 import { makeRelease } from './release/release.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
-import { assertRulesFit } from './site-faults.ts';
+import { siteFaults } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
@@ -99,10 +100,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };
   try {
-    const rules = makeRuleSet(await loadRules(config.policies));
+    const verify = async (rules: readonly Rule[]) => (await siteFaults(config, rules, { env, now: now() })).ofRules;
+    const rules = await openRules(config.policies, { log, verify });
+    undo.push(() => rules.close());
     const identities = await openIdentities(config, { env, now, log });
     undo.push(() => identities.close());
-    await assertRulesFit(config, rules.rules, { env, now: now() });
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -164,7 +166,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       log,
     });
     const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
-    await spool.prepare(rules.rules.some(({ then }) => then === 'pass'));
+    await rules.watch({
+      prepare: (list) => spool.prepare(list.some(({ then }) => then === 'pass')),
+      onNews: (news) => void tellRules(news, queue, log),
+    });
     const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
@@ -178,12 +183,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => upkeep.stop());
 
     const hold = await openHold(config, env, { log, now });
-    const releasing = makeRelease({ ...sealing, ...onward, rules: () => rules, signers: identities, queue });
+    const releasing = makeRelease({ ...sealing, ...onward, rules: rules.current, signers: identities, queue });
     const held = makeHeldUpkeep({
       queue,
       hold,
       releasing,
-      rules: () => rules,
+      rules: rules.current,
       addressBook: certificates.addressBook,
       notices,
       maxAge: config.hold.maxAge,
@@ -204,7 +209,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
 
     const path = makePath({
       ...sealing,
-      rules: () => rules,
+      rules: rules.current,
       signers: identities,
       outbox: queue,
       mixed: config.mixed,
@@ -254,6 +259,15 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await unwind();
     throw error;
   }
+}
+
+/** The audit log says since when which rules counted. */
+function tellRules(news: RulesNews, queue: QueueStore, log: Logger): Promise<void> {
+  const event: AuditEvent =
+    news.kind === 'loaded'
+      ? { event: 'rules-loaded', rules: news.rules, sha256: news.sha256 }
+      : { event: 'rules-kept', faults: news.faults };
+  return queue.record([event]).catch((error: unknown) => log.error({ err: error }, 'the rules could not be written into the audit log'));
 }
 
 /** The senders of these domains; the configuration has taken only what makes a pattern. */

@@ -21,25 +21,33 @@ export type RulesNews =
 
 export interface RulesOptions {
   readonly log: Logger;
-  /** Called at the start too. */
-  readonly onLoaded: (news: RulesNews) => void;
   /** What else is wrong with rules: an identity that the site has not, say. */
-  readonly verify?: ((rules: readonly Rule[]) => readonly Fault[] | Promise<readonly Fault[]>) | undefined;
+  readonly verify?: ((rules: readonly Rule[]) => Promise<readonly Fault[]>) | undefined;
   /** Milliseconds between two looks. */
   readonly restMs?: number;
 }
 
+export interface Watching {
+  /** Called with the rules of the start, too. */
+  readonly onNews: (news: RulesNews) => void;
+  /** Makes what new rules want before they count; where it rejects, those from before stay. */
+  readonly prepare?: (rules: readonly Rule[]) => Promise<void>;
+}
+
 export interface LiveRules {
   readonly current: () => RuleSet;
+  /** From here on changes are looked for. Rejects where the rules of the start cannot be prepared. */
+  readonly watch: (watching: Watching) => Promise<void>;
   readonly close: () => void;
 }
 
 const REST_MS = 1000;
 
 /** Throws `policy-invalid` with every fault, or `file-unreadable`: a relay does not start with rules that it cannot keep. */
-export async function openRules(folder: string, { log, onLoaded, verify, restMs = REST_MS }: RulesOptions): Promise<LiveRules> {
-  const live = new LiveFolder(folder, { log, onLoaded, verify });
+export async function openRules(folder: string, { log, verify, restMs = REST_MS }: RulesOptions): Promise<LiveRules> {
+  const live = new LiveFolder(folder, { log, verify });
   await live.start();
+  let timer: NodeJS.Timeout | undefined;
   let looking = false;
   const look = async (): Promise<void> => {
     if (looking) return;
@@ -47,15 +55,23 @@ export async function openRules(folder: string, { log, onLoaded, verify, restMs 
     await live.look();
     looking = false;
   };
-  const timer = setInterval(() => void look(), restMs);
-  timer.unref();
-  return { current: () => live.current, close: () => clearInterval(timer) };
+  return {
+    current: () => live.current,
+    async watch(watching) {
+      await live.watch(watching);
+      timer = setInterval(() => void look(), restMs);
+      timer.unref();
+    },
+    close: () => clearInterval(timer),
+  };
 }
 
 /** The folder as it was read last; exported for its tests. */
 export class LiveFolder {
   readonly #folder: string;
-  readonly #options: Pick<RulesOptions, 'log' | 'onLoaded' | 'verify'>;
+  readonly #options: Pick<RulesOptions, 'log' | 'verify'>;
+  #watching: Watching = { onNews: () => {} };
+  #sha256 = '';
   #current: RuleSet = makeRuleSet([]);
   /** Lists that the last reading asked for, whether they were there or not. */
   #lists: ReadonlySet<string> = new Set();
@@ -63,7 +79,7 @@ export class LiveFolder {
   #read = '';
   #seen = '';
 
-  constructor(folder: string, options: Pick<RulesOptions, 'log' | 'onLoaded' | 'verify'>) {
+  constructor(folder: string, options: Pick<RulesOptions, 'log' | 'verify'>) {
     this.#folder = folder;
     this.#options = options;
   }
@@ -79,6 +95,13 @@ export class LiveFolder {
     this.#take(read.value);
   }
 
+  async watch(watching: Watching): Promise<void> {
+    this.#watching = watching;
+    const { rules } = this.#current;
+    await watching.prepare?.(rules);
+    watching.onNews({ kind: 'loaded', rules: rules.length, sha256: this.#sha256 });
+  }
+
   async look(): Promise<void> {
     const stamp = await this.#stamp();
     const rested = stamp === this.#seen;
@@ -87,8 +110,11 @@ export class LiveFolder {
     try {
       const read = await this.#load();
       if (read.kind === 'invalid') return this.#keep(rulesInvalid(read.faults), read.faults.length);
+      const { rules, sha256 } = read.value;
+      await this.#watching.prepare?.(rules);
       this.#take(read.value);
-      this.#options.log.info({ folder: this.#folder, rules: read.value.rules.length, sha256: read.value.sha256 }, 'rules read');
+      this.#options.log.info({ folder: this.#folder, rules: rules.length, sha256 }, 'rules read');
+      this.#watching.onNews({ kind: 'loaded', rules: rules.length, sha256 });
     } catch (error) {
       this.#keep(error, 1);
     }
@@ -96,12 +122,12 @@ export class LiveFolder {
 
   #take({ rules, sha256 }: LoadedRules): void {
     this.#current = makeRuleSet(rules);
-    this.#options.onLoaded({ kind: 'loaded', rules: rules.length, sha256 });
+    this.#sha256 = sha256;
   }
 
   #keep(error: unknown, faults: number): void {
     this.#options.log.error({ folder: this.#folder, err: error }, 'the rules are faulty, those from before stay');
-    this.#options.onLoaded({ kind: 'kept', faults });
+    this.#watching.onNews({ kind: 'kept', faults });
   }
 
   /** What it reads is stamped before, so that a change in between shows at the next look. */
