@@ -7,8 +7,14 @@ import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { issueCertificate, makeAuthority, DAY_MS } from '../../src/certificates/authority/issue.ts';
+import { certificatePem } from '../../src/certificates/pem.ts';
 import { createHold, keysIn } from '../../src/commands/hold-key.ts';
+import { openMessage } from '../../src/seal/open.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
+import { BASE, noSlapd, person, startSlapd } from '../certificates/ldap/slapd.ts';
+import { caExtensions, derOf, make } from '../certificates/openssl.ts';
+import { mailbox as mailboxOf } from '../hold/world.ts';
 import { until } from '../interop/ports.ts';
 import { missingPrograms, succeed } from '../interop/programs.ts';
 import { makeSite, type Site, type SiteOptions } from './site.ts';
@@ -21,19 +27,20 @@ const holds = { name: 'forms', then: 'seal', subject: { replace: 'a form [{queue
 
 async function holdingSite(t: TestContext, options: Partial<SiteOptions> = {}) {
   const upstream = await keepingUpstream(t);
-  const config = { hold: { passphrase: 'file:keys/hold.passphrase' }, ...options.config };
+  const cache = { certificates: { cache: { found: '1s', absent: '1s', stale: '1s' } } };
+  const config = { hold: { passphrase: 'file:keys/hold.passphrase' }, ...cache, ...options.config };
   const site = await makeSite(t, { upstreamPort: upstream.port, rules: [holds], people: ['otto'], ...options, config });
   const keys = keysIn(join(site.dir, 'keys'));
   await createHold(keys, 'Clinic', Date.now());
   return { site, upstream };
 }
 
-/** SHA-256 of each stored body, in their order. */
+/** SHA-256 of each stored body, in their order; those of notices are empty, and left out. */
 function bodiesOf(site: Site): string[] {
   const db = openDatabaseReadOnly(join(site.data, 'queue.sqlite'));
   try {
     return db
-      .prepare('SELECT bytes FROM bodies ORDER BY id')
+      .prepare('SELECT bytes FROM bodies WHERE length > 0 ORDER BY id')
       .all()
       .map(({ bytes }) =>
         createHash('sha256')
@@ -64,13 +71,12 @@ async function openedBy(site: Site, name: 'anna' | 'otto', message: string): Pro
   return (await succeed('openssl', ['cms', '-decrypt', '-in', file, '-recip', certificate, '-inkey', key])).toString();
 }
 
-const eventsOf = async (site: Site, queueId: string): Promise<string[]> =>
+const recordsOf = async (site: Site, queueId: string): Promise<Record<string, unknown>[]> =>
   (await readFile(join(site.data, 'audit.jsonl'), 'utf8'))
     .trim()
     .split('\n')
     .map((line): Record<string, unknown> => Object.assign({}, JSON.parse(line)))
-    .filter((event) => event['queue_id'] === queueId)
-    .map(({ event }) => String(event));
+    .filter((event) => event['queue_id'] === queueId);
 
 test(
   'held while there is no certificate, released by hand with the key elsewhere: the same ciphertext, opened by openssl',
@@ -105,7 +111,69 @@ test(
     assert.match(sent, new RegExp(`^Subject: a form \\[${queueId}\\]\r$`, 'm'));
     assert.match(await openedBy(site, 'anna', sent), /^Subject: intake of Anna\r\n[^]*the secret word is plover/);
     assert.ok(!relay.log().includes('plover'));
-    assert.deepEqual((await eventsOf(site, queueId)).slice(0, 4), ['accepted', 'held', 'released', 'sealed']);
     await relay.stop();
+    const events = (await recordsOf(site, queueId)).map(({ event }) => event);
+    assert.deepEqual(events, ['accepted', 'held', 'released', 'sealed', 'delivered']);
+  },
+);
+
+test(
+  'LDAP down and a certificate that has ended: the form gets its 250, and the mail goes out by itself, over a restart',
+  { skip: noSlapd || needsOpenssl.skip },
+  async (t) => {
+    const certificates = {
+      sources: [{ files: 'certs/recipients' }, { ldap: { url: 'ldaps://127.0.0.1', base: BASE, ca: 'ldap/ca.pem' } }],
+      cache: { found: '1s', absent: '1s', stale: '1s' },
+    };
+    const { site, upstream } = await holdingSite(t, { people: ['otto'], config: { certificates } });
+    const reader = site.readers.people.anna;
+    const entry = person({ name: 'anna', mail: [reader.address], userCertificate: [derOf(await readFile(reader.certificate, 'latin1'))] });
+    const folder = join(site.dir, 'ldap');
+    await mkdir(folder);
+    make(folder, { name: 'ca', extensions: caExtensions });
+    make(folder, { name: 'server', issuer: 'ca', extensions: ['subjectAltName=IP:127.0.0.1', 'extendedKeyUsage=serverAuth'] });
+    const slapd = await startSlapd(t, { ldif: entry, tls: { cert: join(folder, 'server.pem'), key: join(folder, 'server.key') } });
+    await writeFile(site.file, (await readFile(site.file, 'utf8')).replace('ldaps://127.0.0.1', `ldaps://127.0.0.1:${slapd.tlsPort}`));
+    // Carla's ended last night.
+    const now = Date.now();
+    const authority = await makeAuthority({ name: 'CA', now: now - 3 * DAY_MS });
+    await writeFile(join(site.dir, 'certs/anchors/ours.pem'), certificatePem(authority.certificate));
+    const mailbox = mailboxOf('carla@clinic.example');
+    const issue = (at: number) => issueCertificate({ authority, mailbox, key: 'rsa', days: 1, now: at });
+    await writeFile(join(site.dir, 'certs/recipients/carla.pem'), certificatePem((await issue(now - 2 * DAY_MS)).certificate));
+    const relay = await site.serve();
+    const ended = await send(relay.port, [mailbox.address], FORM);
+    await slapd.stop();
+    const down = await send(relay.port, [reader.address], FORM);
+    const before = bodiesOf(site);
+    await relay.stop();
+
+    const renewed = await issue(now);
+    await writeFile(join(site.dir, 'certs/recipients/carla.pem'), certificatePem(renewed.certificate));
+    await slapd.start();
+    const again = await site.serve();
+    const sentTo = (address: string) => upstream.deliveries().filter(({ recipient }) => recipient === address);
+    await until('both delivered', () => sentTo(reader.address).length + sentTo(mailbox.address).length === 2, 20_000);
+    const [toAnna = '', toCarla = ''] = [reader.address, mailbox.address].flatMap(sentTo).map(({ octets }) => octets.toString('latin1'));
+    assert.deepEqual(
+      [await ciphertextOf(site.dir, toCarla), await ciphertextOf(site.dir, toAnna)],
+      before,
+      'the very ciphertexts that were stored',
+    );
+    assert.match(await openedBy(site, 'anna', toAnna), /the secret word is plover/);
+    const [carla] =
+      openMessage(Buffer.from(toCarla, 'latin1'), [renewed])
+        .entity.toString()
+        .match(/the secret word is plover/) ?? [];
+    assert.ok(carla);
+    await again.stop();
+    for (const [queueId, because] of [
+      [ended, 'missing'],
+      [down, 'unavailable'],
+    ] as const) {
+      const events = await recordsOf(site, queueId);
+      assert.equal(events.find(({ event }) => event === 'held')?.['because'], because);
+      assert.equal(events.find(({ event }) => event === 'released')?.['operator'], 'relay');
+    }
   },
 );

@@ -179,7 +179,15 @@ describe('held mail is looked after', () => {
     const [row] = await exchanged.world.held(id);
     assert.ok(row);
     assert.deepEqual(await release([{ row: row.row, queueId: id }], exchanged.held), [{ kind: 'other-key' }]);
-    for (const rows of [undefined, {}, [{}], [{ row: -1, queueId }], [{ row: 1 }], [{ row: 1, queueId, key: 'short' }], Array(21).fill({})])
+    for (const rows of [
+      undefined,
+      {},
+      [{}],
+      [{ row: -1, queueId }],
+      [{ row: 1 }],
+      [{ row: 1, queueId, key: 'short' }],
+      Array.from({ length: 21 }, () => ({ row: 1, queueId })),
+    ])
       await assert.rejects(release(rows), (error: unknown) => codeOf(error) === 'usage');
   });
 });
