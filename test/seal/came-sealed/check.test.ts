@@ -138,6 +138,9 @@ describe('mail that came sealed', { skip: noOpenssl }, () => {
       assert.ok(verdict.kind === 'not-sealed', what);
       assert.match(verdict.reason, reason, what);
     }
+    const [one, two] = [wrapped(sealed.subarray(0, 100)), wrapped(sealed.subarray(100))];
+    for (const piece of [one.length, 100_000])
+      assert.match((await judge(made, Buffer.concat([one, two]), { piece })).end, /not base64/, 'two pieces of base64, each with its end');
     assert.equal((await judge(made, wrapped(made.cms(['-encrypt', '-aes256', 'ben.pem'])))).end, 'ben', 'for somebody else');
   });
 
