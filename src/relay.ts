@@ -26,7 +26,8 @@ import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
-import { assertSigners, openIdentities } from './identities.ts';
+import { openHold } from './hold-keys.ts';
+import { openIdentities } from './identities.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
@@ -39,12 +40,14 @@ import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
 import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
+import { makeRelease } from './release/release.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
 import { siteFaults } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
+import { makeHeldUpkeep } from './upkeep/held.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
@@ -102,7 +105,6 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => rules.close());
     const identities = await openIdentities(config, { env, now, log });
     undo.push(() => identities.close());
-    assertSigners(rules.current().rules, identities.identities());
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -180,11 +182,28 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const upkeep = makeUpkeep({ config, store, certificates, ownMail, harvested, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
+    const hold = await openHold(config, env, { log, now });
+    const releasing = makeRelease({ ...sealing, ...onward, rules: rules.current, signers: identities, queue });
+    const held = makeHeldUpkeep({
+      queue,
+      hold,
+      releasing,
+      rules: rules.current,
+      addressBook: certificates.addressBook,
+      notices,
+      maxAge: config.hold.maxAge,
+      now,
+      elapsed: () => performance.now(),
+      log,
+    });
+    undo.push(() => held.stop());
+
     const retryNow = (): void => {
       route.revive();
       scheduler.wake();
     };
-    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...knownHandlers(queue.known), ...upkeep.handlers };
+    const changing = held.handlersWith({ ...knownHandlers(queue.known), ...upkeep.handlers });
+    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...changing };
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
@@ -194,6 +213,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       signers: identities,
       outbox: queue,
       mixed: config.mixed,
+      hold: () => hold.certificate(),
       notices,
       spool,
       ...onward,
@@ -225,6 +245,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
     await upkeep.start();
+    held.start();
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
     return {

@@ -38,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'path-events.ts': ['message', 'policy', 'certificates', 'seal', 'queue', 'audit.ts', 'change-control.ts', 'plan.ts'],
   'sealing.ts': ['message', 'policy', 'seal', 'sign', 'queue', 'delivery', 'held.ts', 'inside.ts', 'plan.ts'],
   release: [
+    'control.ts',
     'message',
     'policy',
     'certificates',

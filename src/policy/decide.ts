@@ -211,9 +211,10 @@ export function dressOf({ subject, from, envelopeFrom, messageId, sign, algorith
   };
 }
 
-/** What the script is told of a decision that takes nothing: the site's own words, else the rule that decided. */
+/** What the script is told of a decision that takes nothing: the site's own words, and the rule that decided. */
 export function refusal(decision: Decision & { readonly kind: 'refuse' | 'retry' }): SealpostError {
   const by = decision.rule === null ? 'no rule matches' : `rule ${decision.rule}`;
   if (decision.kind === 'retry') return new SealpostError('lookup-unavailable', { detail: by });
-  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', { detail: decision.text ?? by });
+  const detail = decision.text === undefined ? by : `${decision.text} (${by})`;
+  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', { detail });
 }

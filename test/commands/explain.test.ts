@@ -132,7 +132,7 @@ ${tried}  decision     retry, by the rule inside
   rules        no-bounces: yes, the sender matches <>
   decision     refuse, by the rule no-bounces
   certificate  not looked up
-  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here
+  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)
 `,
   );
   assert.equal(
@@ -253,7 +253,7 @@ test('explain on the command line, for people and for programs', async (t) => {
   rules        no-bounces: yes, the sender matches <>
   decision     refuse, by the rule no-bounces
   certificate  not looked up
-  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here
+  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)
 `;
   assert.deepEqual(people, { exit: 0, stderr: '', stdout: `${account('Anna@clinic.example')}\n${account('b@b.example')}` });
   const programs = await sealpost(folder, ['explain', '--json', '--from', '<>', '--to', 'b@b.example']);
@@ -280,7 +280,7 @@ test('explain on the command line, for people and for programs', async (t) => {
       algorithms: null,
       signed: null,
       archive: null,
-      replies: { rcpt: '550 5.7.1 a rule of this relay refuses that: no bounces here', data: null },
+      replies: { rcpt: '550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)', data: null },
     },
   ]);
 });
