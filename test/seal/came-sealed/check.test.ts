@@ -138,6 +138,9 @@ describe('mail that came sealed', { skip: noOpenssl }, () => {
       assert.ok(verdict.kind === 'not-sealed', what);
       assert.match(verdict.reason, reason, what);
     }
+    const [one, two] = [wrapped(sealed.subarray(0, 100)), wrapped(sealed.subarray(100))];
+    for (const piece of [one.length, 100_000])
+      assert.match((await judge(made, Buffer.concat([one, two]), { piece })).end, /not base64/, 'two pieces of base64, each with its end');
     assert.equal((await judge(made, wrapped(made.cms(['-encrypt', '-aes256', 'ben.pem'])))).end, 'ben', 'for somebody else');
   });
 
@@ -193,6 +196,16 @@ describe('mail that came sealed', { skip: noOpenssl }, () => {
       assert.ok(verdict.kind === 'not-sealed', what);
       assert.match(verdict.reason, reason, what);
     }
+  });
+
+  test('a reader behind the look-ahead is not seen at DATA, and is in the end: such mail is sealed again, never passed to the wrong one', async () => {
+    const others = Array.from({ length: 400 }, (_, index) => {
+      const name = sequence(made.people.ben.issuerDer, integer(Buffer.from([1, index >> 8, index & 0xff])));
+      return sequence(version, name, sequence(oid('1.2.840.113549.1.1.1'), nullValue), octetString(randomBytes(256)));
+    });
+    const many = wrapped(info(envelopedData, version, set(...others, forAnna()), content(randomBytes(160))));
+    const { start, end } = await judge(made, many);
+    assert.deepEqual([start, end], ['nobody', 'anna']);
   });
 
   test('A19: readers, depth and lengths without end: a verdict at once, and nothing kept', async () => {
