@@ -7,9 +7,8 @@ import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
 import { SealpostError } from './errors.ts';
-import { mailboxKey, parseMailbox } from './message/envelope.ts';
-import type { Condition } from './policy/condition.ts';
 import type { Rule } from './policy/decide.ts';
+import { signedAuthors } from './policy/sign.ts';
 import { type IdentityFiles, type IdentityOptions, loadIdentity, openIdentityFiles } from './sign/identities.ts';
 import { type Identity, type Material, timeFault } from './sign/identity.ts';
 
@@ -96,22 +95,34 @@ export const identityFaults = async (
   at: { readonly env: Environment; readonly now: number },
 ): Promise<readonly IdentityFault[]> => (await surveyIdentities(config, at)).faults;
 
+/** Throws `policy-invalid` with every fault of the rules that sign. */
+export function assertSigners(rules: readonly Rule[], identities: readonly Identity[]): void {
+  const faults = signFaults(rules, identities);
+  const said = faults.map(({ rule, place, wrong, mend }) => `${place === '' ? '' : `${place}: `}rule ${rule}: ${wrong}\n  mend: ${mend}`);
+  if (said.length > 0) throw new SealpostError('policy-invalid', { detail: said.join('\n') });
+}
+
 export interface SignFault {
   readonly rule: string;
+  /** Where the rule stands. */
+  readonly place: string;
+  readonly key: 'sign';
   readonly wrong: string;
   readonly mend: string;
 }
 
 /** Rules that sign as somebody whom their identity does not name, or whom nobody knows beforehand. */
 export function signFaults(rules: readonly Rule[], identities: readonly Pick<Identity, 'name' | 'certificate'>[]): readonly SignFault[] {
-  return rules.flatMap(({ name: rule, sign, from, when }): SignFault[] => {
+  return rules.flatMap((one): SignFault[] => {
+    const { name: rule, sign, place = '' } = one;
     if (sign === undefined) return [];
+    const at = { rule, place, key: 'sign' } as const;
     const identity = identities.find(({ name }) => name === sign.identity);
     if (identity === undefined) {
       const names = identities.map(({ name }) => name).join(', ');
       return [
         {
-          rule,
+          ...at,
           wrong: `signs as ${sign.identity}, which is none of identities`,
           mend: names === '' ? 'declare it there' : `there are: ${names}`,
         },
@@ -119,25 +130,9 @@ export function signFaults(rules: readonly Rule[], identities: readonly Pick<Ide
     }
     const { addresses } = identity.certificate;
     const mend = `from: { replace: ${addresses[0] ?? 'ADDRESS'} }, or header_from with addresses of the certificate: ${addresses.join(', ')}`;
-    const authors = from === undefined ? exactAuthors(when) : [mailboxKey(from.replace.mailbox)];
-    if (authors === undefined) return [{ rule, wrong: `signs as ${sign.identity}, and does not say which From it signs for`, mend }];
-    const other = authors.find((author) => !addresses.includes(author));
-    return other === undefined ? [] : [{ rule, wrong: `signs as ${sign.identity}, whose certificate does not name ${other}`, mend }];
+    const authors = signedAuthors(one);
+    if (authors === undefined) return [{ ...at, wrong: `signs as ${sign.identity}, and does not say which From it signs for`, mend }];
+    const other = [...authors].find((author) => !addresses.includes(author));
+    return other === undefined ? [] : [{ ...at, wrong: `signs as ${sign.identity}, whose certificate does not name ${other}`, mend }];
   });
-}
-
-/** The only addresses that From can have where the condition is met; undefined where there are others. Never an empty list. */
-function exactAuthors(when: Condition): readonly string[] | undefined {
-  if (when.kind === 'header_from') {
-    const read = when.pattern.source.split(', ').map((one) => parseMailbox(one));
-    const keys = read.flatMap((verdict) =>
-      verdict.kind === 'mailbox' && !verdict.mailbox.address.includes('*') ? [mailboxKey(verdict.mailbox)] : [],
-    );
-    return keys.length === read.length ? keys : undefined;
-  }
-  if (when.kind !== 'all' && when.kind !== 'any') return undefined;
-  const each = when.of.map(exactAuthors);
-  const known = each.filter((authors) => authors !== undefined);
-  if (when.kind === 'all') return known[0];
-  return each.length > 0 && known.length === each.length ? known.flat() : undefined;
 }

@@ -7,7 +7,7 @@ import { charsetOf, passedHeader, Watch } from './message/passed.ts';
 import type { OuterOptions } from './message/outer.ts';
 import type { PassedReader, Refused } from './plan.ts';
 import type { BodyWriter, NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
-import type { Spool, SpoolFacts, SpoolWriter } from './queue/spool/spool.ts';
+import { type Spool, type SpoolFacts, type SpoolWriter, writeSpoolFacts } from './queue/spool/spool.ts';
 import { makeSealedCheck, type SealedCheck, type SealedVerdict } from './seal/came-sealed/check.ts';
 import type { Making, Original } from './sealing.ts';
 
@@ -15,7 +15,7 @@ export interface PassingParts {
   readonly hostname: string;
   readonly outbox: Pick<QueueStore, 'newBody'>;
   /** How passed mail lies in the queue. Absent: nothing can be passed. */
-  readonly spool?: Spool;
+  readonly spool?: Spool | undefined;
   readonly largest: () => number | undefined;
   readonly now: () => number;
 }
@@ -117,7 +117,7 @@ export class Passing implements Making {
       prefix: nothing,
       suffix: nothing,
       needsSmtputf8: smtputf8 || recipient.needsSmtputf8 || sender?.needsSmtputf8 === true,
-      kept: { kind: 'spooled', facts: JSON.stringify(facts) },
+      kept: { kind: 'spooled', facts: writeSpoolFacts(facts) },
     };
   }
 

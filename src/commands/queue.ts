@@ -11,6 +11,7 @@ import { changeQueue } from './change.ts';
 import { buildHoldKey } from './hold-key.ts';
 import { locateHeld, locateQueue, operatorName } from './locate.ts';
 import { entryLine, messageLines, plural, statsLines } from './queue-lines.ts';
+import { buildRelease } from './release.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 const DEFAULT_LIMIT = 1000;
@@ -80,6 +81,7 @@ export const build: BuildCommand = (terminal) => {
       const stats = withDatabase(await locateQueue(terminal, command), readStats);
       terminal.stdout.write(options.json === true ? `${JSON.stringify(stats)}\n` : statsLines(stats));
     });
+  queue.addCommand(buildRelease(terminal));
   queue.addCommand(buildHoldKey(terminal));
   return queue;
 };

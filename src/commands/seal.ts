@@ -12,6 +12,7 @@ import { usability } from '../certificates/usability.ts';
 import { loadConfig } from '../config.ts';
 import { pathsOf } from './certificates/paths.ts';
 import { SealpostError } from '../errors.ts';
+import { assertSigners, openIdentities } from '../identities.ts';
 import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
 import { makePath, type PathParts } from '../path.ts';
@@ -67,7 +68,7 @@ async function run(options: Options, config: string | undefined, terminal: Termi
 }
 
 interface Site {
-  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'addressBook' | 'chooseForm'>;
+  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'addressBook' | 'chooseForm' | 'signers'>;
   readonly close: () => Promise<void> | void;
 }
 
@@ -79,9 +80,16 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
   const rules = makeRuleSet(await loadRules(config.policies));
   const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config, env).options, now: Date.now, log });
   const form = formFor(options, config.profile);
+  const signing = rules.rules.some(({ sign }) => sign !== undefined);
+  // Keys are nothing for whoever only wants to see what is sealed.
+  const signers = signing ? await openIdentities(config, { env, now: Date.now, log }) : undefined;
+  assertSigners(rules.rules, signers?.identities() ?? []);
   return {
-    parts: { hostname: config.hostname, rules: () => rules, addressBook: certificates.addressBook, chooseForm: form },
-    close: () => certificates.close(),
+    parts: { hostname: config.hostname, rules: () => rules, addressBook: certificates.addressBook, chooseForm: form, signers },
+    close: async () => {
+      signers?.close();
+      await certificates.close();
+    },
   };
 }
 

@@ -24,7 +24,7 @@ function identityIn(folder: string): (name: string, written: unknown) => Read<Id
   const path = pathFrom(folder);
   const secret = secretFrom(folder);
   return (name, written) => {
-    if (!/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,63}$/u.test(name)) return wrong('is not a name', 'letters, digits, dots, hyphens: clinic');
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$/.test(name)) return wrong('is not a name', 'ASCII letters, digits, dots, hyphens: clinic');
     if (typeof written !== 'object' || written === null || Array.isArray(written)) return wrong('wants keys below it');
     const entries = new Map<string, unknown>(Object.entries(written));
     const unknown = [...entries.keys()].find((one) => !KNOWN.includes(one));

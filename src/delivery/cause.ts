@@ -77,7 +77,8 @@ export function whyOf(result: Result): Why {
       // RFC 3463 §3.2: relayed to a host that does not tell of delivery.
       return { cause: 'none', status: '2.1.9' };
     case 'unsuited':
-      return { cause: statusCause(result.status) ?? 'refused', status: result.status };
+      // What is not private enough is about the relay and its upstream, not about the recipient.
+      return { cause: result.status.startsWith('4.7.') ? 'barred' : (statusCause(result.status) ?? 'refused'), status: result.status };
     case 'failed':
       return { cause: failureCause(result.cause), status: result.cause.reply.status };
     case 'rejected': {

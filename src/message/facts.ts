@@ -5,34 +5,56 @@
 import type { Mailbox } from './envelope.ts';
 import { type Field, fieldText, type Message } from './header.ts';
 import { parseAddressList } from './addresses.ts';
+import { kindOf, type MessageKind } from './kind.ts';
+import { type FieldReadings, readField, type TextReadings } from './readings.ts';
 
-/** One field's value: as written, decoded, and folded to what a person takes it for. At least one; equal ones once. */
-export type TextReadings = readonly [string, ...string[]];
-
-export interface ContentFacts {
-  /** The fields of this key (lower case), in order. */
-  fields(key: string): readonly TextReadings[];
-  /** The one mailbox of From; null where there is no From. */
-  readonly from: Mailbox | null | 'unclear';
-  readonly calendar: boolean | 'unclear';
-  readonly signed: boolean | 'unclear';
-  /** True where the message says that it is sealed, and what it begins with is an EnvelopedData. */
-  readonly claimsSealed: boolean;
+/** A test of text; takes time linear in it. */
+export interface TextTest {
+  matches(text: string): boolean;
 }
 
-export function contentFacts(message: Message): ContentFacts {
-  const known = new Map<string, readonly TextReadings[]>();
+/** How a test fares with the fields of one name: `all` readings of all fields meet it, or `none`, or readers differ. */
+export type Tally = 'all' | 'some' | 'none';
+
+export interface ContentFacts extends MessageKind {
+  /** The fields of this key (lower case), in order. */
+  fields(key: string): readonly TextReadings[];
+  /** Asked once of each test, however many recipients and rules ask. A field that is absent meets none. */
+  tally(key: string, test: TextTest): Tally;
+  /** The one mailbox of From; null where there is no From. */
+  readonly from: Mailbox | null | 'unclear';
+}
+
+export function contentFacts(message: Pick<Message, 'fields' | 'lookAhead'> & Partial<Message>): ContentFacts {
+  const known = new Map<string, readonly FieldReadings[]>();
+  const tallies = new Map<TextTest, Map<string, Tally>>();
+  const read = (key: string): readonly FieldReadings[] => {
+    const found = known.get(key) ?? message.fields.filter((field) => field.key === key).map(readField);
+    known.set(key, found);
+    return found;
+  };
   return {
-    fields(key) {
-      const read = known.get(key) ?? message.fields.filter((field) => field.key === key).map((field): TextReadings => [fieldText(field)]);
-      known.set(key, read);
-      return read;
+    fields: (key) => read(key).map(({ texts }) => texts),
+    tally(key, test) {
+      const before = tallies.get(test) ?? new Map<string, Tally>();
+      tallies.set(test, before);
+      const tally = before.get(key) ?? tallyOf(read(key), test);
+      before.set(key, tally);
+      return tally;
     },
     from: authorOf(message.fields),
-    calendar: false,
-    signed: false,
-    claimsSealed: false,
+    ...kindOf(message),
   };
+}
+
+function tallyOf(fields: readonly FieldReadings[], test: TextTest): Tally {
+  const answers = fields.flatMap(({ texts, sure }) => {
+    const answers = texts.map((text) => test.matches(text));
+    // What hides behind a broken word may be the very text, or be none of it.
+    return sure || answers.length === 0 ? answers : [...answers, !answers[0]];
+  });
+  if (answers.every((met) => !met)) return 'none';
+  return answers.every((met) => met) ? 'all' : 'some';
 }
 
 function authorOf(fields: readonly Field[]): ContentFacts['from'] {

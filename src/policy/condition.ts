@@ -4,7 +4,7 @@
  * thing to one reader and another to the next (`unclear`, A13). Pure: look-ups are asked for by whoever calls (`ask`).
  */
 import type { Mailbox } from '../message/envelope.ts';
-import type { ContentFacts, TextReadings } from '../message/facts.ts';
+import type { ContentFacts, TextTest } from '../message/facts.ts';
 import type { AddressPattern } from '../message/pattern.ts';
 
 /** What the certificate look-up said, as a value: policy knows no certificates. */
@@ -14,16 +14,17 @@ export type CertificateState = 'found' | 'absent' | 'unavailable';
 export type DomainUse = 'never' | 'fallback' | 'only';
 
 /** A test of text with its source as the operator wrote it. Takes time linear in the text (A32). */
-export interface TextPattern {
+export interface TextPattern extends TextTest {
   readonly source: string;
-  matches(text: string): boolean;
+  /** True where its list is empty. */
+  readonly nothing?: boolean;
 }
 
 export type Condition =
   | { readonly kind: 'sender' | 'recipient' | 'header_from'; readonly pattern: AddressPattern }
-  | { readonly kind: 'client'; readonly source: string; readonly matches: (address: string) => boolean }
+  | { readonly kind: 'client'; readonly source: string; readonly nothing?: boolean; readonly matches: (address: string) => boolean }
   /** The name of the user who logged in; null where nobody did. */
-  | { readonly kind: 'user'; readonly source: string; readonly matches: (name: string | null) => boolean }
+  | { readonly kind: 'user'; readonly source: string; readonly nothing?: boolean; readonly matches: (name: string | null) => boolean }
   | { readonly kind: 'subject'; readonly pattern: TextPattern }
   /** `name` is a field's key, lower case. A field that is absent matches no pattern. */
   | { readonly kind: 'header'; readonly name: string; readonly pattern: TextPattern }
@@ -76,9 +77,9 @@ export function judge(condition: Condition, facts: Facts, domain: DomainUse): Tr
     case 'user':
       return truth(condition.matches(facts.user));
     case 'subject':
-      return readText(condition.pattern, facts.content?.fields('subject'));
+      return readText('subject', condition.pattern, facts.content);
     case 'header':
-      return readText(condition.pattern, facts.content?.fields(condition.name));
+      return readText(condition.name, condition.pattern, facts.content);
     case 'size': {
       const { over = -1, under = Infinity } = condition;
       return truth(facts.size !== null && facts.size > over && facts.size < under);
@@ -119,17 +120,11 @@ function judgeSealed(is: boolean, { content, lookedUp }: Facts, domain: DomainUs
 }
 
 /** Every reader of every field of the name must come to the same answer. */
-function readText(pattern: TextPattern, fields: readonly TextReadings[] | undefined): Truth {
-  if (fields === undefined) return 'later';
-  let met = 0;
-  let readings = 0;
-  for (const texts of fields)
-    for (const text of texts) {
-      readings++;
-      if (pattern.matches(text)) met++;
-    }
-  if (met === 0) return 'no';
-  return met === readings ? 'yes' : 'unclear';
+function readText(key: string, pattern: TextPattern, content: ContentFacts | undefined): Truth {
+  if (content === undefined) return 'later';
+  const tally = content.tally(key, pattern);
+  if (tally === 'none') return 'no';
+  return tally === 'all' ? 'yes' : 'unclear';
 }
 
 /** What decides among answers that are neither: the first that can still be found out. */

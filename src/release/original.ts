@@ -20,6 +20,7 @@ export const wholeOriginal = async (header: Buffer, inside: AsyncIterable<Buffer
 
 /** What stands inside under a name is all of that name that came in; else what is shown outside is. */
 async function withOuter(header: Buffer, inner: Message): Promise<Message> {
+  // The stamp of the site's signature is no field of the message.
   const fields = inner.fields.filter(({ key }) => !isDropped(key));
   const inside = new Set(fields.map(({ key }) => key));
   const shown = await outerFields(header);

@@ -108,62 +108,86 @@ export class QuotedPrintable implements Encoding {
 /** RFC 5322 §2.1.1, octets without CRLF. */
 export const LONGEST_LINE = 998;
 
+/** A line is broken here, where an escape may stand behind it. */
+const BREAK_AT = LONGEST_LINE - 8;
+
 /**
  * What says that it is ASCII in short lines, and need not be: octets above 0x7f and over-long lines are mended as far as they go, in
  * base64 (`drop`), quoted-printable (`escape`) and text that no reader shows (`mark`).
  */
-export function mendingEncoding(how: 'drop' | 'escape' | 'mark'): Encoding {
-  let column = 0;
+export class Mending implements Encoding {
+  readonly #how: 'drop' | 'escape' | 'mark';
+  readonly #clean = new ShortAscii(BREAK_AT);
+  #mending = false;
+  #column = 0;
   /** Octets of an escape that are still to come: `=C3` must not be broken. */
-  let escaped = 0;
-  const mend = (octets: Buffer): Buffer => {
+  #escaped = 0;
+  /** The last two octets, while nothing had to be mended. */
+  #last = Buffer.alloc(0);
+
+  constructor(how: 'drop' | 'escape' | 'mark') {
+    this.#how = how;
+  }
+
+  push(octets: Buffer): Buffer {
+    if (this.#mending) return this.#mend(octets);
+    const before = this.#clean.column;
+    if (this.#clean.take(octets)) {
+      this.#last = Buffer.concat([this.#last, octets.subarray(-2)]).subarray(-2);
+      return octets;
+    }
+    this.#mending = true;
+    this.#column = before;
+    this.#escaped = this.#last.at(-1) === EQUALS ? 2 : this.#last.at(-2) === EQUALS ? 1 : 0;
+    return this.#mend(octets);
+  }
+
+  end(): Buffer {
+    return Buffer.alloc(0);
+  }
+
+  #mend(octets: Buffer): Buffer {
+    const escapes = this.#how === 'escape';
     const out: number[] = [];
     for (const octet of octets) {
-      if (octet === LF || octet === CR) column = octet === LF ? 0 : column;
-      else if (column > LONGEST_LINE - 8 && escaped === 0) {
-        out.push(...(how === 'escape' ? [EQUALS, CR, LF] : [CR, LF]));
-        column = 0;
+      const ends = octet === CR || octet === LF;
+      if (!ends && this.#column >= BREAK_AT && this.#escaped === 0) {
+        out.push(...(escapes ? [EQUALS, CR, LF] : [CR, LF]));
+        this.#column = 0;
       }
-      escaped = octet === EQUALS ? 2 : Math.max(0, escaped - 1);
-      if (octet <= 0x7f) out.push(octet);
-      else if (how === 'escape') out.push(EQUALS, HEX[octet >> 4] ?? 0, HEX[octet & 15] ?? 0);
-      else if (how === 'mark') out.push(QUESTION);
-      if (octet !== LF && octet !== CR) column += how === 'escape' && octet > 0x7f ? 3 : 1;
+      this.#escaped = octet === EQUALS ? 2 : Math.max(0, this.#escaped - 1);
+      const written =
+        octet <= 0x7f ? [octet] : escapes ? [EQUALS, HEX[octet >> 4] ?? 0, HEX[octet & 15] ?? 0] : this.#how === 'mark' ? [QUESTION] : [];
+      out.push(...written);
+      this.#column = octet === LF ? 0 : this.#column + (octet === CR ? 0 : written.length);
     }
     return Buffer.from(out);
-  };
-  const clean = new ShortAscii();
-  let mending = false;
-  return {
-    push(octets) {
-      const before = clean.column;
-      if (!mending && clean.take(octets)) return octets;
-      if (!mending) column = before;
-      mending = true;
-      return mend(octets);
-    },
-    end: () => Buffer.alloc(0),
-  };
+  }
 }
 
 const QUESTION = 0x3f;
 
-/** Whether all that came so far is ASCII in lines of at most 998 octets. */
+/** Whether all that came so far is ASCII in lines of at most so many octets. */
 export class ShortAscii {
-  /** Octets of the line that is not at its end yet. */
+  readonly #longest: number;
+  /** Octets of the line that is not at its end yet, its CR not counted. */
   column = 0;
 
+  constructor(longest = LONGEST_LINE) {
+    this.#longest = longest;
+  }
+
   take(octets: Buffer): boolean {
+    if (!isAscii(octets)) return false;
     let from = 0;
     for (;;) {
       const eol = octets.indexOf(LF, from);
-      this.column += (eol < 0 ? octets.length : eol) - from;
-      // The CR of the line's end may be among them.
-      if (this.column > LONGEST_LINE + 1) return false;
-      if (eol < 0) break;
+      const end = eol < 0 ? octets.length : eol;
+      this.column += end - from - (end > from && octets[end - 1] === CR ? 1 : 0);
+      if (this.column > this.#longest) return false;
+      if (eol < 0) return true;
       this.column = 0;
       from = eol + 1;
     }
-    return isAscii(octets);
   }
 }

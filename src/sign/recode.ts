@@ -6,7 +6,7 @@
  *
  * What is held has a bound, and so has the depth; what is deeper, or is no MIME that is understood, stays as it is.
  */
-import { base64Encoding, type Encoding, identityEncoding, mendingEncoding, QuotedPrintable, ShortAscii } from './encodings.ts';
+import { base64Encoding, type Encoding, identityEncoding, Mending, QuotedPrintable, ShortAscii } from './encodings.ts';
 import { fieldsOf, kindOf, sevenBitHeader } from './part.ts';
 import type { Field } from '../message/header.ts';
 
@@ -109,13 +109,13 @@ export class SevenBit {
         if (this.#levels.length >= MAX_DEPTH) return this.#verbatim(fields);
         this.#emit(sevenBitHeader(fields));
         this.#levels.push({ delimiter: Buffer.from(`--${kind.boundary}`, 'latin1'), digest: kind.digest });
-        return this.#beginBody(mendingEncoding('mark'));
+        return this.#beginBody(new Mending('mark'));
       case 'message':
         this.#emit(sevenBitHeader(fields));
         return this.#expectHeader('text/plain');
       case 'encoded':
         this.#emit(sevenBitHeader(fields));
-        return this.#beginBody(mendingEncoding(kind.encoding === 'base64' ? 'drop' : 'escape'));
+        return this.#beginBody(new Mending(kind.encoding === 'base64' ? 'drop' : 'escape'));
       case 'leaf':
         this.#beginBody(identityEncoding());
         this.#sink = new Leaf(fields, kind.text, (octets) => this.#emit(octets));
@@ -204,7 +204,7 @@ export class SevenBit {
   /** Behind a delimiter line. */
   #pass({ level, closes }: { readonly level: number; readonly closes: boolean }): void {
     this.#levels.length = closes ? level : level + 1;
-    if (closes) this.#beginBody(mendingEncoding('mark'));
+    if (closes) this.#beginBody(new Mending('mark'));
     else this.#expectHeader(this.#levels[level]?.digest === true ? 'message/rfc822' : 'text/plain');
   }
 }

@@ -8,6 +8,7 @@ import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
 import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
 import type { Outgoing } from '../../src/delivery/transaction.ts';
+import type { Spool } from '../../src/queue/spool/spool.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
 export const log = pino({ level: 'silent' });
@@ -85,7 +86,7 @@ export interface Running extends AsyncDisposable {
 export function running(
   queue: DeliveryQueue,
   upstreams: readonly Upstream[],
-  more: { retry?: Retry; now?: () => number; notices?: Notices } = {},
+  more: { retry?: Retry; now?: () => number; notices?: Notices; spool?: Pick<Spool, 'read'> } = {},
 ): Running {
   const route = makeRoute(upstreams, log);
   const scheduler = makeScheduler({ queue, route, retry: soon, notices: silent, now: Date.now, random: Math.random, log, ...more });
