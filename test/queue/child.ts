@@ -1,6 +1,7 @@
 /**
- * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|serial|load|backlog|fill`.
- * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`.
+ * A relay's use of the queue in a process of its own, to be killed or refused system calls: `child.ts FOLDER round|serial|load|backlog|fill|held|open`.
+ * Every line it prints is a promise that must hold after any end: `accepted ID SHA256`, `delivered ID`, `held ID SHA256`, `released ID SHA256`,
+ * `ended ID`; `opened` where it has come so far.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { pino } from 'pino';
 import { verifyAudit } from '../../src/audit.ts';
 import type { CertificateUse } from '../../src/queue/known.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
-import type { Lease, QueueStore } from '../../src/queue/queue.ts';
+import type { HeldRow, Lease, NewMessage, QueueStore, StoredBody } from '../../src/queue/queue.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 
 const [, , folder = '', mode = ''] = argv;
@@ -137,6 +138,64 @@ async function fill(): Promise<void> {
   say(`verified ${(await verifyAfterClose()).kind}`);
 }
 
+async function newBody(octets: number): Promise<{ readonly body: StoredBody; readonly sha256: string }> {
+  const bytes = randomBytes(octets);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const writer = store.newBody();
+  await writer.write(bytes);
+  return { body: await writer.finish(), sha256 };
+}
+
+const partOf = (id: string) => ({
+  sender: '',
+  header: Buffer.from(`X: ${id}\r\n\r\n`),
+  prefix: Buffer.from('prefix'),
+  suffix: Buffer.alloc(0),
+  needsSmtputf8: false,
+});
+
+const messageOf = (id: string, body: StoredBody, more: Partial<NewMessage> = {}): NewMessage => {
+  const one = { address: `${id}@x.example`, notify: null, orcpt: null, body: 0, ...partOf(id) };
+  const unsaid = { envid: null, submitter: null, notice: null };
+  return { id, acceptedAt: Date.now(), sender: '', size: 1, ...unsaid, bodies: [body], recipients: [one], ...more };
+};
+
+/** Holds messages, small and large, and ends each: released over its ciphertext, released with another, or given up with a notice. */
+async function held(): Promise<void> {
+  for (const [index, octets] of [100, LARGE, 100, LARGE, LARGE, 100].entries()) {
+    const id = `h${index}`;
+    const { body, sha256 } = await newBody(octets);
+    const message = messageOf(id, body);
+    const recipients = message.recipients.map((one) => ({ ...one, kept: { kind: 'held', facts: id } as const }));
+    await store.enqueue({ ...message, recipients }, [{ event: 'held', queue_id: id }]);
+    say(`held ${id} ${sha256}`);
+    const [row] = await store.heldRows({ queueId: id }, 0, 1);
+    if (row === undefined) throw new Error('a held row is not there');
+    if (index % 3 === 2) await giveUp(row);
+    else await release(row, index % 3 === 0 ? undefined : await newBody(octets), sha256);
+  }
+  await store.close();
+}
+
+async function release(row: HeldRow, other: Awaited<ReturnType<typeof newBody>> | undefined, before: string): Promise<void> {
+  const id = row.queueId;
+  const sha256 = other?.sha256 ?? before;
+  say(`releasing ${id} ${sha256}`);
+  const as = { ...partOf('released'), ...(other === undefined ? {} : { body: other.body }) };
+  if (!(await store.release(row, as, [{ event: 'released', queue_id: id }]))) throw new Error('not released');
+  say(`released ${id} ${sha256}`);
+}
+
+async function giveUp(row: HeldRow): Promise<void> {
+  const id = row.queueId;
+  const empty = await store.newBody().finish();
+  const notice = messageOf(`n-${id}`, empty, { notice: '{}' });
+  const events = [{ event: 'bounced', queue_id: id } as const];
+  if (!(await store.endHeld(row, { kind: 'bounced', reason: 'too long' }, events, { notice, ofDelay: false })))
+    throw new Error('not ended');
+  say(`ended ${id}`);
+}
+
 async function verifyAfterClose() {
   await store.close();
   return verifyAudit({ file: paths.audit });
@@ -148,6 +207,13 @@ switch (mode) {
     break;
   case 'serial':
     await serial();
+    break;
+  case 'held':
+    await held();
+    break;
+  case 'open':
+    say('opened');
+    await store.close();
     break;
   case 'load':
   case 'backlog':

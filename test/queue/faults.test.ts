@@ -3,68 +3,18 @@
  * must be there afterwards, whole (P1, P4).
  */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { env, execPath } from 'node:process';
+import { execPath } from 'node:process';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { verifyAudit } from '../../src/audit.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
+import { childScript, inject, inLanes, noStrace, noUnshare, runChild } from './faulty.ts';
 import { hasCode, makeSite, put, readAll, type Site } from './site.ts';
 
-const childScript = fileURLToPath(new URL('./child.ts', import.meta.url));
 const LONG_AFTER = Date.UTC(2100, 0, 1);
-
-const strace = spawnSync('strace', ['-f', '-o', '/dev/null', 'true']);
-const noStrace = strace.status === 0 ? false : 'strace is not installed, or may not trace';
-const noUnshare = spawnSync('unshare', ['-rm', 'true']).status === 0 ? false : 'unshare may not make a namespace';
-
-interface Ran {
-  readonly lines: readonly string[];
-  readonly log: string;
-}
-
-/** Runs the child to whatever end it comes to. `when=N` of strace counts per thread, so there is one file thread. */
-function runChild(
-  site: Site,
-  prefix: readonly string[],
-  killAt?: { readonly line: number; readonly afterMs: number },
-  mode = 'load',
-): Promise<Ran> {
-  const [command, ...rest] = [...prefix, execPath, childScript, site.paths.folder, mode];
-  const child = spawn(command, rest, { env: { ...env, UV_THREADPOOL_SIZE: '1' }, stdio: ['ignore', 'pipe', 'pipe'] });
-  const out: Buffer[] = [];
-  const log: Buffer[] = [];
-  let timer: NodeJS.Timeout | undefined;
-  child.stdout.on('data', (bytes: Buffer) => {
-    out.push(bytes);
-    const lines = Buffer.concat(out).toString().split('\n').length - 1;
-    if (killAt !== undefined && lines >= killAt.line) timer ??= setTimeout(() => child.kill('SIGKILL'), killAt.afterMs);
-  });
-  child.stderr.on('data', (bytes: Buffer) => log.push(bytes));
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', () => {
-      clearTimeout(timer);
-      const text = Buffer.concat(out).toString();
-      // A line without its end was not said.
-      resolve({
-        lines: text
-          .slice(0, text.lastIndexOf('\n') + 1)
-          .split('\n')
-          .filter(Boolean),
-        log: Buffer.concat(log).toString(),
-      });
-    });
-  });
-}
-
-const inject = (what: string, ...more: readonly string[]): string[] => {
-  const call = what.slice(0, what.indexOf(':'));
-  return ['strace', '-f', '--seccomp-bpf', '-o', '/dev/null', ...more, '-e', `trace=${call}`, '-e', `inject=${what}`];
-};
 
 /** Opens what the child left behind and holds it to everything it said. */
 async function assertKept(site: Site, lines: readonly string[], open = Promise.resolve().then(() => site.open())): Promise<void> {
@@ -111,15 +61,6 @@ function assertKnown(site: Site, audit: string): void {
   db.close();
   assert.deepEqual(rows.map(({ id }) => String(id)).toSorted(), idsOf('accepted').toSorted());
   assert.equal(idsOf('certificate-changed').length, rows.length - new Set(rows.map(({ address }) => address)).size);
-}
-
-/** Two at a time; both lanes have ended before a failure is told, or what they open would outlive the test. */
-async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const lane = async (): Promise<void> => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  for (const ended of await Promise.allSettled([lane(), lane()])) if (ended.status === 'rejected') throw ended.reason;
 }
 
 test('body, folder and database are synced, in that order, before a message is acknowledged (P1)', { skip: noStrace }, async (t) => {
