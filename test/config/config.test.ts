@@ -59,6 +59,8 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     },
     profile: 'compatible',
     policies: at('policies'),
+    mixed: 'all_or_none',
+    hold: { maxAge: 14 * 86_400_000 },
     keys: at('keys'),
     retry: { maxAge: 5 * 86_400_000, first: 60_000, longest: 3_600_000 },
     notices: { domains: [], delay: 4 * 3_600_000, rate: { count: 60, per: 3_600_000 } },
