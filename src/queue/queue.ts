@@ -233,8 +233,8 @@ export interface QueueStore {
   /** A message of the null sender that a FOLLOWED record names is marked there once it is delivered, in the same transaction. */
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
   /**
-   * Held rows that the filter names, behind the row `after` (0 at first), in their order: `limit` at most, fewer where they are large;
-   * none is the end of them. One that does not fit its checksum becomes `damaged` instead.
+   * Held rows that the filter names, behind the row `after` (0 at first), in their order: `limit` at most, and fewer where that would hold
+   * up the mail; none is the end of them. One that does not fit its checksum becomes `damaged` instead.
    */
   heldRows(filter: EntryFilter, after: number, limit: number): Promise<HeldRow[]>;
   /** Its ciphertext, held to length and SHA-256 as in `read`. */
