@@ -140,6 +140,8 @@ export interface HeldRow extends Pick<
   readonly bodyLength: number;
   /** Kept.facts. */
   readonly facts: string;
+  /** Since when it waits (ms): when it was accepted, or when `retry` held it again. No checksum covers it. */
+  readonly heldSince: number;
 }
 
 /** What a held row becomes: sealed to its reader. `body`: in the place of the ciphertext that is stored, where that does not do. */
@@ -174,6 +176,8 @@ export interface QueueEntry {
   readonly state: RecipientState;
   readonly acceptedAt: number;
   readonly dueAt: number | null;
+  /** When its state was written last (ms). */
+  readonly changedAt: number;
   readonly attempts: number;
   readonly size: number;
   readonly reason: string | null;

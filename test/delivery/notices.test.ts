@@ -483,6 +483,7 @@ test('held mail that nobody released is told as failed, to the sender and the op
     envid: null,
     submitter: null,
     facts: '{}',
+    heldSince: NOW,
   };
   const { outcome, events, telling } = notices.heldTooLong({ ...row, ...sealed }, holding);
   assert.equal(outcome.reason, '4.4.7 held for too long by rule patients');
