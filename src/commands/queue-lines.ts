@@ -20,7 +20,7 @@ function asJson({ kept, ...entry }: QueueEntry, maxAge: number): object {
   return {
     ...entry,
     notice: factsOf(entry) ?? null,
-    held: held === undefined ? null : { rule, because, since: heldAt, expires: held.heldAt + maxAge, archive },
+    held: held === undefined ? null : { rule, because, since: heldAt, expires: expiresAt(held, entry, maxAge), archive },
     passes: kept?.kind === 'spooled',
   };
 }
@@ -53,6 +53,10 @@ const why = { rule: 'the rule holds it', missing: 'no certificate', unavailable:
   string
 >;
 
+/** Held again by `queue retry`, it is held as long once more. */
+const expiresAt = ({ heldAt }: HeldFacts, { changedAt }: Pick<QueueEntry, 'changedAt'>, maxAge: number): number =>
+  Math.max(heldAt, changedAt) + maxAge;
+
 /** Beside a row that is held; one that was until it bounced says it in its reason. */
 function holding(entry: QueueEntry, maxAge: number): string[] {
   if (entry.state !== 'held') return [];
@@ -63,7 +67,7 @@ function holding(entry: QueueEntry, maxAge: number): string[] {
     `since ${atTime(held.heldAt)}`,
     `by rule ${held.rule}: ${why[held.because]}`,
     ...archive,
-    `expires ${atTime(held.heldAt + maxAge)}`,
+    `expires ${atTime(expiresAt(held, entry, maxAge))}`,
   ];
 }
 

@@ -13,8 +13,9 @@ import type { AddTotal, Done } from './rows.ts';
 import { NOT_SET_ASIDE, type RowGuard } from './set-aside.ts';
 import type { ReadRow } from './stored-row.ts';
 
-/** Rows looked at in one step: some ms of the worker. */
+/** Rows looked at in one step, and those of them that are read and held to their checksum: some ms of the worker, whatever is asked for. */
 const STEP_ROWS = 500;
+const PAGE_ROWS = 100;
 /** Octets of headers and prefixes in one page, about. */
 const PAGE_OCTETS = 4 * 1024 * 1024;
 /** A reason is for people. UTF-16 code units. */
@@ -51,11 +52,12 @@ function preparePage(db: DatabaseSync, { guard, read }: HeldParts) {
   return (filter: EntryFilter, after: number, limit: number, at: number): Done<HeldPage> => {
     const events: AuditEvent[] = [];
     const rows: StoredHeld[] = [];
+    const most = Math.min(limit, PAGE_ROWS);
     let octets = 0;
     const found = filter.queueId === undefined ? all.all(after) : ofMessage.all(after, filter.queueId);
     for (const one of found) {
       const id = integer(one, 'id');
-      if (rows.length >= limit || octets >= PAGE_OCTETS) return { answer: { rows, next: id - 1 }, events };
+      if (rows.length >= most || octets >= PAGE_OCTETS) return { answer: { rows, next: id - 1 }, events };
       if (filter.recipient !== undefined && filter.recipient !== text(one, 'address')) continue;
       const row = guard.attempt(id, at, events, () => assertHeld(read(id)));
       if (row === undefined) continue;

@@ -46,7 +46,8 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
       // Damaged rows are shown as far as they can be: as the type of the column, and with a message that may be gone.
       `SELECT CAST(r.message AS TEXT) AS queueId, CAST(r.address AS TEXT) AS recipient, coalesce(CAST(m.sender AS TEXT), '?') AS sender,
         ${STATE} AS state, ${bounded('coalesce(m.accepted_at, r.changed_at)')} AS acceptedAt,
-        iif(a.row IS NULL, ${bounded('r.due_at')}, NULL) AS dueAt, ${bounded('r.attempts')} AS attempts,
+        iif(a.row IS NULL, ${bounded('r.due_at')}, NULL) AS dueAt, ${bounded('r.changed_at')} AS changedAt,
+        ${bounded('r.attempts')} AS attempts,
         ${bounded('coalesce(m.size, 0)')} AS size, coalesce(a.reason, r.reason) AS reason, ${noticeOf(db)} AS notice,
         ${keptColumn(db, 'kind')}, ${keptColumn(db, 'facts')}
       FROM recipients r LEFT JOIN messages m ON m.id = r.message LEFT JOIN set_aside a ON a.row = r.id
@@ -60,6 +61,7 @@ export function listEntries(db: DatabaseSync, filter: EntryFilter, limit: number
     state: stateOf(row),
     acceptedAt: integer(row, 'acceptedAt'),
     dueAt: integerOrNull(row, 'dueAt'),
+    changedAt: integer(row, 'changedAt'),
     attempts: integer(row, 'attempts'),
     size: integer(row, 'size'),
     reason: textOrNull(row, 'reason'),

@@ -140,6 +140,8 @@ export interface HeldRow extends Pick<
   readonly bodyLength: number;
   /** Kept.facts. */
   readonly facts: string;
+  /** Since when it waits (ms): when it was accepted, or when `retry` held it again. No checksum covers it. */
+  readonly heldSince: number;
 }
 
 /** What a held row becomes: sealed to its reader. `body`: in the place of the ciphertext that is stored, where that does not do. */
@@ -174,6 +176,8 @@ export interface QueueEntry {
   readonly state: RecipientState;
   readonly acceptedAt: number;
   readonly dueAt: number | null;
+  /** When its state was written last (ms). */
+  readonly changedAt: number;
   readonly attempts: number;
   readonly size: number;
   readonly reason: string | null;
@@ -233,8 +237,8 @@ export interface QueueStore {
   /** A message of the null sender that a FOLLOWED record names is marked there once it is delivered, in the same transaction. */
   settle(lease: Lease, outcome: Outcome, events: readonly AuditEvent[], telling?: Telling): Promise<void>;
   /**
-   * Held rows that the filter names, behind the row `after` (0 at first), in their order: `limit` at most, fewer where they are large;
-   * none is the end of them. One that does not fit its checksum becomes `damaged` instead.
+   * Held rows that the filter names, behind the row `after` (0 at first), in their order: `limit` at most, and fewer where that would hold
+   * up the mail; none is the end of them. One that does not fit its checksum becomes `damaged` instead.
    */
   heldRows(filter: EntryFilter, after: number, limit: number): Promise<HeldRow[]>;
   /** Its ciphertext, held to length and SHA-256 as in `read`. */

@@ -73,6 +73,7 @@ export interface LeasedRow extends StoredRecipient {
 export interface StoredHeld extends LeasedRow {
   /** Octets of the message as they came in. */
   readonly size: number;
+  readonly changedAt: number;
 }
 
 export interface HeldPage {

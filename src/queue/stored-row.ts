@@ -16,7 +16,7 @@ export function prepareReadRow(db: DatabaseSync): ReadRow {
     SELECT r.id AS row, r.message AS queueId, m.accepted_at AS acceptedAt, m.size, m.sender AS originalSender,
       coalesce(a.sender, m.sender) AS sender, a.notify, a.orcpt, coalesce(a.delay_noticed, 0) AS delayNoticed,
       f.envid, f.submitter, f.notice, k.kind, k.facts,
-      r.address, r.needs_smtputf8 AS needsSmtputf8, r.attempts, r.header, r.prefix, r.suffix, r.sha256,
+      r.address, r.needs_smtputf8 AS needsSmtputf8, r.changed_at AS changedAt, r.attempts, r.header, r.prefix, r.suffix, r.sha256,
       r.body, b.length AS bodyLength, b.sha256 AS bodySha256, b.file AS bodyFile
     FROM recipients r JOIN messages m ON m.id = r.message JOIN bodies b ON b.id = r.body
       LEFT JOIN recipient_asked a ON a.row = r.id LEFT JOIN message_asked f ON f.message = r.message
@@ -39,6 +39,7 @@ const asStoredRow = (row: Row): StoredHeld => ({
   queueId: text(row, 'queueId'),
   acceptedAt: integer(row, 'acceptedAt'),
   size: integer(row, 'size'),
+  changedAt: integer(row, 'changedAt'),
   sender: text(row, 'sender'),
   originalSender: text(row, 'originalSender'),
   notify: textOrNull(row, 'notify'),

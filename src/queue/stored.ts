@@ -125,4 +125,9 @@ export const asLease = (row: LeasedRow): Lease => ({
   attempts: row.attempts,
 });
 
-export const asHeldRow = (row: StoredHeld): HeldRow => ({ ...commonOf(row), size: row.size, facts: row.kept?.facts ?? '' });
+export const asHeldRow = (row: StoredHeld): HeldRow => ({
+  ...commonOf(row),
+  size: row.size,
+  facts: row.kept?.facts ?? '',
+  heldSince: row.changedAt,
+});

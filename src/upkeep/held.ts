@@ -87,7 +87,8 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
         if (last !== undefined) still.set(held.row, last);
         const done = await attempt(held, async () => {
           const facts = readHeld(held.facts);
-          if (ageOf(facts.heldAt) > parts.maxAge) return (await end(parts, held, facts)) ? 'ended' : undefined;
+          // An operator who holds it again has as long to release it.
+          if (ageOf(Math.max(facts.heldAt, held.heldSince)) > parts.maxAge) return (await end(parts, held, facts)) ? 'ended' : undefined;
           if (last !== undefined && parts.elapsed() - last < AGAIN_MS) return undefined;
           if (!(await isWanted(parts, lookUps, held, facts))) return undefined;
           still.set(held.row, parts.elapsed());

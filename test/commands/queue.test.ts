@@ -79,7 +79,7 @@ q3  ready     b@x.example  attempts 0  due 2026-01-01T00:00:00.000Z
   assert.deepEqual(
     await sealpost(site, 'queue', 'list', '--state', 'bounced', '--json'),
     done(
-      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"attempts":1,"size":2000,"reason":"550 5.1.1 no such user","notice":null,"held":null,"passes":false}\n`,
+      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"changedAt":${START},"attempts":1,"size":2000,"reason":"550 5.1.1 no such user","notice":null,"held":null,"passes":false}\n`,
     ),
   );
   assert.deepEqual(

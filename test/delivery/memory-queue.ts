@@ -24,7 +24,7 @@ export interface NewRow {
   readonly notice?: string | null;
   /** The facts of a message that was passed; its body is in the form of the spool. */
   readonly spooled?: string | null;
-  readonly asked?: Partial<Pick<Lease, 'originalSender' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'delayNoticed'>>;
+  readonly asked?: Partial<Pick<Lease, 'originalSender' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'delayNoticed' | 'spooled'>>;
 }
 
 export type DeliveryQueue = Pick<QueueStore, 'claim' | 'nextDue' | 'read' | 'passDot' | 'settle'>;

@@ -409,6 +409,16 @@ test('P10 a notice whose row was damaged is set aside and not sent', async () =>
   assert.deepEqual(transcript.messages, []);
 });
 
+test('of mail that passed in clear a notice says what it says of any other, and nothing of the content', () => {
+  const header = Buffer.alloc(0);
+  const facts = '{"size":7,"eightBit":false,"smtputf8":false}';
+  const { notice, readers } = tell(refused, { header, body: [Buffer.from(CANARY)], asked: { spooled: facts } });
+  assert.deepEqual(readers, [SENDER, OPERATOR]);
+  assert.deepEqual([told(notice).date, told(notice).messageId], [null, null]);
+  const text = composeNotice(told(notice), { queueId: 'n1', recipient: SENDER }).toString();
+  assert.ok(text.includes('Final-Recipient: rfc822;') && !text.includes(CANARY), text);
+});
+
 const heldMessage = { id: 'Q7', acceptedAt: NOW - HOUR, sender: SENDER, envid: null, submitter: null };
 const heldRow = {
   address: 'anna@patients.example',
@@ -473,6 +483,7 @@ test('held mail that nobody released is told as failed, to the sender and the op
     envid: null,
     submitter: null,
     facts: '{}',
+    heldSince: NOW,
   };
   const { outcome, events, telling } = notices.heldTooLong({ ...row, ...sealed }, holding);
   assert.equal(outcome.reason, '4.4.7 held for too long by rule patients');

@@ -196,8 +196,10 @@ function ending(makeStore: MakeStore): void {
     assert.deepEqual([bounced?.queueId, bounced?.reason, bounced?.kept], ['q1', tooLong.reason, held]);
     assert.equal((await store.stats()).totals.bounced, 1);
     assert.deepEqual((await store.claim(START + HOUR, 10)).map(({ queueId }) => queueId).toSorted(), ['n0', 'n1']);
-    assert.equal(await store.retry({ queueId: 'q1' }, START, 'anna'), 1);
+    under.clock.now = START + HOUR;
+    assert.equal(await store.retry({ queueId: 'q1' }, START + HOUR, 'anna'), 1);
     assert.deepEqual(await store.claim(START + HOUR, 10), []);
+    assert.deepEqual([row.heldSince, (await heldOne(store)).heldSince], [START, START + HOUR], 'and counts from there');
     assert.equal(await store.release(await heldOne(store), sealedAnew(), []), true);
     assert.equal((await claimOne(store, START + HOUR)).queueId, 'q1');
     await store.close();

@@ -252,6 +252,7 @@ function operators(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
         state: 'bounced',
         acceptedAt: START,
         dueAt: null,
+        changedAt: START,
         attempts: 1,
         size: 10,
         reason: bounced.reason,
