@@ -26,7 +26,7 @@ export async function locateHeld(
  * Who types, for the audit log: the user the system knows, since anybody may set USER to another name. Root may say for whom it
  * acts, as sudo does.
  */
-export function operatorName({ env }: Terminal): string {
+export function operatorName({ env }: Pick<Terminal, 'env'>): string {
   const behind = env['SUDO_USER'];
   try {
     const { username, uid } = userInfo();

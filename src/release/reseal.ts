@@ -4,6 +4,7 @@ import type { Envelope } from '../message/envelope.ts';
 import type { Message } from '../message/header.ts';
 import { outerBlock } from '../message/outer.ts';
 import type { SealedReader } from '../plan.ts';
+import type { SubjectPolicy } from '../policy/decide.ts';
 import type { HeldRow, QueueStore, Release } from '../queue/queue.ts';
 import type { Content } from '../seal/cms.ts';
 import { prefixUnder, sealBody } from '../seal/sealer.ts';
@@ -101,13 +102,12 @@ async function sealedAnew(parts: ResealParts, about: HeldMessage, { dress, ...re
   const { held, facts, content, contentKey, envelope } = about;
   const message = await wholeOriginal(held.header, decrypted(parts.queue.readHeld(held), content, contentKey));
   const { show, signed } = readInside(facts.inside);
-  // The text has it already.
-  const { subject } = dress;
-  const shownOnce = show && subject.kind === 'replace' ? { kind: subject.kind, template: subject.template } : subject;
+  // Once shown, the text has it already.
+  const subject = show ? unshown(dress.subject) : dress.subject;
   const outer = outerBlock(message.fields, { ...outside(parts, about), envelope });
   const sealing = new Sealing({ ...parts, outbox: parts.queue }, { id: held.queueId, envelope, message, signed, outer });
   try {
-    await sealing.begin([{ ...reader, dress: { ...dress, subject: shownOnce } }]);
+    await sealing.begin([{ ...reader, dress: { ...dress, subject } }]);
     for await (const chunk of message.body) await sealing.write(chunk);
     const [made] = await sealing.end();
     const [body] = await sealing.stored();
@@ -122,6 +122,10 @@ async function sealedAnew(parts: ResealParts, about: HeldMessage, { dress, ...re
   }
 }
 
+/** The same outside, and nothing of it in the text. */
+const unshown = (subject: SubjectPolicy): SubjectPolicy =>
+  subject.kind === 'replace' ? { kind: subject.kind, template: subject.template } : subject;
+
 const outside = ({ hostname, now }: ResealParts, { held }: HeldMessage) =>
   ({ queueId: held.queueId, hostname, now: new Date(now()), again: true }) as const;
 
@@ -131,7 +135,8 @@ async function lookOf(parts: ResealParts, about: HeldMessage, reader: SealedRead
   const fields = original.fields;
   const message = { fields, lookAhead: NOTHING, whole: true, body: empty() };
   const outer = outerBlock(fields, { ...outside(parts, about), envelope });
-  const { sign: _, ...dress } = reader.dress;
+  const { sign: _, ...rest } = reader.dress;
+  const dress = { ...rest, subject: unshown(rest.subject) };
   const outbox = {
     newBody: () => ({ write: nothingToDiscard, finish: () => Promise.reject(new Error('nothing is kept')), discard: nothingToDiscard }),
   };

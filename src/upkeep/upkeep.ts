@@ -15,6 +15,7 @@ import { makeTellers } from './expiry/tellers.ts';
 import { harvestHandlers } from './harvest-control.ts';
 import type { Harvested } from './harvested.ts';
 import { issuedHandlers } from './issued.ts';
+import { makeHeldTeller } from './held-teller.ts';
 import type { OwnMail } from './own-mail.ts';
 import { CRL, revocationHandlers } from './revoked.ts';
 import type { Step } from './round.ts';
@@ -22,7 +23,7 @@ import { tryHandlers } from './try.ts';
 
 export interface UpkeepParts {
   readonly config: Config;
-  readonly store: Pick<QueueStore, 'records' | 'known' | 'record' | 'list'>;
+  readonly store: Pick<QueueStore, 'records' | 'known' | 'record' | 'list' | 'stats'>;
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
   readonly harvested: Harvested;
@@ -52,7 +53,8 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
   const lists = makeCrlUpkeep({ config, records: parts.store.records, now, env, log });
   const store = { ...parts.store, records: watchingLists(parts.store.records, () => lists.refreshSoon()) };
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
-  const daily = makeDaily({ ...parts, store }, { first: [refresh], tellers: makeTellers(config, store.records, now) });
+  const tellers = [...makeTellers(config, store.records, now), makeHeldTeller(store, config.hold.maxAge, now)];
+  const daily = makeDaily({ ...parts, store }, { first: [refresh], tellers });
   const handlers = {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),

@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import { cipherNames } from '../../src/seal/algorithms.ts';
+import { makeSigners } from '../../src/sign/identities.ts';
 import { codeOf } from '../ingress/front.ts';
+import { identityFor } from '../sign/people.ts';
 import { mailbox, makeWorld, type Pair, rule } from './world.ts';
 
 const FORM = 'From: Forms <forms@clinic.example>\r\nSubject: of Anna\r\nX-Kind: intake\r\nContent-Type: text/plain\r\n\r\nhello\r\n';
@@ -200,6 +202,85 @@ describe('the release of held mail', () => {
     assert.match(sent.inside, /^Subject: of Anna\r$/m);
     const events = (await world.audit()).map(({ event }) => event);
     assert.equal(events.filter((event) => event === 'archived').length, 1, 'it was archived once');
+  });
+
+  describe('and the site’s signature', () => {
+    const identity = identityFor('clinic');
+    const signers = makeSigners(() => [identity], Date.now);
+    const sees = {
+      kind: 'all',
+      of: [
+        { kind: 'header', name: 'x-kind', pattern: { source: 'intake', matches: (text: string) => text === 'intake' } },
+        { kind: 'subject', pattern: { source: 'Anna', matches: (text: string) => text.includes('Anna') } },
+        { kind: 'signed', is: false },
+      ],
+    } as const;
+    for (const form of ['detached', 'opaque'] as const)
+      test(`what was signed (${form}) when it was taken keeps its signature and its ciphertext; rules read through it`, async (t) => {
+        const world = await makeWorld(t, hold, { signers });
+        const sign = { identity: 'clinic', form, recode: 'none' } as const;
+        world.today.rules = [rule({ name: 'signs', sign })];
+        await world.accept(FORM.replace('hello', 'h'.repeat(100_000)));
+        const [held] = await world.held();
+        assert.ok(held);
+        const before = await world.ciphertextOf(held);
+        world.today.certificates = new Map(known());
+        world.today.rules = [rule({ name: 'sees', when: sees, subject: { kind: 'keep' } }), rule({ name: 'others', then: 'refuse' })];
+        assert.deepEqual(await world.release(held), { kind: 'released', rule: 'sees', reencrypted: false });
+        const sent = await world.delivered(anna);
+        assert.ok(sent.ciphertext.equals(before));
+        assert.match(sent.header, /^Subject: of Anna\r$/m);
+        assert.match(sent.inside, form === 'detached' ? /^Content-Type: multipart\/signed/m : /smime-type=signed-data/);
+      });
+
+    test('a rule that signs today, and one that hides what stands outside a signature', async (t) => {
+      const world = await makeWorld(t, hold, { signers });
+      await world.accept(FORM);
+      const [unsigned] = await world.held();
+      assert.ok(unsigned);
+      world.today.certificates = new Map(known());
+      const sign = { identity: 'clinic', form: 'detached', recode: 'none' } as const;
+      world.today.rules = [rule({ name: 'signs', sign })];
+      assert.deepEqual(await world.release(unsigned), { kind: 'released', rule: 'signs', reencrypted: true });
+      const sent = await world.delivered(anna);
+      assert.match(sent.inside, /^Content-Type: multipart\/signed[^]*\r\nSubject: of Anna\r\nX-Kind: intake\r\n[^]*hello/m);
+      assert.doesNotMatch(sent.header, /of Anna/);
+
+      world.today.certificates = new Map();
+      world.today.rules = [rule({ name: 'signs', sign, subject: { kind: 'keep' } })];
+      await world.accept(FORM);
+      const [signed] = await world.held();
+      assert.ok(signed);
+      world.today.certificates = new Map(known());
+      world.today.rules = [rule({ name: 'hides', sign })];
+      assert.deepEqual(await world.release(signed), { kind: 'released', rule: 'hides', reencrypted: true });
+      const hidden = await world.delivered(anna);
+      assert.doesNotMatch(hidden.header, /of Anna/);
+      assert.match(
+        hidden.inside,
+        /^Subject: of Anna\r\nMIME-Version: 1\.0\r\nContent-Type: multipart\/signed/,
+        'in front of what is signed',
+      );
+      assert.equal(hidden.inside.match(/application\/pkcs7-signature; name/g)?.length, 1, 'signed once');
+    });
+  });
+
+  test('a subject that is shown in the text is shown once', async (t) => {
+    const shows = { kind: 'replace', template: 'a form', show: true } as const;
+    for (const shown of [true, false]) {
+      const world = await makeWorld(t, hold);
+      world.today.rules = [rule({ name: 'first', ...(shown ? { subject: shows } : {}) })];
+      await world.accept(FORM);
+      const [held] = await world.held();
+      assert.ok(held);
+      world.today.certificates = new Map(known());
+      world.today.rules = [rule({ name: 'shows', subject: shows })];
+      world.today.cipher = shown ? 'aes-256-gcm' : 'aes-256-cbc';
+      assert.deepEqual(await world.release(held), { kind: 'released', rule: 'shows', reencrypted: true });
+      const { inside } = await world.delivered(anna);
+      assert.equal(inside.slice(inside.indexOf('\r\n\r\n')).match(/of Anna/g)?.length, 1);
+      await world.store.close();
+    }
   });
 
   test('a key that is not the one changes nothing and is told as nothing else', async (t) => {

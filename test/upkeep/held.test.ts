@@ -6,6 +6,7 @@ import { makeHoldPair } from '../../src/certificates/hold.ts';
 import type { HeldNotices } from '../../src/delivery/of-held.ts';
 import { unwrap } from '../../src/release/unwrap.ts';
 import { makeHeldUpkeep } from '../../src/upkeep/held.ts';
+import { makeHeldTeller } from '../../src/upkeep/held-teller.ts';
 import { makeWorld, type Pair, rule, type World } from '../hold/world.ts';
 import { codeOf } from '../ingress/front.ts';
 
@@ -189,5 +190,16 @@ describe('held mail is looked after', () => {
       Array.from({ length: 21 }, () => ({ row: 1, queueId })),
     ])
       await assert.rejects(release(rows), (error: unknown) => codeOf(error) === 'usage');
+  });
+
+  test('the summary says how much is held, and once more before it is given up', async (t) => {
+    const { world, pass } = await keep(t);
+    const tell = makeHeldTeller(world.store, 14 * DAY, () => world.site.clock.now);
+    assert.deepEqual(await tell(), []);
+    await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example']);
+    const line = '2, the oldest since 2026-01-01, given up on 2026-01-15: sealpost queue list --held';
+    assert.deepEqual(await tell(), [{ key: 'held 2026-01-01', section: 'held', line }]);
+    pass(12 * DAY);
+    assert.deepEqual(await tell(), [{ key: 'held last call 2026-01-01', section: 'held', line }]);
   });
 });

@@ -90,7 +90,7 @@ export interface Item {
   readonly line: string;
 }
 
-export const sections = ['ended', 'ending', 'failed', 'waiting', 'tried', 'lists', 'renewed'] as const;
+export const sections = ['ended', 'ending', 'failed', 'waiting', 'tried', 'held', 'lists', 'renewed'] as const;
 export type Section = (typeof sections)[number];
 
 const titles: Readonly<Record<Section, string>> = {
@@ -99,6 +99,7 @@ const titles: Readonly<Record<Section, string>> = {
   failed: 'Could not be renewed by the relay',
   waiting: 'Wait for your approval (sealpost certs pending)',
   tried: 'Were tried, and the reader has not confirmed it',
+  held: 'Messages that are held until they can be sealed',
   lists: 'Revocation lists that end',
   renewed: 'Renewed by the relay since the last summary',
 };

@@ -148,7 +148,13 @@ export async function makeSetting(
     open: (broken = {}) => {
       const records = broken.records?.(store.records) ?? store.records;
       const parts = { config, certificates, now, env: {}, log, ownMail: broken.ownMail?.(ownMail) ?? ownMail };
-      const kept = { records, known: store.known, record: store.record.bind(store), list: store.list.bind(store) };
+      const kept = {
+        records,
+        known: store.known,
+        record: store.record.bind(store),
+        list: store.list.bind(store),
+        stats: store.stats.bind(store),
+      };
       return makeDaily({ ...parts, store: kept }, { first: [], tellers: [] });
     },
     deliver: async (outcome = { kind: 'delivered' }) => {
