@@ -99,7 +99,7 @@ function asked<Other>(
   }
 }
 
-function isLookUp<Other>(answer: Answer | Other): answer is Extract<Answer, { kind: 'look-up' }> {
+function isLookUp(answer: unknown): answer is Extract<Answer, { kind: 'look-up' }> {
   return typeof answer === 'object' && answer !== null && 'kind' in answer && answer.kind === 'look-up';
 }
 
