@@ -1,22 +1,13 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import type { TestContext } from 'node:test';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import { contentFacts } from '../../src/message/facts.ts';
 import type { CertificateState } from '../../src/policy/condition.ts';
 import { decide, makeRuleSet } from '../../src/policy/decide.ts';
 import { loadRules } from '../../src/policy/rules.ts';
-
-async function folderWith(t: TestContext, files: Readonly<Record<string, string>>): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-rules-'));
-  t.after(() => rm(folder, { recursive: true }));
-  for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text);
-  return folder;
-}
+import { folderWith } from './folder.ts';
 
 const shipped = path.resolve(import.meta.dirname, '../../policies');
 
