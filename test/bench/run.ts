@@ -8,6 +8,7 @@ import { benchMemory, benchStored } from './footprint.ts';
 import { benchLogins } from './logins.ts';
 import { sealFile, startOurRelay } from './ours.ts';
 import { runOwned, type Owner } from './owner.ts';
+import { benchPolicies } from './policies.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
 import { benchSlow } from './slow.ts';
@@ -31,6 +32,7 @@ const benches: Readonly<Record<string, Bench>> = {
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },
   certificates: { seconds: 900, named: true, run: (owner) => benchCertificates(print, owner) },
   throttled: { seconds: 1600, named: true, run: (owner) => benchThrottled(print, owner) },
+  policies: { seconds: 60, run: (owner) => benchPolicies(print, owner) },
   relaying: { seconds: 180, run: (owner) => benchRelaying(startOurRelay, print, owner) },
   slow: { seconds: 240, run: (owner) => benchSlow(print, owner) },
 };

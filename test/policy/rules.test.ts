@@ -1,26 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
-import type { TestContext } from 'node:test';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import { contentFacts } from '../../src/message/facts.ts';
 import type { CertificateState } from '../../src/policy/condition.ts';
 import { decide, makeRuleSet } from '../../src/policy/decide.ts';
 import { loadRules } from '../../src/policy/rules.ts';
-
-async function folderWith(t: TestContext, files: Readonly<Record<string, string>>): Promise<string> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-rules-'));
-  t.after(() => rm(folder, { recursive: true }));
-  for (const [name, text] of Object.entries(files)) await writeFile(path.join(folder, name), text);
-  return folder;
-}
+import { folderWith } from './folder.ts';
 
 const shipped = path.resolve(import.meta.dirname, '../../policies');
 
-test('the shipped rules seal everything and refuse what they cannot seal', async () => {
+test('the shipped rules seal everything and hold what they cannot seal, since a script does not come back', async () => {
   const rules = await loadRules(shipped);
   const verdict = parseMailbox('anna@clinic.example');
   assert.equal(verdict.kind, 'mailbox');
@@ -33,7 +24,13 @@ test('the shipped rules seal everything and refuse what they cannot seal', async
     return answer.decision;
   };
   assert.deepEqual(decided('found'), { kind: 'seal', rule: 'everything-else', subject: { kind: 'replace', template } });
-  assert.equal(decided('absent').kind, 'refuse');
+  for (const [state, because] of [
+    ['absent', 'missing'],
+    ['unavailable', 'unavailable'],
+  ] as const) {
+    const decision = decided(state);
+    assert.ok(decision.kind === 'hold' && decision.because === because, state);
+  }
 });
 
 test('files are read in the order of their names, each from top to bottom', async (t) => {

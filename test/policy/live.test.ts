@@ -1,0 +1,143 @@
+/** Rules that change while the relay runs. */
+import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import type { Fault } from '../../src/document/fault.ts';
+import type { Rule } from '../../src/policy/decide.ts';
+import { LiveFolder, openRules, type RulesNews } from '../../src/policy/live.ts';
+import { folderWith } from './folder.ts';
+
+const rule = (name: string, when = '"<>"'): string => `rules:\n  - { name: ${name}, then: refuse, when: { sender: ${when} } }\n`;
+
+interface Parts {
+  readonly verify?: (rules: readonly Rule[]) => Promise<readonly Fault[]>;
+  readonly prepare?: (rules: readonly Rule[]) => Promise<void>;
+}
+
+async function liveOver(folder: string, { verify, prepare }: Parts = {}) {
+  const lines: string[] = [];
+  const log = pino({ base: null, timestamp: false }, { write: (line: string) => void lines.push(line) });
+  const live = new LiveFolder(folder, { log, verify });
+  const news: RulesNews[] = [];
+  await live.start();
+  await live.watch({ onNews: (one) => void news.push(one), ...(prepare === undefined ? {} : { prepare }) });
+  return {
+    names: () => live.current.rules.map(({ name }) => name),
+    live,
+    lines,
+    news,
+    /** Two looks: one sees the change, the next that it rests. */
+    look: async () => {
+      await live.look();
+      await live.look();
+    },
+  };
+}
+
+test('a change counts once it rested, and the audit log hears of it', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  const { names, live, news } = await liveOver(folder);
+  assert.deepEqual(names(), ['one']);
+  await writeFile(path.join(folder, 'a.yaml'), rule('two-and-more'));
+  await live.look();
+  assert.deepEqual(names(), ['one'], 'it may be half-written');
+  await live.look();
+  assert.deepEqual(names(), ['two-and-more']);
+  await live.look();
+  assert.deepEqual(
+    news.map(({ kind }) => kind),
+    ['loaded', 'loaded'],
+  );
+  const [first, second] = news;
+  assert.ok(first?.kind === 'loaded' && second?.kind === 'loaded' && first.sha256 !== second.sha256);
+  assert.match(second.sha256, /^[0-9a-f]{64}$/);
+});
+
+test('a file that comes and one that goes count', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  const { names, look } = await liveOver(folder);
+  await writeFile(path.join(folder, 'b.yaml'), rule('two'));
+  await look();
+  assert.deepEqual(names(), ['one', 'two']);
+  await rm(path.join(folder, 'a.yaml'));
+  await look();
+  assert.deepEqual(names(), ['two']);
+});
+
+test('wrong rules leave those from before in place; log and audit log say so, and the mended ones count', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  const { names, look, lines, news } = await liveOver(folder);
+  await writeFile(path.join(folder, 'a.yaml'), 'rules:\n  - { name: two, then: discard }\n  - { name: two, tehn: refuse }\n');
+  await look();
+  assert.deepEqual(names(), ['one']);
+  const said = lines.join('');
+  assert.match(said, /the rules are faulty, those from before stay/);
+  for (const place of ['a.yaml:2:24', 'a.yaml:3:18']) assert.ok(said.includes(`${folder}/${place}`), `${place} in ${said}`);
+  assert.deepEqual(news.at(-1), { kind: 'kept', faults: 3 });
+  const before = lines.length;
+  await look();
+  assert.equal(lines.length, before, 'told once');
+  await writeFile(path.join(folder, 'a.yaml'), rule('mended'));
+  await look();
+  assert.deepEqual(names(), ['mended']);
+});
+
+test('a folder that is gone leaves the rules in place', async (t) => {
+  const folder = await folderWith(t, { 'policies/a.yaml': rule('one') });
+  const { names, look, news } = await liveOver(path.join(folder, 'policies'));
+  await rm(path.join(folder, 'policies'), { recursive: true });
+  await look();
+  assert.deepEqual(names(), ['one']);
+  assert.equal(news.at(-1)?.kind, 'kept');
+});
+
+test('a list in a file is a part of the rules: it is reloaded, and a fault in it keeps the old one', async (t) => {
+  const folder = await folderWith(t, { 'lists/x.txt': 'a@x.example\n', 'a.yaml': rule('one', '{ file: lists/x.txt }') });
+  const { live, look, lines, news } = await liveOver(folder);
+  const matches = (address: string): boolean => {
+    const [first] = live.current.rules;
+    assert.ok(first?.when.kind === 'sender');
+    const [localPart = '', domain = ''] = address.split('@');
+    return first.when.pattern.matches({ localPart, domain, address, needsSmtputf8: false });
+  };
+  assert.deepEqual([matches('a@x.example'), matches('b@x.example')], [true, false]);
+  await writeFile(path.join(folder, 'lists/x.txt'), 'a@x.example\nb@x.example\n');
+  await look();
+  assert.deepEqual([matches('a@x.example'), matches('b@x.example')], [true, true]);
+  await writeFile(path.join(folder, 'lists/x.txt'), 'a@x.example\nnobody\n');
+  await look();
+  assert.deepEqual([matches('b@x.example'), news.at(-1)?.kind], [true, 'kept']);
+  assert.ok(lines.join('').includes(`${folder}/lists/x.txt:2: `));
+  await writeFile(path.join(folder, 'lists/x.txt'), 'c@x.example\n');
+  await look();
+  assert.deepEqual([matches('b@x.example'), matches('c@x.example')], [false, true]);
+});
+
+test('rules that want what the site has not are not taken, at the start nor later', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  const place = path.join(folder, 'a.yaml:2:5');
+  const verify = (rules: readonly Rule[]): Promise<readonly Fault[]> =>
+    Promise.resolve(rules.some(({ name }) => name === 'bad') ? [{ place, key: 'sign', wrong: 'no such identity', mend: 'make it' }] : []);
+  const { names, look, lines } = await liveOver(folder, { verify });
+  await writeFile(path.join(folder, 'a.yaml'), rule('bad'));
+  await look();
+  assert.deepEqual(names(), ['one']);
+  assert.match(lines.join(''), /no such identity/);
+  await assert.rejects(openRules(folder, { log: pino({ level: 'silent' }), verify }), { code: 'policy-invalid' });
+});
+
+test('what new rules want is made before they count, and where it cannot be they do not', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  const prepared: string[] = [];
+  const prepare = (rules: readonly Rule[]): Promise<void> => {
+    const [first] = rules;
+    prepared.push(first?.name ?? '');
+    return first?.name === 'bad' ? Promise.reject(new Error('no key')) : Promise.resolve();
+  };
+  const { names, look, news } = await liveOver(folder, { prepare });
+  await writeFile(path.join(folder, 'a.yaml'), rule('bad'));
+  await look();
+  assert.deepEqual([names(), prepared, news.at(-1)?.kind], [['one'], ['one', 'bad'], 'kept']);
+});
