@@ -390,7 +390,9 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       const nobody = { ...kept, archive: mailbox('old-archive@clinic.example') };
       await refuses('archive-unavailable', [nobody], ['anna@clinic.example']);
       await refuses('archive-unavailable', [{ ...kept, archive: mailbox(DOWN) }], ['anna@clinic.example']);
-      const sent = await send([{ ...nobody, missing: 'hold' }], ['anna@clinic.example']);
+      const held: Rule = { ...nobody, missing: 'hold' };
+      await refuses('hold-unavailable', [held], ['anna@clinic.example'], { parts: { hold: () => undefined } });
+      const sent = await send([held], ['anna@clinic.example']);
       const row = sent.row('old-archive@clinic.example');
       assert.equal(row.kept?.kind, 'held');
       assert.equal(readHeld(row.kept.facts).archive, true);

@@ -1,15 +1,17 @@
 /** Rules that do more than seal, from a form's dialogue to what the upstream is handed. */
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { makeHoldPair } from '../../src/certificates/hold.ts';
+import { certificatePem } from '../../src/certificates/pem.ts';
 import { dialogue } from '../ingress/dialogue.ts';
 import { until } from '../interop/ports.ts';
 import { missingPrograms } from '../interop/programs.ts';
 import { openssl } from '../interop/readers.ts';
 import { makeSite, type Site } from './site.ts';
 import { send } from './submit.ts';
-import { keepingUpstream } from './upstream.ts';
+import { type Delivery, keepingUpstream } from './upstream.ts';
 
 const needsOpenssl = { skip: missingPrograms({ openssl: 'openssl' }) ?? false };
 
@@ -124,3 +126,53 @@ test('all_or_none: one refusal at DATA refuses all, nothing is sent, and each re
   await relay.stop();
   assert.equal((await auditOf(site))('accepted').length, 1);
 });
+
+test(
+  'held by SMTP: the form hears 250, the upstream nothing, and the disk holds nothing that can be read (P2)',
+  needsOpenssl,
+  async (t) => {
+    const upstream = await keepingUpstream(t);
+    const held = [
+      { name: 'ready', when: { sealed: true }, then: 'pass' },
+      { name: 'patients', then: 'seal', subject: 'keep', missing: 'hold' },
+    ];
+    const site = await makeSite(t, { upstreamPort: upstream.port, rules: held });
+    const { certificate } = await makeHoldPair('the test', Date.now());
+    await writeFile(join(site.dir, 'keys/hold.pem'), certificatePem(certificate));
+    const relay = await site.serve();
+    const id = await send(relay.port, ['anna@clinic.example', 'dora@clinic.example'], letter);
+    // The operator is told that something is held, too.
+    const toAnna = (): Delivery[] => upstream.deliveries().filter(({ recipient }) => recipient === 'anna@clinic.example');
+    await until('the copy of anna', () => toAnna().length === 1);
+    const sealed = toAnna()[0]?.octets ?? Buffer.alloc(0);
+
+    // What somebody else sealed to anna goes on as it is; forged, it is sealed like any other (A12).
+    await send(relay.port, ['anna@clinic.example'], sealed);
+    const forged =
+      'Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\nContent-Transfer-Encoding: base64\r\n\r\nS2FuYXJpZW52b2dlbA==\r\n';
+    await send(relay.port, ['anna@clinic.example'], forged);
+    await until('three deliveries', () => toAnna().length === 3);
+    const bodies = toAnna().map(({ octets }) => octets.subarray(octets.indexOf('\r\n\r\n')));
+    assert.ok(bodies[1]?.equals(bodies[0] ?? Buffer.alloc(0)));
+    const program = await openssl.start(site.readers);
+    t.after(() => program.close());
+    const opened = await program.open(toAnna()[2]?.octets ?? Buffer.alloc(0), site.readers.people.anna);
+    assert.equal(opened.toString(), forged);
+
+    await relay.stop();
+    const events = await auditOf(site);
+    assert.partialDeepStrictEqual(events('held'), [
+      { queue_id: id, recipient: 'dora@clinic.example', rule: 'patients', because: 'missing' },
+    ]);
+    assert.deepEqual(
+      events('passed').map(({ came_sealed: came }) => came),
+      [true],
+    );
+    assert.ok(events('delivered').every(({ recipient }) => recipient !== 'dora@clinic.example'));
+    for (const file of await readdir(site.data, { recursive: true, withFileTypes: true })) {
+      if (!file.isFile()) continue;
+      const octets = await readFile(join(file.parentPath, file.name));
+      assert.ok(!octets.includes('Kanarienvogel'), file.name);
+    }
+  },
+);
