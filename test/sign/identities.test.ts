@@ -227,6 +227,11 @@ describe('identities of the configuration', { skip: missing }, () => {
     await rests();
     assert.equal(fingerprint(), parseCertificate(next.der).fingerprint);
     assert.match(said[1] ?? '', /meant for encryption/);
+    // The rules were held against what the old one names.
+    await replace(cert, pemOf(certificateFor({ keys: next.keys, addresses: ['anna@clinic.example'] }).der));
+    await rests();
+    assert.equal(fingerprint(), parseCertificate(next.der).fingerprint);
+    assert.match(said[2] ?? '', /does not name forms@clinic\.example any more/);
   });
 
   test('what is written wrongly is told with its place', async () => {
