@@ -43,6 +43,8 @@ export const auditEventNames = [
   'summary-sent', // the operator was sent a summary of certificates
   'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
   'certificate-confirmed', // the reader told the code to a named operator
+  'rules-loaded', // from here on these rules decide: how many, and the hash over their files
+  'rules-kept', // rules were changed and are faulty; those from before go on
   'started',
   'stopped',
 ] as const;

@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, Entry>> = {
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
   explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },
+  policies: { summary: 'the rules: tested against a table of expected decisions, or listed', load: () => import('./commands/policies.ts') },
   certs: { summary: 'recipient certificates', load: loadCerts },
   users: { summary: 'those who may log in', load: () => import('./commands/users.ts') },
   queue: { summary: 'lists, shows, retries or removes queued messages', load: () => import('./commands/queue.ts') },

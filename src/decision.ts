@@ -9,6 +9,7 @@ import type { Client, Mailbox } from './message/envelope.ts';
 import type { ContentFacts } from './message/facts.ts';
 import type { DomainUse, Facts, LookedUp } from './policy/condition.ts';
 import { type Answer, type Decision, decide, foresee, type RuleSet } from './policy/decide.ts';
+import { type Prospect, prospects } from './policy/outlook.ts';
 
 export interface DecisionParts {
   readonly rules: RuleSet;
@@ -28,10 +29,11 @@ export interface Question {
   readonly isSealedFor?: ((certificates: readonly Certificate[]) => boolean) | undefined;
 }
 
-/** `resolution`: the look-up that the decision stands on; undefined where none was asked for. */
+/** `resolution`: the look-up that the decision stands on; undefined where none was asked for. `facts`: all that the rules were asked by. */
 export interface Decided {
   readonly decision: Decision;
   readonly resolution: Resolution | undefined;
+  readonly facts: Facts;
 }
 
 /** At DATA: the decision. */
@@ -40,9 +42,11 @@ export async function decideRecipient(
   question: Question,
   wish: Pick<ResolveWish, 'thorough'> = {},
 ): Promise<Decided> {
-  const asked = await withLookUps(parts, question, wish, (facts) => decide(parts.rules, facts));
-  if (asked.answer.kind !== 'decided') throw new SealpostError('internal', { detail: 'no decision at DATA' });
-  return { decision: asked.answer.decision, resolution: asked.resolution };
+  const { found, resolution, facts } = await withLookUps(parts, question, wish, (facts) => {
+    const answer = decide(parts.rules, facts);
+    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.decision };
+  });
+  return { decision: found, resolution, facts };
 }
 
 /** At RCPT: undefined where the recipient is taken so far, else the decision that no header changes any more. */
@@ -50,22 +54,41 @@ export async function foreseeRecipient(
   parts: DecisionParts,
   question: Omit<Question, 'content' | 'isSealedFor'>,
 ): Promise<Decided | undefined> {
-  const { answer, resolution } = await withLookUps(parts, question, {}, (facts) => foresee(parts.rules, facts));
-  return answer.kind === 'taken' ? undefined : { decision: answer.decision, resolution };
+  const { found, resolution, facts } = await withLookUps(parts, question, {}, (facts) => {
+    const answer = foresee(parts.rules, facts);
+    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.kind === 'taken' ? undefined : answer.decision };
+  });
+  return found && { decision: found, resolution, facts };
 }
 
-async function withLookUps<Other extends { readonly kind: 'taken' } = never>(
+/** At RCPT, for who asks what is still open: the rules that may decide. */
+export async function outlookFor(
+  parts: DecisionParts,
+  question: Omit<Question, 'content' | 'isSealedFor'>,
+  wish: Pick<ResolveWish, 'thorough'> = {},
+): Promise<{ readonly prospects: readonly Prospect[]; readonly resolution: Resolution | undefined; readonly facts: Facts }> {
+  const { found, resolution, facts } = await withLookUps(parts, question, wish, (facts) => {
+    const answer = prospects(parts.rules, facts);
+    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.list };
+  });
+  return { prospects: found, resolution, facts };
+}
+
+type LookUp = Extract<Answer, { kind: 'look-up' }>;
+
+/** Asks until nothing more is to be looked up. */
+async function withLookUps<Found>(
   { addressBook }: DecisionParts,
   { sender, recipient, client, size, content, isSealedFor }: Question,
   wish: Pick<ResolveWish, 'thorough'>,
-  ask: (facts: Facts) => Answer | Other,
-): Promise<{ readonly answer: Exclude<Answer, { kind: 'look-up' }> | Other; readonly resolution: Resolution | undefined }> {
+  ask: (facts: Facts) => LookUp | { readonly kind: 'settled'; readonly found: Found },
+): Promise<{ readonly found: Found; readonly resolution: Resolution | undefined; readonly facts: Facts }> {
   const lookedUp: Partial<Record<DomainUse, LookedUp>> = {};
   let resolution: Resolution | undefined;
   for (;;) {
     const facts: Facts = { sender, recipient, client: client.address, user: client.user?.name ?? null, size, content, lookedUp };
     const answer = ask(facts);
-    if (answer.kind !== 'look-up') return { answer, resolution };
+    if (answer.kind === 'settled') return { found: answer.found, resolution, facts };
     const { domain } = answer;
     if (lookedUp[domain] !== undefined) throw new SealpostError('internal', { detail: 'a look-up was asked for twice' });
     resolution = await addressBook.resolve(recipient, { ...wish, domain });

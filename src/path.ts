@@ -8,9 +8,11 @@
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
 import { assertFits, assertMayFit, assertMayPass } from './delivery/admission.ts';
-import type { Notices, RefusedMessage } from './delivery/notices.ts';
+import type { Notices, RefusedMessage, Written } from './delivery/notices.ts';
+import type { HeldMessage } from './delivery/of-held.ts';
 import { wireSize } from './delivery/wire.ts';
 import { foreseeRecipient } from './decision.ts';
+import { readHeld } from './held.ts';
 import type { Opening, Reception } from './ingress/reception.ts';
 import { assertNoLoop } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
@@ -46,8 +48,8 @@ export interface PathParts extends PlanParts, SealingParts, PassingParts {
   readonly outbox: Outbox;
   /** What becomes of a message that some of its recipients are refused for; all of it is refused where it is not said. */
   readonly mixed?: 'all_or_none' | 'split';
-  /** Tells senders of recipients that `split` refuses. Absent: the audit log alone does. */
-  readonly notices?: Pick<Notices, 'refuse'>;
+  /** Tells senders of recipients that `split` refuses, and the operator of held mail. Absent: the audit log alone does. */
+  readonly notices?: Pick<Notices, 'refuse' | 'held'>;
   /** True where a certificate that is unknown for its address must not be used (`certificates.pin`). */
   readonly pinned?: boolean;
   /** Called once a message is durable. */
@@ -100,7 +102,10 @@ export function makePath(parts: PathParts): Path {
         const sorted = sortOut([...planned.filter((plan) => !isAmong(passed.refused, plan)), ...refused, ...passed.refused], parts.mixed);
         const bodies = [...(await sealing.stored()), ...(await passing.stored())];
         const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };
-        const told = sorted.refused.map((plan) => tellRefused(parts, { ...about, header: outer.withLook({}).octets }, plan));
+        const told = [
+          ...sorted.refused.map((plan) => tellRefused(parts, { ...about, header: outer.withLook({}).octets }, plan)),
+          ...tellHeld(parts, about, rows),
+        ];
         const events = [
           accepted(id, envelope, counted.count()),
           ...sorted.taken.flatMap((plan) => eventsOf(id, plan)),
@@ -152,6 +157,19 @@ function tellRefused(
   const [event] = eventsOf(message.id, plan);
   const bounced = event === undefined ? [] : [{ ...event, notice: told?.note ?? 'none' }];
   return { events: [...bounced, ...(told?.events ?? [])], notice: told?.notice };
+}
+
+/** Of those that are held: a word to the operator. */
+function tellHeld(
+  { notices }: PathParts,
+  message: HeldMessage,
+  rows: readonly NewRecipient[],
+): readonly Pick<Written, 'events' | 'notice'>[] {
+  const held = rows.filter(({ kept }) => kept?.kind === 'held');
+  const facts = held[0]?.kept?.facts;
+  if (facts === undefined || notices === undefined) return [];
+  const { rule, because, heldAt } = readHeld(facts);
+  return [notices.held(message, held, { rule, because, since: heldAt })];
 }
 
 function tell(log: Logger, id: string, client: Envelope['client'], taken: readonly Taken[], more: Readonly<Record<string, unknown>>): void {

@@ -133,28 +133,28 @@ function holdFor(
  * what is to be archived and is not would be lost. Throws `archive-unavailable`, `hold-unavailable`.
  */
 export async function planArchives(parts: PlanParts, rules: RuleSet, taken: readonly Taken[]): Promise<Reader[]> {
-  const copies = new Map<string, { readonly archive: Mailbox; readonly rule: string }>();
+  const copies = new Map<string, Copy>();
   for (const plan of taken) {
-    const archive = archiveOf(plan);
-    if (archive !== undefined && !copies.has(mailboxKey(archive))) copies.set(mailboxKey(archive), { archive, rule: plan.rule });
+    const archive = plan.kind === 'pass' ? plan.archive : plan.dress.archive;
+    if (archive !== undefined && !copies.has(mailboxKey(archive))) copies.set(mailboxKey(archive), { archive, plan });
   }
   return Promise.all([...copies.values()].map((copy) => planArchive(parts, rules, copy)));
 }
 
-export const archiveOf = (plan: Taken): Mailbox | undefined => (plan.kind === 'pass' ? plan.archive : plan.dress.archive);
+interface Copy {
+  readonly archive: Mailbox;
+  /** Whose rule names it first; the copy is made as that rule says. */
+  readonly plan: Taken;
+}
 
-async function planArchive(
-  parts: PlanParts,
-  { rules }: RuleSet,
-  copy: { readonly archive: Mailbox; readonly rule: string },
-): Promise<Reader> {
-  const rule = rules.find(({ name }) => name === copy.rule);
+async function planArchive(parts: PlanParts, { rules }: RuleSet, { archive: recipient, plan }: Copy): Promise<Reader> {
+  const rule = rules.find(({ name }) => name === plan.rule);
   if (rule === undefined) throw new SealpostError('internal', { detail: 'a decision of a rule that is not there' });
-  const { archive: _, ...dress } = dressOf(rule);
+  const { archive: _, ...dress } = plan.kind === 'pass' ? dressOf(rule) : plan.dress;
   const ruled = { rule: rule.name, ...dress };
   // Nobody hears of it but the operator: the sender did not ask for it.
-  const common = { recipient: copy.archive, asked: { notify: new Set<never>(), orcpt: null }, archive: true };
-  const resolution = await parts.addressBook.resolve(copy.archive);
+  const common = { recipient, asked: { notify: new Set<never>(), orcpt: null }, archive: true };
+  const resolution = await parts.addressBook.resolve(recipient);
   if (resolution.kind === 'found') return { ...sealTo(parts, ruled, resolution), ...common };
   const because = resolution.kind === 'absent' ? 'missing' : 'unavailable';
   if (rule[because] === 'hold') {
@@ -162,7 +162,7 @@ async function planArchive(
     if (held instanceof SealpostError) throw held;
     return { ...held, ...common };
   }
-  parts.log.error({ rule: rule.name, archive: copy.archive.address, because }, 'there is no certificate for the archive');
+  parts.log.error({ rule: rule.name, archive: recipient.address, because }, 'there is no certificate for the archive');
   throw new SealpostError('archive-unavailable', { detail: `rule ${rule.name}` });
 }
 

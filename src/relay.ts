@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import type { AuditEvent } from './audit.ts';
 import type { Certificate } from './certificates/certificate.ts';
 import { openSiteCertificates } from './certificates/site.ts';
 import { knownHandlers, makeKnownCertificates } from './change-control.ts';
@@ -25,23 +26,28 @@ import { makeRoute } from './delivery/route.ts';
 import { makeScheduler, type Counters } from './delivery/scheduler.ts';
 import { makeUpstream } from './delivery/upstream.ts';
 import { SealpostError } from './errors.ts';
-import { assertSigners, openIdentities } from './identities.ts';
+import { openHold } from './hold-keys.ts';
+import { openIdentities } from './identities.ts';
 import { openLiveCertificate } from './ingress/certificate.ts';
 import { type ListenerOptions, makeIngress } from './ingress/smtp.ts';
 import { openUsers } from './ingress/users/file.ts';
 import { anyOf, parsePattern, type AddressPattern } from './message/pattern.ts';
 import { makePath } from './path.ts';
-import { type AlgorithmPolicy, makeRuleSet } from './policy/decide.ts';
-import { loadRules } from './policy/rules.ts';
+import type { AlgorithmPolicy, Rule } from './policy/decide.ts';
+import { openRules, type RulesNews } from './policy/live.ts';
 import { newQueueId } from './queue/id.ts';
 import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
+import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
+import { makeRelease } from './release/release.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
+import { siteFaults } from './site-faults.ts';
 import { loadCapabilities } from './upkeep/capabilities.ts';
 import { withHarvestAddress } from './upkeep/harvest-address.ts';
 import { makeHarvested } from './upkeep/harvested.ts';
+import { makeHeldUpkeep } from './upkeep/held.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
@@ -94,10 +100,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };
   try {
-    const rules = makeRuleSet(await loadRules(config.policies));
+    const verify = async (rules: readonly Rule[]) => (await siteFaults(config, rules, { env, now: now() })).ofRules;
+    const rules = await openRules(config.policies, { log, verify });
+    undo.push(() => rules.close());
     const identities = await openIdentities(config, { env, now, log });
     undo.push(() => identities.close());
-    assertSigners(rules.rules, identities.identities());
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
@@ -151,13 +158,19 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       ...config.notices,
       domains: sendersOf(config.notices.domains),
       maxAge: config.retry.maxAge,
+      holdMaxAge: config.hold.maxAge,
       sealer: makeNoticeSealer({ ...sealing, record: (events, uses) => queue.record(events, uses) }),
       newId,
       now,
       elapsed: () => performance.now(),
       log,
     });
-    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, now, random, log });
+    const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
+    await rules.watch({
+      prepare: (list) => spool.prepare(list.some(({ then }) => then === 'pass')),
+      onNews: (news) => void tellRules(news, queue, log),
+    });
+    const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
@@ -169,21 +182,40 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const upkeep = makeUpkeep({ config, store, certificates, ownMail, harvested, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
+    const hold = await openHold(config, env, { log, now });
+    const releasing = makeRelease({ ...sealing, ...onward, rules: rules.current, signers: identities, queue });
+    const held = makeHeldUpkeep({
+      queue,
+      hold,
+      releasing,
+      rules: rules.current,
+      addressBook: certificates.addressBook,
+      notices,
+      maxAge: config.hold.maxAge,
+      now,
+      elapsed: () => performance.now(),
+      log,
+    });
+    undo.push(() => held.stop());
+
     const retryNow = (): void => {
       route.revive();
       scheduler.wake();
     };
-    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...knownHandlers(queue.known), ...upkeep.handlers };
+    const changing = held.handlersWith({ ...knownHandlers(queue.known), ...upkeep.handlers });
+    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...changing };
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
     const path = makePath({
       ...sealing,
-      rules: () => rules,
+      rules: rules.current,
       signers: identities,
       outbox: queue,
       mixed: config.mixed,
+      hold: () => hold.certificate(),
       notices,
+      spool,
       ...onward,
     });
     const listen: ListenerOptions[] = [];
@@ -213,6 +245,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const listening = await ingress.start();
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
     await upkeep.start();
+    held.start();
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
     return {
@@ -226,6 +259,15 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await unwind();
     throw error;
   }
+}
+
+/** The audit log says since when which rules counted. */
+function tellRules(news: RulesNews, queue: QueueStore, log: Logger): Promise<void> {
+  const event: AuditEvent =
+    news.kind === 'loaded'
+      ? { event: 'rules-loaded', rules: news.rules, sha256: news.sha256 }
+      : { event: 'rules-kept', faults: news.faults };
+  return queue.record([event]).catch((error: unknown) => log.error({ err: error }, 'the rules could not be written into the audit log'));
 }
 
 /** The senders of these domains; the configuration has taken only what makes a pattern. */

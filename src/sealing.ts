@@ -3,16 +3,18 @@
  * is one cipher and one inside; the inside is signed first where the rule says so (RFC 8551 §3.5).
  */
 import { setImmediate } from 'node:timers/promises';
+import type { Logger } from 'pino';
 import { assertFits } from './delivery/admission.ts';
 import { assertHeader, wireSize } from './delivery/wire.ts';
 import { SealpostError } from './errors.ts';
 import { writeHeld } from './held.ts';
-import { insideKey, signatureOf } from './inside.ts';
+import { insideKey, showsSubject, signatureOf } from './inside.ts';
 import { innerHeader } from './message/entity.ts';
 import type { Envelope } from './message/envelope.ts';
 import type { Message } from './message/header.ts';
 import type { Look } from './message/look.ts';
 import type { OuterBlock } from './message/outer.ts';
+import { type Inserting, makeInserting, shownSubject } from './message/shown-subject.ts';
 import type { HeldReader, Reader } from './plan.ts';
 import { renderSubject } from './policy/subject.ts';
 import type { BodyWriter, Kept, NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
@@ -30,6 +32,7 @@ export interface SealingParts {
   readonly largest: () => number | undefined;
   readonly now: () => number;
   readonly randomBytes: (octets: number) => Buffer;
+  readonly log: Logger;
 }
 
 /** The message that is sealed. */
@@ -58,6 +61,8 @@ interface Body {
   readonly sealer: BodySealer;
   readonly writer: BodyWriter;
   readonly signer: EntitySigner | undefined;
+  /** The original Subject, on its way into the text. */
+  readonly inserting: Inserting | undefined;
 }
 
 /** How one reader's message will be made. */
@@ -105,7 +110,9 @@ export class Sealing implements Making {
   /** What each reader's message starts and ends with; the bodies are complete then. */
   async end(): Promise<NewRecipient[]> {
     const sealed: SealedBody[] = [];
-    for (const { signer, sealer } of this.#bodies) {
+    for (const body of this.#bodies) {
+      const { signer, sealer, inserting } = body;
+      for (const octets of inserting?.end() ?? []) await writeSigned(body, octets);
       for (const octets of (await signer?.end()) ?? []) await sealer.write(octets);
       sealed.push(await sealer.end());
     }
@@ -133,7 +140,7 @@ export class Sealing implements Making {
     const signer = this.#signerFor(dress);
     const writer = this.#parts.outbox.newBody();
     const sealer = sealBody(form.cipher, writer, this.#parts.randomBytes);
-    this.#bodies.push({ cipher: form.cipher, inside, sealer, writer, signer });
+    this.#bodies.push({ cipher: form.cipher, inside, sealer, writer, signer, inserting: this.#insertingFor(dress) });
     const header = innerHeader(message, { alsoInside: outer.insideOf(look) });
     for (const octets of (await signer?.start(header)) ?? [header]) await sealer.write(octets);
     return this.#bodies.length - 1;
@@ -146,6 +153,14 @@ export class Sealing implements Making {
     if (policy === undefined) return undefined;
     if (signers === undefined) throw new SealpostError('internal', { detail: 'a rule signs, and there are no identities' });
     return signers.begin(policy, { queueId: id, at: now(), randomBytes });
+  }
+
+  #insertingFor(dress: Reader['dress']): Inserting | undefined {
+    const { id, message, signed } = this.#original;
+    if (!showsSubject(dress)) return undefined;
+    const insertion = signed ? undefined : shownSubject(message);
+    if (insertion === undefined) this.#parts.log.info({ queue_id: id }, 'the original subject could not be put into the text');
+    return insertion && makeInserting(insertion);
   }
 
   /** A hundred public-key operations in one turn would hold up every other client. */
@@ -210,7 +225,12 @@ export class Sealing implements Making {
   }
 }
 
-async function writeInside({ signer, sealer }: Body, chunk: Buffer): Promise<void> {
+async function writeInside(body: Body, chunk: Buffer): Promise<void> {
+  if (body.inserting === undefined) return writeSigned(body, chunk);
+  for (const octets of body.inserting.push(chunk)) await writeSigned(body, octets);
+}
+
+async function writeSigned({ signer, sealer }: Body, chunk: Buffer): Promise<void> {
   if (signer === undefined) return sealer.write(chunk);
   for (const octets of await signer.write(chunk)) await sealer.write(octets);
 }

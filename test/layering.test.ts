@@ -38,6 +38,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'path-events.ts': ['message', 'policy', 'certificates', 'seal', 'queue', 'audit.ts', 'change-control.ts', 'plan.ts'],
   'sealing.ts': ['message', 'policy', 'seal', 'sign', 'queue', 'delivery', 'held.ts', 'inside.ts', 'plan.ts'],
   release: [
+    'control.ts',
     'message',
     'policy',
     'certificates',
@@ -56,6 +57,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   'outbox.ts': ['*', 'path.ts'],
   'seal-notice.ts': ['*', 'path.ts', 'outbox.ts'],
   upkeep: ['*', 'path.ts'],
+  'spool-faults.ts': ['document', 'policy', 'queue'],
+  'site-faults.ts': ['*'],
   'relay.ts': ['*', 'path.ts', 'seal-notice.ts', 'upkeep'],
   commands: ['*', 'path.ts', 'outbox.ts', 'upkeep', 'relay.ts'],
   'cli.ts': ['*', 'path.ts', 'relay.ts', 'commands'],

@@ -15,7 +15,7 @@ import type { Certificate } from '../src/certificates/certificate.ts';
 import type { Lookup } from '../src/certificates/directory.ts';
 import { makeNotices } from '../src/delivery/notices.ts';
 import { wireForm } from '../src/delivery/wire.ts';
-import type { ErrorCode } from '../src/errors.ts';
+import { type ErrorCode, SealpostError } from '../src/errors.ts';
 import { readHeld } from '../src/held.ts';
 import { insideAs } from '../src/inside.ts';
 import { anyOf, parsePattern } from '../src/message/pattern.ts';
@@ -310,6 +310,62 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.match(sent.open(address, name), new RegExp(CANARY));
   });
 
+  test('the original subject goes into the text where the rule says so, for those readers alone', async () => {
+    const shows: Rule = { ...everything, name: 'shows', when: to('anna@clinic.example'), subject: { ...seal.subject, show: true } };
+    const sent = await send([shows, everything], ['anna@clinic.example', 'otto@clinic.example'], { sizes: [5] });
+    assert.ok(sent.open('anna@clinic.example', 'anna').endsWith(`\r\n\r\nSubject: ${CANARY}\r\n\r\n${CANARY}\r\n.\r\n`));
+    assert.ok(sent.open('otto@clinic.example', 'otto').endsWith(`Subject: ${CANARY}\r\n\r\n${CANARY}\r\n.\r\n`));
+    assert.equal(sent.message.bodies.length, 2);
+  });
+
+  describe('signing', () => {
+    const sign = { identity: 'clinic', form: 'detached', recode: '7bit' } as const;
+    const signs: Rule = { ...everything, name: 'signs', when: to('anna@clinic.example'), sign };
+    /** Shows who signed what, and where it begins and ends. */
+    const signers: PathParts['signers'] = {
+      begin: ({ identity, form, recode }, { queueId, at }) => ({
+        start: async (header) => [Buffer.from(`[${identity} ${form} ${recode} ${queueId} ${at} `), header],
+        write: async (body) => [body],
+        end: async () => [Buffer.from(']')],
+      }),
+    };
+    const signed = (sent: Sent): string => sent.open('anna@clinic.example', 'anna');
+
+    test('the inside is signed for those whose rule says so, and sealed then; the audit log names the identity', async () => {
+      const sent = await send([signs, everything], ['anna@clinic.example', 'otto@clinic.example'], { parts: { signers } });
+      assert.match(
+        signed(sent),
+        new RegExp(`^\\[clinic detached 7bit ${sent.message.id} 1795424400000 Subject: ${CANARY}\r\n\r\n[^]*\\]$`),
+      );
+      assert.ok(!sent.open('otto@clinic.example', 'otto').startsWith('['));
+      assert.equal(sent.message.bodies.length, 2);
+      assert.partialDeepStrictEqual(told(sent, 'sealed'), [
+        { rule: 'signs', signed_by: 'clinic', signed_form: 'detached' },
+        { rule: 'everything' },
+      ]);
+      assert.equal(told(sent, 'sealed')[1]?.['signed_by'], undefined);
+    });
+
+    test('what came signed is signed around as it is, and gets no subject into its text', async () => {
+      const text = letter.replace('\r\n\r\n', '\r\nContent-Type: multipart/signed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n');
+      const rule: Rule = { ...signs, subject: { ...seal.subject, show: true } };
+      const sent = await send([rule], ['anna@clinic.example'], { text, parts: { signers } });
+      assert.match(signed(sent), /^\[clinic detached none /);
+      assert.ok(!signed(sent).includes(`Subject: ${CANARY}\r\n\r\nx`));
+    });
+
+    test('P5 an identity that cannot sign now puts the message off', async () => {
+      const expired: PathParts['signers'] = {
+        begin: () => {
+          throw new SealpostError('identity-unusable');
+        },
+      };
+      await refuses('identity-unusable', [signs, everything], ['otto@clinic.example', 'anna@clinic.example'], {
+        parts: { signers: expired },
+      });
+    });
+  });
+
   describe('archive', () => {
     const archive = mailbox('archive@clinic.example');
     const kept: Rule = { ...everything, name: 'kept', archive };
@@ -407,6 +463,42 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.partialDeepStrictEqual(told(sent, 'bounced'), [{ recipient: visitor, rule: 'news', reason: '550 5.6.0 pass-malformed' }]);
       assert.deepEqual(told(sent, 'passed'), []);
       await refuses('pass-malformed', rules, [visitor], { text: 'Subject: x\r\n\r\na\nb\r\n', parts: { mixed: 'split' } });
+    });
+
+    describe('what came sealed (A12)', () => {
+      const ready: Rule = { ...everything, name: 'ready', when: { kind: 'sealed', is: true }, then: 'pass', subject: { kind: 'keep' } };
+      const sealedRules = [ready, everything];
+      /** Sealed to anna by somebody else. */
+      const toAnna = async (text = letter): Promise<string> =>
+        (await send([everything], ['anna@clinic.example'], { text })).wire('anna@clinic.example');
+
+      test('sealed to the recipient it passes as it came; another recipient gets it sealed again', async () => {
+        const text = await toAnna();
+        const sent = await send(sealedRules, ['anna@clinic.example', 'otto@clinic.example'], { text, sizes: [999] });
+        const passed = await sent.spooled('anna@clinic.example');
+        assert.equal(passed.slice(passed.indexOf('\r\n\r\n')), text.slice(text.indexOf('\r\n\r\n')));
+        assert.partialDeepStrictEqual(told(sent, 'passed'), [{ recipient: 'anna@clinic.example', rule: 'ready', came_sealed: true }]);
+        assert.match(sent.open('otto@clinic.example', 'otto'), /^Content-Type: application\/pkcs7-mime/m);
+      });
+
+      test('what only says so is sealed: a plain body, signed-data, an EnvelopedData for somebody else', async () => {
+        const header =
+          'Subject: x\r\nContent-Type: application/pkcs7-mime; smime-type=enveloped-data\r\nContent-Transfer-Encoding: base64\r\n\r\n';
+        const signedData = Buffer.from('308006092a864886f70d010702a080308002010131000000', 'hex').toString('base64');
+        for (const text of [`${header}${CANARY}\r\n`, `${header}${signedData}\r\n`, await toAnna()]) {
+          const sent = await send(sealedRules, ['otto@clinic.example'], { text });
+          assert.deepEqual(told(sent, 'passed'), []);
+          assert.equal(sent.row('otto@clinic.example').kept, undefined);
+        }
+      });
+
+      test('what is found wrong behind its start is refused, and nothing is kept', async () => {
+        // More than the look-ahead holds, so that only the stream can tell.
+        const text = await toAnna(letter + 'more\r\n'.repeat(20_000));
+        const cut = text.slice(0, text.length - 80);
+        for (const one of [cut, `${text}${CANARY}\r\n`, `${text}\r\nplain text behind it\r\n`])
+          await refuses('sealed-malformed', [ready], ['anna@clinic.example'], { text: one, sizes: [4096] });
+      });
     });
 
     test('a copy for the archive is sealed', async () => {

@@ -7,8 +7,9 @@ import type { Config, ConfigPlace } from '../config.ts';
 import { showFaults } from '../document/fault.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
+import { policyRemarks, sayRemark } from '../policy/remarks.ts';
 import { readRules } from '../policy/rules.ts';
-import { unreachable } from '../policy/decide.ts';
+import { siteFaults } from '../site-faults.ts';
 import { harvestFaults } from '../upkeep/harvested.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
 import { inspectDirectories, noteDirectoryPorts } from './directories.ts';
@@ -47,6 +48,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
   const rules = await orFault(() => readRules(config.value.policies));
   const certificates = await survey(config.value);
   const users = await surveyUsers(config.value.clients.users);
+  const site = await siteFaults(config.value, rules.kind === 'valid' ? rules.value : [], { env: from.env, now: now() });
   const shown = await inspectCertificates(config.value, from.env, now());
   const faults = [
     ...(rules.kind === 'invalid' ? rules.faults : []),
@@ -55,6 +57,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...(await inspectUpstreams(config.value, from.env)),
     ...(await inspectDirectories(config.value, from.env)),
     ...users.faults,
+    ...site.faults,
     ...certificates.faults,
     ...harvestFaults(config.value),
   ];
@@ -67,8 +70,8 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     certificates: certificates.usable,
     users: users.count,
   };
-  const notes = unreachable(read).map(({ rule, behind }) => `the rule ${rule} is never reached: ${behind} before it matches all mail`);
-  notes.push(...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
+  const notes = policyRemarks(read).map(sayRemark);
+  notes.push(...site.notes, ...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);

@@ -12,6 +12,16 @@ export async function locateQueue({ env, cwd }: Terminal, command: Command): Pro
   return queuePaths(queue.sqlite, audit);
 }
 
+/** The same, and for how many milliseconds mail is held there. */
+export async function locateHeld(
+  { env, cwd }: Terminal,
+  command: Command,
+): Promise<{ readonly paths: QueuePaths; readonly maxAge: number }> {
+  const { config: file } = command.optsWithGlobals<{ config?: string }>();
+  const { queue, audit, hold } = await loadConfig({ file, env, cwd });
+  return { paths: queuePaths(queue.sqlite, audit), maxAge: hold.maxAge };
+}
+
 /**
  * Who types, for the audit log: the user the system knows, since anybody may set USER to another name. Root may say for whom it
  * acts, as sudo does.

@@ -1,20 +1,15 @@
 /** `sealpost open`: shows a sealed message as its reader would see it. */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Command } from 'commander';
-import { readCertificates } from '../certificates/bundle.ts';
-import { openPkcs12, readKeyPem } from '../certificates/pkcs12/keys.ts';
 import { SealpostError } from '../errors.ts';
-import { type Identity, openMessage } from '../seal/open.ts';
+import { openMessage } from '../seal/open.ts';
+import { type KeyOptions, readBytes, readIdentities } from './key-options.ts';
 import { readEntity, type ReadEntity, showEntity } from './entity.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
-interface Options {
-  readonly p12?: string;
-  readonly key?: string;
-  readonly cert?: string;
-  readonly passphrase?: string;
+interface Options extends KeyOptions {
   readonly attachments?: string;
   readonly raw?: true;
 }
@@ -33,7 +28,7 @@ export const build: BuildCommand = (terminal) =>
 
 async function run(file: string, options: Options, terminal: Terminal): Promise<void> {
   const message = file === '-' ? Buffer.from(await text(terminal.stdin.setEncoding('latin1')), 'latin1') : await readBytes(file, terminal);
-  const { entity } = openMessage(message, await identities(options, terminal));
+  const { entity } = openMessage(message, await readIdentities(options, terminal));
   if (options.raw === true) {
     terminal.stdout.write(entity);
     return;
@@ -41,38 +36,6 @@ async function run(file: string, options: Options, terminal: Terminal): Promise<
   const read = await readEntity(message, entity);
   terminal.stdout.write(showEntity(read));
   if (options.attachments !== undefined) await writeAttachments(read, resolve(terminal.cwd, options.attachments), terminal);
-}
-
-async function identities({ p12, key, cert, passphrase }: Options, terminal: Terminal): Promise<readonly Identity[]> {
-  if (p12 !== undefined) return openPkcs12(await readBytes(p12, terminal), await secret(passphrase ?? besides(p12), terminal));
-  if (key === undefined) throw new SealpostError('usage', { detail: 'no key', hint: 'name one: --p12 FILE, or --key FILE' });
-  const secretKey = readKeyPem(await readBytes(key, terminal), passphrase === undefined ? undefined : await secret(passphrase, terminal));
-  if (cert === undefined) return [{ key: secretKey }];
-  const [certificate] = readCertificates(await readBytes(cert, terminal)).certificates;
-  if (certificate === undefined) throw new SealpostError('certificate-malformed', { detail: cert });
-  return [{ key: secretKey, certificate }];
-}
-
-/** Where `certs issue` puts the password of a PKCS#12 that it makes. */
-const besides = (p12: string): string => `file:${p12.replace(/\.p12$/i, '')}.password`;
-
-/** A secret never stands in the command line, where every process of the machine can read it. */
-async function secret(from: string, terminal: Terminal): Promise<string> {
-  if (from.startsWith('env:')) {
-    const value = terminal.env[from.slice('env:'.length)];
-    if (value === undefined) throw new SealpostError('usage', { detail: `--passphrase: ${from} is not set` });
-    return value;
-  }
-  if (!from.startsWith('file:')) throw new SealpostError('usage', { detail: '--passphrase takes file:PATH or env:NAME' });
-  return (await readBytes(from.slice('file:'.length), terminal)).toString().replace(/\r?\n$/, '');
-}
-
-async function readBytes(file: string, { cwd }: Terminal): Promise<Buffer> {
-  try {
-    return await readFile(resolve(cwd, file));
-  } catch (cause) {
-    throw new SealpostError('file-unreadable', { detail: file, cause });
-  }
 }
 
 async function writeAttachments({ attachments }: ReadEntity, folder: string, terminal: Terminal): Promise<void> {

@@ -2,15 +2,16 @@
 import { Command } from 'commander';
 import { escapeUnprintable } from '../audit.ts';
 import { queueHandlers } from '../control.ts';
-import { readFacts, type NoticeFacts } from '../delivery/facts.ts';
 import { SealpostError } from '../errors.ts';
 import { listEntries, readStats } from '../queue/operator.ts';
 import type { QueuePaths } from '../queue/paths.ts';
-import { recipientStates, type EntryFilter, type QueueEntry, type QueueStats, type RecipientState } from '../queue/queue.ts';
+import { recipientStates, type EntryFilter, type QueueEntry, type RecipientState } from '../queue/queue.ts';
 import { openDatabaseReadOnly } from '../queue/schema.ts';
 import { changeQueue } from './change.ts';
 import { buildHoldKey } from './hold-key.ts';
-import { locateQueue, operatorName } from './locate.ts';
+import { locateHeld, locateQueue, operatorName } from './locate.ts';
+import { entryLine, messageLines, plural, statsLines } from './queue-lines.ts';
+import { buildRelease } from './release.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 const DEFAULT_LIMIT = 1000;
@@ -22,13 +23,16 @@ export const build: BuildCommand = (terminal) => {
     .command('list')
     .description('one line a recipient, oldest first')
     .option('--state <state>', `only these: ${recipientStates.join(', ')}`)
+    .option('--held', 'only those that are held: since when, by which rule, why, and until when')
     .option('--limit <rows>', 'at most so many', String(DEFAULT_LIMIT))
     .option('--json', 'one JSON object a line')
-    .action(async (options: { state?: string; limit: string; json?: true }, command: Command) => {
+    .action(async (options: { state?: string; held?: true; limit: string; json?: true }, command: Command) => {
       const limit = readLimit(options.limit);
-      const filter = options.state === undefined ? {} : { state: readState(options.state) };
-      const entries = readEntries(await locateQueue(terminal, command), filter, limit + 1);
-      printEntries(terminal, entries.slice(0, limit), options.json === true);
+      if (options.held === true && options.state !== undefined) throw new SealpostError('usage', { detail: '--held is --state held' });
+      const state = options.held === true ? 'held' : options.state;
+      const { paths, maxAge } = await locateHeld(terminal, command);
+      const entries = readEntries(paths, state === undefined ? {} : { state: readState(state) }, limit + 1);
+      for (const entry of entries.slice(0, limit)) terminal.stdout.write(entryLine(entry, maxAge, options.json === true));
       if (entries.length > limit) terminal.stderr.write(`sealpost: there are more than ${limit}; --limit shows them\n`);
     });
   queue
@@ -36,10 +40,11 @@ export const build: BuildCommand = (terminal) => {
     .description('the recipients of one message: state, attempts, reason; never content')
     .option('--json', 'one JSON object a line')
     .action(async (id: string, options: { json?: true }, command: Command) => {
-      const entries = readEntries(await locateQueue(terminal, command), { queueId: id }, MAX_LIMIT);
+      const { paths, maxAge } = await locateHeld(terminal, command);
+      const entries = readEntries(paths, { queueId: id }, MAX_LIMIT);
       if (entries.length === 0) throw unknownId(id);
-      if (options.json === true) printEntries(terminal, entries, true);
-      else terminal.stdout.write(showMessage(entries));
+      if (options.json === true) for (const entry of entries) terminal.stdout.write(entryLine(entry, maxAge, true));
+      else terminal.stdout.write(messageLines(entries, maxAge));
     });
   queue
     .command('retry [id] [recipient]')
@@ -47,9 +52,15 @@ export const build: BuildCommand = (terminal) => {
     .option('--all', 'of every message')
     .action(async (id: string | undefined, recipient: string | undefined, options: { all?: true }, command: Command) => {
       if ((id === undefined) !== (options.all === true)) throw new SealpostError('usage', { detail: 'queue retry takes an ID or --all' });
-      const rows = await change(terminal, await locateQueue(terminal, command), 'queue-retry', asFilter(id, recipient));
-      if (rows === 0 && id !== undefined) throw nothingThere(id, 'deferred or bounced');
-      terminal.stdout.write(`${plural(rows)} will be attempted now\n`);
+      const paths = await locateQueue(terminal, command);
+      const filter = asFilter(id, recipient);
+      const wereHeld = countHeld(paths, filter);
+      const rows = await change(terminal, paths, 'queue-retry', filter);
+      const nowHeld = countHeld(paths, filter);
+      const again = Math.max(0, nowHeld - wereHeld);
+      if (rows === 0 && id !== undefined) throw nowHeld > 0 ? isHeld(id) : nothingThere(id, 'deferred or bounced');
+      terminal.stdout.write(`${plural(rows - again)} will be attempted now\n`);
+      if (again > 0) terminal.stdout.write(`${plural(again)} held again, until released: sealpost queue release ID --key FILE\n`);
     });
   queue
     .command('remove <id> [recipient]')
@@ -68,8 +79,9 @@ export const build: BuildCommand = (terminal) => {
     .option('--json', 'one JSON object')
     .action(async (options: { json?: true }, command: Command) => {
       const stats = withDatabase(await locateQueue(terminal, command), readStats);
-      terminal.stdout.write(options.json === true ? `${JSON.stringify(stats)}\n` : showStats(stats));
+      terminal.stdout.write(options.json === true ? `${JSON.stringify(stats)}\n` : statsLines(stats));
     });
+  queue.addCommand(buildRelease(terminal));
   queue.addCommand(buildHoldKey(terminal));
   return queue;
 };
@@ -85,6 +97,11 @@ function withDatabase<T>({ database }: QueuePaths, read: (db: ReturnType<typeof 
 
 const readEntries = (paths: QueuePaths, filter: EntryFilter, limit: number): QueueEntry[] =>
   withDatabase(paths, (db) => listEntries(db, filter, limit));
+
+const countHeld = (paths: QueuePaths, filter: EntryFilter): number =>
+  withDatabase(paths, (db) =>
+    filter.queueId === undefined ? readStats(db).states.held : listEntries(db, { ...filter, state: 'held' }, MAX_LIMIT).length,
+  );
 
 const asFilter = (queueId: string | undefined, recipient: string | undefined): EntryFilter => ({
   ...(queueId === undefined ? {} : { queueId }),
@@ -115,63 +132,8 @@ const unknownId = (id: string): SealpostError => new SealpostError('queue-id-unk
 const nothingThere = (id: string, what: string): SealpostError =>
   new SealpostError('queue-id-unknown', { detail: `${escapeUnprintable(id)}: no recipient that is ${what}` });
 
-const plural = (rows: number): string => (rows === 1 ? '1 recipient' : `${rows} recipients`);
-
-const atTime = (ms: number): string => new Date(ms).toISOString();
-
-function printEntries(terminal: Terminal, entries: readonly QueueEntry[], json: boolean): void {
-  for (const entry of entries) {
-    const line = json ? JSON.stringify({ ...entry, notice: factsOf(entry) ?? null }) : lineOf(entry);
-    terminal.stdout.write(`${escapeUnprintable(line)}\n`);
-  }
-}
-
-/** Undefined for mail, and for a notice whose facts were damaged. */
-function factsOf({ notice }: QueueEntry): NoticeFacts | undefined {
-  try {
-    return notice === null ? undefined : readFacts(notice);
-  } catch {
-    return undefined;
-  }
-}
-
-const did = { failed: 'failed', delayed: 'is late', relayed: 'was handed on' } as const satisfies Record<NoticeFacts['kind'], string>;
-
-function lineOf(entry: QueueEntry): string {
-  const facts = factsOf(entry);
-  const notice = facts === undefined ? '' : `  notice that ${facts.queueId} ${did[facts.kind]}`;
-  const due = entry.dueAt === null ? '' : `  due ${atTime(entry.dueAt)}`;
-  const reason = entry.reason === null ? '' : `  ${entry.reason}`;
-  return `${entry.queueId}  ${entry.state.padEnd(8)}  ${entry.recipient}  attempts ${entry.attempts}${due}${notice}${reason}`;
-}
-
-function showMessage(entries: readonly QueueEntry[]): string {
-  const [first] = entries;
-  if (first === undefined) return '';
-  const head = [
-    `id        ${first.queueId}`,
-    `sender    ${first.sender === '' ? '<>' : first.sender}`,
-    `accepted  ${atTime(first.acceptedAt)}`,
-    ...(first.notice === null ? [`size      ${first.size} octets as they came in`] : [showNotice(factsOf(first))]),
-  ];
-  const rows = entries.flatMap((entry) => [
-    `recipient ${entry.recipient}`,
-    `  ${entry.state}, attempts ${entry.attempts}${entry.dueAt === null ? '' : `, due ${atTime(entry.dueAt)}`}`,
-    ...(entry.reason === null ? [] : [`  ${entry.reason}`]),
-  ]);
-  return [...head, ...rows].map((line) => `${escapeUnprintable(line)}\n`).join('');
-}
-
-const showNotice = (facts: NoticeFacts | undefined): string =>
-  facts === undefined
-    ? 'notice    its facts cannot be read'
-    : `notice    that ${facts.recipient} of ${facts.queueId} ${did[facts.kind]}, ${facts.status}`;
-
-function showStats({ states, totals, bodyBytes, oldestAcceptedAt }: QueueStats): string {
-  const now = recipientStates.map((state) => `${state} ${states[state]}`).join(', ');
-  const ever = Object.entries(totals)
-    .map(([name, count]) => `${name} ${count}`)
-    .join(', ');
-  const oldest = oldestAcceptedAt === null ? 'nothing waits' : atTime(oldestAcceptedAt);
-  return `recipients now   ${now}\nin all           ${ever}\nsealed content   ${bodyBytes} octets\noldest message   ${oldest}\n`;
-}
+const isHeld = (id: string): SealpostError =>
+  new SealpostError('queue-id-unknown', {
+    detail: `${escapeUnprintable(id)} is held: it goes out once it is released`,
+    hint: `sealpost queue release ${escapeUnprintable(id)} --key FILE`,
+  });

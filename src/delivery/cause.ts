@@ -43,6 +43,8 @@ export const causes = {
   barred: { why: 'the mail server behind the relay does not take mail from it, or cannot be trusted', mend: askOperator },
   unreachable: { why: 'the mail server behind the relay cannot be reached', mend: askOperator },
   relay: { why: 'the relay could not send it', mend: askOperator },
+  'held-by-rule': { why: 'a rule of the relay holds it', mend: askOperator },
+  'no-look-up': { why: 'nobody could say whether there is a certificate to which it could be sealed', mend: askOperator },
   none: { why: 'all is well', mend: '' },
 } as const satisfies Record<string, Words>;
 
@@ -75,7 +77,8 @@ export function whyOf(result: Result): Why {
       // RFC 3463 §3.2: relayed to a host that does not tell of delivery.
       return { cause: 'none', status: '2.1.9' };
     case 'unsuited':
-      return { cause: statusCause(result.status) ?? 'refused', status: result.status };
+      // What is not private enough is about the relay and its upstream, not about the recipient.
+      return { cause: result.status.startsWith('4.7.') ? 'barred' : (statusCause(result.status) ?? 'refused'), status: result.status };
     case 'failed':
       return { cause: failureCause(result.cause), status: result.cause.reply.status };
     case 'rejected': {

@@ -64,6 +64,7 @@ class Handshake {
   readonly #options: ConnectOptions;
   readonly #signal: AbortSignal;
   #session: Session | undefined;
+  #isLocal = false;
 
   constructor(options: ConnectOptions, signal: AbortSignal) {
     this.#options = options;
@@ -79,8 +80,9 @@ class Handshake {
     if (!HOSTNAME.test(hostname)) throw new SealpostError('config-invalid', { detail: 'hostname' });
     const { context, login } = await this.#material();
     const plain = await dial({ host, port, timeout: timeouts.connect, connect }, this.#signal);
+    this.#isLocal = staysOnThisMachine(plain);
     // What is not encrypted and verified stays on this machine, whatever a name has come to mean (P3).
-    if ((protection.tls === 'off' || !protection.verify) && !staysOnThisMachine(plain)) {
+    if ((protection.tls === 'off' || !protection.verify) && !this.#isLocal) {
       plain.destroy();
       throw new SealpostError('upstream-unreachable', { detail: 'without verified TLS only a loopback address is spoken to' });
     }
@@ -158,7 +160,7 @@ class Handshake {
   }
 
   #take(socket: Socket, tls: TlsFacts | null): Session {
-    this.#session = new Session(socket, tls);
+    this.#session = new Session(socket, tls, this.#isLocal);
     return this.#session;
   }
 }

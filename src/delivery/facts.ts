@@ -13,7 +13,7 @@ const time = z.int().nonnegative();
 const isCause = (value: unknown): value is Cause => typeof value === 'string' && Object.hasOwn(causes, value);
 
 const schema = z.strictObject({
-  kind: z.enum(['failed', 'delayed', 'relayed']),
+  kind: z.enum(['failed', 'delayed', 'relayed', 'held']),
   /** The relay's name when the notice was written. */
   reporter: z.string(),
   /** Times are ms since the epoch. */
@@ -33,8 +33,14 @@ const schema = z.strictObject({
   /** Given up for its age; the cause is what the last attempt met. */
   expired: z.boolean(),
   attemptedAt: time,
-  /** Of a delay. */
+  /** Of a delay, and of what is held. */
   retryUntil: time.nullable(),
+  /** The rule that decided it; left out where it was an attempt. */
+  rule: z.string().optional(),
+  /** Of what is held, or was until it was given up. */
+  heldSince: time.optional(),
+  /** Recipients who are held without a notice of their own: of the same message, and since the notice before. */
+  alsoHeld: z.int().nonnegative().optional(),
 });
 
 export type NoticeFacts = z.output<typeof schema>;

@@ -37,6 +37,7 @@ const subjects = {
   failed: 'Mail could not be delivered',
   delayed: 'Mail is delayed',
   relayed: 'Mail was handed on',
+  held: 'Mail is held',
 } as const satisfies Record<NoticeFacts['kind'], string>;
 
 const part = (type: string, lines: readonly string[]): string[] => [`Content-Type: ${type}`, '', ...lines, ''];
@@ -62,8 +63,9 @@ function story(facts: NoticeFacts): string[] {
         '',
         recipient,
         '',
-        ...(facts.expired ? ['It was tried for too long. What the last attempt met:', ''] : []),
+        ...(facts.expired ? [facts.heldSince === undefined ? TRIED : HELD, ''] : []),
         `Why: ${why} (status ${facts.status}).`,
+        ...byRule(facts),
         `What to do: ${mend}`,
       ];
     case 'delayed':
@@ -85,7 +87,41 @@ function story(facts: NoticeFacts): string[] {
         '',
         'What to do: nothing.',
       ];
+    case 'held':
+      return [...heldStory(facts), '', `Why: ${why}.`, ...byRule(facts), ...toRelease(facts)];
   }
+}
+
+const TRIED = 'It was tried for too long. What the last attempt met:';
+const HELD = 'It was held for too long. What it was held for:';
+
+/** Longer names are made to be in the way. */
+const MAX_RULE = 200;
+
+const byRule = ({ rule }: NoticeFacts): string[] => (rule === undefined ? [] : [`Rule: ${ascii(rule.slice(0, MAX_RULE))}`]);
+
+function heldStory({ recipient, alsoHeld = 0 }: NoticeFacts): string[] {
+  return [
+    'A message is held: it was not sent, and waits under the seal of the relay. It is for',
+    '',
+    `    ${ascii(recipient)}`,
+    ...(alsoHeld === 0 ? [] : ['', `Held since the last notice of this kind, without one of their own: ${alsoHeld} more.`]),
+  ];
+}
+
+/** The queue id is one of ours; nothing else of the line comes from outside. */
+function toRelease({ queueId, heldSince, retryUntil, writtenAt }: NoticeFacts): string[] {
+  return [
+    `Held since ${date(heldSince ?? writtenAt)},`,
+    ...(retryUntil === null ? [] : [`and until ${date(retryUntil)}, when it counts as failed.`]),
+    '',
+    'What to do: let the relay know a certificate of the recipient. Where it has the hold key, it then',
+    'sends the message by itself; else release it with the key:',
+    '',
+    `    sealpost queue release ${queueId} --key FILE`,
+    '',
+    'All that is held: sealpost queue list --held',
+  ];
 }
 
 /** RFC 3464 §2.2. */
@@ -104,10 +140,11 @@ function perRecipient(facts: NoticeFacts): string[] {
   return [
     ...(orcpt === null ? [] : [`Original-Recipient: ${originalRecipient(orcpt)}`]),
     `Final-Recipient: ${/^[\x00-\x7f]*$/.test(recipient) ? 'rfc822' : 'utf-8'}; ${ascii(recipient)}`,
-    `Action: ${kind}`,
+    // RFC 3464 §2.3.3 has no word for it: not delivered yet, and nothing failed.
+    `Action: ${kind === 'held' ? 'delayed' : kind}`,
     `Status: ${status}`,
     ...(kind === 'relayed' ? [] : [`Diagnostic-Code: x-sealpost; ${causes[cause].why}`]),
-    `Last-Attempt-Date: ${date(attemptedAt)}`,
+    ...(kind === 'held' ? [] : [`Last-Attempt-Date: ${date(attemptedAt)}`]),
     ...(retryUntil === null ? [] : [`Will-Retry-Until: ${date(retryUntil)}`]),
   ];
 }

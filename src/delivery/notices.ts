@@ -4,6 +4,7 @@
  *   failed    bounced for good                      to the sender, unless NOTIFY is without FAILURE; a copy to the operator
  *   delayed   deferred, older than `delay`, once    to the sender, unless NOTIFY is without DELAY; a copy to the operator
  *   relayed   taken by an upstream without DSN      to the sender, where NOTIFY has SUCCESS
+ *   held      sealed to the hold certificate        to the operator alone (of-held.ts)
  *
  * The sender is told where its domain is one of `domains`, since anybody else's may be forged; else the user who authenticated.
  * Nobody is told of mail from the null sender, and so of no notice either: loops cannot be (A17, A18).
@@ -20,6 +21,7 @@ import { makeAge } from './age.ts';
 import type { Conclusion } from './conclude.ts';
 import { factsOf, factsOfRefusal, readFacts, writeFacts, type NoticeFacts } from './facts.ts';
 import { composeNotice } from './notice.ts';
+import { type HeldNotices, makeHeldNotices } from './of-held.ts';
 import type { Result } from './result.ts';
 import { makeWindow } from './window.ts';
 
@@ -43,6 +45,8 @@ export interface NoticeOptions {
   readonly rate: { readonly count: number; readonly per: number };
   /** Milliseconds for which a message is tried. */
   readonly maxAge: number;
+  /** Milliseconds for which mail is held. */
+  readonly holdMaxAge?: number;
   readonly sealer: NoticeSealer;
   readonly newId: () => string;
   readonly now: () => number;
@@ -73,7 +77,10 @@ export interface Written {
   readonly events: readonly AuditEvent[];
 }
 
-export interface Notices {
+/** `facts` are asked for where somebody is told. */
+export type Write = (kind: NoticeFacts['kind'], about: About, facts: () => NoticeFacts) => Written;
+
+export interface Notices extends HeldNotices {
   /** The conclusion of an attempt, and what is told of it. */
   tell(lease: Lease, result: Result, conclusion: Conclusion): Told;
   /** What is told of a recipient that is refused while others of the message are taken; to be queued with the message. */
@@ -92,11 +99,13 @@ const emptyBody: StoredBody = { length: 0, sha256: createHash('sha256').digest()
 export function makeNotices(options: NoticeOptions): Notices {
   const { now, log, rate, newId } = options;
   const window = makeWindow({ perKey: rate.count, inAll: rate.count * ALL_FACTOR, per: rate.per, now });
+  // Of its own: what is held in an hour without a directory must not keep a notice of what failed from anybody.
+  const windowOfHeld = makeWindow({ perKey: rate.count, inAll: rate.count, per: rate.per, now });
   const ageOf = makeAge(options);
   const counts = { notices: 0, noticesWithheld: 0 };
-  const write = (kind: NoticeFacts['kind'], about: About, facts: () => NoticeFacts): Written => {
+  const write: Write = (kind, about, facts) => {
     const readers = readersOf(about, kind, options);
-    const told = readers.filter((reader) => window.take(mailboxKey(reader)));
+    const told = readers.filter((reader) => (kind === 'held' ? windowOfHeld : window).take(mailboxKey(reader)));
     const withheld = readers.length - told.length;
     if (withheld > 0) log.warn({ queue_id: about.queueId, kind, withheld }, 'notices were withheld, there are too many');
     counts.notices += told.length;
@@ -107,6 +116,7 @@ export function makeNotices(options: NoticeOptions): Notices {
     return { note: withheld > 0 ? `${notice.id}, and others withheld` : notice.id, notice, events };
   };
   return {
+    ...makeHeldNotices({ ...options, write }),
     tell(lease, result, conclusion) {
       // At each attempt, so that a step of the clock is seen when it comes.
       const isLate = ageOf(lease.waitsSince) > options.delay;
@@ -141,7 +151,7 @@ export function makeNotices(options: NoticeOptions): Notices {
   };
 }
 
-function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: boolean): NoticeFacts['kind'] | undefined {
+function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: boolean): Exclude<NoticeFacts['kind'], 'held'> | undefined {
   switch (outcome.kind) {
     case 'bounced':
       return 'failed';
@@ -161,10 +171,11 @@ function kindOf(lease: Lease, result: Result, { outcome }: Conclusion, isLate: b
 const condition = { failed: 'failure', delayed: 'delay', relayed: 'success' } as const;
 
 /** What a notice is about, as far as it decides who is told. */
-type About = Pick<Lease, 'queueId' | 'recipient' | 'originalSender' | 'submitter' | 'notify'>;
+export type About = Pick<Lease, 'queueId' | 'recipient' | 'originalSender' | 'submitter' | 'notify'>;
 
 /** Each mailbox once. */
 function readersOf(lease: About, kind: NoticeFacts['kind'], { domains, operator }: Pick<NoticeOptions, 'domains' | 'operator'>): Mailbox[] {
+  if (kind === 'held') return [asMailbox(operator)].filter((one) => one !== undefined);
   const sender = asMailbox(lease.originalSender);
   const known = sender !== undefined && domains?.matches(sender) === true ? sender : asMailbox(lease.submitter ?? '');
   const readers = [wants(lease.notify, condition[kind]) ? known : undefined, kind === 'relayed' ? undefined : asMailbox(operator)];

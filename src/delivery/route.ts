@@ -131,7 +131,7 @@ function passesOn(result: Result): boolean {
 /** What a log line may hold of a result: codes, never the upstream's own words, which may quote an address. */
 export function outline(result: Result): Record<string, string | number | boolean | null> {
   const { kind } = result;
-  if (kind === 'unsuited') return { kind, status: result.status };
+  if (kind === 'unsuited') return { kind, status: result.status, detail: result.text };
   if (kind === 'failed') return { kind, phase: result.phase, cause: result.cause.code, detail: result.cause.detail ?? null };
   const { code, status = null } = result.reply;
   if (kind === 'delivered') return { kind, code, status, ...tlsAttributes(result.tls) };

@@ -8,8 +8,9 @@
  */
 import { Readable } from 'node:stream';
 import type { Logger } from 'pino';
-import { asSealpostError, type SealpostError } from '../errors.ts';
+import { asSealpostError, SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
+import { readSpoolFacts, type Spool } from '../queue/spool/spool.ts';
 import { classOf } from './classify.ts';
 import { conclude } from './conclude.ts';
 import { Lone } from './lone.ts';
@@ -25,6 +26,8 @@ export interface SchedulerOptions {
   readonly route: Route;
   readonly retry: Retry;
   readonly notices: Notices;
+  /** Where it is absent, mail that a rule passed waits. */
+  readonly spool?: Pick<Spool, 'read'> | undefined;
   /** ms since the epoch. */
   readonly now: () => number;
   /** Uniform in [0, 1). */
@@ -210,12 +213,17 @@ class QueueScheduler implements Scheduler {
   }
 
   async #outgoing(lease: Lease): Promise<Outgoing> {
-    const { queue, notices } = this.#options;
+    const { queue, notices, spool } = this.#options;
     const { sender, recipient, needsSmtputf8, envid, notify, orcpt } = lease;
     const about = { sender, recipient, needsSmtputf8, envid, notify, orcpt, beforeDot: () => queue.passDot(lease) };
     if (lease.notice !== null) {
       const octets = await notices.compose(lease, queue);
       return { ...about, size: octets.length, content: () => Readable.from([octets]) };
+    }
+    if (lease.spooled !== null) {
+      if (spool === undefined) throw new SealpostError('pass-unavailable');
+      const { size, eightBit } = readSpoolFacts(lease.spooled);
+      return { ...about, size, clear: { eightBit }, content: () => spool.read(queue.read(lease)) };
     }
     const size = wireSize(lease.header.length, lease.prefix.length + lease.bodyLength + lease.suffix.length);
     return { ...about, size, content: () => wireForm(lease, queue.read(lease)) };

@@ -17,6 +17,8 @@ export class Session {
   plainly = false;
   /** Null where the session is in clear. */
   readonly tls: TlsFacts | null;
+  /** Nobody on the way can read it or be taken for the upstream: verified TLS, or both ends on this machine. */
+  readonly isPrivate: boolean;
   /** Transactions begun. */
   transactions = 0;
   /** A transaction was refused half way: RSET before the next (RFC 5321 §4.1.1.5). */
@@ -30,10 +32,11 @@ export class Session {
   #failure: SealpostError | undefined;
   #wake: (() => void) | undefined;
 
-  /** `socket` is connected and has no listeners of others left that read. */
-  constructor(socket: Socket, tls: TlsFacts | null) {
+  /** `socket` is connected and has no listeners of others left that read; `isLocal`: it leads to this machine. */
+  constructor(socket: Socket, tls: TlsFacts | null, isLocal = false) {
     this.#socket = socket;
     this.tls = tls;
+    this.isPrivate = isLocal || tls?.verified === true;
     socket.on('data', this.#take);
     socket.on('drain', this.#drained);
     socket.on('end', this.#ended);

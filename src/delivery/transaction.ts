@@ -23,6 +23,8 @@ export interface Outgoing extends Asked {
   readonly needsSmtputf8: boolean;
   /** Exact octets of `content`, for SIZE=. */
   readonly size: number;
+  /** Set where a rule passes the content in clear: what it asks of the session (P3) and of the upstream. Sealed mail asks neither. */
+  readonly clear?: { readonly eightBit: boolean } | undefined;
   /** The message, CRLF line ends, not dot-stuffed; made anew by each call. */
   content(): AsyncIterable<Buffer>;
   /** Durable once resolved: from here on the upstream may have the message. */
@@ -81,15 +83,28 @@ class Transaction {
 
   /** What this upstream's EHLO says it cannot carry. */
   #unsuited(): Result | undefined {
-    const { sender, recipient, size } = this.#message;
-    if (this.#needsSmtputf8() && !this.#session.extensions.has('SMTPUTF8')) {
-      // HELO tells of no extension. That may be a fault of today, and is no reason to bounce.
-      if (this.#session.plainly) return { kind: 'unsuited', status: '4.6.7', text: 'SMTPUTF8 is needed, and the upstream refused EHLO' };
-      return { kind: 'unsuited', status: '5.6.7', text: 'an address outside ASCII needs SMTPUTF8, which the upstream does not offer' };
+    const { sender, recipient, size, clear } = this.#message;
+    const { extensions, plainly } = this.#session;
+    // It is this very session that counts, not what the configuration says of its kind.
+    if (clear !== undefined && !this.#session.isPrivate)
+      return { kind: 'unsuited', status: '4.7.5', text: 'mail in clear goes over verified TLS, or stays on this machine' };
+    if (clear?.eightBit === true && !extensions.has('8BITMIME')) {
+      if (plainly) return { kind: 'unsuited', status: '4.6.3', text: '8BITMIME is needed, and the upstream refused EHLO' };
+      return { kind: 'unsuited', status: '5.6.3', text: 'the message has octets outside ASCII, and the upstream does not offer 8BITMIME' };
     }
-    const limit = sizeLimit(this.#session.extensions);
+    if (this.#needsSmtputf8() && !extensions.has('SMTPUTF8')) {
+      // HELO tells of no extension. That may be a fault of today, and is no reason to bounce.
+      if (plainly) return { kind: 'unsuited', status: '4.6.7', text: 'SMTPUTF8 is needed, and the upstream refused EHLO' };
+      return {
+        kind: 'unsuited',
+        status: '5.6.7',
+        text: 'an address or a header outside ASCII needs SMTPUTF8, which the upstream does not offer',
+      };
+    }
+    const limit = sizeLimit(extensions);
     if (limit !== undefined && size > limit) {
-      return { kind: 'unsuited', status: '5.3.4', text: `the sealed message has ${size} octets, the upstream takes ${limit}` };
+      const what = clear === undefined ? 'the sealed message' : 'the message';
+      return { kind: 'unsuited', status: '5.3.4', text: `${what} has ${size} octets, the upstream takes ${limit}` };
     }
     assertAddress(recipient);
     if (sender !== '') assertAddress(sender);
@@ -104,10 +119,11 @@ class Transaction {
   /** MAIL, RCPT, DATA; undefined where 354 stands and the body may go. */
   async #envelope(): Promise<Result | undefined> {
     const { extensions } = this.#session;
-    const { sender, recipient, size } = this.#message;
+    const { sender, recipient, size, clear } = this.#message;
+    const utf8 = this.#needsSmtputf8();
     // Sealed mail is 7-bit but for a UTF-8 mailbox in its header (RFC 6531 §3.4, RFC 6152).
-    const utf8 = this.#needsSmtputf8() ? `${extensions.has('8BITMIME') ? ' BODY=8BITMIME' : ''} SMTPUTF8` : '';
-    const parameters = (extensions.has('SIZE') ? ` SIZE=${size}` : '') + utf8;
+    const eightBit = (utf8 || clear?.eightBit === true) && extensions.has('8BITMIME');
+    const parameters = `${extensions.has('SIZE') ? ` SIZE=${size}` : ''}${eightBit ? ' BODY=8BITMIME' : ''}${utf8 ? ' SMTPUTF8' : ''}`;
     const [ofMail, ofRcpt] = extensions.has(DSN) ? [mailParameters(this.#message), rcptParameters(this.#message)] : ['', ''];
     const steps: readonly { readonly phase: 'mail' | 'rcpt' | 'data'; readonly command: string }[] = [
       { phase: 'mail', command: `MAIL FROM:<${sender}>${parameters}${ofMail}` },

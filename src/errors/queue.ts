@@ -11,6 +11,18 @@ export const queueErrors = {
     'the data folder is not safe to use',
     'everything in it must belong to the user the relay runs as, and be closed to others: chmod -R go= on the folder',
   ),
+  'hold-key-elsewhere': row(
+    451,
+    '4.3.0',
+    'the key of held mail is not here',
+    'name it: sealpost queue release ID --key FILE; or see hold.passphrase and sealpost check',
+  ),
+  'not-released': row(
+    451,
+    '4.3.0',
+    'some held mail was not released',
+    'the reason stands beside each; sealpost certs lookup ADDRESS and sealpost explain say more',
+  ),
   'queue-id-unknown': row(451, '4.3.0', 'no such message in the queue', 'sealpost queue list shows what is there'),
   'audit-failed': row(
     451,

@@ -53,13 +53,12 @@ export class Watch {
     }
     this.#line += chunk.length - start;
     this.#last = chunk.at(-1) ?? this.#last;
-    // A CR at the end of a chunk may belong to the line end.
-    if (this.#line > MAX_LINE + 1) this.#longest = this.#line;
     this.#eightBit ||= hasEightBit(chunk);
   }
 
   seen(): Seen {
-    return { octets: this.#octets, eightBit: this.#eightBit, linesFit: this.#longest <= MAX_LINE, ended: this.#line === 0 };
+    const longest = Math.max(this.#longest, this.#line);
+    return { octets: this.#octets, eightBit: this.#eightBit, linesFit: longest <= MAX_LINE, ended: this.#line === 0 };
   }
 }
 

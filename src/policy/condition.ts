@@ -16,13 +16,15 @@ export type DomainUse = 'never' | 'fallback' | 'only';
 /** A test of text with its source as the operator wrote it. Takes time linear in the text (A32). */
 export interface TextPattern extends TextTest {
   readonly source: string;
+  /** True where its list is empty. */
+  readonly nothing?: boolean;
 }
 
 export type Condition =
   | { readonly kind: 'sender' | 'recipient' | 'header_from'; readonly pattern: AddressPattern }
-  | { readonly kind: 'client'; readonly source: string; readonly matches: (address: string) => boolean }
+  | { readonly kind: 'client'; readonly source: string; readonly nothing?: boolean; readonly matches: (address: string) => boolean }
   /** The name of the user who logged in; null where nobody did. */
-  | { readonly kind: 'user'; readonly source: string; readonly matches: (name: string | null) => boolean }
+  | { readonly kind: 'user'; readonly source: string; readonly nothing?: boolean; readonly matches: (name: string | null) => boolean }
   | { readonly kind: 'subject'; readonly pattern: TextPattern }
   /** `name` is a field's key, lower case. A field that is absent matches no pattern. */
   | { readonly kind: 'header'; readonly name: string; readonly pattern: TextPattern }

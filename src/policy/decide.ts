@@ -3,12 +3,14 @@
  * rule matches is refused.
  *
  * Where it is unclear whether a rule matches (condition.ts), rules that seal or hold take the message; rules that refuse or pass do not,
- * and no rule behind one that is unclear passes it: clear mail is never a matter of doubt (A13).
+ * and no rule behind one that is unclear passes it: clear mail is never a matter of doubt (A13). Where a source that is down keeps a rule
+ * from passing a message, nothing behind it refuses that message for good: it is told to come again (P5).
  */
 import { SealpostError } from '../errors.ts';
 import type { NamedMailbox } from '../message/addresses.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { SignPolicy } from '../message/sign-policy.ts';
+import { makeCandidates } from './candidates.ts';
 import { type Condition, type DomainUse, type Facts, judge, type LookedUp, type Truth } from './condition.ts';
 
 /** How the visible Subject is made. `replace` is a template: {queue_id}, {sender}, {sender_domain}, {recipient}; `show` puts the original one into the text. */
@@ -76,64 +78,86 @@ export interface RuleSet {
   candidates(facts: Pick<Facts, 'sender' | 'recipient'>): Iterable<Rule>;
 }
 
-export const makeRuleSet = (rules: readonly Rule[]): RuleSet => ({ rules, candidates: () => rules });
+export const makeRuleSet = (rules: readonly Rule[]): RuleSet => ({ rules, candidates: makeCandidates(rules) });
 
 export const domainOf = (rule: Rule): DomainUse => rule.domainCertificate ?? 'never';
 
 /** What a rule is to one message. */
 export const matchRule = (rule: Rule, facts: Facts): Truth => judge(rule.when, facts, domainOf(rule));
 
-type Doubt = 'none' | 'unclear' | 'unavailable';
+type Concluded = Extract<Answer, { kind: 'decided' }>;
 
-const asDoubt = (doubt: Doubt): Doubt => doubt;
+const decided = (decision: Decision): Concluded => ({ kind: 'decided', decision });
+
+/** What is in doubt so far: whether a rule matched that was unclear, or one that a source which is down would have told of. */
+class Doubt {
+  #unclear = false;
+  #unavailable = false;
+  /** The rule that might have passed it, had the source been there. */
+  missed: Rule | undefined;
+
+  /** Whether the rule decides. Asked of the rules in their order. */
+  letsTake(rule: Rule, match: Truth): boolean {
+    const certain = match === 'yes';
+    if (rule.then === 'pass' ? certain && !this.#unclear && !this.#unavailable : certain || rule.then !== 'refuse') return true;
+    if (match === 'unclear') this.#unclear = true;
+    if (match === 'unavailable') this.#unavailable = true;
+    if (rule.then === 'pass' && !this.#unclear) this.missed ??= rule;
+    return false;
+  }
+}
 
 /** The decision at DATA, when everything is known but look-ups. */
 export function decide(rules: RuleSet, facts: Facts): Answer {
-  let doubt = asDoubt('none');
+  const doubt = new Doubt();
   for (const rule of rules.candidates(facts)) {
     const match = matchRule(rule, facts);
     if (match === 'no') continue;
     if (match === 'ask') return { kind: 'look-up', domain: domainOf(rule) };
     if (match === 'later') throw new SealpostError('internal', { detail: 'a decision without the header' });
-    const certain = match === 'yes';
-    if (certain ? rule.then !== 'pass' || doubt === 'none' : rule.then === 'seal' || rule.then === 'hold') return conclude(rule, facts);
-    if (match === 'unavailable') doubt = 'unavailable';
-    else if (match === 'unclear' && doubt === 'none') doubt = 'unclear';
+    if (!doubt.letsTake(rule, match)) continue;
+    const answer = conclude(rule, facts);
+    return doubt.missed !== undefined && isRefusal(answer) ? decided({ kind: 'retry', rule: doubt.missed.name }) : answer;
   }
-  // Nobody is refused for good because a source is down (P5).
-  if (doubt === 'unavailable') return { kind: 'decided', decision: { kind: 'retry', rule: null } };
-  return { kind: 'decided', decision: { kind: 'refuse', rule: null, because: 'no-rule' } };
+  if (doubt.missed !== undefined) return decided({ kind: 'retry', rule: doubt.missed.name });
+  return decided({ kind: 'refuse', rule: null, because: 'no-rule' });
 }
 
+const isRefusal = (answer: Answer): boolean => answer.kind === 'decided' && answer.decision.kind === 'refuse';
+
 /**
- * At RCPT, when only the envelope is known: `taken` where a rule that may still match would take the message, else the refusal that is
- * certain, or that it must be tried again. The candidates are all rules up to the first that matches.
+ * At RCPT, when only the envelope is known: `taken` where a rule that may still match would take the message, else that it must be tried
+ * again, where a source is down that a rule wants, else the refusal that is certain. The candidates are all rules up to the first that
+ * decides whatever the header says.
  */
 export function foresee(rules: RuleSet, facts: Facts): Answer | { readonly kind: 'taken' } {
+  const doubt = new Doubt();
   let refusal: Decision | undefined;
   let retry: Decision | undefined;
   for (const rule of rules.candidates(facts)) {
     const match = matchRule(rule, facts);
     if (match === 'no') continue;
     if (match === 'ask') return { kind: 'look-up', domain: domainOf(rule) };
+    // What is unavailable now has nothing open in it that the header could still answer.
+    if (!doubt.letsTake(rule, match === 'later' ? 'yes' : match)) continue;
     const answer = conclude(rule, facts);
     if (answer.kind === 'look-up') return answer;
     const { decision } = answer;
     if (decision.kind === 'retry') retry ??= decision;
+    // The rule that matches whatever the header says has the last word of those that refuse.
     else if (decision.kind === 'refuse') refusal = decision;
     else return { kind: 'taken' };
-    if (match === 'yes') break;
-    if (match === 'unavailable') retry ??= { kind: 'retry', rule: rule.name };
+    if (match !== 'later') break;
   }
-  return { kind: 'decided', decision: retry ?? refusal ?? { kind: 'refuse', rule: null, because: 'no-rule' } };
+  if (doubt.missed !== undefined) retry ??= { kind: 'retry', rule: doubt.missed.name };
+  return decided(retry ?? refusal ?? { kind: 'refuse', rule: null, because: 'no-rule' });
 }
 
 /** What the rule that matches does. */
-function conclude(rule: Rule, facts: Facts): Answer {
-  const decided = (decision: Decision): Answer => ({ kind: 'decided', decision });
+export function conclude(rule: Rule, facts: Facts): Answer {
   const text = rule.text === undefined ? {} : { text: rule.text };
   if (rule.then === 'refuse') return decided({ kind: 'refuse', rule: rule.name, because: 'rule', ...text });
-  if (rule.then === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'rule', ...dressOf(rule) });
+  if (rule.then === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'rule', ...dressFor(rule, facts) });
   const found: LookedUp | undefined = facts.lookedUp[domainOf(rule)];
   if (rule.then === 'pass') {
     const sealed = asksForSealed(rule.when);
@@ -150,12 +174,12 @@ function conclude(rule: Rule, facts: Facts): Answer {
   if (found === undefined) return { kind: 'look-up', domain: domainOf(rule) };
   switch (found.state) {
     case 'found':
-      return decided({ kind: 'seal', rule: rule.name, ...dressOf(rule) });
+      return decided({ kind: 'seal', rule: rule.name, ...dressFor(rule, facts) });
     case 'absent':
-      if (rule.missing === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'missing', ...dressOf(rule) });
+      if (rule.missing === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'missing', ...dressFor(rule, facts) });
       return decided({ kind: 'refuse', rule: rule.name, because: 'missing', ...text });
     case 'unavailable':
-      if (rule.unavailable === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'unavailable', ...dressOf(rule) });
+      if (rule.unavailable === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'unavailable', ...dressFor(rule, facts) });
       return decided({ kind: 'retry', rule: rule.name });
   }
 }
@@ -165,6 +189,13 @@ function asksForSealed(when: Condition): boolean {
   if (when.kind === 'sealed') return when.is;
   if (when.kind === 'all') return when.of.some(asksForSealed);
   return when.kind === 'any' && when.of.length > 0 && when.of.every(asksForSealed);
+}
+
+/** A rule that takes what is in doubt does not sign for an author who is: that one of several, say, is in the certificate. */
+function dressFor(rule: Rule, { content }: Facts): Dress {
+  const { sign, ...others } = dressOf(rule);
+  const unsure = rule.from === undefined && content?.from === 'unclear';
+  return sign === undefined || unsure ? others : { ...others, sign };
 }
 
 /** Without the keys that the rule has not. */
@@ -180,16 +211,10 @@ export function dressOf({ subject, from, envelopeFrom, messageId, sign, algorith
   };
 }
 
-/** What the script is told of a decision that takes nothing: the site's own words, else the rule that decided. */
+/** What the script is told of a decision that takes nothing: the site's own words, and the rule that decided. */
 export function refusal(decision: Decision & { readonly kind: 'refuse' | 'retry' }): SealpostError {
   const by = decision.rule === null ? 'no rule matches' : `rule ${decision.rule}`;
   if (decision.kind === 'retry') return new SealpostError('lookup-unavailable', { detail: by });
-  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', { detail: decision.text ?? by });
-}
-
-/** Rules that no mail reaches, since one before them matches everything; `check` tells of them. */
-export function unreachable(rules: readonly Rule[]): { readonly rule: string; readonly behind: string }[] {
-  const all = rules.findIndex(({ when }) => when.kind === 'all' && when.of.length === 0);
-  const behind = rules[all]?.name;
-  return behind === undefined ? [] : rules.slice(all + 1).map((rule) => ({ rule: rule.name, behind }));
+  const detail = decision.text === undefined ? by : `${decision.text} (${by})`;
+  return new SealpostError(decision.because === 'missing' ? 'certificate-missing' : 'policy-refused', { detail });
 }

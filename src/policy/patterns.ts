@@ -7,7 +7,7 @@ import { isListed, type Network, readNetwork } from '../message/networks.ts';
 import { type AddressPattern, anyOf, compileGlob, parsePattern } from '../message/pattern.ts';
 import { NO_REACH } from '../message/reach.ts';
 import type { Condition, TextPattern } from './condition.ts';
-import { type Lists, readEach, readEntries } from './entries.ts';
+import { type Entries, type Lists, readEach, readEntries } from './entries.ts';
 import { anyText, isExpression, parseExpression } from './text-pattern.ts';
 
 const wrong = (what: string, mend: string): Wrong => ({ kind: 'wrong', wrong: what, mend });
@@ -69,7 +69,7 @@ export function readClients(written: unknown, lists: Lists): Judgement<Client> {
     else list.addSubnet(address, length, family);
   }
   const matches = (address: string): boolean => (single.size > 0 && single.has(canonicalClient(address))) || isListed(list, address);
-  return { kind: 'value', value: { kind: 'client', source: read.value.said ?? sourcesOf(read.value.entries), matches } };
+  return { kind: 'value', value: { kind: 'client', ...saidOf(read.value), matches } };
 }
 
 const canonical = (address: string, family: 'ipv4' | 'ipv6'): string => new SocketAddress({ address, family }).address;
@@ -104,10 +104,13 @@ export function readUsers(written: unknown, lists: Lists): Judgement<User> {
     else names.add(text);
   }
   const matches = (name: string | null): boolean => (name === null ? nobody : names.has(name) || others.some((one) => one(name)));
-  return { kind: 'value', value: { kind: 'user', source: read.value.said ?? sourcesOf(read.value.entries), matches } };
+  return { kind: 'value', value: { kind: 'user', ...saidOf(read.value), matches } };
 }
 
-const sourcesOf = (entries: readonly { readonly text: string }[]): string => entries.map(({ text }) => text).join(', ');
+const saidOf = ({ entries, said }: Entries): { readonly source: string; readonly nothing: boolean } => ({
+  source: said ?? entries.map(({ text }) => text).join(', '),
+  nothing: entries.length === 0,
+});
 
 /** RFC 5322 §2.2. */
 const FIELD_NAME = /^[\x21-\x39\x3b-\x7e]{1,76}$/;

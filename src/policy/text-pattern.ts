@@ -76,7 +76,7 @@ export function anyText(sources: readonly string[], said?: string): TextPatternV
     if (exact.has(folded) || globs.some((glob) => glob.matches(folded))) return true;
     return expressions.some((expression) => expression.matches(text));
   };
-  return { kind: 'pattern', pattern: { source: said ?? sources.join(', '), matches } };
+  return { kind: 'pattern', pattern: { source: said ?? sources.join(', '), nothing: sources.length === 0, matches } };
 }
 
 const quote = (source: string): string => `"${source.slice(0, 64)}"`;

@@ -4,10 +4,14 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import type { Chosen, Lookup } from '../../src/certificates/directory.ts';
-import { explain, showAccount } from '../../src/commands/explain.ts';
+import { type Account, explain } from '../../src/commands/explain/account.ts';
+import { assume, type Told } from '../../src/commands/explain/assumed.ts';
+import { showAccount } from '../../src/commands/explain/show.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
+import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
 import { loadRules } from '../../src/policy/rules.ts';
+import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 import { certificateNamed } from '../certificates/fixtures.ts';
 
@@ -50,6 +54,16 @@ const book = makeAddressBook({
   lookup: async (mailbox) => answers[mailbox.address] ?? assert.fail(`${mailbox.address} was looked up`),
 });
 
+const words = { held: ['kept under the hold certificate'], passed: ['by 127.0.0.1:25 alone'] };
+const formFor = () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }) as const;
+
+async function accountFor(rules: readonly Rule[], sender: string | null, recipient: string, told: Told = {}): Promise<Account> {
+  const parties = { sender: sender === null ? null : mailbox(sender), recipient: mailbox(recipient) };
+  const assumed = await assume(told, parties.sender);
+  const question = { ...parties, client: { address: '127.0.0.1', user: null }, size: null, content: assumed?.content };
+  return explain({ rules: makeRuleSet(rules), addressBook: book, formFor }, question);
+}
+
 const rulesText = `rules:
   - { name: no-bounces, when: { sender: "<>" }, then: refuse, text: no bounces here }
   - { name: elsewhere, when: { sender: "*@clinic.example", recipient: "*@other.example" }, then: refuse }
@@ -64,7 +78,7 @@ test('each recipient: the rules tried and why not, the certificate, the subject,
   await writeFile(path.join(folder, 'a.yaml'), rulesText);
   const rules = await loadRules(folder);
   const said = async (sender: string | null, recipient: string): Promise<string> =>
-    showAccount(await explain(rules, book, { sender: sender === null ? null : mailbox(sender), recipient: mailbox(recipient) }));
+    showAccount(await accountFor(rules, sender, recipient), words);
 
   const tried = `  rules        no-bounces: no, the sender does not match <>
                elsewhere: no, the recipient does not match *@other.example
@@ -84,20 +98,22 @@ ${tried}  decision     seal, by the rule inside
                  CN=Anna, signed by CN=CA
                asked files: found
   subject      New from clinic.example [QUEUE-ID]
-  reply        250 to RCPT TO, and 250 after DATA once the sealed message is durable
+  sealed with  aes-256-cbc, its key by ecdh
+  at RCPT      250 recipient taken
+  after DATA   250 queued as QUEUE-ID
 `,
   );
   assert.equal(
     await said('forms@clinic.example', 'ben@clinic.example'),
     `ben@clinic.example
-${tried}  decision     refuse, by the rule inside
+${tried}  decision     refuse, by the rule inside: no usable certificate
   certificate  none that can be used
                not used: SHA-256 cc33
                  for signing only
                  P-256, 2026-01-01 to 2027-01-01, in files: ben.pem
                  CN=Anna, signed by CN=CA
                asked files: found
-  reply        550 5.7.1 no usable certificate for that recipient, and mail in clear is not allowed: rule inside
+  at RCPT      550 5.7.1 no usable certificate for that recipient, and mail in clear is not allowed: rule inside
 `,
   );
   assert.equal(
@@ -107,7 +123,7 @@ ${tried}  decision     retry, by the rule inside
   certificate  unavailable: ldap gives no usable answer
                asked ldap: unavailable
                  connect ECONNREFUSED
-  reply        451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside
+  at RCPT      451 4.4.3 the certificate look-up is unavailable, please try again later: rule inside
 `,
   );
   assert.equal(
@@ -116,7 +132,7 @@ ${tried}  decision     retry, by the rule inside
   rules        no-bounces: yes, the sender matches <>
   decision     refuse, by the rule no-bounces
   certificate  not looked up
-  reply        550 5.7.1 a rule of this relay refuses that: no bounces here
+  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)
 `,
   );
   assert.equal(
@@ -128,9 +144,84 @@ ${tried}  decision     retry, by the rule inside
                no rule matches
   decision     refuse
   certificate  not looked up
-  reply        550 5.7.1 a rule of this relay refuses that: no rule matches
+  at RCPT      550 5.7.1 a rule of this relay refuses that: no rule matches
 `,
   );
+});
+
+const asking = (when: Condition, over: Partial<Rule> = {}): Rule => ({
+  name: 'asking',
+  when,
+  then: 'seal',
+  missing: 'refuse',
+  unavailable: 'retry',
+  subject: { kind: 'keep' },
+  ...over,
+});
+const aboutSubject: Condition = { kind: 'subject', pattern: { source: '/intake/i', matches: (text) => /intake/i.test(text) } };
+const unless: Rule = { ...asking(ALWAYS), name: 'else', then: 'refuse' };
+
+test('before the header is told, explain says what is open and what would settle it', async () => {
+  const rules = [asking(aboutSubject), unless];
+  const shown = showAccount(await accountFor(rules, 'x@third.example', 'anna@clinic.example'), words);
+  assert.match(shown, /^ {2}rules {8}asking: not known yet, the Subject needs the header: give --subject or --message$/m);
+  assert.match(
+    shown,
+    /^ {2}decision {5}open until the header is known: .*\n {15} {2}seal, by the rule asking\n {15} {2}refuse, by the rule else if/m,
+  );
+  assert.match(shown, /^ {2}at RCPT {6}250 recipient taken$/m);
+  assert.doesNotMatch(shown, /after DATA/);
+  const told = await accountFor(rules, 'x@third.example', 'anna@clinic.example', { subject: 'New INTAKE form' });
+  assert.deepEqual([told.decision, told.rule, told.rules[0]?.because], ['seal', 'asking', 'the Subject matches /intake/i']);
+  const other = await accountFor(rules, 'x@third.example', 'anna@clinic.example', { subject: 'Lunch' });
+  assert.deepEqual([other.decision, other.rule, other.at], ['refuse', 'else', 'data'], 'the header decides, so DATA tells');
+  assert.match(showAccount(other, words), /^ {2}asking|asking: no, the Subject does not match \/intake\/i$/m);
+  assert.match(showAccount(other, words), /^ {2}at RCPT {6}250 .*\n {2}after DATA {3}550 5\.7\.1 .*rule else$/m);
+});
+
+test('what is in doubt is sealed, and explain says that it is in doubt (A13)', async () => {
+  // Two Subjects, of which one matches: each reader shows the one or the other.
+  const both: Told = { subject: 'intake', headers: ['Subject: lunch'] };
+  const sealed = await accountFor([asking(aboutSubject), unless], 'x@third.example', 'anna@clinic.example', both);
+  assert.deepEqual([sealed.decision, sealed.rules[0]?.match], ['seal', 'unclear']);
+  const shown = showAccount(sealed, words);
+  assert.match(shown, /asking: unclear, the Subject is unclear: it matches \/intake\/i in one reading and not in another$/m);
+  assert.match(shown, /in doubt, and what is in doubt is sealed$/m);
+  const rules = [
+    asking(aboutSubject, { then: 'refuse' }),
+    asking(ALWAYS, { name: 'clear', then: 'pass' }),
+    asking(ALWAYS, { name: 'last' }),
+  ];
+  const passed = await accountFor(rules, 'x@third.example', 'anna@clinic.example', both);
+  assert.deepEqual([passed.decision, passed.rule], ['seal', 'last'], 'no clear mail behind a doubt');
+  assert.match(showAccount(passed, words), /clear: yes, it matches all mail \(in doubt: it decides nothing\)$/m);
+});
+
+test('conditions within conditions are told by what decides them', async () => {
+  const client: Condition = { kind: 'client', source: '10.0.0.0/8', matches: () => false };
+  const size: Condition = { kind: 'size', over: 10 * 1024 * 1024 };
+  const rules = [asking({ kind: 'any', of: [client, size, aboutSubject] }), asking({ kind: 'not', of: aboutSubject }, { name: 'other' })];
+  const { rules: traced } = await accountFor(rules, 'x@third.example', 'anna@clinic.example', { subject: 'lunch' });
+  assert.deepEqual(
+    traced.map(({ rule, match, because }) => [rule, match, because]),
+    [
+      [
+        'asking',
+        'no',
+        'one of (the client does not match 10.0.0.0/8, the declared size is not over 10MiB, the Subject does not match /intake/i)',
+      ],
+      ['other', 'yes', 'the Subject does not match /intake/i'],
+    ],
+  );
+});
+
+test('held and passed mail: where it waits, and who may take it', async () => {
+  const hold = await accountFor([asking(ALWAYS, { missing: 'hold' })], 'x@third.example', 'ben@clinic.example');
+  assert.deepEqual([hold.decision, hold.because, hold.replies.data], ['hold', 'missing', '250 queued as QUEUE-ID']);
+  assert.match(showAccount(hold, words), /hold, by the rule asking: no usable certificate\n {15}kept under the hold certificate$/m);
+  const pass = await accountFor([asking(ALWAYS, { then: 'pass' })], 'x@third.example', 'dora@clinic.example');
+  assert.equal(pass.certificate.state, 'not asked');
+  assert.match(showAccount(pass, words), /pass, by the rule asking\n {15}by 127\.0\.0\.1:25 alone$/m);
 });
 
 test('explain tells what else the rule changes', async (t) => {
@@ -138,14 +229,14 @@ test('explain tells what else the rule changes', async (t) => {
   const keys = 'from: { replace: "F <f@clinic.example>" }, envelope_from: b@clinic.example, message_id: per_recipient';
   await writeFile(path.join(folder, 'a.yaml'), `rules:\n  - { name: a, then: seal, subject: keep, ${keys} }\n`);
   const rules = await loadRules(folder);
-  const account = await explain(rules, book, { sender: mailbox('x@third.example'), recipient: mailbox('anna@clinic.example') });
-  const lines = showAccount(account).split('\n');
+  const account = await accountFor(rules, 'x@third.example', 'anna@clinic.example');
+  const lines = showAccount(account, words).split('\n');
   assert.ok(
     lines.includes('  from         F <f@clinic.example>; the original stands inside the seal, and in Reply-To where the message has none'),
   );
   assert.ok(lines.includes('  envelope     MAIL FROM:<b@clinic.example> towards the upstream'));
   assert.ok(lines.includes('  message-id   one of this recipient alone; the original stands inside the seal, and last in References'));
-  const bounce = await explain(rules, book, { sender: null, recipient: mailbox('anna@clinic.example') });
+  const bounce = await accountFor(rules, null, 'anna@clinic.example');
   assert.deepEqual(bounce.changes, {
     from: { replace: 'F <f@clinic.example>', original: 'reply_to' },
     envelope_from: null,
@@ -162,7 +253,7 @@ test('explain on the command line, for people and for programs', async (t) => {
   rules        no-bounces: yes, the sender matches <>
   decision     refuse, by the rule no-bounces
   certificate  not looked up
-  reply        550 5.7.1 a rule of this relay refuses that: no bounces here
+  at RCPT      550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)
 `;
   assert.deepEqual(people, { exit: 0, stderr: '', stdout: `${account('Anna@clinic.example')}\n${account('b@b.example')}` });
   const programs = await sealpost(folder, ['explain', '--json', '--from', '<>', '--to', 'b@b.example']);
@@ -170,15 +261,39 @@ test('explain on the command line, for people and for programs', async (t) => {
   assert.deepEqual(read, [
     {
       recipient: 'b@b.example',
-      rules: [{ rule: 'no-bounces', match: 'matches', because: 'the sender matches <>' }],
+      rules: [
+        {
+          rule: 'no-bounces',
+          match: 'yes',
+          because: 'the sender matches <>',
+          conditions: [{ condition: 'sender', match: 'yes', because: 'the sender matches <>' }],
+        },
+      ],
       decision: 'refuse',
       rule: 'no-bounces',
+      because: 'rule',
+      at: 'rcpt',
+      open: [],
       certificate: { state: 'not asked', by: null, addresses: [], notes: [] },
       subject: null,
       changes: null,
-      reply: '550 5.7.1 a rule of this relay refuses that: no bounces here',
+      algorithms: null,
+      signed: null,
+      archive: null,
+      replies: { rcpt: '550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)', data: null },
     },
   ]);
+});
+
+test('a message that is there is read as the relay reads it, and its size is what a client would declare', async (t) => {
+  const folder = await temporaryFolder(t);
+  const file = path.join(folder, 'form.eml');
+  await writeFile(file, 'From: a@b.example\nSubject: =?utf-8?q?f=C3=BCr?= Anna\n\nbody\n');
+  const assumed = await assume({ message: file }, null);
+  assert.equal(assumed?.size, Buffer.byteLength('From: a@b.example\r\nSubject: =?utf-8?q?f=C3=BCr?= Anna\r\n\r\nbody\r\n'));
+  assert.deepEqual(assumed.content.from, mailbox('a@b.example'));
+  await assert.rejects(assume({ message: path.join(folder, 'none.eml') }, null), /none\.eml/);
+  await assert.rejects(assume({ headers: ['X: a\r\nBcc: b@c.example'] }, null), /no header field/, 'a line end would begin another field');
 });
 
 test('a command line that is not right says how to write it, and exits 2', async (t) => {

@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { writeFacts, type NoticeFacts } from '../../src/delivery/facts.ts';
 import { queueHandlers, serveControl } from '../../src/control.ts';
+import { writeHeld } from '../../src/held.ts';
 import { claimOne, makeSite, put, START, type Site } from '../queue/site.ts';
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
@@ -78,7 +79,7 @@ q3  ready     b@x.example  attempts 0  due 2026-01-01T00:00:00.000Z
   assert.deepEqual(
     await sealpost(site, 'queue', 'list', '--state', 'bounced', '--json'),
     done(
-      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"attempts":1,"size":2000,"reason":"550 5.1.1 no such user","notice":null}\n`,
+      `{"queueId":"q2","recipient":"anna@clinic.example","sender":"form@clinic.example","state":"bounced","acceptedAt":${START},"dueAt":null,"attempts":1,"size":2000,"reason":"550 5.1.1 no such user","notice":null,"held":null,"passes":false}\n`,
     ),
   );
   assert.deepEqual(
@@ -94,12 +95,64 @@ recipient anna@clinic.example
   );
   assert.deepEqual(
     await sealpost(site, 'queue', 'stats'),
-    done(`recipients now   ready 2, leased 0, deferred 1, bounced 1, damaged 0
+    done(`recipients now   ready 2, leased 0, deferred 1, held 0, bounced 1, damaged 0
 in all           accepted 4, delivered 0, bounced 1, removed 0, ambiguous 0
 sealed content   2200 octets
 oldest message   2026-01-01T00:00:00.000Z
+oldest held      nothing is held
 `),
   );
+});
+
+test('queue list --held, show, stats and retry tell of held mail: since when, by which rule, why, until when, and what to do', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  const facts = {
+    because: 'missing',
+    heldAt: START,
+    client: '192.0.2.7',
+    user: 'canary',
+    size: null,
+    cipher: 'aes256-cbc',
+    inside: '',
+  } as const;
+  const keptBy = (rule: string, archive: boolean) => ({ kind: 'held', facts: writeHeld({ ...facts, rule, archive }) }) as const;
+  await put(store, { id: 'q1', kept: keptBy('patients', false) });
+  await put(store, { id: 'q2' });
+  await put(store, { id: 'q3', kept: keptBy('\u202efiles', true) });
+  await put(store, { id: 'q4', kept: { kind: 'spooled', facts: '{}' } });
+  const row = (await store.heldRows({ queueId: 'q3' }, 0, 1))[0] ?? assert.fail();
+  await store.endHeld(row, { kind: 'bounced', reason: '4.4.7 held for too long' }, []);
+  await store.close();
+  const [held, json, show, stats, retried] = await Promise.all([
+    sealpost(site, 'queue', 'list', '--held'),
+    sealpost(site, 'queue', 'list', '--state', 'held', '--json'),
+    sealpost(site, 'queue', 'show', 'q1'),
+    sealpost(site, 'queue', 'stats'),
+    sealpost(site, 'queue', 'retry', 'q1'),
+  ]);
+  const told = 'since 2026-01-01T00:00:00.000Z  by rule patients: no certificate  expires 2026-01-15T00:00:00.000Z';
+  assert.deepEqual(held, done(`q1  held      anna@clinic.example  attempts 0  ${told}\n`));
+  assert.deepEqual(JSON.parse(json.out).held, {
+    rule: 'patients',
+    because: 'missing',
+    since: START,
+    expires: START + 14 * 86_400_000,
+    archive: false,
+  });
+  assert.match(show.out, /^ {2}by rule patients: no certificate\n.*\n {2}sealpost queue release q1 --key FILE$/m);
+  assert.match(
+    stats.out,
+    /^recipients now {3}ready 2, leased 0, deferred 0, held 1, bounced 1, damaged 0\n[^]*^oldest held {6}2026-01-01T/m,
+  );
+  assert.deepEqual([retried.code, retried.out], [1, '']);
+  assert.match(retried.err, /q1 is held: .*\n {2}hint: sealpost queue release q1 --key FILE/);
+  const again = await sealpost(site, 'queue', 'retry', 'q3');
+  assert.match(again.out, /^0 recipients will be attempted now\n1 recipient held again, until released: sealpost queue release ID/);
+  const list = await sealpost(site, 'queue', 'list');
+  assert.match(list.out, /by rule \\u202efiles: no certificate {2}a copy for the archive/);
+  assert.match(list.out, /^q4 {2}ready .* passes in clear$/m);
+  assert.doesNotMatch(list.out + json.out + show.out, /canary|192\.0\.2\.7/);
 });
 
 test('queue list and show tell a notice from mail, and which message it is about', async (t) => {

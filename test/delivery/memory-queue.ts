@@ -22,6 +22,8 @@ export interface NewRow {
   readonly needsSmtputf8?: boolean;
   readonly acceptedAt?: number;
   readonly notice?: string | null;
+  /** The facts of a message that was passed; its body is in the form of the spool. */
+  readonly spooled?: string | null;
   readonly asked?: Partial<Pick<Lease, 'originalSender' | 'notify' | 'orcpt' | 'envid' | 'submitter' | 'delayNoticed'>>;
 }
 
@@ -50,6 +52,7 @@ export class MemoryQueue implements DeliveryQueue {
     needsSmtputf8 = false,
     acceptedAt,
     notice = null,
+    spooled = null,
     asked = {},
   }: NewRow = {}): Row {
     const number = this.rows.length + 1;
@@ -67,7 +70,7 @@ export class MemoryQueue implements DeliveryQueue {
         submitter: null,
         notice,
         delayNoticed: false,
-        spooled: null,
+        spooled,
         ...asked,
         recipient: recipient ?? `r${number}@clinic.example`,
         needsSmtputf8,

@@ -408,3 +408,85 @@ test('P10 a notice whose row was damaged is set aside and not sent', async () =>
   assert.equal(queue.rows[0]?.state, 'damaged');
   assert.deepEqual(transcript.messages, []);
 });
+
+const heldMessage = { id: 'Q7', acceptedAt: NOW - HOUR, sender: SENDER, envid: null, submitter: null };
+const heldRow = {
+  address: 'anna@patients.example',
+  notify: null,
+  orcpt: null,
+  header: Buffer.from(`Date: Mon, 23 Nov 2026 08:00:00 +0000\r\nSubject: ${CANARY}\r\n\r\n`),
+};
+const holding = { rule: 'patients', because: 'unavailable', since: NOW - HOUR } as const;
+
+const told = (notice: { readonly notice: string | null } | null | undefined): NoticeFacts => readFacts(notice?.notice ?? '');
+
+test('of a held message the operator alone is told: recipient, rule, why, until when and what to do; no content', () => {
+  const { notice, events, note } = makeTeller({ holdMaxAge: 24 * HOUR }).held(
+    heldMessage,
+    [heldRow, { ...heldRow, address: 'ben@patients.example' }],
+    holding,
+  );
+  assert.deepEqual(
+    notice?.recipients.map(({ address }) => address),
+    [OPERATOR],
+  );
+  assert.deepEqual([note, events.map(({ event, kind, recipient }) => [event, kind, recipient])], ['n1', [['notice', 'held', OPERATOR]]]);
+  const text = composeNotice(told(notice), { queueId: 'n1', recipient: OPERATOR }).toString();
+  for (const part of [
+    'Subject: Mail is held [Q7]',
+    '    anna@patients.example',
+    'Rule: patients',
+    'Why: nobody could say whether there is a certificate',
+    'one of their own: 1 more',
+    'Held since Mon, 23 Nov 2026 08:00:00 +0000',
+    'Will-Retry-Until: Tue, 24 Nov 2026 08:00:00 +0000',
+    'sealpost queue release Q7 --key FILE',
+    'Action: delayed',
+  ])
+    assert.ok(text.includes(part), `${part} in ${text}`);
+  assert.ok(!text.includes(CANARY));
+  assert.ok(text.split('\r\n').every((line) => line.length <= 998 && /^[\x20-\x7e]*$/.test(line)));
+});
+
+test('mail that is held for an hour makes few notices, the next of which counts the rest, and keeps no other notice back (A17)', () => {
+  let now = NOW;
+  const notices = makeTeller({ rate: { count: 3, per: HOUR }, now: () => now });
+  const words = Array.from({ length: 1000 }, () => notices.held(heldMessage, [heldRow], holding).notice);
+  assert.equal(words.filter((one) => one !== undefined).length, 3);
+  assert.deepEqual(tell(refused, {}, notices).readers, [SENDER, OPERATOR]);
+  now += HOUR + 1;
+  assert.equal(told(notices.held(heldMessage, [heldRow], holding).notice).alsoHeld, 997);
+  assert.equal(told(notices.held(heldMessage, [heldRow], holding).notice).alsoHeld, 0);
+});
+
+test('held mail that nobody released is told as failed, to the sender and the operator; nobody is told of the null sender', () => {
+  const notices = makeTeller();
+  const { address, ...parts } = heldRow;
+  const nothing = Buffer.alloc(0);
+  const row = { row: 1, queueId: 'Q7', acceptedAt: NOW - HOUR, originalSender: SENDER, sender: SENDER, recipient: address, ...parts };
+  const sealed = {
+    prefix: nothing,
+    suffix: nothing,
+    size: 1,
+    bodyLength: 0,
+    needsSmtputf8: false,
+    envid: null,
+    submitter: null,
+    facts: '{}',
+  };
+  const { outcome, events, telling } = notices.heldTooLong({ ...row, ...sealed }, holding);
+  assert.equal(outcome.reason, '4.4.7 held for too long by rule patients');
+  assert.deepEqual(
+    events.map(({ event, recipient }) => [event, recipient]),
+    [
+      ['bounced', 'anna@patients.example'],
+      ['notice', SENDER],
+      ['notice', OPERATOR],
+    ],
+  );
+  assert.equal(events[0]?.['notice'], telling?.notice?.id);
+  const text = composeNotice(told(telling?.notice), { queueId: 'n2', recipient: SENDER }).toString();
+  assert.ok(text.includes('It was held for too long') && text.includes('Rule: patients') && !text.includes(CANARY), text);
+  const ofNull = notices.heldTooLong({ ...row, ...sealed, originalSender: '' }, holding);
+  assert.deepEqual([ofNull.telling, ofNull.events.length, ofNull.events[0]?.['notice']], [undefined, 1, 'none, the sender is null']);
+});

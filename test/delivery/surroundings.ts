@@ -8,6 +8,7 @@ import { makeScheduler, type Scheduler } from '../../src/delivery/scheduler.ts';
 import { makeUpstream, type Upstream, type UpstreamOptions, type UpstreamSurroundings } from '../../src/delivery/upstream.ts';
 import type { Retry } from '../../src/delivery/retry.ts';
 import type { Outgoing } from '../../src/delivery/transaction.ts';
+import type { Spool } from '../../src/queue/spool/spool.ts';
 import type { DeliveryQueue } from './memory-queue.ts';
 
 export const log = pino({ level: 'silent' });
@@ -68,6 +69,8 @@ export function upstreamAt(port: number, more: More = {}, options: Partial<Upstr
 export const silent: Notices = {
   tell: (_lease, _result, conclusion) => conclusion,
   refuse: () => ({ note: 'none', events: [] }),
+  held: () => ({ note: 'none', events: [] }),
+  heldTooLong: () => ({ outcome: { kind: 'bounced', reason: '' }, events: [] }),
   compose: async () => Buffer.alloc(0),
   counters: () => ({ notices: 0, noticesWithheld: 0 }),
 };
@@ -83,7 +86,7 @@ export interface Running extends AsyncDisposable {
 export function running(
   queue: DeliveryQueue,
   upstreams: readonly Upstream[],
-  more: { retry?: Retry; now?: () => number; notices?: Notices } = {},
+  more: { retry?: Retry; now?: () => number; notices?: Notices; spool?: Pick<Spool, 'read'> } = {},
 ): Running {
   const route = makeRoute(upstreams, log);
   const scheduler = makeScheduler({ queue, route, retry: soon, notices: silent, now: Date.now, random: Math.random, log, ...more });

@@ -9,7 +9,7 @@ import type { Certificate } from '../../src/certificates/certificate.ts';
 import { type Envelope, type Mailbox, mailboxKey, parseMailbox, plainRecipient } from '../../src/message/envelope.ts';
 import { makePath } from '../../src/path.ts';
 import { ALWAYS } from '../../src/policy/condition.ts';
-import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
+import { makeRuleSet, type Rule, type RuleSet } from '../../src/policy/decide.ts';
 import type { HeldRow, QueueStore } from '../../src/queue/queue.ts';
 import { makeRelease, type Released, type Releasing } from '../../src/release/release.ts';
 import { type Cipher, ciphers } from '../../src/seal/algorithms.ts';
@@ -27,6 +27,10 @@ export interface World {
   readonly site: Site;
   readonly store: QueueStore;
   readonly releasing: Releasing;
+  readonly addressBook: AddressBook;
+  readonly rules: () => RuleSet;
+  /** Addresses that were asked for, in order. */
+  readonly asked: string[];
   /** What the relay is made of today. */
   readonly today: { rules: readonly Rule[]; cipher: Cipher; certificates: Map<string, Certificate>; down: boolean };
   accept(message: string | Buffer, recipients?: readonly string[], envelope?: Partial<Envelope>): Promise<string>;
@@ -60,8 +64,10 @@ export async function makeWorld(t: TestContext, hold: Pair, { signers }: { reado
   const site = await makeSite(t);
   const store = await site.open({ inlineLimit: 64 * 1024 });
   const today: World['today'] = { rules: [rule({ name: 'forms' })], cipher: 'aes-256-cbc', certificates: new Map(), down: false };
+  const asked: string[] = [];
   const addressBook: AddressBook = {
     async resolve(recipient) {
+      asked.push(recipient.address);
       const about = { way: 'address', parts: [], lacking: [] } as const;
       if (today.down) return { ...about, kind: 'unavailable', source: 'ldap', cause: new Error('down') };
       const certificate = today.certificates.get(mailboxKey(recipient));
@@ -88,6 +94,9 @@ export async function makeWorld(t: TestContext, hold: Pair, { signers }: { reado
     site,
     store,
     releasing,
+    addressBook,
+    rules: parts.rules,
+    asked,
     today,
     accept(message, recipients = ['anna@clinic.example'], envelope = {}) {
       const client = { address: '192.0.2.7', helo: 'web.clinic.example', tls: null, user: null };

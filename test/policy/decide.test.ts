@@ -89,7 +89,7 @@ test('P3: nothing is sealed without a rule that says so and a certificate that w
 test('each refusal has its reply, with the words of the site behind those of the table', () => {
   assert.match(
     refusal({ kind: 'refuse', rule: 'r', because: 'rule', text: 'no bounces here' }).reply.text,
-    /refuses that: no bounces here$/,
+    /refuses that: no bounces here \(rule r\)$/,
   );
   assert.equal(refusal({ kind: 'refuse', rule: 'r', because: 'missing' }).code, 'certificate-missing');
   assert.equal(refusal({ kind: 'refuse', rule: null, because: 'no-rule' }).reply.code, 550);

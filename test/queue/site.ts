@@ -11,7 +11,7 @@ import { pino } from 'pino';
 import type { AuditEvent } from '../../src/audit.ts';
 import type { CertificateUse } from '../../src/queue/known.ts';
 import { queuePaths, type QueuePaths } from '../../src/queue/paths.ts';
-import type { Lease, NewMessage, NewRecipient, QueueStore } from '../../src/queue/queue.ts';
+import type { HeldRow, Kept, Lease, NewMessage, NewRecipient, QueueStore } from '../../src/queue/queue.ts';
 import { openSqliteQueue, type SqliteQueueOptions } from '../../src/queue/sqlite.ts';
 
 export const START = Date.UTC(2026, 0, 1);
@@ -55,6 +55,7 @@ export interface Put {
   readonly events?: readonly AuditEvent[];
   readonly asked?: Asked;
   readonly uses?: readonly CertificateUse[];
+  readonly kept?: Kept;
   /** The sender as it was accepted. */
   readonly original?: string;
 }
@@ -70,7 +71,7 @@ export interface Stored {
 /** Writes a body in uneven pieces and enqueues it for each recipient. */
 export async function put(
   store: QueueStore,
-  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [], original = 'form@clinic.example' }: Put,
+  { id, octets = 100, recipients = ['anna@clinic.example'], events, asked = {}, uses = [], original = 'form@clinic.example', kept }: Put,
 ): Promise<Stored> {
   const ciphertext = randomBytes(octets);
   const writer = store.newBody();
@@ -95,6 +96,7 @@ export async function put(
       prefix: randomBytes(300),
       suffix: randomBytes(18),
       needsSmtputf8: false,
+      kept,
     })),
   };
   await store.enqueue(message, events ?? [{ event: 'accepted', queue_id: id }], uses);
@@ -105,6 +107,13 @@ export async function readAll(store: QueueStore, lease: Lease): Promise<Buffer> 
   const parts: Buffer[] = [];
   for await (const part of store.read(lease)) parts.push(part);
   return Buffer.concat(parts);
+}
+
+/** The only row that is held. */
+export async function heldOne(store: QueueStore): Promise<HeldRow> {
+  const [held, ...others] = await store.heldRows({}, 0, 2);
+  assert.ok(held !== undefined && others.length === 0, 'exactly one row is held');
+  return held;
 }
 
 /** The only row that is due. */

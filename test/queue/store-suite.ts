@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, test, type TestContext } from 'node:test';
 import type { NewMessage, QueueStore } from '../../src/queue/queue.ts';
+import { heldSuite } from './held-suite.ts';
 import { knownSuite } from './known-suite.ts';
 import { recordsSuite } from './records-suite.ts';
 import { type Asked, claimOne, hasCode, put, readAll, START } from './site.ts';
@@ -24,7 +25,7 @@ const deferred = { kind: 'deferred', dueAt: START + HOUR, reason: '451 later' } 
 const bounced = { kind: 'bounced', reason: '550 5.1.1 no such user' } as const;
 
 /** A notice: facts, and nothing else. */
-function noticeOf(id: string): NewMessage {
+export function noticeOf(id: string): NewMessage {
   const empty = Buffer.alloc(0);
   const nothing = { length: 0, sha256: createHash('sha256').digest(), content: { kind: 'inline', bytes: empty } } as const;
   const parts = { body: 0, header: empty, prefix: empty, suffix: empty, needsSmtputf8: false };
@@ -37,6 +38,7 @@ export function storeSuite(name: string, makeStore: (t: TestContext) => Promise<
   describe(`${name}: a store`, () => {
     movements(makeStore);
     operators(makeStore);
+    heldSuite(makeStore);
     knownSuite(makeStore);
     recordsSuite(makeStore);
   });

@@ -64,6 +64,7 @@ test('the queue is empty once all is delivered, and the audit log tells who got 
     'accepted',
     'delivered anna@clinic.example',
     'delivered carla@clinic.example',
+    'rules-loaded',
     'sealed anna@clinic.example',
     'sealed carla@clinic.example',
     'started',

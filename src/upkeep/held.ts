@@ -1,0 +1,216 @@
+/**
+ * Held mail, looked after by the relay: released by itself where the key is here and a certificate has appeared, and ended where it was held
+ * for too long.
+ *
+ * A round pages through all that is held, oldest first. Each address is looked up once in it; whoever has no certificate costs nothing
+ * more. Where look-ups fail one after the other a source is down, and the rest waits for the next round. What a rule holds is left alone: it
+ * wants an operator's word. A round is made every few minutes, and soon after a command has changed certificates; nothing of it is kept, so a
+ * restart loses nothing.
+ */
+import { setImmediate } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { AddressBook, Resolution } from '../certificates/address-book.ts';
+import { makeAge } from '../delivery/age.ts';
+import type { HeldNotices } from '../delivery/of-held.ts';
+import type { ControlHandlers } from '../control.ts';
+import { asSealpostError } from '../errors.ts';
+import { type HeldFacts, readHeld } from '../held.ts';
+import type { Hold } from '../hold-keys.ts';
+import { mailboxKey, parseMailbox } from '../message/envelope.ts';
+import { domainOf, type RuleSet } from '../policy/decide.ts';
+import type { HeldRow, QueueStore } from '../queue/queue.ts';
+import { releaseHandlers } from '../release/control.ts';
+import type { Releasing } from '../release/release.ts';
+import { unwrap } from '../release/unwrap.ts';
+
+export interface HeldParts {
+  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld'>;
+  readonly hold: Hold;
+  readonly releasing: Releasing;
+  readonly rules: () => RuleSet;
+  readonly addressBook: AddressBook;
+  readonly notices: Pick<HeldNotices, 'heldTooLong'>;
+  /** Ms for which mail is held. */
+  readonly maxAge: number;
+  /** Ms since the epoch. */
+  readonly now: () => number;
+  /** Ms on a clock that nobody sets: a step of the other one ends nothing. */
+  readonly elapsed: () => number;
+  readonly log: Logger;
+  /** Ms between two rounds. */
+  readonly every?: number;
+}
+
+export interface HeldUpkeep {
+  /** For the control socket: those given, behind which certificates may be others, and the release. */
+  readonly handlersWith: (changing: ControlHandlers) => ControlHandlers;
+  start(): void;
+  /** Something has changed: a round is made in a moment. */
+  soon(): void;
+  /** Makes a round, or waits for the one that is under way. */
+  turn(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const EVERY_MS = 2 * 60_000;
+/** After a word of a command, which may be one of many. */
+const SOON_MS = 1000;
+const PAGE_ROWS = 50;
+/** Look-ups one after the other that say nothing: a source is down. */
+const MOST_UNAVAILABLE = 5;
+/** What did not come to a release although there is a certificate is opened again after this. */
+const AGAIN_MS = 3_600_000;
+const BY_RELAY = 'relay';
+
+type State = Resolution['kind'];
+
+export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
+  const { queue, hold, log, every = EVERY_MS } = parts;
+  const ageOf = makeAge(parts);
+  /** Rows that were opened and stayed, and when, ms of `elapsed`. */
+  let tried = new Map<number, number>();
+  let stopped = false;
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+
+  const round = async (): Promise<void> => {
+    await hold.look();
+    const lookUps = makeLookUps(parts);
+    const still = new Map<number, number>();
+    let [after, released, ended] = [0, 0, 0];
+    for (;;) {
+      const page = await queue.heldRows({}, after, PAGE_ROWS);
+      for (const held of page) {
+        if (stopped) return;
+        after = held.row;
+        const last = tried.get(held.row);
+        if (last !== undefined) still.set(held.row, last);
+        const done = await attempt(held, async () => {
+          const facts = readHeld(held.facts);
+          if (ageOf(facts.heldAt) > parts.maxAge) return (await end(parts, held, facts)) ? 'ended' : undefined;
+          if (last !== undefined && parts.elapsed() - last < AGAIN_MS) return undefined;
+          if (!(await isWanted(parts, lookUps, held, facts))) return undefined;
+          still.set(held.row, parts.elapsed());
+          return (await releaseOne(parts, held)) ? 'released' : undefined;
+        });
+        if (done === 'released') released++;
+        if (done === 'ended') ended++;
+      }
+      if (page.length === 0) break;
+    }
+    tried = still;
+    if (released + ended > 0) log.info({ released, ended }, 'held mail was looked after');
+  };
+
+  const attempt = async <T>(held: HeldRow, act: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await act();
+    } catch (error) {
+      const { code } = asSealpostError(error);
+      log.warn({ queue_id: held.queueId, code, ...(code === 'internal' ? { err: error } : {}) }, 'held mail could not be looked after');
+      return undefined;
+    } finally {
+      // An operation with the key takes milliseconds, in which nobody is answered.
+      await setImmediate();
+    }
+  };
+
+  const turn = (): Promise<void> => {
+    running ??= round()
+      .catch((error: unknown) => log.error({ err: error }, 'held mail cannot be looked after'))
+      .finally(() => {
+        running = undefined;
+      });
+    return running;
+  };
+
+  const wait = (ms: number): void => {
+    clearTimeout(timer);
+    if (stopped) return;
+    timer = setTimeout(() => void turn().then(() => wait(every)), ms);
+    timer.unref();
+  };
+
+  const soon = (): void => {
+    tried = new Map();
+    wait(SOON_MS);
+  };
+
+  return {
+    handlersWith: (changing) => ({ ...followed(changing, soon), ...releaseHandlers(parts) }),
+    start: () => wait(SOON_MS),
+    soon,
+    turn,
+    stop: async () => {
+      stopped = true;
+      clearTimeout(timer);
+      await running;
+    },
+  };
+}
+
+function followed(handlers: ControlHandlers, soon: () => void): ControlHandlers {
+  const entries = Object.entries(handlers).map(([command, handle]) => {
+    const after: typeof handle = async (request) => {
+      const answer = await handle(request);
+      soon();
+      return answer;
+    };
+    return [command, after] as const;
+  });
+  return Object.fromEntries(entries);
+}
+
+interface LookUps {
+  /** `unavailable` without asking where sources are down. */
+  stateOf(held: HeldRow, rule: string): Promise<State>;
+}
+
+/** Of one round: each address once. */
+function makeLookUps({ addressBook, rules }: HeldParts): LookUps {
+  const known = new Map<string, State>();
+  let unavailable = 0;
+  return {
+    async stateOf({ recipient }, name) {
+      const verdict = parseMailbox(recipient);
+      if (verdict.kind === 'fault') return 'absent';
+      const rule = rules().rules.find((one) => one.name === name);
+      // A rule that is gone may have taken the certificate of the domain: the decision will tell.
+      const domain = rule === undefined ? 'fallback' : domainOf(rule);
+      const key = `${domain} ${mailboxKey(verdict.mailbox)}`;
+      const before = known.get(key);
+      if (before !== undefined || unavailable >= MOST_UNAVAILABLE) return before ?? 'unavailable';
+      const { kind } = await addressBook.resolve(verdict.mailbox, { domain });
+      unavailable = kind === 'unavailable' ? unavailable + 1 : 0;
+      known.set(key, kind);
+      return kind;
+    },
+  };
+}
+
+async function isWanted({ hold }: HeldParts, lookUps: LookUps, held: HeldRow, facts: HeldFacts): Promise<boolean> {
+  if (facts.because === 'rule' || hold.privateKey() === undefined) return false;
+  return (await lookUps.stateOf(held, facts.rule)) === 'found';
+}
+
+async function releaseOne({ hold, releasing, log }: HeldParts, held: HeldRow): Promise<boolean> {
+  const [key, certificate] = [hold.privateKey(), hold.certificate()];
+  const contentKey = key === undefined || certificate === undefined ? undefined : unwrap(held, [{ key, certificate }]);
+  const about = { queue_id: held.queueId, recipient: held.recipient };
+  if (contentKey === undefined) {
+    log.warn(about, 'mail is held to another certificate than the one that is there now');
+    return false;
+  }
+  const released = await releasing.release(held, { contentKey, operator: BY_RELAY, byHand: false });
+  if (released.kind === 'stays') log.info({ ...about, why: released.why, rule: released.rule }, 'mail stays held');
+  if (released.kind === 'wrong-key') log.error(about, 'held mail cannot be opened with the key of its certificate');
+  return released.kind === 'released';
+}
+
+async function end({ queue, notices, log }: HeldParts, held: HeldRow, facts: HeldFacts): Promise<boolean> {
+  const { rule, because, heldAt } = facts;
+  const { outcome, events, telling } = notices.heldTooLong(held, { rule, because, since: heldAt });
+  if (!(await queue.endHeld(held, outcome, events, telling))) return false;
+  log.warn({ queue_id: held.queueId, recipient: held.recipient, rule }, 'mail was held for too long');
+  return true;
+}

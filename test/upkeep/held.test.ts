@@ -1,0 +1,193 @@
+/** Held mail goes out by itself when a certificate appears, is given up after its time, and is no burden meanwhile. */
+import assert from 'node:assert/strict';
+import { before, describe, type TestContext, test } from 'node:test';
+import { pino } from 'pino';
+import { makeHoldPair } from '../../src/certificates/hold.ts';
+import type { HeldNotices } from '../../src/delivery/of-held.ts';
+import { unwrap } from '../../src/release/unwrap.ts';
+import { makeHeldUpkeep } from '../../src/upkeep/held.ts';
+import { makeWorld, type Pair, rule, type World } from '../hold/world.ts';
+import { codeOf } from '../ingress/front.ts';
+
+const DAY = 86_400_000;
+const FORM = 'From: forms@clinic.example\r\nSubject: x\r\n\r\nhello\r\n';
+
+describe('held mail is looked after', () => {
+  let hold: Pair;
+  let reader: Pair;
+  before(async () => {
+    [hold, reader] = await Promise.all([makeHoldPair('Clinic', Date.now()), makeHoldPair('Anna', Date.now())]);
+  });
+
+  async function keep(t: TestContext, { key = true, other }: { key?: boolean; other?: Pair } = {}) {
+    const world = await makeWorld(t, hold);
+    const clock = { elapsed: 0 };
+    const logged: string[] = [];
+    const told: { queueId: string; rule: string }[] = [];
+    const notices: Pick<HeldNotices, 'heldTooLong'> = {
+      heldTooLong: ({ queueId, recipient }, { rule }) => {
+        told.push({ queueId, rule });
+        return { outcome: { kind: 'bounced', reason: 'held for too long' }, events: [{ event: 'bounced', queue_id: queueId, recipient }] };
+      },
+    };
+    const held = makeHeldUpkeep({
+      ...world,
+      queue: world.store,
+      hold: {
+        certificate: () => (other ?? hold).certificate,
+        privateKey: () => (key ? (other ?? hold).key : undefined),
+        look: async () => {},
+      },
+      notices,
+      maxAge: 14 * DAY,
+      now: () => world.site.clock.now,
+      elapsed: () => clock.elapsed,
+      log: pino({}, { write: (line: string) => void logged.push(line) }),
+      every: DAY,
+    });
+    t.after(() => held.stop());
+    /** Time passes on all clocks. */
+    const pass = (ms: number): void => {
+      world.site.clock.now += ms;
+      clock.elapsed += ms;
+    };
+    return { world, held, told, logged, pass, clock };
+  }
+  const know = ({ today }: World, ...addresses: readonly string[]): void => {
+    for (const address of addresses) today.certificates.set(address, reader.certificate);
+  };
+  const states = async ({ store }: World) => (await store.stats()).states;
+
+  test('a certificate appears: what waits for it goes out, and nothing else does', async (t) => {
+    const { world, held } = await keep(t);
+    world.today.rules = [
+      rule({ name: 'letters', when: { kind: 'subject', pattern: { source: 'wait', matches: (text) => text === 'wait' } }, then: 'hold' }),
+      rule({ name: 'forms' }),
+    ];
+    await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example']);
+    await world.accept(FORM.replace(': x', ': wait'), ['anna@clinic.example']);
+    await held.turn();
+    assert.equal((await states(world)).held, 3);
+    know(world, 'anna@clinic.example');
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 2, ready: 1 });
+    const sent = await world.delivered(reader);
+    assert.equal(sent.recipient, 'anna@clinic.example');
+    assert.deepEqual(
+      (await world.held()).map(({ recipient }) => recipient),
+      ['ben@clinic.example', 'anna@clinic.example'],
+    );
+    const released = (await world.audit()).filter(({ event }) => event === 'released');
+    assert.deepEqual(
+      released.map(({ operator }) => operator),
+      ['relay'],
+    );
+  });
+
+  test('each address is asked for once a round, however much waits for it; a source that is down is not asked on and on', async (t) => {
+    const { world, held } = await keep(t);
+    const people = Array.from({ length: 30 }, (_, index) => `p${index}@clinic.example`);
+    for (let message = 0; message < 4; message++) await world.accept(FORM, people);
+    world.asked.length = 0;
+    await held.turn();
+    assert.deepEqual(world.asked.toSorted(), people.toSorted());
+    world.today.down = true;
+    world.asked.length = 0;
+    await held.turn();
+    assert.equal(world.asked.length, 5);
+    assert.equal((await states(world)).held, 120);
+    world.today.down = false;
+    know(world, ...people);
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 120 });
+  });
+
+  test('what stays although there is a certificate is opened again after an hour, or when a command changed something', async (t) => {
+    const { world, held, logged, pass } = await keep(t);
+    await world.accept(FORM);
+    know(world, 'anna@clinic.example');
+    world.today.rules = [rule({ name: 'no', then: 'refuse' })];
+    const opened = () => logged.filter((line) => line.includes('mail stays held')).length;
+    await held.turn();
+    await held.turn();
+    assert.equal(opened(), 1);
+    pass(3_600_001);
+    await held.turn();
+    assert.equal(opened(), 2);
+    const handlers = held.handlersWith({ 'certs-approve': async () => 'done' });
+    assert.equal(await handlers['certs-approve']?.({ command: 'certs-approve' }), 'done');
+    await held.turn();
+    assert.equal(opened(), 3);
+  });
+
+  test('held for too long: given up with its notice; a clock that is set ahead ends nothing', async (t) => {
+    const { world, held, told, pass } = await keep(t, { key: false });
+    const queueId = await world.accept(FORM);
+    pass(13 * DAY);
+    await held.turn();
+    assert.deepEqual(told, []);
+    world.site.clock.now += 400 * DAY; // somebody sets the clock
+    await held.turn();
+    assert.deepEqual(told, []);
+    pass(2 * DAY);
+    await held.turn();
+    assert.deepEqual(told, [{ queueId, rule: 'forms' }]);
+    assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
+    assert.equal((await world.audit()).filter(({ event }) => event === 'bounced').length, 1);
+  });
+
+  test('without the key nothing is released, and nothing looked up', async (t) => {
+    const { world, held } = await keep(t, { key: false });
+    await world.accept(FORM);
+    know(world, 'anna@clinic.example');
+    world.asked.length = 0;
+    await held.turn();
+    assert.deepEqual([world.asked.length, (await states(world)).held], [0, 1]);
+  });
+
+  test('the control socket: own key, a content key, another pair, and what is no request', async (t) => {
+    const { world, held } = await keep(t);
+    const release = async (rows: unknown, by = held): Promise<unknown> =>
+      by.handlersWith({})['queue-release']?.({ command: 'queue-release', operator: 'tester', rows });
+    const queueId = await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example', 'eva@clinic.example']);
+    const [anna, ben, eva] = await world.held(queueId);
+    assert.ok(anna && ben && eva);
+    know(world, 'anna@clinic.example', 'ben@clinic.example');
+    const key = unwrap(ben, [hold])?.toString('base64');
+    assert.deepEqual(
+      await release([
+        { row: anna.row, queueId },
+        { row: ben.row, queueId, key: Buffer.alloc(32).toString('base64') },
+        { row: ben.row, queueId, key },
+        { row: eva.row, queueId },
+        { row: anna.row, queueId },
+        { row: 4711, queueId: 'another' },
+      ]),
+      [
+        { kind: 'released', rule: 'forms', reencrypted: false },
+        { kind: 'wrong-key' },
+        { kind: 'released', rule: 'forms', reencrypted: false },
+        { kind: 'stays', why: 'missing', rule: 'forms' },
+        { kind: 'gone' },
+        { kind: 'gone' },
+      ],
+    );
+    const elsewhere = await keep(t, { key: false });
+    await assert.rejects(release([{ row: 1, queueId }], elsewhere.held), (error: unknown) => codeOf(error) === 'hold-key-elsewhere');
+    const exchanged = await keep(t, { other: reader });
+    const id = await exchanged.world.accept(FORM);
+    const [row] = await exchanged.world.held(id);
+    assert.ok(row);
+    assert.deepEqual(await release([{ row: row.row, queueId: id }], exchanged.held), [{ kind: 'other-key' }]);
+    for (const rows of [
+      undefined,
+      {},
+      [{}],
+      [{ row: -1, queueId }],
+      [{ row: 1 }],
+      [{ row: 1, queueId, key: 'short' }],
+      Array.from({ length: 21 }, () => ({})),
+    ])
+      await assert.rejects(release(rows), (error: unknown) => codeOf(error) === 'usage');
+  });
+});
