@@ -6,7 +6,7 @@ import type { Config } from './config.ts';
 import type { Environment } from './config/environment.ts';
 import type { Fault } from './document/fault.ts';
 import { holdFaults, mayHold } from './hold-keys.ts';
-import { signFaults, surveyIdentities } from './identities.ts';
+import { describeIdentity, signFaults, surveyIdentities } from './identities.ts';
 import type { Rule } from './policy/decide.ts';
 import { spoolFaults } from './spool-faults.ts';
 
@@ -41,6 +41,6 @@ export async function siteFaults(config: SiteConfig, rules: readonly Rule[], at:
   return {
     faults: [...broken, ...signing, ...hold.faults, ...spool.faults],
     ofRules: [...signing, ...unheld, ...spool.faults],
-    notes: [...hold.notes, ...spool.notes],
+    notes: [...identities.map((one) => `identity ${describeIdentity(one, at.now)}`), ...hold.notes, ...spool.notes],
   };
 }

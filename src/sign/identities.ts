@@ -108,7 +108,7 @@ async function look(one: Kept, options: IdentityOptions): Promise<void> {
   const rests = stamp === one.seen;
   one.seen = stamp;
   if (!rests || stamp === one.read) return;
-  const verdict = await loadIdentity(one.files);
+  const verdict = successor(one.identity, await loadIdentity(one.files));
   if (verdict.kind === 'identity') {
     const { fingerprint } = one.identity.certificate;
     // Written to while it was read: looked at once more.
@@ -121,6 +121,15 @@ async function look(one: Kept, options: IdentityOptions): Promise<void> {
   const { wrong, mend } = verdict;
   if (wrong !== one.complaint) options.log.warn({ identity: one.files.name, wrong, mend }, 'identity cannot be used, the old one stays');
   one.complaint = wrong;
+}
+
+/** The rules were held against the addresses of the old certificate: one that does not name them all would sign for somebody else. */
+function successor({ certificate: { addresses } }: Identity, verdict: IdentityVerdict): IdentityVerdict {
+  if (verdict.kind === 'fault') return verdict;
+  const lost = addresses.filter((address) => !verdict.identity.certificate.addresses.includes(address));
+  if (lost.length === 0) return verdict;
+  const mend = 'a certificate with the same addresses; where it is meant, restart the relay, which looks through its rules then';
+  return { kind: 'fault', wrong: `its new certificate does not name ${lost.join(', ')} any more`, mend };
 }
 
 function tell(identity: Identity, { log, now }: IdentityOptions, message: string): void {

@@ -3,7 +3,7 @@ import { copyFile, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort, until } from '../interop/ports.ts';
 import { missingPrograms, succeed } from '../interop/programs.ts';
-import { makeSite } from '../relay/site.ts';
+import { makeSite, type SiteOptions } from '../relay/site.ts';
 import { sendLoad } from './load.ts';
 import { measureMemory, type MemoryFigure } from './memory.ts';
 import { startOurs } from './ours.ts';
@@ -31,9 +31,18 @@ export async function benchMemory(print: (line: string) => void, owner: Owner): 
 }
 
 /** A relay of its own, that takes and delivers one message from each of `clients` at once. */
-export async function memoryOf(clients: number, octets: number, owner: Owner): Promise<MemoryFigure> {
+export async function memoryOf(
+  clients: number,
+  octets: number,
+  owner: Owner,
+  { config, ...site }: Partial<SiteOptions> = {},
+): Promise<MemoryFigure> {
   const sink = await ownSink(owner);
-  const { relay } = await startOurs(owner, { upstreamPort: sink.port, config: { limits: { message_bytes: '300MiB' } } });
+  const { relay } = await startOurs(owner, {
+    ...site,
+    upstreamPort: sink.port,
+    config: { limits: { message_bytes: '300MiB' }, ...config },
+  });
   const send = async (count: number, size: number): Promise<void> => {
     const before = sink.received();
     await sendLoad({ port: relay.port, clients: count, messages: count, octets: size, ...ENVELOPE });

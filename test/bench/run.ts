@@ -11,6 +11,7 @@ import { runOwned, type Owner } from './owner.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRelaying } from './relaying.ts';
 import { benchSealing } from './sealing.ts';
+import { benchSigning } from './signing.ts';
 import { benchSlow } from './slow.ts';
 import { benchThrottled } from './throttled.ts';
 
@@ -27,6 +28,7 @@ interface Bench {
 /** Those that are not `named` end within five minutes together. */
 const benches: Readonly<Record<string, Bench>> = {
   sealing: { seconds: 60, run: (owner) => benchSealing(sealFile, print, owner) },
+  signing: { seconds: 120, run: (owner) => benchSigning(print, owner) },
   memory: { seconds: 90, run: (owner) => benchMemory(print, owner) },
   stored: { seconds: 30, run: (owner) => benchStored(print, owner) },
   logins: { seconds: 150, run: (owner) => benchLogins(print, owner) },

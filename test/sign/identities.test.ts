@@ -12,6 +12,7 @@ import { describeIdentity, identityFaults, openIdentities, signFaults, surveyIde
 import { parsePattern } from '../../src/message/pattern.ts';
 import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import type { Rule } from '../../src/policy/decide.ts';
+import { siteFaults } from '../../src/site-faults.ts';
 import { readIdentity } from '../../src/sign/identity.ts';
 import { rsaKeys, serverAuth } from '../certificates/pki.ts';
 import { mailboxOf } from '../certificates/openssl.ts';
@@ -158,6 +159,8 @@ describe('identities of the configuration', { skip: missing }, () => {
     const { identities, faults } = await surveyIdentities(config, { env, now: NOW });
     assert.deepEqual(faults, []);
     assert.equal(describeIdentity(identities[0] ?? identityFor('x'), NOW), 'my_clinic signs as forms@clinic.example until 2049-01-01');
+    const { notes } = await siteFaults(config, [], { env, now: NOW });
+    assert.ok(notes.includes('identity my_clinic signs as forms@clinic.example until 2049-01-01'), notes.join('\n'));
   });
 
   const unusable: readonly (readonly [string, string, RegExp])[] = [
@@ -227,6 +230,11 @@ describe('identities of the configuration', { skip: missing }, () => {
     await rests();
     assert.equal(fingerprint(), parseCertificate(next.der).fingerprint);
     assert.match(said[1] ?? '', /meant for encryption/);
+    // The rules were held against what the old one names.
+    await replace(cert, pemOf(certificateFor({ keys: next.keys, addresses: ['anna@clinic.example'] }).der));
+    await rests();
+    assert.equal(fingerprint(), parseCertificate(next.der).fingerprint);
+    assert.match(said[2] ?? '', /does not name forms@clinic\.example any more/);
   });
 
   test('what is written wrongly is told with its place', async () => {
