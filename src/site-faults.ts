@@ -8,7 +8,6 @@ import type { Fault } from './document/fault.ts';
 import { holdFaults, mayHold } from './hold-keys.ts';
 import { signFaults, surveyIdentities } from './identities.ts';
 import type { Rule } from './policy/decide.ts';
-import { rulesInvalid } from './policy/rules.ts';
 import { spoolFaults } from './spool-faults.ts';
 
 export interface SiteFaults {
@@ -44,10 +43,4 @@ export async function siteFaults(config: SiteConfig, rules: readonly Rule[], at:
     ofRules: [...signing, ...unheld, ...spool.faults],
     notes: [...hold.notes, ...spool.notes],
   };
-}
-
-/** Throws `policy-invalid` where the rules want what is not there. */
-export async function assertRulesFit(config: SiteConfig, rules: readonly Rule[], at: FaultsAt): Promise<void> {
-  const { ofRules } = await siteFaults(config, rules, at);
-  if (ofRules.length > 0) throw rulesInvalid(ofRules);
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, globSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
@@ -9,7 +9,13 @@ import { test } from 'node:test';
 import { pages } from '../docs/generate.ts';
 import { auditEventNames } from '../src/audit.ts';
 import { errorTable } from '../src/errors.ts';
+import { makeAddressBook } from '../src/certificates/address-book.ts';
+import { readCases } from '../src/commands/policies/cases.ts';
+import { runCase } from '../src/commands/policies/run.ts';
+import { keysOf, schemaAt } from '../src/document/schema.ts';
+import { makeRuleSet } from '../src/policy/decide.ts';
 import { loadRules } from '../src/policy/rules.ts';
+import { ruleFileSchema } from '../src/policy/schema.ts';
 import { subjectFields } from '../src/policy/subject.ts';
 
 const docs = path.resolve(import.meta.dirname, '../docs');
@@ -72,32 +78,33 @@ test('docs/configuration.md lists the keys that operators rely on', async () => 
   }
 });
 
-test('the rules shown in docs/policies.md load, and show every key and every field of a template', async (t) => {
+test('the rules shown in docs/policies.md load, and come to what its table says; every key and every field of a template is told', async (t) => {
   const page = await read('policies.md');
   const folder = await mkdtemp(path.join(tmpdir(), 'sealpost-docs-'));
   t.after(() => rm(folder, { recursive: true }));
-  const examples = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = '']) => text);
-  assert.equal(examples.length, 1);
-  for (const [index, text] of examples.entries()) await writeFile(path.join(folder, `${index}.yaml`), text);
-  assert.equal((await loadRules(folder)).length, 3);
-  assert.deepEqual(
-    firstColumn(page).filter((cell) => /^[a-z._]+$/.test(cell)),
-    [
-      'name',
-      'when',
-      'when.sender',
-      'when.recipient',
-      'then',
-      'missing',
-      'domain_certificate',
-      'subject',
-      'from',
-      'envelope_from',
-      'message_id',
-      'text',
-    ].concat(['from.replace', 'from.original']),
-  );
-  for (const field of subjectFields) assert.ok(firstColumn(page).includes(`{${field}}`), field);
+  await mkdir(path.join(folder, 'lists'));
+  await mkdir(path.join(folder, 'tests'));
+  await writeFile(path.join(folder, 'lists/patients.txt'), 'vera@mail.example\n');
+  const [shown = '', table = '', ...others] = [...page.matchAll(/^```yaml\n(.*?)^```$/gms)].map(([, text = '']) => text);
+  assert.deepEqual(others, []);
+  await writeFile(path.join(folder, 'shown.yaml'), shown);
+  await writeFile(path.join(folder, 'tests/shown.yaml'), table);
+  const rules = await loadRules(folder);
+  assert.equal(rules.length, 7);
+  const cases = await readCases(path.join(folder, 'tests/shown.yaml'));
+  assert.ok(cases.kind === 'valid');
+  const parts = { rules: makeRuleSet(rules), addressBook: makeAddressBook({ lookup: () => assert.fail('a look-up') }) };
+  const formFor = () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }) as const;
+  for (const one of cases.value) assert.deepEqual((await runCase({ ...parts, formFor }, one)).differences, [], one.name);
+  const schema = ruleFileSchema(() => ({ kind: 'fault', fault: 'no list' }));
+  const listed = new Set(firstColumn(page));
+  const rule = keysOf(schemaAt(schema, ['rules', 0]));
+  assert.ok(Object.keys(rule).length > 10);
+  for (const key of Object.keys(rule)) assert.ok(listed.has(key), key);
+  const conditions = Object.keys(keysOf(rule['when']));
+  assert.ok(conditions.length > 10);
+  for (const key of conditions) assert.ok(listed.has(`when.${key}`), `when.${key}`);
+  for (const field of subjectFields) assert.ok(listed.has(`{${field}}`), field);
 });
 
 const root = path.resolve(docs, '..');
@@ -137,7 +144,7 @@ function commandsIn(...words: string[]): ReadonlySet<string> {
 
 test('every command that a document names exists', async () => {
   const names = commandsIn();
-  const below = new Map(['certs', 'queue', 'audit'].map((name) => [name, commandsIn(name)]));
+  const below = new Map(['certs', 'queue', 'audit', 'policies'].map((name) => [name, commandsIn(name)]));
   let seen = 0;
   for (const page of readable) {
     const text = await readFile(path.join(root, page), 'utf8');

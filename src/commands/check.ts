@@ -8,6 +8,7 @@ import { showFaults } from '../document/fault.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import { policyRemarks, sayRemark } from '../policy/remarks.ts';
+import { mayHold } from '../hold-keys.ts';
 import { readRules } from '../policy/rules.ts';
 import { siteFaults } from '../site-faults.ts';
 import { harvestFaults } from '../upkeep/harvested.ts';
@@ -75,7 +76,8 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);
-  if (certificates.usable === 0 && everywhere) notes.push('no usable certificate yet: all mail would be refused');
+  if (certificates.usable === 0 && everywhere)
+    notes.push(`no usable certificate yet: ${read.some(mayHold) ? 'nothing can be sealed to a reader' : 'all mail would be refused'}`);
   return { faults, notes, counts };
 }
 

@@ -21,6 +21,7 @@ import { parseSealed } from '../seal/structure.ts';
 import { type DemoUpstream, type ReceivedMessage, startUpstream, submit } from './demo-mail.ts';
 import { formMail, secrets } from './demo-form.ts';
 import { readEntity, showEntity } from './entity.ts';
+import { createHold, keysIn } from './hold-key.ts';
 import { makeSite, SHIPPED_POLICIES } from './init.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 import { readVersion } from './version.ts';
@@ -102,6 +103,7 @@ async function makeDemoSite(folder: string, upstreamPort: number, voice: Voice):
       ({ issuing: authority } = await createAuthority(places, 'clinic.example', Date.now()));
       return [];
     },
+    makeHold: (keys) => createHold(keysIn(keys), 'clinic.example', Date.now()),
   });
   if (authority === undefined) throw new Error('a site without its CA');
   const readers: DemoReader[] = [];
@@ -125,6 +127,7 @@ async function makeDemoSite(folder: string, upstreamPort: number, voice: Voice):
       },
       policies: 'site/policies',
       keys: 'site/keys',
+      hold: { passphrase: 'file:site/keys/hold.passphrase' },
       queue: { sqlite: 'site/data/queue.sqlite' },
       audit: 'site/data/audit.jsonl',
     }),

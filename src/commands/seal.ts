@@ -16,7 +16,7 @@ import { assertSigners, openIdentities } from '../identities.ts';
 import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
 import { makePath, type PathParts } from '../path.ts';
-import type { SubjectPolicy } from '../policy/decide.ts';
+import type { Rule, SubjectPolicy } from '../policy/decide.ts';
 import { ALWAYS } from '../policy/condition.ts';
 import { makeRuleSet } from '../policy/decide.ts';
 import { loadRules } from '../policy/rules.ts';
@@ -77,7 +77,7 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
     throw new SealpostError('usage', { detail: '--subject goes with --cert', hint: 'the rules of the site say which subject is shown' });
   }
   const config = await loadConfig({ file, env, cwd });
-  const rules = makeRuleSet(await loadRules(config.policies));
+  const rules = makeRuleSet((await loadRules(config.policies)).map(holdingNothing));
   const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config, env).options, now: Date.now, log });
   const form = formFor(options, config.profile);
   const signing = rules.rules.some(({ sign }) => sign !== undefined);
@@ -92,6 +92,9 @@ async function openSite(options: Options, file: string | undefined, { env, cwd }
     },
   };
 }
+
+/** There is nowhere to hold a message here: what cannot be sealed is told. */
+const holdingNothing = (rule: Rule): Rule => (rule.then === 'seal' ? { ...rule, missing: 'refuse', unavailable: 'retry' } : rule);
 
 /** One certificate for all recipients and one rule: for trying, and for scripts that look certificates up themselves. */
 async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Promise<Site> {

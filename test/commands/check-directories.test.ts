@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { makeSite } from '../../src/commands/init.ts';
 import { caExtensions, make, noOpenssl } from '../certificates/openssl.ts';
 import { BASE, freePort, noSlapd, PASSWORD, RELAY_DN, startSlapd } from '../certificates/ldap/slapd.ts';
+import { makeHold } from './hold-pair.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
@@ -13,7 +14,7 @@ const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
 test('check asks each directory server, and tells what mail would hear, with its mend', { skip: noSlapd || noOpenssl }, async (t) => {
   const folder = await temporaryFolder(t);
   const file = (name: string): string => path.join(folder, name);
-  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [] });
+  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [], makeHold });
   make(folder, { name: 'ca', extensions: caExtensions });
   make(folder, { name: 'server', issuer: 'ca', extensions: ['subjectAltName=IP:127.0.0.1', 'extendedKeyUsage=serverAuth'] });
   const slapd = await startSlapd(t, {

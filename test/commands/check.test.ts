@@ -9,6 +9,7 @@ import { mendOf, surveyCertificates } from '../../src/commands/certificates/surv
 import { makeSite } from '../../src/commands/init.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
 import { makeIdentities } from '../delivery/tls-peer.ts';
+import { makeHold } from './hold-pair.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
@@ -16,7 +17,7 @@ const host = { addresses: ['127.0.0.1', '192.0.2.7', '2001:db8::7'], uid: undefi
 
 async function newSite(t: TestContext): Promise<string> {
   const folder = await temporaryFolder(t);
-  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [] });
+  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [], makeHold });
   return folder;
 }
 
@@ -39,7 +40,7 @@ test('a site without a fault: all well, and how much of it', async (t) => {
   assert.equal(await said(folder), 'all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n');
   assert.equal(
     await said(folder, 0),
-    'note: no usable certificate yet: all mail would be refused\nall well: 1 listener, 1 upstream, 1 rule, 0 usable certificates\n',
+    'note: no usable certificate yet: nothing can be sealed to a reader\nall well: 1 listener, 1 upstream, 1 rule, 0 usable certificates\n',
   );
 });
 

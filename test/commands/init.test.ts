@@ -6,6 +6,7 @@ import { readCertificates } from '../../src/certificates/bundle.ts';
 import { check } from '../../src/commands/check.ts';
 import { loadConfig } from '../../src/config.ts';
 import { makeSite } from '../../src/commands/init.ts';
+import { makeHold } from './hold-pair.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
@@ -20,7 +21,7 @@ test('init, then check: all well, without a word edited', async (t) => {
     await writeFile(path.join(places.anchors, 'ca.pem'), '');
     return [path.join(places.anchors, 'ca.pem')];
   };
-  const written = await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority });
+  const written = await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority, makeHold });
   assert.deepEqual(asked, [
     {
       keys: path.join(folder, 'keys'),
@@ -30,7 +31,7 @@ test('init, then check: all well, without a word edited', async (t) => {
   ]);
   assert.deepEqual(
     written.map((file) => path.relative(folder, file)),
-    ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem'],
+    ['sealpost.yaml', 'policies/90-default.yaml', 'certs/anchors/ca.pem', 'keys/hold.passphrase', 'keys/hold.key', 'keys/hold.pem'],
   );
   const report = await check({ file: path.join(folder, 'sealpost.yaml'), env: {}, cwd: '/' }, { host, now: Date.now, survey });
   assert.deepEqual(report, { faults: [], notes: [], counts: { listeners: 1, upstreams: 1, rules: 1, certificates: 1, users: 0 } });

@@ -16,6 +16,7 @@ import { queuePaths } from '../../src/queue/paths.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
 import { writePlaced } from '../certificates/authority/placed.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
+import { makeHold } from './hold-pair.ts';
 import { sealpost, temporaryFolder, type Transcript } from './transcript.ts';
 
 const shippedPolicies = path.resolve(import.meta.dirname, '../../policies');
@@ -33,7 +34,7 @@ interface Setting {
 async function site(t: TestContext, certificates: Readonly<Record<string, unknown>> = {}): Promise<Setting> {
   const folder = await temporaryFolder(t);
   const at = (name: string): string => path.join(folder, name);
-  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [] });
+  await makeSite({ folder, hostname: 'relay.clinic.example', shippedPolicies, makeAuthority: async () => [], makeHold });
   const places = { keys: at('keys'), anchors: at('certs/anchors'), intermediates: at('certs/intermediates') };
   const authority = await createAuthority(places, 'Clinic', Date.now());
   const config = {

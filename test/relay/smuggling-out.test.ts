@@ -53,8 +53,10 @@ interface Outcome {
   readonly opened: readonly string[];
 }
 
+const keep = { name: 'shown', then: 'seal', subject: 'keep', missing: 'refuse' };
+
 /** Sends each message, header and body as they stand, and waits until Postfix handed on as many as were answered 250. */
-async function sendAll(t: TestContext, messages: readonly string[]): Promise<Outcome> {
+async function sendAll(t: TestContext, messages: readonly string[], rule: Readonly<Record<string, unknown>> = keep): Promise<Outcome> {
   const dir = await mkdtemp(join(tmpdir(), 'sealpost-smuggling-'));
   const last = await keepingUpstream(t);
   const postfix = await startPostfix({ relayTo: last, dir, settings: { smtpd_forbid_bare_newline: 'no' } });
@@ -64,8 +66,7 @@ async function sendAll(t: TestContext, messages: readonly string[]): Promise<Out
   });
   const tee = await startTee({ to: postfix.port });
   t.after(() => tee[Symbol.asyncDispose]());
-  const keep = [{ name: 'shown', then: 'seal', subject: 'keep', missing: 'refuse' }];
-  const site = await makeSite(t, { upstreamPort: tee.port, rules: keep });
+  const site = await makeSite(t, { upstreamPort: tee.port, rules: [rule] });
   const relay = await site.serve();
   let accepted = 0;
   for (const message of messages) {
@@ -86,7 +87,8 @@ async function sendAll(t: TestContext, messages: readonly string[]): Promise<Out
   await relay.stop();
   const reader = await openssl.start(site.readers);
   const opened: string[] = [];
-  for (const { octets } of last.deliveries()) opened.push((await reader.open(octets, site.readers.people.anna)).toString('latin1'));
+  for (const { octets } of last.deliveries())
+    opened.push((rule['then'] === 'pass' ? octets : await reader.open(octets, site.readers.people.anna)).toString('latin1'));
   assert.ok(!(await postfix.log()).includes('evil.example'));
   return { accepted, wire: tee.sent().toString('latin1'), recipients: last.deliveries().map(({ recipient }) => recipient), opened };
 }
@@ -128,3 +130,24 @@ test('A2: dots, line ends and commands in fields that are copied outside end not
   assert.doesNotMatch(outcome.wire, /^MAIL FROM:<smuggler/m);
   assert.doesNotMatch(outcome.wire, /^RCPT TO:<victim/m);
 });
+
+test(
+  'A2: in clear by a rule: what has a bare CR or LF is refused, all else stays one message, its dots stuffed',
+  { skip: program },
+  async (t) => {
+    const header = 'From: forms@clinic.example\r\nTo: anna@clinic.example\r\nSubject: form\r\n\r\nlead';
+    const proper = ['\r\n..\r\n', '\r\n...\r\n', '\r\n..\r\n..\r\n'];
+    const messages = [...proper, ...ends].map((end) => `${header}${end}${SMUGGLED}`);
+    const folded = fields.map((field) => `${field}\r\nTo: anna@clinic.example\r\n\r\nbody`);
+    const outcome = await sendAll(t, [...messages, ...folded], { name: 'news', when: { sender: '*@clinic.example' }, then: 'pass' });
+    const bare = /\r(?!\n)|(?<!\r)\n/;
+    assert.equal(outcome.accepted, [...messages, ...folded].filter((message) => !bare.test(message)).length);
+    assert.deepEqual(new Set(outcome.recipients), new Set(['anna@clinic.example']));
+    assert.equal(outcome.recipients.length, outcome.accepted);
+    assert.doesNotMatch(outcome.wire, bare);
+    const lines = outcome.wire.split('\r\n');
+    assert.equal(lines.filter((line) => line === '.').length, outcome.accepted, 'one end each');
+    assert.ok(!lines.some((line) => /^\.[^.]/.test(line)));
+    assert.equal(outcome.opened.filter((octets) => octets.includes('smuggled\r\n')).length, proper.length + 1, 'as text, in its message');
+  },
+);

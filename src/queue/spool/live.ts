@@ -21,7 +21,7 @@ export interface LiveSpoolOptions {
   readonly folder: string;
   /** A cryptographic source. */
   readonly randomBytes: (octets: number) => Buffer;
-  readonly log: Pick<Logger, 'info' | 'warn'>;
+  readonly log: Pick<Logger, 'info'>;
 }
 
 export function makeLiveSpool({ folder, randomBytes, log }: LiveSpoolOptions): LiveSpool {
@@ -39,8 +39,8 @@ export function makeLiveSpool({ folder, randomBytes, log }: LiveSpoolOptions): L
         log.info({ keys: keys.map(({ id }) => id.toString('hex')) }, 'spool keys read');
       } catch (error) {
         if (passes) throw error;
-        // Nothing more is passed; mail that was waits for its key.
-        log.warn({ err: error }, 'the spool keys cannot be read');
+        // Where nothing is passed, the keys may be another user's. Mail that was passed before waits, and tells of it when it is due.
+        log.info({ err: error }, 'the spool keys cannot be read');
       }
     },
     writer: (body) => there().writer(body),
