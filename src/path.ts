@@ -11,16 +11,16 @@ import { assertFits, assertMayFit, assertMayPass } from './delivery/admission.ts
 import type { Notices, RefusedMessage, Written } from './delivery/notices.ts';
 import type { HeldMessage } from './delivery/of-held.ts';
 import { wireSize } from './delivery/wire.ts';
-import { foreseeRecipient } from './decision.ts';
-import { readHeld } from './held.ts';
+import { foreseeRecipient } from './path/decision.ts';
+import { readHeld } from './path/held.ts';
 import type { Opening, Reception } from './ingress/reception.ts';
 import { assertNoLoop } from './message/entity.ts';
 import { type Envelope, type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
 import { contentFacts } from './message/facts.ts';
 import { MAX_HEADER, type Message, readMessage } from './message/header.ts';
 import { outerBlock } from './message/outer.ts';
-import { Passing, type PassingParts } from './passing.ts';
-import { accepted, eventsOf, usesOf } from './path-events.ts';
+import { Passing, type PassingParts } from './path/passing.ts';
+import { accepted, eventsOf, usesOf } from './path/events.ts';
 import {
   type PassedReader,
   type Plan,
@@ -32,12 +32,12 @@ import {
   type Refused,
   type SealedReader,
   type Taken,
-} from './plan.ts';
+} from './path/plan.ts';
 import type { RuleSet } from './policy/decide.ts';
 import { newQueueId } from './queue/id.ts';
 import type { NewMessage, NewRecipient, QueueStore } from './queue/queue.ts';
 import { sealedStart } from './seal/came-sealed/check.ts';
-import { Sealing, type SealingParts } from './sealing.ts';
+import { Sealing, type SealingParts } from './path/sealing.ts';
 
 /** Where sealed messages go: the queue, or files. */
 export type Outbox = Pick<QueueStore, 'newBody' | 'enqueue'>;

@@ -8,7 +8,7 @@ import { certificatePem } from '../certificates/pem.ts';
 import { generatePassphrase } from '../certificates/pkcs12/write.ts';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
-import { type HoldFiles, holdFiles } from '../hold-keys.ts';
+import { type HoldFiles, holdFiles } from '../site/hold-keys.ts';
 import { makeFolder, writeNew } from './certificates/store.ts';
 import { shown } from './certificates/paths.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';

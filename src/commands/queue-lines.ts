@@ -1,7 +1,7 @@
 /** What `sealpost queue` prints of a row, of a message and of all: for people, and as JSON with names that stay. */
 import { escapeUnprintable } from '../audit.ts';
 import { readFacts, type NoticeFacts } from '../delivery/facts.ts';
-import { readHeld, type HeldFacts } from '../held.ts';
+import { readHeld, type HeldFacts } from '../path/held.ts';
 import { recipientStates, type QueueEntry, type QueueStats } from '../queue/queue.ts';
 
 export const plural = (rows: number): string => (rows === 1 ? '1 recipient' : `${rows} recipients`);

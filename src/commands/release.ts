@@ -9,7 +9,7 @@ import { readDatabase } from '../change-control.ts';
 import { type Config, loadConfig } from '../config.ts';
 import type { ControlRequest } from '../control.ts';
 import { type ErrorCode, errorTable, SealpostError } from '../errors.ts';
-import { holdFiles, readHoldCertificate } from '../hold-keys.ts';
+import { holdFiles, readHoldCertificate } from '../site/hold-keys.ts';
 import type { EntryFilter } from '../queue/queue.ts';
 import { type ListedHeld, listHeld } from '../queue/held-list.ts';
 import { queuePaths, type QueuePaths } from '../queue/paths.ts';

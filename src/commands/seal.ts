@@ -12,7 +12,7 @@ import { usability } from '../certificates/usability.ts';
 import { loadConfig } from '../config.ts';
 import { pathsOf } from './certificates/paths.ts';
 import { SealpostError } from '../errors.ts';
-import { assertSigners, openIdentities } from '../identities.ts';
+import { assertSigners, openIdentities } from '../site/identities.ts';
 import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
 import { makePath, type PathParts } from '../path.ts';

@@ -1,7 +1,7 @@
 /** Whether the inside that is stored serves what is decided today, and if not, what it lacks. */
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
-import { insideAs } from '../inside.ts';
+import { insideAs } from '../path/inside.ts';
 import type { Dress } from '../policy/decide.ts';
 
 const shape = z.object({

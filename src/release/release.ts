@@ -10,19 +10,19 @@
  */
 import type { AuditEvent } from '../audit.ts';
 import { type AddressBook, certificatesOf, type Resolution } from '../certificates/address-book.ts';
-import { decideRecipient } from '../decision.ts';
+import { decideRecipient } from '../path/decision.ts';
 import { SealpostError } from '../errors.ts';
-import { type HeldFacts, readHeld } from '../held.ts';
+import { type HeldFacts, readHeld } from '../path/held.ts';
 import { type Envelope, type Mailbox, parseMailbox } from '../message/envelope.ts';
 import { contentFacts } from '../message/facts.ts';
 import type { Message } from '../message/header.ts';
-import { eventsOf, usesOf } from '../path-events.ts';
-import type { PlanParts, SealedReader } from '../plan.ts';
+import { eventsOf, usesOf } from '../path/events.ts';
+import type { PlanParts, SealedReader } from '../path/plan.ts';
 import { type Decision, domainOf, type Dress, dressOf, type RuleSet } from '../policy/decide.ts';
 import type { CertificateUse } from '../queue/known.ts';
 import type { HeldRow, QueueStore } from '../queue/queue.ts';
 import { readPrefix } from '../seal/prefix.ts';
-import type { SealingParts } from '../sealing.ts';
+import type { SealingParts } from '../path/sealing.ts';
 import { readInside } from './inside.ts';
 import { openHeld } from './opened.ts';
 import { originalOf } from './original.ts';

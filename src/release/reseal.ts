@@ -1,15 +1,15 @@
 /** Held mail sealed to its reader: the same ciphertext under a new prefix where it serves, else a new body. */
-import type { HeldFacts } from '../held.ts';
+import type { HeldFacts } from '../path/held.ts';
 import type { Envelope } from '../message/envelope.ts';
 import type { Message } from '../message/header.ts';
 import { outerBlock } from '../message/outer.ts';
-import type { SealedReader } from '../plan.ts';
+import type { SealedReader } from '../path/plan.ts';
 import type { SubjectPolicy } from '../policy/decide.ts';
 import type { HeldRow, QueueStore, Release } from '../queue/queue.ts';
 import type { Content } from '../seal/cms.ts';
 import { prefixUnder, sealBody } from '../seal/sealer.ts';
 import { sealedHeader } from '../seal/smime.ts';
-import { Sealing, type SealingParts } from '../sealing.ts';
+import { Sealing, type SealingParts } from '../path/sealing.ts';
 import { lackOf, readInside } from './inside.ts';
 import { decrypted } from './opened.ts';
 import { outerFields, wholeOriginal } from './original.ts';

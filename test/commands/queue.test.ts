@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { writeFacts, type NoticeFacts } from '../../src/delivery/facts.ts';
 import { queueHandlers, serveControl } from '../../src/control.ts';
-import { writeHeld } from '../../src/held.ts';
+import { writeHeld } from '../../src/path/held.ts';
 import { claimOne, makeSite, put, START, type Site } from '../queue/site.ts';
 
 const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));

@@ -9,7 +9,7 @@ import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import { makeDirectory } from '../../src/certificates/directory.ts';
 import type { CertificateSource, SourceAnswer } from '../../src/certificates/source.ts';
-import { decideRecipient } from '../../src/decision.ts';
+import { decideRecipient } from '../../src/path/decision.ts';
 import { contentFacts } from '../../src/message/facts.ts';
 import { ALWAYS } from '../../src/policy/condition.ts';
 import { makeRuleSet } from '../../src/policy/decide.ts';

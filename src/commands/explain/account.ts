@@ -1,7 +1,7 @@
 /** What would become of one recipient's message, and why: `explain` shows it, `policies test` holds it to a table. */
 import { type AddressBook, certificatesOf, type Resolution } from '../../certificates/address-book.ts';
 import type { Certificate } from '../../certificates/certificate.ts';
-import { decideRecipient, type DecisionParts, foreseeRecipient, outlookFor, type Question } from '../../decision.ts';
+import { decideRecipient, type DecisionParts, foreseeRecipient, outlookFor, type Question } from '../../path/decision.ts';
 import { writeMailbox } from '../../message/addresses.ts';
 import type { Mailbox } from '../../message/envelope.ts';
 import type { SignPolicy } from '../../message/sign-policy.ts';

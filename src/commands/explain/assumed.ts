@@ -1,7 +1,7 @@
 /** What `explain` and `policies test` are told of a message that need not be there: some of its header, or all of it from a file. */
 import { readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import type { Question } from '../../decision.ts';
+import type { Question } from '../../path/decision.ts';
 import { SealpostError } from '../../errors.ts';
 import { systemCode, unreadable } from '../../document/yaml.ts';
 import type { Mailbox } from '../../message/envelope.ts';

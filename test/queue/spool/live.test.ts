@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { spoolFaults } from '../../../src/spool-faults.ts';
+import { spoolFaults } from '../../../src/site/spool-faults.ts';
 import { makeLiveSpool, type LiveSpool } from '../../../src/queue/spool/live.ts';
 import { loadRules } from '../../../src/policy/rules.ts';
 import { noOpenssl, temporaryFolder } from '../../certificates/openssl.ts';

@@ -3,10 +3,10 @@
  * its own beside it, so that its release can tell whether the body that is stored serves the decision of today.
  */
 import { z } from 'zod';
-import { SealpostError } from './errors.ts';
-import { replacedBy } from './message/look.ts';
-import type { SignPolicy } from './message/sign-policy.ts';
-import type { Dress } from './policy/decide.ts';
+import { SealpostError } from '../errors.ts';
+import { replacedBy } from '../message/look.ts';
+import type { SignPolicy } from '../message/sign-policy.ts';
+import type { Dress } from '../policy/decide.ts';
 
 /** What of the message itself decides over its inside. Nothing of its content: names of fields, and whether it came signed. */
 export interface InsideOf {

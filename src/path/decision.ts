@@ -2,14 +2,14 @@
  * The one decision for one recipient, and what it stands on: the rules, with the look-ups that they ask for. The path, `explain` and the
  * release of held mail decide by this and nothing else.
  */
-import { type AddressBook, certificatesOf, type Resolution, type ResolveWish } from './certificates/address-book.ts';
-import type { Certificate } from './certificates/certificate.ts';
-import { SealpostError } from './errors.ts';
-import type { Client, Mailbox } from './message/envelope.ts';
-import type { ContentFacts } from './message/facts.ts';
-import type { DomainUse, Facts, LookedUp } from './policy/condition.ts';
-import { type Answer, type Decision, decide, foresee, type RuleSet } from './policy/decide.ts';
-import { type Prospect, prospects } from './policy/outlook.ts';
+import { type AddressBook, certificatesOf, type Resolution, type ResolveWish } from '../certificates/address-book.ts';
+import type { Certificate } from '../certificates/certificate.ts';
+import { SealpostError } from '../errors.ts';
+import type { Client, Mailbox } from '../message/envelope.ts';
+import type { ContentFacts } from '../message/facts.ts';
+import type { DomainUse, Facts, LookedUp } from '../policy/condition.ts';
+import { type Answer, type Decision, decide, foresee, type RuleSet } from '../policy/decide.ts';
+import { type Prospect, prospects } from '../policy/outlook.ts';
 
 export interface DecisionParts {
   readonly rules: RuleSet;

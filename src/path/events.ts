@@ -1,14 +1,14 @@
 /** What the audit log says of a message that was taken (P7, P9), and which certificates change control gets to know by it. */
-import type { AuditEvent } from './audit.ts';
-import type { Share, Way } from './certificates/address-book.ts';
-import type { Certificate } from './certificates/certificate.ts';
-import type { Chosen } from './certificates/directory.ts';
-import { certificateUse } from './change-control.ts';
-import type { Envelope } from './message/envelope.ts';
+import type { AuditEvent } from '../audit.ts';
+import type { Share, Way } from '../certificates/address-book.ts';
+import type { Certificate } from '../certificates/certificate.ts';
+import type { Chosen } from '../certificates/directory.ts';
+import { certificateUse } from '../change-control.ts';
+import type { Envelope } from '../message/envelope.ts';
 import type { HeldReader, PassedReader, Plan, Refused, SealedReader } from './plan.ts';
-import type { Dress } from './policy/decide.ts';
-import type { CertificateUse } from './queue/known.ts';
-import type { Form } from './seal/algorithms.ts';
+import type { Dress } from '../policy/decide.ts';
+import type { CertificateUse } from '../queue/known.ts';
+import type { Form } from '../seal/algorithms.ts';
 
 export function accepted(id: string, envelope: Envelope, size: number): AuditEvent {
   const { sender, recipients, client, protocol } = envelope;

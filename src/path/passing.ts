@@ -2,13 +2,13 @@
  * One message on its way past the seal, for those whose rule passes it: as it came, under the spool key (P2, P3). One body serves all of
  * them. Whether it may pass at all is known at its end: what it may not is refused for good, and nothing of it is kept.
  */
-import { SealpostError } from './errors.ts';
-import { charsetOf, passedHeader, Watch } from './message/passed.ts';
-import type { OuterOptions } from './message/outer.ts';
+import { SealpostError } from '../errors.ts';
+import { charsetOf, passedHeader, Watch } from '../message/passed.ts';
+import type { OuterOptions } from '../message/outer.ts';
 import type { PassedReader, Refused } from './plan.ts';
-import type { BodyWriter, NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
-import { type Spool, type SpoolFacts, type SpoolWriter, writeSpoolFacts } from './queue/spool/spool.ts';
-import { makeSealedCheck, type SealedCheck, type SealedVerdict } from './seal/came-sealed/check.ts';
+import type { BodyWriter, NewRecipient, QueueStore, StoredBody } from '../queue/queue.ts';
+import { type Spool, type SpoolFacts, type SpoolWriter, writeSpoolFacts } from '../queue/spool/spool.ts';
+import { makeSealedCheck, type SealedCheck, type SealedVerdict } from '../seal/came-sealed/check.ts';
 import type { Making, Original } from './sealing.ts';
 
 export interface PassingParts {

@@ -2,10 +2,10 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import path from 'node:path';
-import type { Fault } from './document/fault.ts';
-import { SealpostError } from './errors.ts';
-import type { Rule } from './policy/decide.ts';
-import { openSpoolKey, SPOOL_KEY_FILE } from './queue/spool/key.ts';
+import type { Fault } from '../document/fault.ts';
+import { SealpostError } from '../errors.ts';
+import type { Rule } from '../policy/decide.ts';
+import { openSpoolKey, SPOOL_KEY_FILE } from '../queue/spool/key.ts';
 
 export interface SpoolFindings {
   readonly faults: readonly Fault[];

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
-import { loadConfig } from '../src/config.ts';
-import { loadRules } from '../src/policy/rules.ts';
-import { siteFaults } from '../src/site-faults.ts';
-import { temporaryFolder } from './commands/transcript.ts';
+import { loadConfig } from '../../src/config.ts';
+import { loadRules } from '../../src/policy/rules.ts';
+import { siteFaults } from '../../src/site/faults.ts';
+import { temporaryFolder } from '../commands/transcript.ts';
 
 async function faultsOf(t: TestContext, rules: string) {
   const folder = await temporaryFolder(t);

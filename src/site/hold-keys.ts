@@ -6,18 +6,18 @@ import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { isEncryptedKey, unlockKeyFile } from './certificates/authority/key-file.ts';
-import { readCertificates } from './certificates/bundle.ts';
-import type { Certificate } from './certificates/certificate.ts';
-import { holdAge, holdFault } from './certificates/hold.ts';
-import { isKeyOf } from './certificates/pkcs12/keys.ts';
-import type { Config } from './config.ts';
-import type { Environment } from './config/environment.ts';
-import { readSecret } from './config/secret.ts';
-import type { Fault } from './document/fault.ts';
-import { systemCode } from './document/yaml.ts';
-import { SealpostError } from './errors.ts';
-import type { Rule } from './policy/decide.ts';
+import { isEncryptedKey, unlockKeyFile } from '../certificates/authority/key-file.ts';
+import { readCertificates } from '../certificates/bundle.ts';
+import type { Certificate } from '../certificates/certificate.ts';
+import { holdAge, holdFault } from '../certificates/hold.ts';
+import { isKeyOf } from '../certificates/pkcs12/keys.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../config/environment.ts';
+import { readSecret } from '../config/secret.ts';
+import type { Fault } from '../document/fault.ts';
+import { systemCode } from '../document/yaml.ts';
+import { SealpostError } from '../errors.ts';
+import type { Rule } from '../policy/decide.ts';
 
 /** Absolute. */
 export interface HoldFiles {

@@ -3,14 +3,14 @@
  * for which From it signs, so that no reader is ever shown a signature of another than the author.
  */
 import { readFile, stat } from 'node:fs/promises';
-import type { Config } from './config.ts';
-import type { Environment } from './config/environment.ts';
-import { readSecret } from './config/secret.ts';
-import { SealpostError } from './errors.ts';
-import type { Rule } from './policy/decide.ts';
-import { signedAuthors } from './policy/sign.ts';
-import { type IdentityFiles, type IdentityOptions, loadIdentity, openIdentityFiles } from './sign/identities.ts';
-import { type Identity, type Material, timeFault } from './sign/identity.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../config/environment.ts';
+import { readSecret } from '../config/secret.ts';
+import { SealpostError } from '../errors.ts';
+import type { Rule } from '../policy/decide.ts';
+import { signedAuthors } from '../policy/sign.ts';
+import { type IdentityFiles, type IdentityOptions, loadIdentity, openIdentityFiles } from '../sign/identities.ts';
+import { type Identity, type Material, timeFault } from '../sign/identity.ts';
 
 type IdentityPlace = NonNullable<Config['identities']>[number];
 

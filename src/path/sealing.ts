@@ -4,24 +4,24 @@
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { assertFits } from './delivery/admission.ts';
-import { assertHeader, wireSize } from './delivery/wire.ts';
-import { SealpostError } from './errors.ts';
+import { assertFits } from '../delivery/admission.ts';
+import { assertHeader, wireSize } from '../delivery/wire.ts';
+import { SealpostError } from '../errors.ts';
 import { writeHeld } from './held.ts';
 import { insideKey, showsSubject, signatureOf } from './inside.ts';
-import { innerHeader } from './message/entity.ts';
-import type { Envelope } from './message/envelope.ts';
-import type { Message } from './message/header.ts';
-import type { Look } from './message/look.ts';
-import type { OuterBlock } from './message/outer.ts';
-import { type Inserting, makeInserting, shownSubject } from './message/shown-subject.ts';
+import { innerHeader } from '../message/entity.ts';
+import type { Envelope } from '../message/envelope.ts';
+import type { Message } from '../message/header.ts';
+import type { Look } from '../message/look.ts';
+import type { OuterBlock } from '../message/outer.ts';
+import { type Inserting, makeInserting, shownSubject } from '../message/shown-subject.ts';
 import type { HeldReader, Reader } from './plan.ts';
-import { renderSubject } from './policy/subject.ts';
-import type { BodyWriter, Kept, NewRecipient, QueueStore, StoredBody } from './queue/queue.ts';
-import type { Form } from './seal/algorithms.ts';
-import { type BodySealer, sealBody, type SealedBody } from './seal/sealer.ts';
-import { sealedHeader } from './seal/smime.ts';
-import type { EntitySigner, Signers } from './sign/signer.ts';
+import { renderSubject } from '../policy/subject.ts';
+import type { BodyWriter, Kept, NewRecipient, QueueStore, StoredBody } from '../queue/queue.ts';
+import type { Form } from '../seal/algorithms.ts';
+import { type BodySealer, sealBody, type SealedBody } from '../seal/sealer.ts';
+import { sealedHeader } from '../seal/smime.ts';
+import type { EntitySigner, Signers } from '../sign/signer.ts';
 
 export interface SealingParts {
   readonly hostname: string;

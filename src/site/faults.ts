@@ -2,12 +2,12 @@
  * What the rules ask of a site and do not find there: identities to sign with, a certificate to hold mail under, the key of the spool. One
  * place for all who ask: `check` tells it, a start fails by it, and new rules that want what is not there are not taken.
  */
-import type { Config } from './config.ts';
-import type { Environment } from './config/environment.ts';
-import type { Fault } from './document/fault.ts';
+import type { Config } from '../config.ts';
+import type { Environment } from '../config/environment.ts';
+import type { Fault } from '../document/fault.ts';
 import { holdFaults, mayHold } from './hold-keys.ts';
 import { describeIdentity, signFaults, surveyIdentities } from './identities.ts';
-import type { Rule } from './policy/decide.ts';
+import type { Rule } from '../policy/decide.ts';
 import { spoolFaults } from './spool-faults.ts';
 
 export interface SiteFaults {

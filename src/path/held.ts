@@ -2,7 +2,7 @@
  * Held mail: what stands beside it in the queue, for the decision that is made again when it is released. Nothing of the content: what
  * rules ask of the header is read from inside the seal, by whoever has the key.
  */
-import { SealpostError } from './errors.ts';
+import { SealpostError } from '../errors.ts';
 
 export interface HeldFacts {
   readonly rule: string;

@@ -7,7 +7,7 @@ import { pino } from 'pino';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { createHold, keysIn } from '../../src/commands/hold-key.ts';
 import { loadConfig } from '../../src/config.ts';
-import { holdFaults, openHold } from '../../src/hold-keys.ts';
+import { holdFaults, openHold } from '../../src/site/hold-keys.ts';
 import { openMessage } from '../../src/seal/open.ts';
 import { sealBody } from '../../src/seal/sealer.ts';
 import { randomBytes } from 'node:crypto';

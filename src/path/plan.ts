@@ -3,13 +3,13 @@
  * passes as it came, or a refusal. Decisions become certificates and forms here; what is to be archived gets a reader more.
  */
 import type { Logger } from 'pino';
-import { type AddressBook, certificatesOf, type Resolution } from './certificates/address-book.ts';
-import type { Certificate } from './certificates/certificate.ts';
+import { type AddressBook, certificatesOf, type Resolution } from '../certificates/address-book.ts';
+import type { Certificate } from '../certificates/certificate.ts';
 import { type Decided, decideRecipient, type Question } from './decision.ts';
-import { SealpostError } from './errors.ts';
-import { type Mailbox, mailboxKey, type Recipient } from './message/envelope.ts';
-import { type AlgorithmPolicy, type Decision, type Dress, dressOf, refusal, type RuleSet } from './policy/decide.ts';
-import type { Form } from './seal/algorithms.ts';
+import { SealpostError } from '../errors.ts';
+import { type Mailbox, mailboxKey, type Recipient } from '../message/envelope.ts';
+import { type AlgorithmPolicy, type Decision, type Dress, dressOf, refusal, type RuleSet } from '../policy/decide.ts';
+import type { Form } from '../seal/algorithms.ts';
 
 export interface PlanParts {
   readonly addressBook: AddressBook;
