@@ -108,7 +108,7 @@ test(
     await until('three notices to the sender', () => to(ANNA).length >= 3, 30_000);
     await until('otto has his mail', () => to('otto@clinic.example').length === 1);
     await until('the queue waits for nothing', async () =>
-      /ready 0, leased 0, deferred 0, bounced 2/.test(await site.sealpost('queue', 'stats')),
+      /ready 0, leased 0, deferred 0, held 0, bounced 2/.test(await site.sealpost('queue', 'stats')),
     );
 
     const reports = await Promise.all(to(ANNA).map(opened));
