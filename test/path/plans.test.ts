@@ -312,6 +312,19 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.match(sent.open(address, name), new RegExp(CANARY));
   });
 
+  test('P9 it is sealed by the look-up of the rule that decides, not by one that an earlier rule asked for behind it', async () => {
+    const house = 'domain-confidentiality-authority@clinic.example';
+    const addressBook = makeAddressBook({
+      lookup: async (one) => lookup(one.address === house ? mailbox('otto@clinic.example') : one),
+    });
+    const asks = (name: string, domainCertificate?: 'only'): Rule => {
+      const rule: Rule = { ...everything, name, when: { kind: 'certificate', is: 'absent' }, then: 'refuse' };
+      return domainCertificate === undefined ? rule : { ...rule, domainCertificate };
+    };
+    const sent = await send([asks('own'), asks('house', 'only'), everything], ['anna@clinic.example'], { parts: { addressBook } });
+    assert.match(sent.open('anna@clinic.example', 'anna'), new RegExp(CANARY));
+  });
+
   test('the original subject goes into the text where the rule says so, for those readers alone', async () => {
     const shows: Rule = { ...everything, name: 'shows', when: to('anna@clinic.example'), subject: { ...seal.subject, show: true } };
     const sent = await send([shows, everything], ['anna@clinic.example', 'otto@clinic.example'], { sizes: [5] });
