@@ -33,6 +33,8 @@ export interface Question {
 export interface Decided {
   readonly decision: Decision;
   readonly resolution: Resolution | undefined;
+  /** Those certificates of the look-ups that were asked for which the message names, as far as its start tells. */
+  readonly namedIn: readonly Certificate[];
   readonly facts: Facts;
 }
 
@@ -42,11 +44,11 @@ export async function decideRecipient(
   question: Question,
   wish: Pick<ResolveWish, 'thorough'> = {},
 ): Promise<Decided> {
-  const { found, resolution, facts } = await withLookUps(parts, question, wish, (facts) => {
+  const { found, ...asked } = await withLookUps(parts, question, wish, (facts) => {
     const answer = decide(parts.rules, facts);
-    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.decision };
+    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.decision, domain: answer.domain };
   });
-  return { decision: found, resolution, facts };
+  return { decision: found, ...asked };
 }
 
 /** At RCPT: undefined where the recipient is taken so far, else the decision that no header changes any more. */
@@ -54,11 +56,12 @@ export async function foreseeRecipient(
   parts: DecisionParts,
   question: Omit<Question, 'content' | 'isSealedFor'>,
 ): Promise<Decided | undefined> {
-  const { found, resolution, facts } = await withLookUps(parts, question, {}, (facts) => {
+  const { found, ...asked } = await withLookUps(parts, question, {}, (facts) => {
     const answer = foresee(parts.rules, facts);
-    return answer.kind === 'look-up' ? answer : { kind: 'settled', found: answer.kind === 'taken' ? undefined : answer.decision };
+    if (answer.kind === 'look-up') return answer;
+    return { kind: 'settled', ...(answer.kind === 'taken' ? { found: undefined } : { found: answer.decision, domain: answer.domain }) };
   });
-  return found && { decision: found, resolution, facts };
+  return found && { decision: found, ...asked };
 }
 
 /** At RCPT, for who asks what is still open: the rules that may decide. */
@@ -76,23 +79,39 @@ export async function outlookFor(
 
 type LookUp = Extract<Answer, { kind: 'look-up' }>;
 
+interface Settled<Found> {
+  readonly kind: 'settled';
+  readonly found: Found;
+  /** The look-up that it stands on; the last one where it is not said. */
+  readonly domain?: DomainUse | undefined;
+}
+
 /** Asks until nothing more is to be looked up. */
 async function withLookUps<Found>(
   { addressBook }: DecisionParts,
   { sender, recipient, client, size, content, isSealedFor }: Question,
   wish: Pick<ResolveWish, 'thorough'>,
-  ask: (facts: Facts) => LookUp | { readonly kind: 'settled'; readonly found: Found },
-): Promise<{ readonly found: Found; readonly resolution: Resolution | undefined; readonly facts: Facts }> {
+  ask: (facts: Facts) => LookUp | Settled<Found>,
+): Promise<{ readonly found: Found } & Omit<Decided, 'decision'>> {
   const lookedUp: Partial<Record<DomainUse, LookedUp>> = {};
-  let resolution: Resolution | undefined;
+  const resolutions = new Map<DomainUse, Resolution>();
+  const namedIn: Certificate[] = [];
+  let last: Resolution | undefined;
   for (;;) {
     const facts: Facts = { sender, recipient, client: client.address, user: client.user?.name ?? null, size, content, lookedUp };
     const answer = ask(facts);
-    if (answer.kind === 'settled') return { found: answer.found, resolution, facts };
+    if (answer.kind === 'settled') {
+      const resolution = answer.domain === undefined ? last : resolutions.get(answer.domain);
+      return { found: answer.found, resolution, facts, namedIn };
+    }
     const { domain } = answer;
     if (lookedUp[domain] !== undefined) throw new SealpostError('internal', { detail: 'a look-up was asked for twice' });
-    resolution = await addressBook.resolve(recipient, { ...wish, domain });
+    const resolution = await addressBook.resolve(recipient, { ...wish, domain });
     const certificates = resolution.kind === 'found' ? certificatesOf(resolution.shares) : [];
-    lookedUp[domain] = { state: resolution.kind, sealedFor: isSealedFor?.(certificates) === true };
+    const sealedFor = isSealedFor?.(certificates) === true;
+    if (sealedFor) namedIn.push(...certificates);
+    resolutions.set(domain, resolution);
+    last = resolution;
+    lookedUp[domain] = { state: resolution.kind, sealedFor };
   }
 }

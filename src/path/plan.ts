@@ -49,7 +49,7 @@ export interface HeldReader extends Sealable {
 export interface PassedReader extends Addressed {
   readonly kind: 'pass';
   readonly rule: string;
-  /** It passes because it came sealed to these certificates. */
+  /** It passes because it came sealed to some of these certificates. */
   readonly sealed: boolean;
   readonly certificates: readonly Certificate[];
   readonly envelopeFrom: Mailbox | undefined;
@@ -88,8 +88,7 @@ export async function planRecipient(
     }
     case 'pass': {
       const { rule, sealed, envelopeFrom, archive } = decision;
-      const certificates = resolution?.kind === 'found' ? certificatesOf(resolution.shares) : [];
-      return { kind: 'pass', rule, sealed, certificates, envelopeFrom, archive, ...common };
+      return { kind: 'pass', rule, sealed, certificates: decided.namedIn, envelopeFrom, archive, ...common };
     }
     case 'refuse':
     case 'retry':

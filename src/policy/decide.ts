@@ -11,7 +11,7 @@ import type { NamedMailbox } from '../message/addresses.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { SignPolicy } from '../message/sign-policy.ts';
 import { makeCandidates } from './candidates.ts';
-import { type Condition, type DomainUse, type Facts, judge, type LookedUp, type Truth } from './condition.ts';
+import { type CertificateState, type Condition, type DomainUse, type Facts, judge, type Truth } from './condition.ts';
 
 /** How the visible Subject is made. `replace` is a template: {queue_id}, {sender}, {sender_domain}, {recipient}; `show` puts the original one into the text. */
 export type SubjectPolicy = { readonly kind: 'keep' } | { readonly kind: 'replace'; readonly template: string; readonly show?: true };
@@ -63,13 +63,20 @@ export type Decision =
   | ({ readonly kind: 'seal'; readonly rule: string } & Dress)
   /** Sealed to the site's hold certificate, and kept until it is released or its time is over. */
   | ({ readonly kind: 'hold'; readonly rule: string; readonly because: 'rule' | 'missing' | 'unavailable' } & Dress)
-  /** As it came. `sealed`: it came sealed to the recipient, and what is not so to its last octet is refused. */
+  /** As it came. `sealed`: it would not pass by this rule, had it not come sealed to the recipient: what is not so to its last octet is refused. */
   | { readonly kind: 'pass'; readonly rule: string; readonly sealed: boolean; readonly envelopeFrom?: Mailbox; readonly archive?: Mailbox }
   | { readonly kind: 'refuse'; readonly rule: string | null; readonly because: 'rule' | 'missing' | 'no-rule'; readonly text?: string }
   | { readonly kind: 'retry'; readonly rule: string | null };
 
+/** `domain`: the look-up by which it is sealed, held or refused; undefined where it stands on none. */
+interface Settled {
+  readonly kind: 'decided';
+  readonly decision: Decision;
+  readonly domain?: DomainUse;
+}
+
 /** What comes of asking: a decision, or a look-up that is needed first. */
-export type Answer = { readonly kind: 'decided'; readonly decision: Decision } | { readonly kind: 'look-up'; readonly domain: DomainUse };
+export type Answer = Settled | { readonly kind: 'look-up'; readonly domain: DomainUse };
 
 /** The rules in their order, so made that few of them need to be asked. */
 export interface RuleSet {
@@ -85,9 +92,7 @@ export const domainOf = (rule: Rule): DomainUse => rule.domainCertificate ?? 'ne
 /** What a rule is to one message. */
 export const matchRule = (rule: Rule, facts: Facts): Truth => judge(rule.when, facts, domainOf(rule));
 
-type Concluded = Extract<Answer, { kind: 'decided' }>;
-
-const decided = (decision: Decision): Concluded => ({ kind: 'decided', decision });
+const decided = (decision: Decision): Settled => ({ kind: 'decided', decision });
 
 /** What is in doubt so far: whether a rule matched that was unclear, or one that a source which is down would have told of. */
 class Doubt {
@@ -117,10 +122,24 @@ export function decide(rules: RuleSet, facts: Facts): Answer {
     if (match === 'later') throw new SealpostError('internal', { detail: 'a decision without the header' });
     if (!doubt.letsTake(rule, match)) continue;
     const answer = conclude(rule, facts);
+    if (answer.kind === 'decided' && answer.decision.kind === 'pass')
+      return decided({ ...answer.decision, sealed: restsOnSealed(rules, facts, rule) });
     return doubt.missed !== undefined && isRefusal(answer) ? decided({ kind: 'retry', rule: doubt.missed.name }) : answer;
   }
   if (doubt.missed !== undefined) return decided({ kind: 'retry', rule: doubt.missed.name });
   return decided({ kind: 'refuse', rule: null, because: 'no-rule' });
+}
+
+/**
+ * Only the start of a message is known here, and behind a start that is sealed may follow anything (A12). So it is asked once more as if
+ * it were not sealed: where this rule would not pass it then, whichever rule asked and however, the pass rests on what its end shows.
+ */
+function restsOnSealed(rules: RuleSet, facts: Facts, rule: Rule): boolean {
+  const entries = Object.entries(facts.lookedUp);
+  if (!entries.some(([, found]) => found.sealedFor)) return false;
+  const lookedUp = Object.fromEntries(entries.map(([domain, found]) => [domain, { ...found, sealedFor: false }]));
+  const answer = decide(rules, { ...facts, lookedUp });
+  return !(answer.kind === 'decided' && answer.decision.kind === 'pass' && answer.decision.rule === rule.name);
 }
 
 const isRefusal = (answer: Answer): boolean => answer.kind === 'decided' && answer.decision.kind === 'refuse';
@@ -153,42 +172,39 @@ export function foresee(rules: RuleSet, facts: Facts): Answer | { readonly kind:
   return decided(retry ?? refusal ?? { kind: 'refuse', rule: null, because: 'no-rule' });
 }
 
-/** What the rule that matches does. */
+/** What the rule that matches does. Whether a pass rests on the seal it came in is for `decide`, which knows the other rules. */
 export function conclude(rule: Rule, facts: Facts): Answer {
-  const text = rule.text === undefined ? {} : { text: rule.text };
-  if (rule.then === 'refuse') return decided({ kind: 'refuse', rule: rule.name, because: 'rule', ...text });
+  if (rule.then === 'refuse')
+    return decided({ kind: 'refuse', rule: rule.name, because: 'rule', ...(rule.text === undefined ? {} : { text: rule.text }) });
   if (rule.then === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'rule', ...dressFor(rule, facts) });
-  const found: LookedUp | undefined = facts.lookedUp[domainOf(rule)];
   if (rule.then === 'pass') {
-    const sealed = asksForSealed(rule.when);
-    if (sealed && found === undefined && facts.content !== undefined) return { kind: 'look-up', domain: domainOf(rule) };
     const { envelopeFrom, archive } = rule;
     return decided({
       kind: 'pass',
       rule: rule.name,
-      sealed,
+      sealed: false,
       ...(envelopeFrom === undefined ? {} : { envelopeFrom }),
       ...(archive === undefined ? {} : { archive }),
     });
   }
-  if (found === undefined) return { kind: 'look-up', domain: domainOf(rule) };
-  switch (found.state) {
-    case 'found':
-      return decided({ kind: 'seal', rule: rule.name, ...dressFor(rule, facts) });
-    case 'absent':
-      if (rule.missing === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'missing', ...dressFor(rule, facts) });
-      return decided({ kind: 'refuse', rule: rule.name, because: 'missing', ...text });
-    case 'unavailable':
-      if (rule.unavailable === 'hold') return decided({ kind: 'hold', rule: rule.name, because: 'unavailable', ...dressFor(rule, facts) });
-      return decided({ kind: 'retry', rule: rule.name });
-  }
+  const domain = domainOf(rule);
+  const found = facts.lookedUp[domain];
+  return found === undefined ? { kind: 'look-up', domain } : { ...decided(sealOr(rule, facts, found.state)), domain };
 }
 
-/** True where the rule cannot match but what came sealed. */
-function asksForSealed(when: Condition): boolean {
-  if (when.kind === 'sealed') return when.is;
-  if (when.kind === 'all') return when.of.some(asksForSealed);
-  return when.kind === 'any' && when.of.length > 0 && when.of.every(asksForSealed);
+/** Of a rule that seals, by what the look-up said. */
+function sealOr(rule: Rule, facts: Facts, state: CertificateState): Decision {
+  const { name, text } = rule;
+  switch (state) {
+    case 'found':
+      return { kind: 'seal', rule: name, ...dressFor(rule, facts) };
+    case 'absent':
+      if (rule.missing === 'hold') return { kind: 'hold', rule: name, because: 'missing', ...dressFor(rule, facts) };
+      return { kind: 'refuse', rule: name, because: 'missing', ...(text === undefined ? {} : { text }) };
+    case 'unavailable':
+      if (rule.unavailable === 'hold') return { kind: 'hold', rule: name, because: 'unavailable', ...dressFor(rule, facts) };
+      return { kind: 'retry', rule: name };
+  }
 }
 
 /** A rule that takes what is in doubt does not sign for an author who is: that one of several, say, is in the certificate. */

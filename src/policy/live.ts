@@ -3,7 +3,8 @@
  * certificates and users are.
  *
  * A change is taken once everything has rested for one look, since a file may be caught half-written. Rules with faults, or that cannot
- * be read, leave those from before in place and are logged with every fault: mail is never decided by half of a policy.
+ * be read, leave those from before in place and are logged with every fault: mail is never decided by half of a policy. What the files
+ * are not to blame for (a disk, a certificate that lacks, an identity that is not there yet) is tried again and again, and told once.
  */
 import { stat } from 'node:fs/promises';
 import path from 'node:path';
@@ -42,6 +43,20 @@ export interface LiveRules {
 }
 
 const REST_MS = 1000;
+/** Looks from one try to the next at most: opening what rules sign with costs time. */
+const MOST_LOOKS = 10;
+
+/** Rules that are right by themselves, and cannot be taken yet. */
+interface Waiting {
+  readonly tries: number;
+  /** Until the next try. */
+  looks: number;
+  /** What the log was told. */
+  readonly told: string;
+}
+
+/** `unmet`: the rules want what the site has not, or a list that cannot be read. */
+type Loaded = Reading<LoadedRules> | { readonly kind: 'unmet'; readonly faults: readonly Fault[] };
 
 /** Throws `policy-invalid` with every fault, or `file-unreadable`: a relay does not start with rules that it cannot keep. */
 export async function openRules(folder: string, { log, verify, restMs = REST_MS }: RulesOptions): Promise<LiveRules> {
@@ -66,10 +81,15 @@ export async function openRules(folder: string, { log, verify, restMs = REST_MS 
   };
 }
 
+interface FolderOptions extends Pick<RulesOptions, 'log' | 'verify'> {
+  /** Reads a file; from the disk where it is not given. */
+  readonly read?: typeof readText | undefined;
+}
+
 /** The folder as it was read last; exported for its tests. */
 export class LiveFolder {
   readonly #folder: string;
-  readonly #options: Pick<RulesOptions, 'log' | 'verify'>;
+  readonly #options: FolderOptions;
   #watching: Watching = { onNews: () => {} };
   #sha256 = '';
   #current: RuleSet = makeRuleSet([]);
@@ -78,8 +98,9 @@ export class LiveFolder {
   /** Of what was read last, and of the last look. */
   #read = '';
   #seen = '';
+  #waiting: Waiting | undefined;
 
-  constructor(folder: string, options: Pick<RulesOptions, 'log' | 'verify'>) {
+  constructor(folder: string, options: FolderOptions) {
     this.#folder = folder;
     this.#options = options;
   }
@@ -91,7 +112,7 @@ export class LiveFolder {
   /** Throws where the rules are wrong. */
   async start(): Promise<void> {
     const read = await this.#load();
-    if (read.kind === 'invalid') throw rulesInvalid(read.faults);
+    if (read.kind !== 'valid') throw rulesInvalid(read.faults);
     this.#take(read.value);
   }
 
@@ -106,18 +127,34 @@ export class LiveFolder {
     const stamp = await this.#stamp();
     const rested = stamp === this.#seen;
     this.#seen = stamp;
-    if (stamp === this.#read || !rested) return;
+    if (!rested) this.#waiting = undefined;
+    if (!rested || (stamp === this.#read && !this.#isTurn())) return;
     try {
       const read = await this.#load();
+      if (read.kind === 'unmet') return this.#wait(rulesInvalid(read.faults), read.faults.length);
       if (read.kind === 'invalid') return this.#keep(rulesInvalid(read.faults), read.faults.length);
       const { rules, sha256 } = read.value;
       await this.#watching.prepare?.(rules);
       this.#take(read.value);
+      this.#waiting = undefined;
       this.#options.log.info({ folder: this.#folder, rules: rules.length, sha256 }, 'rules read');
       this.#watching.onNews({ kind: 'loaded', rules: rules.length, sha256 });
     } catch (error) {
-      this.#keep(error, 1);
+      this.#wait(error, 1);
     }
+  }
+
+  /** Whether what waits is to be tried at this look. */
+  #isTurn(): boolean {
+    return this.#waiting !== undefined && --this.#waiting.looks <= 0;
+  }
+
+  /** They are tried again, at the next look first, then ever more seldom. */
+  #wait(error: unknown, faults: number): void {
+    const { tries, told } = this.#waiting ?? { tries: 0, told: undefined };
+    const tell = String(error);
+    this.#waiting = { tries: tries + 1, looks: Math.min(2 ** tries, MOST_LOOKS), told: tell };
+    if (tell !== told) this.#keep(error, faults);
   }
 
   #take({ rules, sha256 }: LoadedRules): void {
@@ -131,9 +168,10 @@ export class LiveFolder {
   }
 
   /** What it reads is stamped before, so that a change in between shows at the next look. */
-  async #load(): Promise<Reading<LoadedRules>> {
+  async #load(): Promise<Loaded> {
     const stamps = new Map<string, string>();
     const lists = new Set<string>();
+    let unread = false;
     const files: FileReader = {
       names: async (folder) => {
         const names = await listFolder(folder);
@@ -145,18 +183,28 @@ export class LiveFolder {
           lists.add(file);
           stamps.set(file, await stampOf(file));
         }
-        return readText(file, undefined, most);
+        try {
+          return await (this.#options.read ?? readText)(file, undefined, most);
+        } catch (error) {
+          unread = true;
+          throw error;
+        }
       },
     };
+    let read: Reading<LoadedRules>;
     try {
-      const read = await readRuleFolder(this.#folder, files);
-      const faults = read.kind === 'valid' ? ((await this.#options.verify?.(read.value.rules)) ?? []) : read.faults;
-      return read.kind === 'valid' && faults.length > 0 ? { kind: 'invalid', faults } : read;
-    } finally {
-      this.#lists = lists;
-      this.#read = join(stamps);
-      this.#seen = this.#read;
+      read = await readRuleFolder(this.#folder, files);
+    } catch (error) {
+      // Lists that it did not come to are still those of the rules in force.
+      this.#lists = new Set([...this.#lists, ...lists]);
+      this.#read = this.#seen = await this.#stamp();
+      throw error;
     }
+    this.#lists = lists;
+    this.#read = this.#seen = join(stamps);
+    if (read.kind === 'invalid') return unread ? { kind: 'unmet', faults: read.faults } : read;
+    const faults = (await this.#options.verify?.(read.value.rules)) ?? [];
+    return faults.length > 0 ? { kind: 'unmet', faults } : read;
   }
 
   async #stamp(): Promise<string> {

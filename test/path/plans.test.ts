@@ -18,7 +18,7 @@ import { wireForm } from '../../src/delivery/wire.ts';
 import { type ErrorCode, SealpostError } from '../../src/errors.ts';
 import { readHeld } from '../../src/path/held.ts';
 import { insideAs } from '../../src/path/inside.ts';
-import { anyOf, parsePattern } from '../../src/message/pattern.ts';
+import { type AddressPattern, anyOf, parsePattern } from '../../src/message/pattern.ts';
 import { parseMailbox, plainRecipient, type Envelope, type Mailbox } from '../../src/message/envelope.ts';
 import { makePath, type PathParts } from '../../src/path.ts';
 import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
@@ -38,11 +38,13 @@ function mailbox(text: string): Mailbox {
   return verdict.mailbox;
 }
 
-const to = (text: string): Condition => {
+function patternOf(text: string): AddressPattern {
   const verdict = parsePattern(text);
   assert.equal(verdict.kind, 'pattern', text);
-  return { kind: 'recipient', pattern: anyOf([verdict.pattern]) };
-};
+  return anyOf([verdict.pattern]);
+}
+
+const to = (text: string): Condition => ({ kind: 'recipient', pattern: patternOf(text) });
 
 const seal = { then: 'seal', missing: 'refuse', unavailable: 'retry', subject: { kind: 'replace', template: 'New message' } } as const;
 const everything: Rule = { name: 'everything', when: ALWAYS, ...seal };
@@ -310,6 +312,19 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.match(sent.open(address, name), new RegExp(CANARY));
   });
 
+  test('P9 it is sealed by the look-up of the rule that decides, not by one that an earlier rule asked for behind it', async () => {
+    const house = 'domain-confidentiality-authority@clinic.example';
+    const addressBook = makeAddressBook({
+      lookup: async (one) => lookup(one.address === house ? mailbox('otto@clinic.example') : one),
+    });
+    const asks = (name: string, domainCertificate?: 'only'): Rule => {
+      const rule: Rule = { ...everything, name, when: { kind: 'certificate', is: 'absent' }, then: 'refuse' };
+      return domainCertificate === undefined ? rule : { ...rule, domainCertificate };
+    };
+    const sent = await send([asks('own'), asks('house', 'only'), everything], ['anna@clinic.example'], { parts: { addressBook } });
+    assert.match(sent.open('anna@clinic.example', 'anna'), new RegExp(CANARY));
+  });
+
   test('the original subject goes into the text where the rule says so, for those readers alone', async () => {
     const shows: Rule = { ...everything, name: 'shows', when: to('anna@clinic.example'), subject: { ...seal.subject, show: true } };
     const sent = await send([shows, everything], ['anna@clinic.example', 'otto@clinic.example'], { sizes: [5] });
@@ -500,6 +515,37 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         const cut = text.slice(0, text.length - 80);
         for (const one of [cut, `${text}${CANARY}\r\n`, `${text}\r\nplain text behind it\r\n`])
           await refuses('sealed-malformed', [ready], ['anna@clinic.example'], { text: one, sizes: [4096] });
+      });
+
+      test('P3 whatever asked whether it came sealed, a pass that rests on it is checked to the last octet', async () => {
+        const text = await toAnna(letter + 'more\r\n'.repeat(20_000));
+        const forged = `${text}${`${CANARY}\r\n`.repeat(100)}`;
+        const sealed = (is: boolean): Condition => ({ kind: 'sealed', is });
+        const news: Condition = { kind: 'sender', pattern: patternOf('news@clinic.example') };
+        const staff: Rule = { ...ready, name: 'staff', when: to('*@clinic.example') };
+        const sets: readonly (readonly Rule[])[] = [
+          [{ ...ready, when: { kind: 'any', of: [sealed(true), news] } }],
+          [{ ...ready, when: { kind: 'not', of: sealed(false) } }],
+          [{ ...everything, name: 'unsealed', when: sealed(false) }, staff],
+          // What was looked up last is not what the seal was held against.
+          [
+            { ...everything, name: 'unsealed', when: sealed(false) },
+            { ...everything, name: 'house', when: { kind: 'certificate', is: 'absent' }, then: 'refuse', domainCertificate: 'fallback' },
+            staff,
+          ],
+        ];
+        for (const rules of sets) {
+          await refuses('sealed-malformed', rules, ['anna@clinic.example'], { text: forged, sizes: [4096] });
+          const sent = await send(rules, ['anna@clinic.example'], { text, sizes: [4096] });
+          assert.partialDeepStrictEqual(told(sent, 'passed'), [{ came_sealed: true }]);
+        }
+        // A rule that passes it whether it is sealed or not asks nothing of its end.
+        const sent = await send([...(sets[0] ?? [])], ['anna@clinic.example'], {
+          text: forged,
+          sizes: [4096],
+          envelope: { sender: mailbox('news@clinic.example') },
+        });
+        assert.partialDeepStrictEqual(told(sent, 'passed'), [{ came_sealed: false }]);
       });
     });
 

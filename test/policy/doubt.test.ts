@@ -127,6 +127,19 @@ test('A13: nothing passes but by a rule that surely matches, behind none that ma
   );
 });
 
+test('A12: what passes without a look at its end would pass by the same rule if its end showed that it is not sealed', () => {
+  fc.assert(
+    fc.property(rules, parties, contents, world, (list, parties, content, world) => {
+      const decision = decisionOf(list, parties, content, world);
+      if (decision.kind !== 'pass' || decision.sealed) return;
+      const unsealed = (one: LookedUp): LookedUp => ({ ...one, sealedFor: false });
+      const behind = { never: unsealed(world.never), fallback: unsealed(world.fallback), only: unsealed(world.only) };
+      assert.deepEqual(decisionOf(list, parties, content, behind), decision);
+    }),
+    RUNS,
+  );
+});
+
 test('P3: nothing is sealed without a certificate, and what is in doubt is sealed or held', () => {
   fc.assert(
     fc.property(rules, parties, contents, world, (list, parties, content, world) => {

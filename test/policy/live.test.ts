@@ -5,6 +5,8 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { pino } from 'pino';
 import type { Fault } from '../../src/document/fault.ts';
+import { readText } from '../../src/document/yaml.ts';
+import { SealpostError } from '../../src/errors.ts';
 import type { Rule } from '../../src/policy/decide.ts';
 import { LiveFolder, openRules, type RulesNews } from '../../src/policy/live.ts';
 import { folderWith } from './folder.ts';
@@ -14,12 +16,13 @@ const rule = (name: string, when = '"<>"'): string => `rules:\n  - { name: ${nam
 interface Parts {
   readonly verify?: (rules: readonly Rule[]) => Promise<readonly Fault[]>;
   readonly prepare?: (rules: readonly Rule[]) => Promise<void>;
+  readonly read?: typeof readText;
 }
 
-async function liveOver(folder: string, { verify, prepare }: Parts = {}) {
+async function liveOver(folder: string, { verify, prepare, read }: Parts = {}) {
   const lines: string[] = [];
   const log = pino({ base: null, timestamp: false }, { write: (line: string) => void lines.push(line) });
-  const live = new LiveFolder(folder, { log, verify });
+  const live = new LiveFolder(folder, { log, verify, read });
   const news: RulesNews[] = [];
   await live.start();
   await live.watch({ onNews: (one) => void news.push(one), ...(prepare === undefined ? {} : { prepare }) });
@@ -140,4 +143,83 @@ test('what new rules want is made before they count, and where it cannot be they
   await writeFile(path.join(folder, 'a.yaml'), rule('bad'));
   await look();
   assert.deepEqual([names(), prepared, news.at(-1)?.kind], [['one'], ['one', 'bad'], 'kept']);
+});
+
+const looks = async ({ look }: { readonly look: () => Promise<void> }, count: number): Promise<void> => {
+  for (let at = 0; at < count; at++) await look();
+};
+
+const faulty: Fault = { place: 'x', key: 'sign', wrong: 'no such identity', mend: 'make it' };
+
+for (const [what, failing] of Object.entries({
+  'what they want cannot be made': (fails) => ({ prepare: async () => fails(() => new Error('no key')) }),
+  'the site cannot be asked': (fails) => ({
+    verify: async () => {
+      fails(() => new Error('EIO'));
+      return [];
+    },
+  }),
+  'the site has not yet what they want': (fails) => ({
+    verify: async () => {
+      try {
+        fails(() => new Error('not yet'));
+        return [];
+      } catch {
+        return [faulty];
+      }
+    },
+  }),
+  'a file cannot be read': (fails) => ({
+    read: async (...asked) => {
+      fails(() => new SealpostError('file-unreadable', { detail: 'a.yaml (EMFILE)' }));
+      return readText(...asked);
+    },
+  }),
+  'a list cannot be read': (fails) => ({
+    read: async (file, ...others) => {
+      if (file.endsWith('.txt')) fails(() => new SealpostError('file-unreadable', { detail: 'x.txt (EIO)' }));
+      return readText(file, ...others);
+    },
+  }),
+} satisfies Record<string, (fails: (error: () => Error) => void) => Parts>)) {
+  test(`new rules are taken though no file changes any more, where once ${what}; it is told once`, async (t) => {
+    const folder = await folderWith(t, { 'lists/x.txt': 'a@x.example\n', 'a.yaml': rule('one', '{ file: lists/x.txt }') });
+    let broken = false;
+    let tries = 0;
+    const live = await liveOver(
+      folder,
+      failing((error) => {
+        tries++;
+        if (broken) throw error();
+      }),
+    );
+    broken = true;
+    tries = 0;
+    await writeFile(path.join(folder, 'a.yaml'), rule('two', '{ file: lists/x.txt }'));
+    await looks(live, 20);
+    assert.deepEqual(live.names(), ['one']);
+    assert.ok(tries > 3 && tries < 20, `${tries} tries`);
+    assert.deepEqual([live.lines.length, live.news.map(({ kind }) => kind)], [1, ['loaded', 'kept']]);
+    broken = false;
+    await looks(live, 6);
+    assert.deepEqual([live.names(), live.news.at(-1)?.kind], [['two'], 'loaded']);
+    const before = tries;
+    await looks(live, 6);
+    assert.equal(tries, before, 'it rests');
+  });
+}
+
+test('what failed once is tried again at the very next look', async (t) => {
+  const folder = await folderWith(t, { 'a.yaml': rule('one') });
+  let left = 0;
+  const prepare = async (): Promise<void> => {
+    if (left-- > 0) throw new Error('no key');
+  };
+  const { names, live, look } = await liveOver(folder, { prepare });
+  left = 1;
+  await writeFile(path.join(folder, 'a.yaml'), rule('two'));
+  await look();
+  assert.deepEqual(names(), ['one']);
+  await live.look();
+  assert.deepEqual(names(), ['two']);
 });
