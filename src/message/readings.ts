@@ -25,11 +25,15 @@ export function readField(field: Field): FieldReadings {
 
 /** RFC 2047 §2, with the language of RFC 2231 §5. Blanks in the text are against the RFC, and some readers decode it nevertheless. */
 const ENCODED_WORD = /=\?(?<charset>[^\s?*]{1,64})(?:\*[^\s?]{0,64})?\?(?<encoding>[bq])\?(?<text>[^?]*)\?=/gi;
-/** What begins as an encoded word and does not end as one. */
-const BEGUN = /=\?[^\s?]{1,64}\?[bq]\?/i;
+/** What begins as an encoded word and is none by the RFC: one reader or another takes it all the same, each in its own way. */
+const BEGUN = /=\?[^?]*\?[^?\w]*[bq][^?\w]*\?/i;
+/** The WHATWG names take each for little-endian; other readers ask the mark in front, or take the other order. */
+const UTF_16 = /^utf-16(?:le|be)$/;
 
 interface Piece {
   readonly octets: Buffer;
+  /** Without the blanks in the text, as who takes out folding reads it. */
+  readonly tight: Buffer;
   readonly charset: string;
   readonly wellMade: boolean;
 }
@@ -52,6 +56,7 @@ function decodeWords(written: string): { readonly texts: readonly string[]; read
 class Joined {
   readonly #strict: string[] = [];
   readonly #loose: string[] = [];
+  readonly #tight: string[] = [];
   #run: Piece[] = [];
   /** Blanks behind a word, which go where another word follows (RFC 2047 §6.2). */
   #blanks: string | undefined;
@@ -69,8 +74,7 @@ class Joined {
     if (BEGUN.test(text)) this.#sure = false;
     // A word stands alone between blanks (RFC 2047 §5); some readers decode it elsewhere too.
     if (this.#last === 'word' && !/^[ \t]/.test(text)) this.#plain = false;
-    if (text !== '') this.#strict.push(text);
-    if (text !== '') this.#loose.push(text);
+    this.#push(text, text, text);
     this.#last = text === '' ? this.#last : /[ \t]$/.test(text) ? 'blank' : 'text';
   }
 
@@ -88,37 +92,55 @@ class Joined {
     this.#run = [];
     const decoded = run.map(({ octets, charset }) => decodeStrictly(octets, charset));
     const whole = decoded.every((text) => text !== undefined) ? decoded.join('') : decodeTogether(run);
-    if (whole === undefined) this.#sure = false;
+    if (whole === undefined || run.some(({ charset }) => isUtf16(charset))) this.#sure = false;
     if (run.length > 0) {
       const loose = run.map(({ octets, charset }) => decodeLoosely(octets, charset)).join('');
-      this.#strict.push(whole ?? loose);
-      this.#loose.push(loose);
+      const tight = run.map(({ tight: octets, charset }) => ({ octets, tight: octets, charset, wellMade: false }));
+      this.#push(whole ?? loose, loose, decodeTogether(tight) ?? loose);
       // Who encodes what is ASCII already may do so to hide it from whoever does not decode.
       if (whole === undefined || loose !== whole || /^[\x20-\x7e]*$/.test(whole)) this.#plain = false;
     }
     if (this.#blanks !== undefined) {
-      this.#strict.push(this.#blanks);
-      this.#loose.push(this.#blanks);
+      this.#push(this.#blanks, this.#blanks, this.#blanks);
       this.#blanks = undefined;
     }
   }
 
+  #push(strict: string, loose: string, tight: string): void {
+    this.#strict.push(strict);
+    this.#loose.push(loose);
+    this.#tight.push(tight);
+  }
+
   end(written: string): { readonly texts: readonly string[]; readonly sure: boolean } {
     this.#flush();
-    const texts = [this.#strict.join(''), ...(this.#plain ? [] : [this.#loose.join(''), written])];
+    const texts = [this.#strict.join(''), ...(this.#plain ? [] : [this.#loose.join(''), this.#tight.join(''), written])];
     return { texts, sure: this.#sure };
   }
 }
 
 function decodeWord(charset: string, encoding: string, text: string): Piece {
   if (encoding === 'q') {
-    const octets = Buffer.from(
-      text.replaceAll('_', ' ').replace(/=([0-9A-F]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
-      'latin1',
-    );
-    return { octets, charset, wellMade: /^(?:[\x21-\x3c\x3e\x40-\x7e]|=[0-9A-F]{2})*$/i.test(text) };
+    const wellMade = /^(?:[\x21-\x3c\x3e\x40-\x7e]|=[0-9A-F]{2})*$/i.test(text);
+    const octets = decodeQ(text);
+    // A `=` in front of the fold is the soft line break of quoted-printable.
+    return { octets, tight: wellMade ? octets : decodeQ(text.replace(/=?[ \t]+/g, '')), charset, wellMade };
   }
-  return { octets: Buffer.from(text, 'base64'), charset, wellMade: text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text) };
+  const octets = Buffer.from(text, 'base64');
+  return { octets, tight: octets, charset, wellMade: text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text) };
+}
+
+function decodeQ(text: string): Buffer {
+  const decoded = text.replaceAll('_', ' ').replace(/=([0-9A-F]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(decoded, 'latin1');
+}
+
+function isUtf16(charset: string): boolean {
+  try {
+    return UTF_16.test(new TextDecoder(charset).encoding);
+  } catch {
+    return false;
+  }
 }
 
 function decodeTogether(run: readonly Piece[]): string | undefined {

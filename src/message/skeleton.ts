@@ -98,10 +98,32 @@ const looksLike: Readonly<Record<string, string>> = {
   ɑ: 'a',
   ɡ: 'g',
   ɩ: 'i',
-  ʟ: 'L',
+  // Small capitals; there is none for X
+  ᴀ: 'A',
+  ʙ: 'B',
+  ᴄ: 'C',
+  ᴅ: 'D',
+  ᴇ: 'E',
+  ꜰ: 'F',
+  ɢ: 'G',
+  ʜ: 'H',
   ɪ: 'I',
-  ʀ: 'R',
+  ᴊ: 'J',
+  ᴋ: 'K',
+  ʟ: 'L',
+  ᴍ: 'M',
   ɴ: 'N',
+  ᴏ: 'O',
+  ᴘ: 'P',
+  ꞯ: 'Q',
+  ʀ: 'R',
+  ꜱ: 'S',
+  ᴛ: 'T',
+  ᴜ: 'U',
+  ᴠ: 'V',
+  ᴡ: 'W',
+  ʏ: 'Y',
+  ᴢ: 'Z',
   ƅ: 'b',
   ƽ: 's',
   ǀ: 'l',
@@ -127,9 +149,22 @@ export function skeleton(text: string): string {
     .replace(MARKS, '$1')
     .normalize('NFKC')
     .replace(/[\p{Z}\t\r\n]/gu, ' ')
-    .replace(/[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}]+/gu, '');
+    .replace(/[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Cf}]+/gu, '')
+    .replace(ADORNED, bare);
   return /[^\x00-\x7f]/.test(plain) ? plain.replace(WORD, foldWord) : plain;
 }
+
+/**
+ * A letter with a mark that makes no letter of it, such as a line below it: `i̲`. An `ü` is a letter and stays, and so do the marks of scripts
+ * that are written with them.
+ */
+const ADORNED = /[\x21-\x7e\p{Script=Latin}\p{Script=Greek}\p{Script=Cyrillic}\p{Script=Armenian}]\p{M}+/gu;
+
+/** Of one code point alone: to normalise a run of marks, here longer than thirty, takes time quadratic in it. */
+const bare = (adorned: string): string =>
+  String.fromCodePoint(adorned.codePointAt(0) ?? 0)
+    .normalize('NFD')
+    .replace(/\p{M}+/gu, '');
 
 /** A word with letters that look like nothing in ASCII, and none of ASCII, is a word of its own script. */
 function foldWord(word: string): string {
