@@ -5,7 +5,7 @@ import type { Certificate } from '../certificates/certificate.ts';
 import type { Config } from '../config.ts';
 import type { ControlHandlers } from '../control.ts';
 import { openHold } from '../site/hold-keys.ts';
-import { openIdentities } from '../site/identities.ts';
+import { assertSigners, openIdentities } from '../site/identities.ts';
 import { type AlgorithmPolicy, makeRuleSet } from '../policy/decide.ts';
 import { loadRules } from '../policy/rules.ts';
 import type { QueueStore } from '../queue/queue.ts';
@@ -26,6 +26,8 @@ export const releaseHere = (queue: QueueStore, config: Config, terminal: Termina
       const hold = await openHold(config, terminal.env, around);
       const signers = await openIdentities(config, { env: terminal.env, ...around });
       try {
+        // As at the start of the relay: a rule must not sign for somebody whom its identity does not name.
+        assertSigners(rules.rules, signers.identities());
         const releasing = makeRelease({
           ...around,
           hostname: config.hostname,

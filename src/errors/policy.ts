@@ -32,7 +32,7 @@ export const policyErrors = {
     451,
     '4.3.0',
     'the message cannot be signed now, please try again later',
-    'the identity that the rule signs with has expired, is not valid yet, or is none of identities: sealpost check says which',
+    'the identity that the rule signs with has expired, is not valid yet, does not name the From, or is none of identities: sealpost check says which',
   ),
   'pass-unavailable': row(
     451,

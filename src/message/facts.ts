@@ -57,7 +57,8 @@ function tallyOf(fields: readonly FieldReadings[], test: TextTest): Tally {
   return answers.every((met) => met) ? 'all' : 'some';
 }
 
-function authorOf(fields: readonly Field[]): ContentFacts['from'] {
+/** The one mailbox of From that every reader takes for the author. */
+export function authorOf(fields: readonly Field[]): ContentFacts['from'] {
   const [from, ...more] = fields.filter(({ key }) => key === 'from');
   if (from === undefined) return null;
   const { mailboxes, faults } = parseAddressList(fieldText(from));

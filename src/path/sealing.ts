@@ -10,7 +10,8 @@ import { SealpostError } from '../errors.ts';
 import { writeHeld } from './held.ts';
 import { insideKey, showsSubject, signatureOf } from './inside.ts';
 import { innerHeader } from '../message/entity.ts';
-import type { Envelope } from '../message/envelope.ts';
+import type { Envelope, Mailbox } from '../message/envelope.ts';
+import { authorOf } from '../message/facts.ts';
 import type { Message } from '../message/header.ts';
 import type { Look } from '../message/look.ts';
 import type { OuterBlock } from '../message/outer.ts';
@@ -84,6 +85,8 @@ export class Sealing implements Making {
   readonly #original: Original;
   readonly #bodies: Body[] = [];
   readonly #made: Made[] = [];
+  /** Read once, however many readers there are. */
+  #named: Mailbox | 'unclear' | undefined;
 
   constructor(parts: SealingParts, original: Original) {
     this.#parts = parts;
@@ -135,9 +138,10 @@ export class Sealing implements Making {
   async #open({ form, dress }: Reader, look: Look): Promise<number> {
     const { message, outer, signed } = this.#original;
     const inside = insideKey({ mended: [...outer.insideOf({})], signed }, dress);
+    // For each reader: those who share a body may be shown different authors.
+    const signer = this.#signerFor(dress);
     const known = this.#bodies.findIndex((body) => body.cipher === form.cipher && body.inside === inside);
     if (known >= 0) return known;
-    const signer = this.#signerFor(dress);
     const writer = this.#parts.outbox.newBody();
     const sealer = sealBody(form.cipher, writer, this.#parts.randomBytes);
     this.#bodies.push({ cipher: form.cipher, inside, sealer, writer, signer, inserting: this.#insertingFor(dress) });
@@ -152,7 +156,13 @@ export class Sealing implements Making {
     const policy = signatureOf(dress, signed);
     if (policy === undefined) return undefined;
     if (signers === undefined) throw new SealpostError('internal', { detail: 'a rule signs, and there are no identities' });
-    return signers.begin(policy, { queueId: id, at: now(), randomBytes });
+    return signers.begin(policy, { queueId: id, at: now(), author: dress.from?.replace.mailbox ?? this.#author(), randomBytes });
+  }
+
+  /** Whom the original From names. */
+  #author(): Mailbox | undefined {
+    this.#named ??= authorOf(this.#original.message.fields) ?? 'unclear';
+    return this.#named === 'unclear' ? undefined : this.#named;
   }
 
   #insertingFor(dress: Reader['dress']): Inserting | undefined {

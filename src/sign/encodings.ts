@@ -167,7 +167,10 @@ export class Mending implements Encoding {
 
 const QUESTION = 0x3f;
 
-/** Whether all that came so far is ASCII in lines of at most so many octets. */
+/**
+ * Whether all that came so far is ASCII in lines of at most so many octets. NUL, and CR or LF alone, are not looked for (RFC 2045 §2.7):
+ * message/lines.ts lets none of them in.
+ */
 export class ShortAscii {
   readonly #longest: number;
   /** Octets of the line that is not at its end yet, its CR not counted. */

@@ -6,6 +6,7 @@
 import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { asSealpostError, SealpostError } from '../errors.ts';
+import { mailboxKey } from '../message/envelope.ts';
 import { detachedSigner } from './detached.ts';
 import { type Identity, type IdentityVerdict, type Material, readIdentity, timeFault } from './identity.ts';
 import { opaqueSigner } from './opaque.ts';
@@ -88,6 +89,9 @@ export function makeSigners(identities: () => readonly Identity[], now: () => nu
       if (identity === undefined) throw new SealpostError('identity-unusable', { detail: `identity ${name} is not there` });
       const fault = timeFault(identity, now());
       if (fault !== undefined) throw new SealpostError('identity-unusable', { detail: `identity ${name}: ${fault}` });
+      // Rules were held against the files that were there then: whatever came between, nothing is signed for somebody else.
+      if (about.author === undefined || !identity.certificate.addresses.includes(mailboxKey(about.author)))
+        throw new SealpostError('identity-unusable', { detail: `identity ${name}: its certificate does not name the From that is shown` });
       const signer = form === 'opaque' ? opaqueSigner(identity, about) : detachedSigner(identity, about);
       return recode === '7bit' ? recoded(signer) : signer;
     },

@@ -94,7 +94,7 @@ interface SigningFault {
 
 /** Why mail cannot be signed with this certificate, whenever (RFC 8550 §4.4.2, §4.4.4). */
 export function signingFault(certificate: Certificate): SigningFault | undefined {
-  const { keyUsage, key, keyFault, addresses } = certificate;
+  const { keyUsage, key, keyFault, addresses, publicKey } = certificate;
   const mend = 'a certificate for S/MIME signatures: digitalSignature in its key usage, emailProtection, and the address that signs';
   const fault = (wrong: string): SigningFault => ({ wrong, mend });
   if (keyUsage?.some((use) => use === 'digitalSignature' || use === 'nonRepudiation') === false)
@@ -102,6 +102,10 @@ export function signingFault(certificate: Certificate): SigningFault | undefined
   if (purposeFault(certificate) !== undefined)
     return fault('its certificate is not for mail: its extended key usage lacks emailProtection');
   if (addresses.length === 0) return fault('its certificate names no mail address (rfc822Name)');
+  // RSA-PSS, Ed25519: RFC 8551 §2.2 names them, and few mail programs verify them.
+  const type = publicKey.asymmetricKeyType ?? 'unknown';
+  if (type !== 'rsa' && type !== 'ec')
+    return fault(`its certificate holds a key of type ${type}, which mail is not signed with here, but with RSA (rsaEncryption) or EC`);
   return key === undefined ? fault(`its certificate holds ${keyFault ?? 'a key that is not read'}`) : undefined;
 }
 

@@ -32,14 +32,17 @@ const MAX_BOUNDARY = 70;
 
 /** `standard`: what a part without Content-Type is. */
 export function kindOf(fields: readonly Field[], standard: 'text/plain' | 'message/rfc822'): PartKind {
-  const written = fields.find(({ key }) => key === 'content-type');
-  const text = written === undefined ? standard : fieldText(written);
+  const written = valuesOf(fields, 'content-type');
+  // Readers differ on which of several holds; what is no part for us would be for them.
+  if (written.length > 1) return { kind: 'verbatim' };
+  // RFC 2045 §5.1: a blank or a comment may stand around the slash.
+  const text = (written[0] ?? standard).replace(/^([^\s;/]+)\s*\/\s*/, '$1/');
   const read = parseContentType(text);
   const type = read?.type ?? /^[^\s;/]+\/[^\s;/]+/.exec(text)?.[0]?.toLowerCase() ?? 'text/plain';
   const encoding = encodingOf(fields);
   if (untouchable.has(type)) return { kind: 'verbatim' };
   if (type.startsWith('multipart/')) {
-    const boundary = read?.parameters.get('boundary')?.trimEnd() ?? '';
+    const boundary = boundaryOf(read?.parameters ?? new Map());
     if (!/^[\x20-\x7e]+$/.test(boundary) || boundary.length > MAX_BOUNDARY || !plain.has(encoding)) return { kind: 'verbatim' };
     return { kind: 'multipart', boundary, digest: type === 'multipart/digest' };
   }
@@ -48,10 +51,43 @@ export function kindOf(fields: readonly Field[], standard: 'text/plain' | 'messa
   return plain.has(encoding) ? { kind: 'leaf', text: type.startsWith('text/') || type.startsWith('message/') } : { kind: 'verbatim' };
 }
 
-const encodingOf = (fields: readonly Field[]): string => {
-  const written = fields.find(({ key }) => key === ENCODING);
-  return written === undefined ? '' : (/^[^\s;(]*/.exec(fieldText(written))?.[0] ?? '').toLowerCase();
-};
+/** The empty one where there is none; where several differ, one that is none. Some scripts put it into quotes, and readers take it so. */
+function encodingOf(fields: readonly Field[]): string {
+  const names = new Set(valuesOf(fields, ENCODING).map((text) => (/^"?([^\s;"]*)/.exec(text)?.[1] ?? '').toLowerCase()));
+  const [name = '', ...others] = names;
+  return others.length === 0 ? name : 'unclear';
+}
+
+/** Whole, or in pieces that encode nothing (RFC 2231 §3); empty where it is neither, or both. */
+function boundaryOf(parameters: ReadonlyMap<string, string>): string {
+  const whole = parameters.get('boundary');
+  const said = [...parameters.keys()].filter((name) => name.startsWith('boundary*'));
+  const pieces = said.map((_, index) => parameters.get(`boundary*${index}`));
+  if (whole !== undefined) return pieces.length === 0 ? whole.trimEnd() : '';
+  return pieces.includes(undefined) ? '' : pieces.join('').trimEnd();
+}
+
+/** What the fields of one name say, each once, without comments. */
+const valuesOf = (fields: readonly Field[], wanted: string): string[] => [
+  ...new Set(fields.filter(({ key }) => key === wanted).map((field) => withoutComments(fieldText(field)).trim())),
+];
+
+/** RFC 5322 §3.2.2: they nest, and stand in no quoted string. */
+function withoutComments(text: string): string {
+  let out = '';
+  let depth = 0;
+  let quoted = false;
+  for (let at = 0; at < text.length; at++) {
+    const character = text[at] ?? '';
+    const escapes = character === '\\' && (quoted || depth > 0);
+    if (!quoted && character === '(') depth++;
+    else if (depth === 0) out += escapes ? text.slice(at, at + 2) : character;
+    else if (character === ')') depth--;
+    if (depth === 0 && character === '"') quoted = !quoted;
+    if (escapes) at++;
+  }
+  return out;
+}
 
 const ENCODING = 'content-transfer-encoding';
 const CRLF = '\r\n';

@@ -2,13 +2,16 @@
  * Sign, then seal (RFC 8551 §3.5): the interface. An entity streams through, and what comes out is an entity again, which is then sealed
  * like any other. Nothing of it is held but what a step needs, so memory does not grow with the message.
  */
+import type { Mailbox } from '../message/envelope.ts';
 import type { SignPolicy } from '../message/sign-policy.ts';
 
-/** What stands under the signature of one message beside its own octets, so that a copy that is sent again can be told. */
+/** The message that is signed: what stands under its signature beside its own octets, and whose name it bears. */
 export interface SignedAbout {
   readonly queueId: string;
   /** Ms since the epoch. */
   readonly at: number;
+  /** The one mailbox that From shows to this reader; undefined where it is not one. No octet of the signature comes from it. */
+  readonly author: Mailbox | undefined;
   readonly randomBytes: (octets: number) => Buffer;
 }
 
@@ -20,7 +23,7 @@ export interface EntitySigner {
   end(): Promise<readonly Buffer[]>;
 }
 
-/** The identities of the site by their names. Throws `identity-unusable` where one cannot sign (any more). */
+/** The identities of the site by their names. Throws `identity-unusable` where one cannot sign (any more), or not for this author. */
 export interface Signers {
   begin(policy: SignPolicy, about: SignedAbout): EntitySigner;
 }

@@ -14,6 +14,7 @@ import { sealedHeader } from '../../src/seal/smime.ts';
 import { readIdentity } from '../../src/sign/identity.ts';
 import { makeSigners } from '../../src/sign/identities.ts';
 import type { EntitySigner } from '../../src/sign/signer.ts';
+import { mailboxOf } from '../certificates/openssl.ts';
 import { makeReaders } from '../interop/fixtures.ts';
 import { missingPrograms } from '../interop/programs.ts';
 import { memoryOf } from './footprint.ts';
@@ -42,6 +43,7 @@ export async function benchSigning(print: (line: string) => void, owner: Owner):
   const { certificates } = readCertificates(readFileSync(people.anna.certificate));
   const verdict = readIdentity('site', { kind: 'pem', cert: readFileSync(people.otto.certificate), key: readFileSync(people.otto.key) });
   if (verdict.kind === 'fault') throw new Error(verdict.wrong);
+  const author = mailboxOf(people.otto.address);
   const signers = makeSigners(() => [verdict.identity], Date.now);
   const body = bodyOf(SIZE_MIB * MIB);
 
@@ -67,7 +69,8 @@ export async function benchSigning(print: (line: string) => void, owner: Owner):
     }
   };
   for (const how of FORMS) {
-    const begin = (): EntitySigner => signers.begin({ identity: 'site', ...how }, { queueId: 'bench', at: Date.now(), randomBytes });
+    const begin = (): EntitySigner =>
+      signers.begin({ identity: 'site', ...how }, { queueId: 'bench', at: Date.now(), author, randomBytes });
     const { ours, theirs } = await comparePairs(
       PAIRS,
       () => rateOf(SIZE_MIB, () => seal(begin())),

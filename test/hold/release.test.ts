@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
+import { parsePattern } from '../../src/message/pattern.ts';
 import { cipherNames } from '../../src/seal/algorithms.ts';
 import { makeSigners } from '../../src/sign/identities.ts';
 import { codeOf } from '../ingress/front.ts';
@@ -232,6 +233,36 @@ describe('the release of held mail', () => {
         assert.match(sent.header, /^Subject: of Anna\r$/m);
         assert.match(sent.inside, form === 'detached' ? /^Content-Type: multipart\/signed/m : /smime-type=signed-data/);
       });
+
+    test('stands under no From that its certificate does not name: not at release, and for no reader of a shared body', async (t) => {
+      const world = await makeWorld(t, hold, { signers });
+      const sign = { identity: 'clinic', form: 'detached', recode: 'none' } as const;
+      const showing = (address: string) => ({
+        name: address,
+        sign,
+        from: { replace: { name: '', mailbox: mailbox(address) }, original: 'inside' } as const,
+      });
+      await world.accept(FORM);
+      const [held] = await world.held();
+      assert.ok(held);
+      world.today.certificates = new Map(known());
+      world.today.rules = [rule(showing('other@clinic.example'))];
+      await assert.rejects(world.release(held), { code: 'identity-unusable' });
+      assert.equal((await world.held()).length, 1, 'it stays held');
+
+      const to = parsePattern('anna@clinic.example');
+      assert.ok(to.kind === 'pattern');
+      world.today.certificates.set('otto@clinic.example', anna.certificate);
+      world.today.rules = [
+        rule({ ...showing('forms@clinic.example'), when: { kind: 'recipient', pattern: to.pattern } }),
+        ...world.today.rules,
+      ];
+      await assert.rejects(world.accept(FORM, ['anna@clinic.example', 'otto@clinic.example']), { code: 'identity-unusable' });
+      await world.accept(FORM);
+      world.today.rules = [rule({ name: 'as it came', sign })];
+      await world.accept(FORM);
+      await assert.rejects(world.accept(FORM.replace('forms@', 'vera@')), { code: 'identity-unusable' });
+    });
 
     test('a rule that signs today, and one that hides what stands outside a signature', async (t) => {
       const world = await makeWorld(t, hold, { signers });

@@ -1,6 +1,6 @@
 /** Identities as CAs hand them out: what is taken, what is refused and why, and what a renewal does to a running relay. */
 import assert from 'node:assert/strict';
-import { randomBytes, type KeyObject } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
 import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,6 +50,16 @@ describe('an identity', () => {
     ['meant for encryption', { usage: [KEY_AGREEMENT] }, /meant for encryption: its key usage is keyAgreement/],
     ['of a server', { purposes: [serverAuth] }, /not for mail/],
     ['without an address', { addresses: [] }, /names no mail address/],
+    [
+      'with an Ed25519 key',
+      { keys: generateKeyPairSync('ed25519'), usage: [DIGITAL_SIGNATURE] },
+      /type ed25519, which mail is not signed with/,
+    ],
+    [
+      'with a key for RSA-PSS',
+      { keys: generateKeyPairSync('rsa-pss', { modulusLength: 2048 }), usage: [DIGITAL_SIGNATURE] },
+      /type rsa-pss, which mail is not signed with/,
+    ],
     ['with a weak key', { keys: rsaKeys(1024), usage: [DIGITAL_SIGNATURE] }, /RSA key of 1024 bits/],
   ];
   for (const [what, wish, said] of refused)
@@ -194,7 +204,7 @@ describe('identities of the configuration', { skip: missing }, () => {
     assert.match(fault?.wrong ?? '', /cannot sign now: it expired on 2026-11-23/);
     const opened = await openIdentities(config, { env, now: () => NOW, log });
     t.after(() => opened.close());
-    const about = { queueId: 'Q', at: NOW, randomBytes };
+    const about = { queueId: 'Q', at: NOW, author: mailboxOf('forms@clinic.example'), randomBytes };
     assert.throws(() => opened.begin({ identity: 'clinic', form: 'detached', recode: 'none' }, about), { code: 'identity-unusable' });
   });
 

@@ -72,6 +72,33 @@ describe('made 7-bit', () => {
     assert.ok(out.includes(`Content-Transfer-Encoding: base64\r\n\r\n${Buffer.from('öffentlich').toString('base64')}\r\n`));
   });
 
+  test('comments, a boundary in pieces and an encoding in quotes are read as other programs read them', () => {
+    for (const type of [
+      'multipart/mixed (x; "y); boundary=(z \\) (deeper))b (end)',
+      '(x) multipart (y) / mixed; boundary*0="b"; charset=us-ascii',
+      'multipart/mixed; boundary*1=b; boundary*0=""',
+    ]) {
+      const entity = `Content-Type: ${type}\r\n${EIGHT}\r\n--b\r\n${TEXT}Content-Transfer-Encoding: (old) "8bit"\r\n\r\nGrüße\r\n--b--\r\n`;
+      const out = recode(entity);
+      assertSevenBit(out);
+      assert.ok(out.includes(`--b\r\n${TEXT}Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe\r\n--b--\r\n`), type);
+    }
+    const encoded = `Content-Type: application/pdf\r\nContent-Transfer-Encoding: (c) base64\r\n\r\n${'QUJD\r\n'.repeat(20_000)}`;
+    assert.equal(recode(encoded).toString(), encoded, 'encoded once');
+  });
+
+  test('where a header says two things of a part, none of it is changed, and nothing is lost', () => {
+    const body = `--a\r\n${TEXT}\r\nGrüße\r\n--a--\r\n--b\r\n${TEXT}\r\nGrüße\r\n--b--\r\n`;
+    for (const header of [
+      'Content-Type: multipart/mixed; boundary=a\r\nContent-Type: multipart/mixed; boundary=b\r\n',
+      'Content-Type: multipart/mixed; boundary=a; boundary*0=b\r\n',
+      'Content-Type: multipart/mixed; boundary*0=a; boundary*1*=b\r\n',
+      `${TEXT}${EIGHT}Content-Transfer-Encoding: base64\r\n`,
+    ])
+      assert.equal(recode(`${header}\r\n${body}`).toString(), `${header}\r\n${body}`);
+    assert.match(recode(`${TEXT}${TEXT}${EIGHT}${EIGHT}\r\nGrüße`).toString(), /Gr=C3=BC/, 'twice the same is one thing');
+  });
+
   test('a message within is walked into, and a part of a digest is one', () => {
     const message = 'Subject: old\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nGrüße';
     const out = recode(multipart('b', [`Content-Type: message/rfc822\r\n${EIGHT}\r\n${message}`])).toString();

@@ -9,12 +9,13 @@ import type { SignPolicy } from '../../src/message/sign-policy.ts';
 import type { Identity } from '../../src/sign/identity.ts';
 import { makeSigners } from '../../src/sign/identities.ts';
 import { ecKeys, rsaKeys } from '../certificates/pki.ts';
+import { mailboxOf } from '../certificates/openssl.ts';
 import { DIGITAL_SIGNATURE, identityFor, KEY_ENCIPHERMENT } from './people.ts';
 
 const AT = Date.parse('2026-11-23T10:15:00Z');
 const STAMP = 'X-Sealpost-Id: QID7; 2026-11-23T10:15:00.000Z\r\n';
 const HEADER = 'Content-Type: text/plain; charset=utf-8\r\n\r\n';
-const about = { queueId: 'QID7', at: AT, randomBytes };
+const about = { queueId: 'QID7', at: AT, author: mailboxOf('Forms@Clinic.example'), randomBytes };
 const plain = { form: 'detached', recode: 'none' } as const;
 
 const identities: readonly Identity[] = [
@@ -151,6 +152,19 @@ describe('a signature', () => {
       ['early', /not valid before/],
     ] as const)
       assert.throws(() => signers.begin({ identity, ...plain }, about), { code: 'identity-unusable', temporary: true, message: said });
+  });
+
+  test('under a From that the certificate does not name: try again later, and no address in what is said', () => {
+    const signers = makeSigners(
+      () => identities,
+      () => AT,
+    );
+    for (const author of [mailboxOf('other@clinic.example'), undefined])
+      assert.throws(() => signers.begin({ identity: 'rsa', ...plain }, { ...about, author }), {
+        code: 'identity-unusable',
+        temporary: true,
+        message: /^(?!.*@).*does not name the From that is shown/s,
+      });
   });
 
   test('two messages never share a boundary', async () => {
