@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
+import type { AddressBook } from '../../src/certificates/address-book.ts';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import type { HeldNotices } from '../../src/delivery/of-held.ts';
 import { unwrap } from '../../src/release/unwrap.ts';
@@ -23,6 +24,15 @@ describe('held mail is looked after', () => {
   async function keep(t: TestContext, { key = true, other }: { key?: boolean; other?: Pair } = {}) {
     const world = await makeWorld(t, hold);
     const clock = { elapsed: 0 };
+    /** Addresses that no source answers about. */
+    const unheard = new Set<string>();
+    const addressBook: AddressBook = {
+      async resolve(mailbox, how) {
+        if (!unheard.has(mailbox.address)) return world.addressBook.resolve(mailbox, how);
+        world.asked.push(mailbox.address);
+        return { way: 'address', parts: [], lacking: [], kind: 'unavailable', source: 'smimea', cause: new Error('SERVFAIL') };
+      },
+    };
     const logged: string[] = [];
     const told: { queueId: string; rule: string }[] = [];
     const notices: Pick<HeldNotices, 'heldTooLong'> = {
@@ -34,6 +44,7 @@ describe('held mail is looked after', () => {
     const held = makeHeldUpkeep({
       ...world,
       queue: world.store,
+      addressBook,
       hold: {
         certificate: () => (other ?? hold).certificate,
         privateKey: () => (key ? (other ?? hold).key : undefined),
@@ -52,7 +63,7 @@ describe('held mail is looked after', () => {
       world.site.clock.now += ms;
       clock.elapsed += ms;
     };
-    return { world, held, told, logged, pass, clock };
+    return { world, held, told, logged, pass, clock, unheard };
   }
   const know = ({ today }: World, ...addresses: readonly string[]): void => {
     for (const address of addresses) today.certificates.set(address, reader.certificate);
@@ -101,6 +112,27 @@ describe('held mail is looked after', () => {
     know(world, ...people);
     await held.turn();
     assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 120 });
+  });
+
+  test('addresses that are never answered keep nobody behind them from a certificate, and are asked again', async (t) => {
+    const { world, held, unheard } = await keep(t);
+    const people = Array.from({ length: 14 }, (_, index) => `p${index}@clinic.example`);
+    // Each twice: what is put off is an address, not a row.
+    for (let message = 0; message < 2; message++) for (const one of people) await world.accept(FORM, [one]);
+    for (const one of people.slice(0, 12)) unheard.add(one);
+    know(world, ...people);
+    const asked = async (): Promise<string[]> => {
+      world.asked.length = 0;
+      await held.turn();
+      return world.asked.filter((one) => unheard.has(one)).map((one) => one.slice(0, one.indexOf('@')));
+    };
+    assert.deepEqual(await asked(), ['p0', 'p1', 'p2', 'p3', 'p4']);
+    assert.deepEqual(await asked(), ['p5', 'p6', 'p7', 'p8', 'p9']);
+    assert.deepEqual(await asked(), ['p10', 'p11', 'p0', 'p1', 'p2', 'p3', 'p4'], 'somebody was found between them');
+    assert.partialDeepStrictEqual(await states(world), { held: 24, ready: 4 });
+    unheard.clear();
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 28 });
   });
 
   test('what stays although there is a certificate is opened again after an hour, or when a command changed something', async (t) => {
