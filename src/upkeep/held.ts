@@ -10,7 +10,6 @@
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { AddressBook } from '../certificates/address-book.ts';
-import { makeAge } from '../delivery/age.ts';
 import type { HeldNotices } from '../delivery/of-held.ts';
 import type { ControlHandlers } from '../control.ts';
 import { asSealpostError } from '../errors.ts';
@@ -22,6 +21,7 @@ import { releaseHandlers } from '../release/control.ts';
 import type { Releasing } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
 import { type HeldLookUps, makeHeldLookUps } from './held-look-ups.ts';
+import { makeHeldTerm } from './held-term.ts';
 
 export interface HeldParts {
   readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld'>;
@@ -62,7 +62,7 @@ const BY_RELAY = 'relay';
 
 export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
   const { queue, hold, log, every = EVERY_MS } = parts;
-  const ageOf = makeAge(parts);
+  const isOver = makeHeldTerm(parts);
   const lookUps = makeHeldLookUps(parts);
   /** Rows that were opened and stayed, and when, ms of `elapsed`. */
   let tried = new Map<number, number>();
@@ -85,7 +85,7 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
         const done = await attempt(held, async () => {
           const facts = readHeld(held.facts);
           // An operator who holds it again has as long to release it.
-          if (ageOf(Math.max(facts.heldAt, held.heldSince)) > parts.maxAge) return (await end(parts, held, facts)) ? 'ended' : undefined;
+          if (isOver(Math.max(facts.heldAt, held.heldSince))) return (await end(parts, held, facts)) ? 'ended' : undefined;
           if (last !== undefined && parts.elapsed() - last < AGAIN_MS) return undefined;
           if (!(await isWanted(parts, lookUps, held, facts))) return undefined;
           still.set(held.row, parts.elapsed());

@@ -21,8 +21,12 @@ describe('held mail is looked after', () => {
     [hold, reader] = await Promise.all([makeHoldPair('Clinic', Date.now()), makeHoldPair('Anna', Date.now())]);
   });
 
-  async function keep(t: TestContext, { key = true, other }: { key?: boolean; other?: Pair } = {}) {
+  async function keep(
+    t: TestContext,
+    { key = true, other, earlier }: { key?: boolean; other?: Pair; earlier?: (world: World) => Promise<unknown> } = {},
+  ) {
     const world = await makeWorld(t, hold);
+    await earlier?.(world);
     const clock = { elapsed: 0 };
     /** Addresses that no source answers about. */
     const unheard = new Set<string>();
@@ -167,6 +171,48 @@ describe('held mail is looked after', () => {
     assert.deepEqual(told, [{ queueId, rule: 'forms' }]);
     assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
     assert.equal((await world.audit()).filter(({ event }) => event === 'bounced').length, 1);
+  });
+
+  test('a clock that is ahead at the start gives nothing up in the first hour, and says so; what is over then ends', async (t) => {
+    const earlier = async (world: World): Promise<void> => {
+      await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example']);
+      world.site.clock.now += 30 * DAY;
+    };
+    const { world, held, told, logged, pass } = await keep(t, { earlier });
+    const HOUR = DAY / 24;
+    await held.turn();
+    pass(HOUR - 60_000);
+    know(world, 'ben@clinic.example');
+    await held.turn();
+    assert.deepEqual(told, []);
+    assert.partialDeepStrictEqual(await states(world), { held: 1, ready: 1 }, 'and what can be released is');
+    const said = logged.map((line): Record<string, unknown> => Object.assign({}, JSON.parse(line))).filter(({ level }) => level === 50);
+    assert.partialDeepStrictEqual(said, [{ msg: 'held mail is given up soon if the clock is right', days_over: 16, minutes_left: 60 }]);
+    assert.equal(said.length, 1, 'once');
+    world.site.clock.now -= 30 * DAY; // somebody sets it right
+    pass(DAY);
+    await held.turn();
+    assert.deepEqual(told, []);
+    world.site.clock.now += 30 * DAY; // seen by the relay, it counts for nothing
+    await held.turn();
+    assert.deepEqual(told, []);
+    pass(13 * DAY);
+    await held.turn();
+    assert.equal(told.length, 1);
+  });
+
+  test('a relay that was off for weeks gives up what is over its time after an hour', async (t) => {
+    const earlier = async (world: World): Promise<void> => {
+      await world.accept(FORM);
+      world.site.clock.now += 30 * DAY;
+    };
+    const { world, held, told, pass } = await keep(t, { earlier });
+    await held.turn();
+    assert.equal(told.length, 0);
+    pass(DAY / 24);
+    await held.turn();
+    assert.equal(told.length, 1);
+    assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
   });
 
   test('without the key nothing is released, and nothing looked up', async (t) => {
