@@ -1,6 +1,7 @@
 /**
  * How long ago something was, by a clock that may be set: a step ahead by a month makes nothing a month old. Steps are seen by a
- * second clock that nobody sets, and taken off the age of what was there before them. What an earlier process saw is not known.
+ * second clock that nobody sets, and taken off the age of what was there before them. What an earlier process saw is not known: a clock
+ * that is ahead when this one starts makes old what was written before.
  */
 
 /** Milliseconds both. */

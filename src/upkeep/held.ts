@@ -3,25 +3,25 @@
  * for too long.
  *
  * A round pages through all that is held, oldest first. Each address is looked up once in it; whoever has no certificate costs nothing
- * more. Where look-ups fail one after the other a source is down, and the rest waits for the next round. What a rule holds is left alone: it
- * wants an operator's word. A round is made every few minutes, and soon after a command has changed certificates; nothing of it is kept, so a
+ * more. Where a source is down the rest waits for the next round, which begins with them. What a rule holds is left alone: it wants an
+ * operator's word. A round is made every few minutes, and soon after a command has changed certificates; nothing of it is stored, so a
  * restart loses nothing.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import type { AddressBook, Resolution } from '../certificates/address-book.ts';
-import { makeAge } from '../delivery/age.ts';
+import type { AddressBook } from '../certificates/address-book.ts';
 import type { HeldNotices } from '../delivery/of-held.ts';
 import type { ControlHandlers } from '../control.ts';
 import { asSealpostError } from '../errors.ts';
 import { type HeldFacts, readHeld } from '../path/held.ts';
 import type { Hold } from '../site/hold-keys.ts';
-import { mailboxKey, parseMailbox } from '../message/envelope.ts';
-import { domainOf, type RuleSet } from '../policy/decide.ts';
+import type { RuleSet } from '../policy/decide.ts';
 import type { HeldRow, QueueStore } from '../queue/queue.ts';
 import { releaseHandlers } from '../release/control.ts';
 import type { Releasing } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
+import { type HeldLookUps, makeHeldLookUps } from './held-look-ups.ts';
+import { makeHeldTerm } from './held-term.ts';
 
 export interface HeldParts {
   readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld'>;
@@ -56,17 +56,14 @@ const EVERY_MS = 2 * 60_000;
 /** After a word of a command, which may be one of many. */
 const SOON_MS = 1000;
 const PAGE_ROWS = 50;
-/** Look-ups one after the other that say nothing: a source is down. */
-const MOST_UNAVAILABLE = 5;
 /** What did not come to a release although there is a certificate is opened again after this. */
 const AGAIN_MS = 3_600_000;
 const BY_RELAY = 'relay';
 
-type State = Resolution['kind'];
-
 export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
   const { queue, hold, log, every = EVERY_MS } = parts;
-  const ageOf = makeAge(parts);
+  const isOver = makeHeldTerm(parts);
+  const lookUps = makeHeldLookUps(parts);
   /** Rows that were opened and stayed, and when, ms of `elapsed`. */
   let tried = new Map<number, number>();
   let stopped = false;
@@ -75,7 +72,7 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
 
   const round = async (): Promise<void> => {
     await hold.look();
-    const lookUps = makeLookUps(parts);
+    lookUps.begin();
     const still = new Map<number, number>();
     let [after, released, ended] = [0, 0, 0];
     for (;;) {
@@ -83,12 +80,12 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
       for (const held of page) {
         if (stopped) return;
         after = held.row;
-        const last = tried.get(held.row);
+        const last = still.get(held.row) ?? tried.get(held.row);
         if (last !== undefined) still.set(held.row, last);
         const done = await attempt(held, async () => {
           const facts = readHeld(held.facts);
           // An operator who holds it again has as long to release it.
-          if (ageOf(Math.max(facts.heldAt, held.heldSince)) > parts.maxAge) return (await end(parts, held, facts)) ? 'ended' : undefined;
+          if (isOver(Math.max(facts.heldAt, held.heldSince))) return (await end(parts, held, facts)) ? 'ended' : undefined;
           if (last !== undefined && parts.elapsed() - last < AGAIN_MS) return undefined;
           if (!(await isWanted(parts, lookUps, held, facts))) return undefined;
           still.set(held.row, parts.elapsed());
@@ -97,7 +94,9 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
         if (done === 'released') released++;
         if (done === 'ended') ended++;
       }
-      if (page.length === 0) break;
+      if (page.length > 0) continue;
+      if (!lookUps.again()) break;
+      after = 0;
     }
     tried = still;
     if (released + ended > 0) log.info({ released, ended }, 'held mail was looked after');
@@ -162,34 +161,7 @@ function followed(handlers: ControlHandlers, soon: () => void): ControlHandlers 
   return Object.fromEntries(entries);
 }
 
-interface LookUps {
-  /** `unavailable` without asking where sources are down. */
-  stateOf(held: HeldRow, rule: string): Promise<State>;
-}
-
-/** Of one round: each address once. */
-function makeLookUps({ addressBook, rules }: HeldParts): LookUps {
-  const known = new Map<string, State>();
-  let unavailable = 0;
-  return {
-    async stateOf({ recipient }, name) {
-      const verdict = parseMailbox(recipient);
-      if (verdict.kind === 'fault') return 'absent';
-      const rule = rules().rules.find((one) => one.name === name);
-      // A rule that is gone may have taken the certificate of the domain: the decision will tell.
-      const domain = rule === undefined ? 'fallback' : domainOf(rule);
-      const key = `${domain} ${mailboxKey(verdict.mailbox)}`;
-      const before = known.get(key);
-      if (before !== undefined || unavailable >= MOST_UNAVAILABLE) return before ?? 'unavailable';
-      const { kind } = await addressBook.resolve(verdict.mailbox, { domain });
-      unavailable = kind === 'unavailable' ? unavailable + 1 : 0;
-      known.set(key, kind);
-      return kind;
-    },
-  };
-}
-
-async function isWanted({ hold }: HeldParts, lookUps: LookUps, held: HeldRow, facts: HeldFacts): Promise<boolean> {
+async function isWanted({ hold }: HeldParts, lookUps: HeldLookUps, held: HeldRow, facts: HeldFacts): Promise<boolean> {
   if (facts.because === 'rule' || hold.privateKey() === undefined) return false;
   return (await lookUps.stateOf(held, facts.rule)) === 'found';
 }

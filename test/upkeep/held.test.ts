@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
+import type { AddressBook } from '../../src/certificates/address-book.ts';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import type { HeldNotices } from '../../src/delivery/of-held.ts';
 import { unwrap } from '../../src/release/unwrap.ts';
@@ -20,9 +21,22 @@ describe('held mail is looked after', () => {
     [hold, reader] = await Promise.all([makeHoldPair('Clinic', Date.now()), makeHoldPair('Anna', Date.now())]);
   });
 
-  async function keep(t: TestContext, { key = true, other }: { key?: boolean; other?: Pair } = {}) {
+  async function keep(
+    t: TestContext,
+    { key = true, other, earlier }: { key?: boolean; other?: Pair; earlier?: (world: World) => Promise<unknown> } = {},
+  ) {
     const world = await makeWorld(t, hold);
+    await earlier?.(world);
     const clock = { elapsed: 0 };
+    /** Addresses that no source answers about. */
+    const unheard = new Set<string>();
+    const addressBook: AddressBook = {
+      async resolve(mailbox, how) {
+        if (!unheard.has(mailbox.address)) return world.addressBook.resolve(mailbox, how);
+        world.asked.push(mailbox.address);
+        return { way: 'address', parts: [], lacking: [], kind: 'unavailable', source: 'smimea', cause: new Error('SERVFAIL') };
+      },
+    };
     const logged: string[] = [];
     const told: { queueId: string; rule: string }[] = [];
     const notices: Pick<HeldNotices, 'heldTooLong'> = {
@@ -34,6 +48,7 @@ describe('held mail is looked after', () => {
     const held = makeHeldUpkeep({
       ...world,
       queue: world.store,
+      addressBook,
       hold: {
         certificate: () => (other ?? hold).certificate,
         privateKey: () => (key ? (other ?? hold).key : undefined),
@@ -52,7 +67,7 @@ describe('held mail is looked after', () => {
       world.site.clock.now += ms;
       clock.elapsed += ms;
     };
-    return { world, held, told, logged, pass, clock };
+    return { world, held, told, logged, pass, clock, unheard };
   }
   const know = ({ today }: World, ...addresses: readonly string[]): void => {
     for (const address of addresses) today.certificates.set(address, reader.certificate);
@@ -103,6 +118,27 @@ describe('held mail is looked after', () => {
     assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 120 });
   });
 
+  test('addresses that are never answered keep nobody behind them from a certificate, and are asked again', async (t) => {
+    const { world, held, unheard } = await keep(t);
+    const people = Array.from({ length: 14 }, (_, index) => `p${index}@clinic.example`);
+    // Each twice: what is put off is an address, not a row.
+    for (let message = 0; message < 2; message++) for (const one of people) await world.accept(FORM, [one]);
+    for (const one of people.slice(0, 12)) unheard.add(one);
+    know(world, ...people);
+    const asked = async (): Promise<string[]> => {
+      world.asked.length = 0;
+      await held.turn();
+      return world.asked.filter((one) => unheard.has(one)).map((one) => one.slice(0, one.indexOf('@')));
+    };
+    assert.deepEqual(await asked(), ['p0', 'p1', 'p2', 'p3', 'p4']);
+    assert.deepEqual(await asked(), ['p5', 'p6', 'p7', 'p8', 'p9']);
+    assert.deepEqual(await asked(), ['p10', 'p11', 'p0', 'p1', 'p2', 'p3', 'p4'], 'somebody was found between them');
+    assert.partialDeepStrictEqual(await states(world), { held: 24, ready: 4 });
+    unheard.clear();
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 28 });
+  });
+
   test('what stays although there is a certificate is opened again after an hour, or when a command changed something', async (t) => {
     const { world, held, logged, pass } = await keep(t);
     await world.accept(FORM);
@@ -135,6 +171,48 @@ describe('held mail is looked after', () => {
     assert.deepEqual(told, [{ queueId, rule: 'forms' }]);
     assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
     assert.equal((await world.audit()).filter(({ event }) => event === 'bounced').length, 1);
+  });
+
+  test('a clock that is ahead at the start gives nothing up in the first hour, and says so; what is over then ends', async (t) => {
+    const earlier = async (world: World): Promise<void> => {
+      await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example']);
+      world.site.clock.now += 30 * DAY;
+    };
+    const { world, held, told, logged, pass } = await keep(t, { earlier });
+    const HOUR = DAY / 24;
+    await held.turn();
+    pass(HOUR - 60_000);
+    know(world, 'ben@clinic.example');
+    await held.turn();
+    assert.deepEqual(told, []);
+    assert.partialDeepStrictEqual(await states(world), { held: 1, ready: 1 }, 'and what can be released is');
+    const said = logged.map((line): Record<string, unknown> => Object.assign({}, JSON.parse(line))).filter(({ level }) => level === 50);
+    assert.partialDeepStrictEqual(said, [{ msg: 'held mail is given up soon if the clock is right', days_over: 16, minutes_left: 60 }]);
+    assert.equal(said.length, 1, 'once');
+    world.site.clock.now -= 30 * DAY; // somebody sets it right
+    pass(DAY);
+    await held.turn();
+    assert.deepEqual(told, []);
+    world.site.clock.now += 30 * DAY; // seen by the relay, it counts for nothing
+    await held.turn();
+    assert.deepEqual(told, []);
+    pass(13 * DAY);
+    await held.turn();
+    assert.equal(told.length, 1);
+  });
+
+  test('a relay that was off for weeks gives up what is over its time after an hour', async (t) => {
+    const earlier = async (world: World): Promise<void> => {
+      await world.accept(FORM);
+      world.site.clock.now += 30 * DAY;
+    };
+    const { world, held, told, pass } = await keep(t, { earlier });
+    await held.turn();
+    assert.equal(told.length, 0);
+    pass(DAY / 24);
+    await held.turn();
+    assert.equal(told.length, 1);
+    assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
   });
 
   test('without the key nothing is released, and nothing looked up', async (t) => {
