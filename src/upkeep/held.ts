@@ -20,11 +20,12 @@ import { mailboxKey, parseMailbox } from '../message/envelope.ts';
 import { domainOf, type RuleSet } from '../policy/decide.ts';
 import type { HeldRow, QueueStore } from '../queue/queue.ts';
 import { releaseHandlers } from '../release/control.ts';
+import { damageBy } from '../release/damage.ts';
 import type { Releasing } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
 
 export interface HeldParts {
-  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld'>;
+  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld'>;
   readonly hold: Hold;
   readonly releasing: Releasing;
   readonly rules: () => RuleSet;
@@ -107,6 +108,7 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
     try {
       return await act();
     } catch (error) {
+      if ((await damageBy(parts, held, error)) !== 'none') return undefined;
       const { code } = asSealpostError(error);
       log.warn({ queue_id: held.queueId, code, ...(code === 'internal' ? { err: error } : {}) }, 'held mail could not be looked after');
       return undefined;
