@@ -1,5 +1,5 @@
 /**
- * Held rows (queue.ts): read for their release, released, or ended for their age. Who releases reads first and changes later, with a
+ * Held rows (queue.ts): read for their release, released, ended for their age, or set aside. Who releases reads first and changes later, with a
  * decision and much cryptography in between: so each change names the checksum of what was read, and comes to nothing where the row is
  * another by then. Inside the worker's transaction, as rows.ts.
  */
@@ -39,6 +39,18 @@ export function prepareHeld(db: DatabaseSync, parts: HeldParts) {
     page: preparePage(db, parts),
     release: prepareRelease(db, parts, stillHeld),
     end: prepareEnd(db, parts, stillHeld),
+    damage: prepareDamage(stillHeld),
+  };
+}
+
+/** The guard marks it and tells of it, as where the row itself is found damaged. */
+function prepareDamage(stillHeld: StillHeld) {
+  return (as: HeldAs & { readonly reason: string }, at: number): Done<boolean> => {
+    const events: AuditEvent[] = [];
+    stillHeld(as, at, events, () => {
+      throw new SealpostError('queue-item-damaged', { detail: as.reason });
+    });
+    return { answer: events.length > 0, events };
   };
 }
 

@@ -11,8 +11,9 @@
  *   removed: by a named operator, from any state but leased.
  *
  *   enqueue ─▶ held ─release─▶ ready     sealed to the site's hold certificate; never due, never claimed, until it is sealed to its reader
- *               ▲ └──endHeld─▶ bounced   held for too long; `retry` holds it again, and only a release makes it ready
- *               └──────┘
+ *               ▲ ├──endHeld─▶ bounced   held for too long; `retry` holds it again, and only a release makes it ready
+ *               └─┼────┘
+ *                 └─damageHeld─▶ damaged   as above
  *
  * A row found `leased` at start belonged to a relay that died. It becomes `ready`; where it had been marked past the dot,
  * the upstream may have taken it, and an `ambiguous` audit event says so.
@@ -255,6 +256,11 @@ export interface QueueStore {
     events: readonly AuditEvent[],
     telling?: Telling,
   ): Promise<boolean>;
+  /**
+   * Found damaged by whoever read it: it becomes `damaged`, with an event, as a row that does not fit its checksum. `reason` is static
+   * text. False as in `release`.
+   */
+  damageHeld(held: HeldRow, reason: string): Promise<boolean>;
   /** Events that change no row of the queue (started, stopped); `uses` as in `enqueue`, of a notice sealed while it is sent. */
   record(events: readonly AuditEvent[], uses?: readonly CertificateUse[]): Promise<void>;
   /** Which certificates mail was sealed to. */

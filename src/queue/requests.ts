@@ -145,6 +145,7 @@ export interface Operations {
     ask: HeldAs & { readonly reason: string; readonly events: readonly AuditEvent[]; readonly telling: StoredTelling | null };
     answer: boolean;
   };
+  damageHeld: { ask: HeldAs & { readonly reason: string }; answer: boolean };
   record: { ask: { readonly events: readonly AuditEvent[]; readonly uses: readonly CertificateUse[] }; answer: readonly AuditEvent[] };
   retry: { ask: { readonly filter: EntryFilter; readonly now: number; readonly operator: string; readonly from: number }; answer: Step };
   remove: { ask: { readonly filter: EntryFilter; readonly operator: string; readonly from: number }; answer: Step };

@@ -1,4 +1,4 @@
-/** Held rows on the main thread: pages of them, and the two ways in which they end. */
+/** Held rows on the main thread: pages of them, and the ways in which they end. */
 import { SealpostError } from '../errors.ts';
 import { claimFiles, readStored, type BodyFolder } from './bodies.ts';
 import type { KnownMemory } from './known-memory.ts';
@@ -18,7 +18,7 @@ export interface HeldQueueParts {
   readonly now: () => number;
 }
 
-export function makeHeldQueue(parts: HeldQueueParts): Pick<QueueStore, 'heldRows' | 'readHeld' | 'release' | 'endHeld'> {
+export function makeHeldQueue(parts: HeldQueueParts): Pick<QueueStore, 'heldRows' | 'readHeld' | 'release' | 'endHeld' | 'damageHeld'> {
   const { ask, turns, known, folder, now } = parts;
   // Nobody says when he is done with a row: it is forgotten with the object that he was given.
   const found = new WeakMap<HeldRow, StoredHeld>();
@@ -63,6 +63,10 @@ export function makeHeldQueue(parts: HeldQueueParts): Pick<QueueStore, 'heldRows
       if (notice !== null) await folder.assertRoom(rowOctets(notice));
       const stored = telling === undefined ? null : { ofDelay: telling.ofDelay, notice: notice === null ? null : asStored(notice) };
       return ask('endHeld', { row, was, reason: outcome.reason, events, telling: stored });
+    },
+    damageHeld(held, reason) {
+      const { row, sha256: was } = storedOf(held);
+      return ask('damageHeld', { row, was, reason });
     },
   };
 }

@@ -264,6 +264,8 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
     }
     case 'endHeld':
       return rows.held.end(request.ask, at);
+    case 'damageHeld':
+      return rows.held.damage(request.ask, at);
     case 'record':
       return withUses(request.ask.events, known.use(request.ask.uses, at));
     case 'retry':

@@ -2,15 +2,19 @@
  * The message as it came in, put together again from what is shown outside and what stands inside: for the decision, and for whatever of
  * it must be sealed anew. Fields that the relay mended come back as they were mended.
  */
-import { SealpostError } from '../errors.ts';
 import { isDropped } from '../message/entity.ts';
 import { type Field, type Message, readMessage } from '../message/header.ts';
 import { isOuter } from '../message/outer.ts';
 import type { Inside } from './inside.ts';
 
-/** `start`: the first octets of the inside. The body of the answer ends with them. */
-export async function originalOf(header: Buffer, start: Buffer, whole: boolean, { sign }: Inside): Promise<Message> {
-  const inner = await readMessage(once(sign === null ? start : sign.form === 'detached' ? firstPart(start) : firstPieces(start)));
+/**
+ * `start`: the first octets of the inside. The body of the answer ends with them. Undefined where the site's signature is not around it:
+ * the ciphertext fits its checksum, so a wrong key has made garbage of it.
+ */
+export async function originalOf(header: Buffer, start: Buffer, whole: boolean, { sign }: Inside): Promise<Message | undefined> {
+  const entity = sign === null ? start : sign.form === 'detached' ? firstPart(start) : firstPieces(start);
+  if (entity === undefined) return undefined;
+  const inner = await readMessage(once(entity));
   return { ...(await withOuter(header, inner)), whole: whole && inner.whole };
 }
 
@@ -37,16 +41,13 @@ async function* once(octets: Buffer): AsyncGenerator<Buffer> {
   yield octets;
 }
 
-const damaged = (): SealpostError => new SealpostError('queue-item-damaged', { detail: 'the signature around held mail' });
-
 const EMPTY_LINE = '\r\n\r\n';
 
 /** multipart/signed: behind its own header and one delimiter the entity stands as it was signed. */
-function firstPart(start: Buffer): Buffer {
+function firstPart(start: Buffer): Buffer | undefined {
   const delimiter = start.indexOf(EMPTY_LINE, 0, 'latin1') + EMPTY_LINE.length;
   const end = start.indexOf('\r\n', delimiter, 'latin1');
-  if (delimiter < EMPTY_LINE.length || end < 0) throw damaged();
-  return start.subarray(end + 2);
+  return delimiter < EMPTY_LINE.length || end < 0 ? undefined : start.subarray(end + 2);
 }
 
 const OCTET_STRING = 0x04;
@@ -54,9 +55,9 @@ const CONSTRUCTED = 0x20;
 const INDEFINITE = 0x80;
 
 /** SignedData around it (RFC 5652 §5.1): in base64, with the entity in OCTET STRINGs one behind the other. */
-function firstPieces(start: Buffer): Buffer {
+function firstPieces(start: Buffer): Buffer | undefined {
   const header = start.indexOf(EMPTY_LINE, 0, 'latin1');
-  if (header < 0) throw damaged();
+  if (header < 0) return undefined;
   const text = start.toString('latin1', header + EMPTY_LINE.length).replaceAll('\r\n', '');
   const der = Buffer.from(text.slice(0, text.length - (text.length % 4)), 'base64');
   const pieces: Buffer[] = [];
@@ -75,6 +76,5 @@ function firstPieces(start: Buffer): Buffer {
     if (tag === OCTET_STRING) pieces.push(der.subarray(from, at));
     else if (pieces.length > 0) break; // behind the content
   }
-  if (pieces.length === 0) throw damaged();
-  return Buffer.concat(pieces);
+  return pieces.length === 0 ? undefined : Buffer.concat(pieces);
 }

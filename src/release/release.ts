@@ -58,7 +58,7 @@ export type Released =
   | { readonly kind: 'gone' };
 
 export interface Releasing {
-  /** `held`: the very row that the queue gave. Throws `queue-item-damaged`, and what sealing and the queue throw; then it stays held. */
+  /** `held`: the very row that the queue gave. Throws `queue-item-damaged`, and what sealing and the queue throw: nothing is changed then. */
   release(held: HeldRow, wish: ReleaseWish): Promise<Released>;
 }
 
@@ -81,6 +81,7 @@ async function release(parts: ReleaseParts, held: HeldRow, wish: ReleaseWish): P
   if (opened.kind === 'wrong-key') return opened;
   const recipient = mailboxOf(held.recipient);
   const original = await originalOf(held.header, opened.start, opened.whole, readInside(facts.inside));
+  if (original === undefined) return { kind: 'wrong-key' };
   const decided = facts.archive
     ? await decideCopy(parts.addressBook, recipient, facts)
     : await decideAgain(parts, { held, facts, recipient, original }, wish.byHand);

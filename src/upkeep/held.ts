@@ -18,13 +18,14 @@ import type { Hold } from '../site/hold-keys.ts';
 import type { RuleSet } from '../policy/decide.ts';
 import type { HeldRow, QueueStore } from '../queue/queue.ts';
 import { releaseHandlers } from '../release/control.ts';
+import { damageBy } from '../release/damage.ts';
 import type { Releasing } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
 import { type HeldLookUps, makeHeldLookUps } from './held-look-ups.ts';
 import { makeHeldTerm } from './held-term.ts';
 
 export interface HeldParts {
-  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld'>;
+  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld'>;
   readonly hold: Hold;
   readonly releasing: Releasing;
   readonly rules: () => RuleSet;
@@ -106,6 +107,7 @@ export function makeHeldUpkeep(parts: HeldParts): HeldUpkeep {
     try {
       return await act();
     } catch (error) {
+      if ((await damageBy(parts, held, error)) !== 'none') return undefined;
       const { code } = asSealpostError(error);
       log.warn({ queue_id: held.queueId, code, ...(code === 'internal' ? { err: error } : {}) }, 'held mail could not be looked after');
       return undefined;

@@ -42,6 +42,7 @@ export function heldSuite(makeStore: MakeStore): void {
   waiting(makeStore);
   releasing(makeStore);
   ending(makeStore);
+  settingAside(makeStore);
   paging(makeStore);
   adding(makeStore);
 }
@@ -207,6 +208,34 @@ function ending(makeStore: MakeStore): void {
   });
 }
 
+function settingAside(makeStore: MakeStore): void {
+  test('found damaged it is set aside as it was read, told of once; then it is neither released, given up nor retried (P10)', async (t) => {
+    const under = await makeStore(t);
+    const { store } = under;
+    await put(store, { id: 'q1', kept: held, recipients: ['a@x.example', 'b@x.example', 'c@x.example'] });
+    const [a, b, c] = await store.heldRows({}, 0, 10);
+    assert.ok(a && b && c);
+    assert.equal(await store.damageHeld(a, 'its body is gone'), true);
+    assert.equal(await store.damageHeld(a, 'its body is gone'), false, 'once');
+    assert.equal(await store.release(a, sealedAnew(), [releasedEvent(a)]), false);
+    assert.equal(await store.endHeld(a, tooLong, []), false);
+    assert.equal(await store.release(b, sealedAnew(), [releasedEvent(b)]), true);
+    assert.equal(await store.damageHeld(b, 'its body is gone'), false, 'what was released meanwhile is left alone');
+    assert.equal(await store.endHeld(c, tooLong, []), true);
+    assert.equal(await store.damageHeld(c, 'its body is gone'), false);
+    assert.equal(await store.retry({ recipient: 'a@x.example' }, START, 'anna'), 0);
+    const again = await under.reopen();
+    const [entry, ...others] = await again.list({ state: 'damaged' }, 10);
+    assert.deepEqual([entry?.recipient, entry?.reason, others.length], ['a@x.example', 'its body is gone', 0]);
+    assert.equal(await again.remove({ recipient: 'a@x.example' }, 'anna'), 1);
+    await again.close();
+    assert.deepEqual(
+      under.audit().flatMap(({ event, recipient, reason }) => (event === 'damaged' ? [[recipient, reason]] : [])),
+      [['a@x.example', 'its body is gone']],
+    );
+  });
+}
+
 function paging(makeStore: MakeStore): void {
   test('held rows come in pages, of one message, one recipient or all', async (t) => {
     const { store } = await makeStore(t);
@@ -236,7 +265,7 @@ function paging(makeStore: MakeStore): void {
 
 /** What an operator, the relay and a crash may do, in any order. */
 const steps = fc.array(
-  fc.constantFrom('put', 'hold', 'spool', 'deliver', 'defer', 'bounce', 'release', 'exchange', 'end', 'retry', 'remove', 'prune'),
+  fc.constantFrom('put', 'hold', 'spool', 'deliver', 'defer', 'bounce', 'release', 'exchange', 'end', 'damage', 'retry', 'remove', 'prune'),
   { minLength: 5, maxLength: 25 },
 );
 type Step = ReturnType<typeof steps.generate>['value'][number];
@@ -300,6 +329,9 @@ async function take(step: Step, store: QueueStore, tally: { pruned: number; next
     }
     case 'end':
       if (row !== undefined) assert.equal(await store.endHeld(row, tooLong, []), true);
+      return;
+    case 'damage':
+      if (row !== undefined) assert.equal(await store.damageHeld(row, 'its body is gone'), true);
       return;
     case 'retry':
       await store.retry({}, START, 'anna');

@@ -1,5 +1,8 @@
 /** Held mail goes out by itself when a certificate appears, is given up after its time, and is no burden meanwhile. */
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { before, describe, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import type { AddressBook } from '../../src/certificates/address-book.ts';
@@ -13,6 +16,21 @@ import { codeOf } from '../ingress/front.ts';
 
 const DAY = 86_400_000;
 const FORM = 'From: forms@clinic.example\r\nSubject: x\r\n\r\nhello\r\n';
+
+/** One bit in the ciphertext of each of these messages, as a disk does it. */
+function spoilBodies({ site }: World, ...ids: readonly string[]): void {
+  const db = new DatabaseSync(site.paths.database, { timeout: 5000 });
+  const found = db.prepare('SELECT b.id, b.bytes, b.file FROM bodies b JOIN recipients r ON r.body = b.id WHERE r.message = ?');
+  for (const queueId of ids) {
+    const { id = null, bytes = null, file = null } = found.get(queueId) ?? {};
+    const path = join(site.paths.bodies, String(file));
+    const octets = bytes instanceof Uint8Array ? bytes : readFileSync(path);
+    octets[20] = (octets[20] ?? 0) ^ 1;
+    if (bytes === null) writeFileSync(path, octets);
+    else db.prepare('UPDATE bodies SET bytes = ? WHERE id = ?').run(octets, id);
+  }
+  db.close();
+}
 
 describe('held mail is looked after', () => {
   let hold: Pair;
@@ -155,6 +173,26 @@ describe('held mail is looked after', () => {
     assert.equal(await handlers['certs-approve']?.({ command: 'certs-approve' }), 'done');
     await held.turn();
     assert.equal(opened(), 3);
+  });
+
+  test('a ciphertext that the disk changed, in the database or in a file: set aside at the first try, not given up later (P10)', async (t) => {
+    const { world, held, told, logged, pass } = await keep(t);
+    const ids = [await world.accept(FORM), await world.accept(FORM.replace('hello', 'x'.repeat(100_000))), await world.accept(FORM)];
+    spoilBodies(world, ...ids.slice(0, 2));
+    know(world, 'anna@clinic.example');
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 1, damaged: 2 });
+    assert.equal(logged.filter((line) => line.includes('held mail is damaged, and set aside')).length, 2);
+    pass(15 * DAY);
+    await held.turn();
+    assert.partialDeepStrictEqual([told, await states(world)], [[], { damaged: 2 }]);
+    const [first] = await world.store.list({ state: 'damaged' }, 10);
+    assert.deepEqual([first?.queueId, first?.reason], [ids[0], 'its body does not fit its checksum']);
+    const events = (await world.audit()).filter(({ event }) => event === 'damaged');
+    assert.deepEqual(
+      events.map(({ queue_id }) => queue_id),
+      ids.slice(0, 2),
+    );
   });
 
   test('held for too long: given up with its notice; a clock that is set ahead ends nothing', async (t) => {
