@@ -28,7 +28,7 @@ export type Condition =
   | { readonly kind: 'subject'; readonly pattern: TextPattern }
   /** `name` is a field's key, lower case. A field that is absent matches no pattern. */
   | { readonly kind: 'header'; readonly name: string; readonly pattern: TextPattern }
-  /** Octets that MAIL declared; without a declaration neither bound is met. */
+  /** Octets that MAIL declared; without a declaration neither bound is met. What passes is held to the octets that came (`passesAt`). */
   | { readonly kind: 'size'; readonly over?: number; readonly under?: number }
   | { readonly kind: 'calendar' | 'signed' | 'sealed'; readonly is: boolean }
   | { readonly kind: 'certificate'; readonly is: CertificateState }
