@@ -98,7 +98,7 @@ export function makePath(parts: PathParts): Path {
       const passing = new Passing(parts, original, planned.filter(isPassed));
       try {
         const rows = await make(parts, message, sealing, passing, planned.filter(isReader));
-        const passed = await passing.end(sealing.bodies, line.bareEnds);
+        const passed = await passing.end(sealing.bodies, { ...line, octets: counted.count() });
         const sorted = sortOut([...planned.filter((plan) => !isAmong(passed.refused, plan)), ...refused, ...passed.refused], parts.mixed);
         const bodies = [...(await sealing.stored()), ...(await passing.stored())];
         const about = { id, acceptedAt: parts.now(), size: counted.count(), ...askedOf(envelope), notice: null };

@@ -20,6 +20,12 @@ export interface PassingParts {
   readonly now: () => number;
 }
 
+/** How the message came, as its end shows. `bareEnds`: with line ends other than CRLF. */
+interface Came {
+  readonly bareEnds: boolean;
+  readonly octets: number;
+}
+
 /** What comes of it: rows, and those who get none. */
 export interface Passed {
   readonly recipients: readonly NewRecipient[];
@@ -71,8 +77,8 @@ export class Passing implements Making {
     await this.#body?.spool.write(chunk);
   }
 
-  /** `body`: the index that the message's row will have for it. `bareEnds`: it came with line ends other than CRLF. */
-  async end(body: number, bareEnds: boolean): Promise<Passed> {
+  /** `body`: the index that the message's row will have for it. */
+  async end(body: number, { bareEnds, octets }: Came): Promise<Passed> {
     if (this.#body === undefined) return { recipients: [], refused: [] };
     if (!this.#watch.seen().ended) await this.#write(CRLF);
     await this.#body.spool.end();
@@ -81,7 +87,7 @@ export class Passing implements Making {
     const recipients: NewRecipient[] = [];
     const refused: Refused[] = [];
     for (const reader of this.#readers) {
-      const error = unfit ?? sealFault(reader, verdict);
+      const error = unfit ?? sealFault(reader, verdict) ?? sizeFault(reader, octets);
       if (error === undefined) recipients.push(this.#rowOf(reader, body));
       else refused.push({ kind: 'refused', recipient: reader.recipient, asked: reader.asked, rule: reader.rule, error });
     }
@@ -143,4 +149,10 @@ function sealFault({ sealed, certificates }: PassedReader, verdict: SealedVerdic
   if (!sealed) return undefined;
   if (verdict?.kind !== 'sealed') return new SealpostError('sealed-malformed', { detail: verdict?.reason ?? 'it was not read' });
   return verdict.isSealedFor(certificates) ? undefined : new SealpostError('sealed-malformed', { detail: 'it names other readers' });
+}
+
+/** Decided was by what MAIL declared; a client may declare anything, and nothing. */
+function sizeFault({ rule, passesAt }: PassedReader, octets: number): SealpostError | undefined {
+  if (passesAt(octets)) return undefined;
+  return new SealpostError('policy-refused', { detail: `rule ${rule} passes it only with another size: MAIL must declare the right one` });
 }

@@ -8,7 +8,7 @@ import type { Certificate } from '../certificates/certificate.ts';
 import { type Decided, decideRecipient, type Question } from './decision.ts';
 import { SealpostError } from '../errors.ts';
 import { type Mailbox, mailboxKey, type Recipient } from '../message/envelope.ts';
-import { type AlgorithmPolicy, type Decision, type Dress, dressOf, refusal, type RuleSet } from '../policy/decide.ts';
+import { type AlgorithmPolicy, type Decision, type Dress, dressOf, passesAt, refusal, type RuleSet } from '../policy/decide.ts';
 import type { Form } from '../seal/algorithms.ts';
 
 export interface PlanParts {
@@ -52,6 +52,8 @@ export interface PassedReader extends Addressed {
   /** It passes because it came sealed to some of these certificates. */
   readonly sealed: boolean;
   readonly certificates: readonly Certificate[];
+  /** Whether its rule passes it with that many octets, whatever MAIL declared. */
+  readonly passesAt: (octets: number) => boolean;
   readonly envelopeFrom: Mailbox | undefined;
   readonly archive: Mailbox | undefined;
 }
@@ -88,7 +90,8 @@ export async function planRecipient(
     }
     case 'pass': {
       const { rule, sealed, envelopeFrom, archive } = decision;
-      return { kind: 'pass', rule, sealed, certificates: decided.namedIn, envelopeFrom, archive, ...common };
+      const atSize = (octets: number): boolean => passesAt(rules, decided.facts, decision, octets);
+      return { kind: 'pass', rule, sealed, certificates: decided.namedIn, passesAt: atSize, envelopeFrom, archive, ...common };
     }
     case 'refuse':
     case 'retry':

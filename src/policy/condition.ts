@@ -18,6 +18,8 @@ export interface TextPattern extends TextTest {
   readonly source: string;
   /** True where its list is empty. */
   readonly nothing?: boolean;
+  /** Characters of all fields of a name, in all their readings, beyond which it is not asked: expressions take time. */
+  readonly longest?: number;
 }
 
 export type Condition =
@@ -28,7 +30,7 @@ export type Condition =
   | { readonly kind: 'subject'; readonly pattern: TextPattern }
   /** `name` is a field's key, lower case. A field that is absent matches no pattern. */
   | { readonly kind: 'header'; readonly name: string; readonly pattern: TextPattern }
-  /** Octets that MAIL declared; without a declaration neither bound is met. */
+  /** Octets that MAIL declared; without a declaration neither bound is met. What passes is held to the octets that came (`passesAt`). */
   | { readonly kind: 'size'; readonly over?: number; readonly under?: number }
   | { readonly kind: 'calendar' | 'signed' | 'sealed'; readonly is: boolean }
   | { readonly kind: 'certificate'; readonly is: CertificateState }
@@ -77,9 +79,8 @@ export function judge(condition: Condition, facts: Facts, domain: DomainUse): Tr
     case 'user':
       return truth(condition.matches(facts.user));
     case 'subject':
-      return readText('subject', condition.pattern, facts.content);
     case 'header':
-      return readText(condition.name, condition.pattern, facts.content);
+      return readText(condition, facts.content);
     case 'size': {
       const { over = -1, under = Infinity } = condition;
       return truth(facts.size !== null && facts.size > over && facts.size < under);
@@ -119,12 +120,25 @@ function judgeSealed(is: boolean, { content, lookedUp }: Facts, domain: DomainUs
   return found.state === 'unavailable' ? 'unavailable' : truth(found.sealedFor === is);
 }
 
-/** Every reader of every field of the name must come to the same answer. */
-function readText(key: string, pattern: TextPattern, content: ContentFacts | undefined): Truth {
+type TextCondition = Extract<Condition, { readonly kind: 'subject' | 'header' }>;
+
+const keyOf = (condition: TextCondition): string => (condition.kind === 'header' ? condition.name : condition.kind);
+
+/** Every reader of every field of the name must come to the same answer; of what is too long to be asked nobody knows it. */
+function readText(condition: TextCondition, content: ContentFacts | undefined): Truth {
   if (content === undefined) return 'later';
-  const tally = content.tally(key, pattern);
+  if (isTooLong(condition, content)) return 'unclear';
+  const tally = content.tally(keyOf(condition), condition.pattern);
   if (tally === 'none') return 'no';
   return tally === 'all' ? 'yes' : 'unclear';
+}
+
+export function isTooLong(condition: TextCondition, content: ContentFacts): boolean {
+  const { longest } = condition.pattern;
+  if (longest === undefined) return false;
+  let length = 0;
+  for (const texts of content.fields(keyOf(condition))) for (const text of texts) length += text.length;
+  return length > longest;
 }
 
 /** What decides among answers that are neither: the first that can still be found out. */

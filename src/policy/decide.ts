@@ -142,6 +142,17 @@ function restsOnSealed(rules: RuleSet, facts: Facts, rule: Rule): boolean {
   return !(answer.kind === 'decided' && answer.decision.kind === 'pass' && answer.decision.rule === rule.name);
 }
 
+/**
+ * Whether what was decided to pass would pass by the same rule if MAIL had declared the octets that came: what a client declares, or does
+ * not, is no reason to let anything out in clear. Where that would want another look-up it does not.
+ */
+export function passesAt(rules: RuleSet, facts: Facts, passed: Decision & { readonly kind: 'pass' }, octets: number): boolean {
+  if (facts.size === octets) return true;
+  const answer = decide(rules, { ...facts, size: octets });
+  if (answer.kind === 'look-up' || answer.decision.kind !== 'pass' || answer.decision.rule !== passed.rule) return false;
+  return passed.sealed || !answer.decision.sealed;
+}
+
 const isRefusal = (answer: Answer): boolean => answer.kind === 'decided' && answer.decision.kind === 'refuse';
 
 /**

@@ -1,14 +1,16 @@
 /**
  * Patterns over text: a glob (`*` stands for any run of characters, and it matches the whole text, without case), or a regular
  * expression between slashes, found anywhere in the text. Both take time linear in the text, whatever they are (A32): expressions run
- * in an engine without backtracking, which therefore knows neither look-around nor back-references.
+ * in an engine without backtracking, which therefore knows neither look-around nor back-references. Linear is still the product of text
+ * and expression, and a header may be long: so a text is too long for an expression at some length, and unclear then (condition.ts).
  */
 import { RE2JS, RE2JSException } from 're2js';
 import { compileGlob } from '../message/pattern.ts';
 import type { TextPattern } from './condition.ts';
 
 export type TextPatternVerdict =
-  | { readonly kind: 'pattern'; readonly pattern: TextPattern }
+  /** `program`: of an expression, the steps of the engine for one character. */
+  | { readonly kind: 'pattern'; readonly pattern: TextPattern; readonly program?: number }
   | { readonly kind: 'fault'; readonly fault: string; readonly mend: string };
 
 const fault = (text: string, mend: string): TextPatternVerdict & { readonly kind: 'fault' } => ({ kind: 'fault', fault: text, mend });
@@ -16,6 +18,11 @@ const fault = (text: string, mend: string): TextPatternVerdict & { readonly kind
 const MAX_PATTERN = 500;
 /** Steps of the engine for one character; `(a{100}){9}` is short to write and long to run. */
 const MAX_PROGRAM = 2000;
+/** Steps for one field, some 50 ns each: a tenth of a second in which nothing else goes on. */
+const MAX_STEPS = 2_000_000;
+/** A Subject is never too long for any expression: it has room for what a line may hold (RFC 5322 §2.1.1). */
+const LEAST_TEXT = 1000;
+const MOST_TEXT = 16 * 1024;
 const EXPRESSION = /^\/(?<body>.*)\/(?<flags>[A-Za-z]*)$/s;
 
 export const isExpression = (source: string): boolean => EXPRESSION.test(source);
@@ -28,8 +35,9 @@ export function parseExpression(source: string): TextPatternVerdict {
   if (source.length > MAX_PATTERN) return fault(`is longer than ${MAX_PATTERN} characters`, 'several shorter ones in a list');
   try {
     const expression = RE2JS.compile(body.normalize('NFC'), flags === 'i' ? RE2JS.CASE_INSENSITIVE : 0);
-    if (expression.programSize() > MAX_PROGRAM) return fault('repeats too much', 'smaller counts in its { }, or a * or +');
-    return { kind: 'pattern', pattern: { source, matches: (text) => expression.test(text) } };
+    const program = expression.programSize();
+    if (program > MAX_PROGRAM) return fault('repeats too much', 'smaller counts in its { }, or a * or +');
+    return { kind: 'pattern', pattern: { source, matches: (text) => expression.test(text) }, program };
   } catch (error) {
     if (!(error instanceof RE2JSException)) throw error;
     const why = error.message.replace(/^error parsing regexp: /, '').replaceAll('`', '');
@@ -58,12 +66,14 @@ export function anyText(sources: readonly string[], said?: string): TextPatternV
   const exact = new Set<string>();
   const globs: Glob[] = [];
   const expressions: TextPattern[] = [];
+  let program = 0;
   for (const source of sources) {
     if (source.startsWith('/')) {
       if (!isExpression(source)) return fault(`${quote(source)} has no second slash`, '/…/ or /…/i; as plain text write "*/…"');
       const verdict = parseExpression(source);
       if (verdict.kind === 'fault') return fault(`${quote(source)} ${verdict.fault}`, verdict.mend);
       expressions.push(verdict.pattern);
+      program += verdict.program ?? 0;
       continue;
     }
     const glob = parseGlob(source);
@@ -76,7 +86,8 @@ export function anyText(sources: readonly string[], said?: string): TextPatternV
     if (exact.has(folded) || globs.some((glob) => glob.matches(folded))) return true;
     return expressions.some((expression) => expression.matches(text));
   };
-  return { kind: 'pattern', pattern: { source: said ?? sources.join(', '), nothing: sources.length === 0, matches } };
+  const longest = program === 0 ? {} : { longest: Math.min(MOST_TEXT, Math.max(LEAST_TEXT, Math.floor(MAX_STEPS / program))) };
+  return { kind: 'pattern', pattern: { source: said ?? sources.join(', '), nothing: sources.length === 0, ...longest, matches } };
 }
 
 const quote = (source: string): string => `"${source.slice(0, 64)}"`;

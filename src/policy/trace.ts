@@ -2,7 +2,7 @@
  * Why a rule matches or does not, in words: each of its conditions with its answer. For people who ask (`explain`, `policies test`);
  * what decides is condition.ts and decide.ts, which are asked here once more for every condition.
  */
-import { type Condition, type DomainUse, type Facts, judge, type Truth } from './condition.ts';
+import { type Condition, type DomainUse, type Facts, isTooLong, judge, type Truth } from './condition.ts';
 import { domainOf, matchRule, type Rule } from './decide.ts';
 
 /** One condition as `--json` prints it; `of` where it joins others. */
@@ -43,7 +43,7 @@ function trace(condition: Condition, facts: Facts, domain: DomainUse): TracedCon
     return { condition: condition.kind, match, because: sayJoined(condition.kind, of, match), of };
   }
   const name = condition.kind === 'header' ? `header ${condition.name}` : condition.kind;
-  return { condition: name, match, because: sayLeaf(condition, match) };
+  return { condition: name, match, because: sayLeaf(condition, match, facts) };
 }
 
 /** Where one side decides it is told alone; else all of them. */
@@ -57,7 +57,7 @@ function sayJoined(kind: 'all' | 'any' | 'not', of: readonly TracedCondition[], 
 
 type Leaf = Exclude<Condition, { readonly of: unknown }>;
 
-function sayLeaf(condition: Leaf, match: Truth): string {
+function sayLeaf(condition: Leaf, match: Truth, { content }: Facts): string {
   switch (match) {
     case 'yes':
     case 'no':
@@ -69,7 +69,7 @@ function sayLeaf(condition: Leaf, match: Truth): string {
     case 'unavailable':
       return `${openOf(condition)} is unavailable: a source gives no usable answer`;
     case 'unclear':
-      return sayUnclear(condition);
+      return sayUnclear(condition, content);
   }
   return match satisfies never;
 }
@@ -107,10 +107,11 @@ function sayAnswer(condition: Leaf, met: boolean): string {
   }
 }
 
-function sayUnclear(condition: Leaf): string {
+function sayUnclear(condition: Leaf, content: Facts['content']): string {
   const what = openOf(condition);
   if (condition.kind === 'header_from') return `${what} is unclear: it is not one mailbox that every reader takes for the same`;
   if (condition.kind !== 'subject' && condition.kind !== 'header') return `${what} is unclear: programs read it differently`;
+  if (content !== undefined && isTooLong(condition, content)) return `${what} is unclear: it is too long for an expression`;
   return `${what} is unclear: it matches ${condition.pattern.source} in one reading and not in another`;
 }
 

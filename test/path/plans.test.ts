@@ -482,6 +482,44 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       await refuses('pass-malformed', rules, [visitor], { text: 'Subject: x\r\n\r\na\nb\r\n', parts: { mixed: 'split' } });
     });
 
+    test('P3 A11 what MAIL declares, or does not, lets nothing pass that the octets which came would not', async () => {
+      const size = (bounds: { readonly over?: number; readonly under?: number }): Condition => ({ kind: 'size', ...bounds });
+      const big = { text: letter + 'more\r\n'.repeat(20_000), sizes: [4096] };
+      const declared = (size: number | null) => ({ envelope: size === null ? {} : { size } });
+      const small: Rule = { ...news, when: { kind: 'not', of: size({ over: 1024 }) } };
+      const sets: readonly (readonly Rule[])[] = [
+        [small],
+        [{ ...everything, name: 'large', when: size({ over: 1024 }) }, news],
+        [{ ...news, name: 'large', when: size({ over: 1024 }), then: 'refuse' }, news],
+      ];
+      for (const rules of sets) {
+        for (const octets of [null, 500]) await refuses('policy-refused', rules, [visitor], { ...big, ...declared(octets) });
+        for (const octets of [null, 500, Buffer.byteLength(letter)]) {
+          const sent = await send(rules, [visitor], declared(octets));
+          assert.deepEqual(told(sent, 'passed').length, 1);
+        }
+      }
+      const large: Rule = { ...news, when: size({ over: 100_000 }) };
+      await refuses('policy-refused', [large], [visitor], declared(200_000));
+      await refuses('policy-refused', [large], [visitor], big);
+      await send([large], [visitor], { ...big, ...declared(big.text.length + 5) });
+      // A wrong size that no rule asks for is nobody's business.
+      await send([news], [visitor], { ...big, ...declared(1) });
+      const sent = await send(
+        [{ ...small, when: { kind: 'all', of: [to(visitor), small.when] } }, everything],
+        [visitor, 'anna@clinic.example'],
+        {
+          ...big,
+          parts: { mixed: 'split' },
+        },
+      );
+      assert.partialDeepStrictEqual(told(sent, 'bounced'), [{ recipient: visitor, reason: '550 5.7.1 policy-refused' }]);
+      assert.deepEqual(
+        sent.message.recipients.map(({ address }) => address),
+        ['anna@clinic.example'],
+      );
+    });
+
     describe('what came sealed (A12)', () => {
       const ready: Rule = { ...everything, name: 'ready', when: { kind: 'sealed', is: true }, then: 'pass', subject: { kind: 'keep' } };
       const sealedRules = [ready, everything];

@@ -7,6 +7,7 @@ import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Facts, Truth } from '../../src/policy/condition.ts';
 import { matchRule, type Rule } from '../../src/policy/decide.ts';
 import { loadRules, readRules } from '../../src/policy/rules.ts';
+import { traceRules } from '../../src/policy/trace.ts';
 import { signedAuthors } from '../../src/policy/sign.ts';
 import { folderWith } from './folder.ts';
 
@@ -99,6 +100,32 @@ for (const [index, [when, expected, more]] of table.entries()) {
 test('A13: a From of two mailboxes is unclear', async (t) => {
   const rule = await ruleOf(t, '{ name: a, then: refuse, when: { header_from: forms@clinic.example } }');
   assert.equal(matchRule(rule, await factsOf('From: forms@clinic.example, eve@x.example')), 'unclear');
+});
+
+test('A32: a text that is too long for an expression is unclear, soon; a glob reads all of it', async (t) => {
+  let seed = 1;
+  const letters = (count: number): string =>
+    Array.from({ length: count }, () => ((seed = (seed * 48_271) % 2_147_483_647) & 8 ? 'a' : 'b')).join('');
+  const ask = async (when: string, header: string): Promise<Truth> =>
+    matchRule(await ruleOf(t, `{ name: a, then: refuse, when: { ${when} } }`), await factsOf(header));
+  const long = `Subject: ${letters(250_000)}`;
+  const many = Array.from({ length: 25 }, () => `X-A: ${letters(10_000)}`).join('\r\n');
+  for (const [when, header, expected] of [
+    ['subject: "/a[ab]{400}[cd]/"', long, 'unclear'],
+    ['subject: "/(a.{150}x|b.{150}y)$/i"', long, 'unclear'],
+    ['header: { X-A: "/a[ab]{400}[cd]/" }', many, 'unclear'],
+    ['subject: [intake, "/intake/"]', long, 'unclear'],
+    ['subject: "*c*"', long, 'no'],
+    ['subject: "/intake/"', `Subject: ${letters(16_000)}`, 'no'],
+    ['subject: "/a[ab]{400}[ab]/"', `Subject: ${letters(990)}`, 'yes'],
+  ] as const) {
+    const started = performance.now();
+    assert.equal(await ask(when, header), expected, when);
+    assert.ok(performance.now() - started < 1000, when);
+  }
+  const rule = await ruleOf(t, '{ name: a, then: refuse, when: { subject: "/intake/" } }');
+  const [told] = traceRules([rule], await factsOf(long), null);
+  assert.equal(told?.because, 'the Subject is unclear: it is too long for an expression');
 });
 
 const seal = 'then: seal, subject: keep';
