@@ -11,25 +11,29 @@ import { isOuter } from './outer.ts';
  * signatures of earlier hops no longer fit the message.
  */
 const dropped: ReadonlySet<string> = new Set([
-  'bcc',
-  'resent-bcc',
   'return-path',
   'delivered-to',
   'x-original-to',
   'envelope-to',
   'x-envelope-to',
-  'x-bcc',
   'x-rcpt-to',
+  'x-receiver',
+  'x-envelope-recipient',
   'x-delivered-to',
   'x-forwarded-to',
   'x-original-recipient',
   'original-recipient',
   'apparently-to',
+  'x-apparently-to',
   'dkim-signature',
 ]);
 
+/** `Bcc`, and whatever keeps one: `Resent-Bcc`, `X-Original-Bcc`. */
+const BCC = /(?:^|-)bcc$/;
+
 /** `X-Sealpost-…` of others would pass for ours (A11). */
-export const isDropped = (key: string): boolean => dropped.has(key) || key.startsWith('arc-') || key.startsWith('x-sealpost-');
+export const isDropped = (key: string): boolean =>
+  dropped.has(key) || BCC.test(key) || key.startsWith('arc-') || key.startsWith('x-sealpost-');
 
 /** RFC 5321 §6.3 wants a large number; real paths stay under twenty. */
 const MAX_HOPS = 50;

@@ -59,10 +59,13 @@ export async function readMessage(source: AsyncIterable<Buffer>, onBareEnd?: () 
   };
 }
 
+/** Octets that are no visible ASCII may stand about the name: blanks, a no-break space, a byte order mark; behind it a fold too. */
+const BCC = /^[^\x21-\x7e\r\n]*(?:[!-9;-~]+-)?bcc(?:[^\x21-\x7e\r\n]|\r\n[ \t])*:/im;
+
 /** Behind a line that is no field the header went on, it seems. As body text a Bcc would be shown to every reader (P8). */
 function assertNoHiddenBcc(body: Buffer): void {
   const [block = ''] = body.toString('latin1').split('\r\n\r\n', 1);
-  if (!/^(?:resent-|x-)?bcc[ \t]*:/im.test(block)) return;
+  if (!BCC.test(block)) return;
   throw new SealpostError('header-malformed', { detail: 'a Bcc field stands behind a line that is none' });
 }
 

@@ -4,10 +4,11 @@
  */
 import { type ContentType, parseContentType } from './content-type.ts';
 import { type Field, fieldText, type Message } from './header.ts';
+import { type Answer, isInvitation, Parts } from './invitation.ts';
 
 export interface MessageKind {
-  readonly calendar: boolean | 'unclear';
-  readonly signed: boolean | 'unclear';
+  readonly calendar: Answer;
+  readonly signed: Answer;
   /** True where it says that it is sealed, and what it begins with is an EnvelopedData or AuthEnvelopedData. */
   readonly claimsSealed: boolean;
 }
@@ -16,35 +17,29 @@ export interface MessageKind {
 const ENVELOPED = ['06092a864886f70d010703', '060b2a864886f70d0109100117'].map((hex) => Buffer.from(hex, 'hex'));
 const SIGNED = [Buffer.from('06092a864886f70d010702', 'hex')];
 
-/** Nested multiparts that are looked into, and parts in all. */
-const MAX_DEPTH = 8;
-const MAX_PARTS = 100;
-
-export function kindOf({ fields, lookAhead }: Pick<Message, 'fields' | 'lookAhead'>): MessageKind {
+/** `whole` left out: the body ends with the look-ahead. */
+export function kindOf({ fields, lookAhead, whole = true }: Pick<Message, 'fields' | 'lookAhead'> & Partial<Message>): MessageKind {
   const types = fields.filter(({ key }) => key === 'content-type');
   const [field] = types;
   if (field === undefined) return { calendar: false, signed: false, claimsSealed: false };
   const type = types.length === 1 ? parseContentType(fieldText(field)) : undefined;
   if (type === undefined) {
     const said = types.map((one) => fieldText(one).toLowerCase()).join(' ');
-    const calendar = said.includes('calendar') || (said.includes('multipart') && /text\/calendar/i.test(lookAhead.toString('latin1')));
-    return { calendar: calendar && 'unclear', signed: /signed|pkcs7/.test(said) && 'unclear', claimsSealed: false };
+    const calendar = new Parts(lookAhead, whole).unreadable(said);
+    return { calendar, signed: /signed|pkcs7/.test(said) && 'unclear', claimsSealed: false };
   }
   if (/^application\/(?:x-)?pkcs7-mime$/.test(type.type)) return { calendar: false, ...kindOfPkcs7(type, fields, lookAhead) };
-  const calendar = isInvitation(type) || (type.type.startsWith('multipart/') && new Parts(lookAhead).holdInvitation(type, 0));
+  const calendar = type.type.startsWith('multipart/') ? new Parts(lookAhead, whole).invitation(type) : isInvitation(type);
   return { calendar, signed: type.type === 'multipart/signed', claimsSealed: false };
 }
-
-/** RFC 6047 §2.4: what is no more than a calendar file has no method. */
-const isInvitation = ({ type, parameters }: ContentType): boolean => type === 'text/calendar' && parameters.has('method');
 
 function kindOfPkcs7({ parameters }: ContentType, fields: readonly Field[], lookAhead: Buffer): Omit<MessageKind, 'calendar'> {
   const start = startOf(fields, lookAhead);
   const said = parameters.get('smime-type')?.toLowerCase();
   if (start !== undefined && begins(start, ENVELOPED)) return { signed: said === 'signed-data' && 'unclear', claimsSealed: true };
   // A bag of certificates is a SignedData that nobody signed (RFC 8551 §3.2.2).
-  const signed = said === 'signed-data' || (start !== undefined && begins(start, SIGNED) && said !== 'certs-only');
-  return { signed, claimsSealed: false };
+  if (start === undefined) return { signed: said === 'signed-data' || 'unclear', claimsSealed: false };
+  return { signed: said === 'signed-data' || (begins(start, SIGNED) && said !== 'certs-only'), claimsSealed: false };
 }
 
 /** More than the header of a ContentInfo takes. */
@@ -77,60 +72,4 @@ function behindLength(der: Buffer, at: number, tag: number): number | undefined 
   const length = der[at + 1];
   if (der[at] !== tag || length === undefined) return undefined;
   return length < 0x80 ? at + 2 : length <= 0x84 ? at + 2 + (length - 0x80) : undefined;
-}
-
-/** The first parts of a multipart, as far as the look-ahead goes. */
-class Parts {
-  readonly #lines: readonly string[];
-  #at = 0;
-  #seen = 0;
-
-  constructor(lookAhead: Buffer) {
-    this.#lines = lookAhead.toString('latin1').split('\r\n');
-  }
-
-  /** Reads on from where the body of the multipart begins; stops behind its end. */
-  holdInvitation({ parameters }: ContentType, depth: number, outer: readonly string[] = []): boolean {
-    const boundary = parameters.get('boundary');
-    if (boundary === undefined || boundary === '' || depth > MAX_DEPTH) return false;
-    const own = `--${boundary}`;
-    const around = [...outer, own];
-    while (this.#at < this.#lines.length) {
-      const line = (this.#lines[this.#at] ?? '').trimEnd();
-      if (line === `${own}--`) {
-        this.#at++;
-        return false;
-      }
-      if (line !== own) {
-        // The end of a multipart around this one, whose own end was left out.
-        if (outer.some((one) => line === one || line === `${one}--`)) return false;
-        this.#at++;
-        continue;
-      }
-      this.#at++;
-      if (++this.#seen > MAX_PARTS) return false;
-      const type = this.#header();
-      if (type === undefined) continue;
-      if (isInvitation(type)) return true;
-      if (type.type.startsWith('multipart/') && this.holdInvitation(type, depth + 1, around)) return true;
-    }
-    return false;
-  }
-
-  /** The Content-Type of the part whose header begins here. */
-  #header(): ContentType | undefined {
-    let value: string | undefined;
-    let within = false;
-    for (; this.#at < this.#lines.length; this.#at++) {
-      const line = this.#lines[this.#at] ?? '';
-      if (line === '') break;
-      if (/^[ \t]/.test(line)) {
-        if (within && value !== undefined) value += line;
-        continue;
-      }
-      within = value === undefined && /^content-type[ \t]*:/i.test(line);
-      if (within) value = line.slice(line.indexOf(':') + 1);
-    }
-    return value === undefined ? undefined : parseContentType(value);
-  }
 }

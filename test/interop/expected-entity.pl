@@ -13,8 +13,9 @@ use constant LOOK_AHEAD => 64 * 1024;
 # Fields that stay outside, and fields that are dropped since every reader of a message shares its inside.
 my %outside = map { $_ => 1 } qw(from sender reply-to to cc date message-id in-reply-to references subject
     auto-submitted precedence importance received);
-my %dropped = map { $_ => 1 } qw(bcc resent-bcc return-path delivered-to x-original-to envelope-to x-envelope-to
-    apparently-to dkim-signature x-bcc x-rcpt-to x-delivered-to x-forwarded-to x-original-recipient original-recipient);
+my %dropped = map { $_ => 1 } qw(return-path delivered-to x-original-to envelope-to x-envelope-to
+    apparently-to dkim-signature x-rcpt-to x-delivered-to x-forwarded-to x-original-recipient original-recipient
+    x-receiver x-envelope-recipient x-apparently-to);
 # A second one of these would let two readers see two messages.
 my %single = map { $_ => 1 } qw(content-type content-transfer-encoding);
 
@@ -80,7 +81,7 @@ sub inner_fields {
     for my $field (@fields) {
         my ($name) = $field =~ /\A([\x21-\x39\x3B-\x7E]+)[ \t]*:/ or fail("a header line without a name");
         $name = lc $name;
-        next if $dropped{$name} || $name =~ /\Aarc-/;
+        next if $dropped{$name} || $name =~ /\Aarc-|(?:\A|-)bcc\z/;
         next if ($outside{$name} || $name =~ /\Alist-/) && !$replaced{$name};
         next if $single{$name} && $has{$name};
         $has{$name} = 1;

@@ -114,3 +114,26 @@ test('A16 a Bcc field behind a line that is none is refused, since as body text 
     'hello\r\n\r\nBcc: in the text\r\n',
   );
 });
+
+for (const [what, text] of [
+  ['its colon on the next line', 'Subject: x\nBcc\n : hidden@clinic.example\n\nbody'],
+  ['a blank in front, as the first line', ' Bcc: hidden@clinic.example\nSubject: x\n\nbody'],
+  ['a blank in front, behind a line that is none', 'Subject: x\nthis is bad\n Bcc: hidden@clinic.example\n\nbody'],
+  ['both', 'Subject: x\nthis is bad\n Bcc\n \n\t: hidden@clinic.example\n\nbody'],
+  ['a no-break space in front', 'Subject: x\n\u00a0Bcc: hidden@clinic.example\n\nbody'],
+  ['a byte order mark in front', '\ufeffBcc: hidden@clinic.example\nSubject: x\n\nbody'],
+  ['a no-break space behind', 'Subject: x\nBcc\u00a0: hidden@clinic.example\n\nbody'],
+  ['a longer name', 'Subject: x\nthis is bad\nX-Original-Bcc: hidden@clinic.example\n\nbody'],
+] as const) {
+  test(`A16 a Bcc that is no field is refused: ${what}`, async () => {
+    await assert.rejects(read(text), { code: 'header-malformed' });
+  });
+}
+
+test('A32 a start of a body that may hide a Bcc is looked at in linear time', async () => {
+  for (const piece of [' \r\n', '-', 'bcc ', 'x-\r\n ', 'bcc\r\n', 'bcc\r\n \r\n ']) {
+    const started = performance.now();
+    await read(`Subject: x\r\nno field\r\n${piece.repeat(LOOK_AHEAD / piece.length)}`);
+    assert.ok(performance.now() - started < 2000);
+  }
+});

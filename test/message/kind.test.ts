@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { contentFacts } from '../../src/message/facts.ts';
-import { readMessage } from '../../src/message/header.ts';
+import { LOOK_AHEAD, readMessage } from '../../src/message/header.ts';
 
 async function factsOf(text: string) {
   const { calendar, signed, claimsSealed } = contentFacts(await readMessage(sourceOf(Buffer.from(text, 'latin1'))));
@@ -19,11 +19,18 @@ const SIGNED = '06092a864886f70d010702';
 const content = (oid: string): Buffer => Buffer.from(`3080${oid}a0803080020100`, 'hex');
 const pkcs7 = (oid: string, parameters = '; smime-type=enveloped-data', type = 'application/pkcs7-mime'): string =>
   `Content-Type: ${type}${parameters}\r\nContent-Transfer-Encoding: base64\r\n\r\n${content(oid).toString('base64')}\r\n`;
+const twice = (text: string): string => text.replace('Content-Transfer', 'Content-Transfer-Encoding: 7bit\r\nContent-Transfer');
 
 const nothing = { calendar: false, signed: false, claimsSealed: false };
 const invitation = 'Content-Type: text/calendar; charset=utf-8; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\n';
 const multipart = (sub: string, ...parts: string[]): string =>
   `Content-Type: multipart/${sub}; boundary="${sub}"\r\n\r\n${parts.map((part) => `--${sub}\r\n${part}\r\n`).join('')}--${sub}--\r\n`;
+
+const many = (count: number): readonly string[] => Array.from({ length: count }, () => 'Content-Type: text/plain\r\n\r\nx');
+const long = `\r\n${'x\r\n'.repeat(LOOK_AHEAD)}`;
+const longPart = (type: string): string => `Content-Type: ${type}\r\n${long}`;
+const behind = (preamble: string): string => multipart('mixed', invitation).replace('\r\n\r\n', `\r\n\r\n${preamble}\r\n`);
+const nest = (depth: number, part: string): string => (depth === 0 ? part : multipart(`x${depth}`, nest(depth - 1, part)));
 
 const table: readonly (readonly [what: string, text: string, expected: Partial<typeof nothing> | object])[] = [
   ['no Content-Type', 'Subject: x\r\n\r\nmethod=REQUEST text/calendar', {}],
@@ -37,6 +44,46 @@ const table: readonly (readonly [what: string, text: string, expected: Partial<t
   ['two Content-Types', `Content-Type: text/plain\r\n${invitation}`, { calendar: 'unclear' }],
   ['a Content-Type that is none', 'Content-Type: text/calendar; method\r\n\r\nx', { calendar: 'unclear' }],
   ['a broken one of something else', 'Content-Type: text\r\n\r\nx', {}],
+  ['a part type with a comment', multipart('mixed', 'Content-Type: text/calendar; method=REQUEST (c)\r\n\r\nx'), { calendar: 'unclear' }],
+  ['an unclosed quote', multipart('mixed', 'Content-Type: text/calendar; name="a; method=REQUEST\r\n\r\nx'), { calendar: 'unclear' }],
+  ['a part of two types', multipart('mixed', `Content-Type: text/plain\r\n${invitation}`), { calendar: 'unclear' }],
+  ['a part of two types, neither a calendar', multipart('mixed', 'Content-Type: a/b\r\nContent-Type: c/d\r\n\r\ncalendar'), {}],
+  ['a method in pieces', 'Content-Type: text/calendar; method*0=REQ; method*1=UEST\r\n\r\nx', { calendar: 'unclear' }],
+  ['one in a part', multipart('mixed', "Content-Type: text/calendar; method*=us-ascii''REQUEST\r\n\r\nx"), { calendar: 'unclear' }],
+  ['a boundary in pieces', multipart('mixed', invitation).replace('boundary=', 'boundary*0='), { calendar: 'unclear' }],
+  [
+    'a part with a boundary in pieces',
+    multipart('x', multipart('mixed', invitation).replace('boundary=', 'boundary*0=')),
+    { calendar: 'unclear' },
+  ],
+  ['a boundary in pieces around no calendar', multipart('mixed', 'Content-Type: a/b\r\n\r\nx').replace('boundary=', 'boundary*0='), {}],
+  [
+    'a boundary that is none, around a text that speaks of a calendar',
+    multipart('mixed', 'Content-Type: text/plain\r\n\r\nmy calendar').replaceAll('"mixed"', '--=mixed').replaceAll('--mixed', '----=mixed'),
+    {},
+  ],
+  [
+    'a boundary that is none, around an invitation',
+    multipart('mixed', invitation).replaceAll('"mixed"', '--=mixed').replaceAll('--mixed', '----=mixed'),
+    { calendar: 'unclear' },
+  ],
+  ['an attachment whose name is not in quotes', multipart('mixed', 'Content-Type: a/b; name=my file.pdf\r\n\r\nx'), {}],
+  ['more parts than are read', multipart('mixed', ...many(101), invitation), { calendar: 'unclear' }],
+  ['more parts than are read, and no calendar', multipart('mixed', ...many(101)), {}],
+  ['deeper than is read', nest(12, invitation), { calendar: 'unclear' }],
+  ['a preamble longer than the look-ahead', behind(long), { calendar: 'unclear' }],
+  ['a text longer than the look-ahead', multipart('mixed', longPart('text/plain'), invitation), { calendar: 'unclear' }],
+  ['a long text that has no type', multipart('mixed', long, invitation), { calendar: 'unclear' }],
+  [
+    'a long alternative',
+    multipart('alternative', 'Content-Type: text/plain\r\n\r\nx', longPart('text/html'), invitation),
+    { calendar: 'unclear' },
+  ],
+  ['a header longer than the look-ahead', multipart('mixed', ...many(1), `X-Long: ${long}\r\n${invitation}`), { calendar: 'unclear' }],
+  ['a large attachment behind a text', multipart('mixed', 'Content-Type: text/plain\r\n\r\nx', longPart('application/pdf')), {}],
+  ['a scan, which is nothing else', multipart('mixed', longPart('application/pdf')), {}],
+  ['a large picture of a page', multipart('alternative', ...many(1), multipart('related', ...many(1), longPart('image/png'))), {}],
+  ['a long text that is no multipart', longPart('text/plain'), {}],
   ['multipart/signed', multipart('signed', 'x'), { signed: true }],
   ['a broken multipart/signed', 'Content-Type: multipart/signed; a\r\n\r\nx', { signed: 'unclear' }],
   ['opaque, by what it says', pkcs7(SIGNED, '; smime-type=signed-data'), { signed: true }],
@@ -49,7 +96,9 @@ const table: readonly (readonly [what: string, text: string, expected: Partial<t
   ['A12: a plain body', 'Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\n\r\nhello', {}],
   ['A12: plain text in base64', `Content-Type: application/pkcs7-mime\r\nContent-Transfer-Encoding: base64\r\n\r\naGVsbG8=\r\n`, {}],
   ['A12: sealed octets under another type', pkcs7(ENVELOPED, '', 'application/octet-stream'), {}],
-  ['A12: two encodings', pkcs7(ENVELOPED).replace('Content-Transfer', 'Content-Transfer-Encoding: 7bit\r\nContent-Transfer'), {}],
+  ['A12: two encodings', twice(pkcs7(ENVELOPED)), { signed: 'unclear' }],
+  ['signed or not, under two encodings', twice(pkcs7(SIGNED, '')), { signed: 'unclear' }],
+  ['signed or not, under an encoding with a comment', pkcs7(SIGNED, '').replace(': base64', ': base64 (x)'), { signed: 'unclear' }],
 ];
 
 for (const [what, text, expected] of table) {
@@ -75,7 +124,7 @@ test('any structure has an answer, in time', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(line, { maxLength: 60 }), async (lines) => {
       const { calendar } = await factsOf(`Content-Type: multipart/mixed; boundary=a\r\n\r\n${lines.join('\r\n')}`);
-      assert.equal(calendar, false);
+      assert.notEqual(calendar, true);
     }),
   );
   const nested = Array.from({ length: 2000 }, (_, at) => `--${at}\r\nContent-Type: multipart/mixed; boundary=${at + 1}\r\n\r\n`).join('');
