@@ -9,11 +9,8 @@ export class Fault extends Error {}
 
 export const fault = (reason: string): Fault => new Fault(reason);
 
-/** What a reader waits for: octets in one piece, or to be past so many of them. */
-interface Wish {
-  readonly count: number;
-  readonly skip: boolean;
-}
+/** How many octets a reader waits for, in one piece. */
+type Wish = number;
 
 /** A part of a reader; `yield*` joins them. */
 export type Reading<T> = Generator<Wish, T, Buffer>;
@@ -47,15 +44,9 @@ export class BerReader {
 
   *octets(count: number, within: Container): Reading<Buffer> {
     if (this.#at + count > within.bound) throw fault('a length goes beyond what it stands in');
-    const octets = count === 0 ? NOTHING : yield { count, skip: false };
+    const octets = count === 0 ? NOTHING : yield count;
     this.#at += count;
     return octets;
-  }
-
-  *skip(count: number, within: Container): Reading<void> {
-    if (this.#at + count > within.bound) throw fault('a length goes beyond what it stands in');
-    if (count > 0) yield { count, skip: true };
-    this.#at += count;
   }
 
   /** The next part; undefined at the end. */
@@ -143,12 +134,12 @@ export class Feed {
   push(octets: Buffer): void {
     for (let at = 0; at < octets.length;) {
       if (this.#wish === undefined) throw fault('octets stand behind its end');
-      const { count, skip } = this.#wish;
+      const count = this.#wish;
       const piece = octets.subarray(at, at + count - this.#length);
       at += piece.length;
       this.#length += piece.length;
       // A copy: the chunk belongs to whoever brought it.
-      if (!skip) this.#gathered.push(this.#length === count && this.#gathered.length === 0 ? piece : Buffer.from(piece));
+      this.#gathered.push(this.#length === count && this.#gathered.length === 0 ? piece : Buffer.from(piece));
       if (this.#length === count) this.#wish = this.#resume(this.#take());
     }
   }

@@ -5,7 +5,7 @@
 import type { Container, Head, Reading } from './ber.ts';
 import { BerReader, fault, ROOT } from './ber.ts';
 import { looksReadable } from './plausible.ts';
-import { algorithmOf, oidOf, type Readers, RECIPIENT_OCTETS } from './readers.ts';
+import { algorithmOf, oidOf, parametersOf, type Readers, RECIPIENT_OCTETS } from './readers.ts';
 
 const SEQUENCE = 0x30;
 const SET = 0x31;
@@ -18,6 +18,13 @@ const CONTENT = 0x80;
 
 const ENVELOPED = '1.2.840.113549.1.7.3';
 const AUTH_ENVELOPED = '1.2.840.113549.1.9.16.1.23';
+interface Cipher {
+  readonly authenticated: boolean;
+  readonly block: number;
+  /** Of its parameters: an octet string, or a SEQUENCE of one and the length of the code. */
+  readonly nonce: { readonly least: number; readonly most: number; readonly form: 'octets' | 'parameters' };
+}
+
 /** What else stands under application/pkcs7-mime, and is no seal. */
 const others: Readonly<Record<string, string>> = {
   '1.2.840.113549.1.7.1': 'data that is not encrypted',
@@ -28,29 +35,42 @@ const others: Readonly<Record<string, string>> = {
   '1.2.840.113549.1.9.16.1.9': 'compressed data, which is not encrypted',
 };
 
+/** What may be said to be in it: data, or one of the structures above. */
+const contentTypes: ReadonlySet<string> = new Set([ENVELOPED, AUTH_ENVELOPED, ...Object.keys(others)]);
+
+/** RFC 3565 §4.1, RFC 3370 §5.1. */
+const cbc = (block: number): Cipher => ({ authenticated: false, block, nonce: { least: block, most: block, form: 'octets' } });
+/** RFC 5084 §3.2: 12 octets are recommended. */
+const gcm: Cipher = { authenticated: true, block: 1, nonce: { least: 12, most: 16, form: 'parameters' } };
+/** RFC 5084 §3.1. */
+const ccm: Cipher = { authenticated: true, block: 1, nonce: { least: 7, most: 13, form: 'parameters' } };
+
 /** Ciphers that hide what they encrypt, by the structure that they belong in; a block is what their ciphertext is a multiple of. */
-const ciphers: ReadonlyMap<string, { readonly authenticated: boolean; readonly block: number }> = new Map([
-  ['2.16.840.1.101.3.4.1.2', { authenticated: false, block: 16 }], // AES-128-CBC (RFC 3565 §4.1)
-  ['2.16.840.1.101.3.4.1.22', { authenticated: false, block: 16 }],
-  ['2.16.840.1.101.3.4.1.42', { authenticated: false, block: 16 }],
-  ['1.2.840.113549.3.7', { authenticated: false, block: 8 }], // des-EDE3-CBC (RFC 3370 §5.1)
-  ['2.16.840.1.101.3.4.1.6', { authenticated: true, block: 1 }], // AES-128-GCM (RFC 5084 §3.2)
-  ['2.16.840.1.101.3.4.1.26', { authenticated: true, block: 1 }],
-  ['2.16.840.1.101.3.4.1.46', { authenticated: true, block: 1 }],
-  ['2.16.840.1.101.3.4.1.7', { authenticated: true, block: 1 }], // AES-128-CCM (RFC 5084 §3.1)
-  ['2.16.840.1.101.3.4.1.27', { authenticated: true, block: 1 }],
-  ['2.16.840.1.101.3.4.1.47', { authenticated: true, block: 1 }],
-  ['1.2.840.113549.1.9.16.3.18', { authenticated: true, block: 1 }], // ChaCha20-Poly1305 (RFC 8103 §1)
+const ciphers: ReadonlyMap<string, Cipher> = new Map([
+  ['2.16.840.1.101.3.4.1.2', cbc(16)], // AES-128-CBC
+  ['2.16.840.1.101.3.4.1.22', cbc(16)],
+  ['2.16.840.1.101.3.4.1.42', cbc(16)],
+  ['1.2.840.113549.3.7', cbc(8)], // des-EDE3-CBC
+  ['2.16.840.1.101.3.4.1.6', gcm], // AES-128-GCM
+  ['2.16.840.1.101.3.4.1.26', gcm],
+  ['2.16.840.1.101.3.4.1.46', gcm],
+  ['2.16.840.1.101.3.4.1.7', ccm], // AES-128-CCM
+  ['2.16.840.1.101.3.4.1.27', ccm],
+  ['2.16.840.1.101.3.4.1.47', ccm],
+  // ChaCha20-Poly1305 (RFC 8103 §1)
+  ['1.2.840.113549.1.9.16.3.18', { authenticated: true, block: 1, nonce: { least: 12, most: 12, form: 'octets' } }],
 ]);
 
-/** Of types, versions and algorithms with their parameters. */
-const SMALL = 1024;
+/** Of types, versions and algorithms with their parameters: none takes a third of it. */
+const SMALL = 128;
+/** With its head; all versions are below 6. */
+const VERSION_OCTETS = 3;
 /** Of all RecipientInfos. */
 const MOST_RECIPIENT_OCTETS = 2 * 1024 * 1024;
 /** A stream of 25 MB in pieces of 128 octets; each piece is work. */
 const MOST_PIECES = 200_000;
-/** Of the ciphertext, which are looked at. */
-const SAMPLE = 4096;
+/** Of the ciphertext, which are looked at together. */
+const WINDOW = 4096;
 /** RFC 5084 §3.1: the shortest tag of CCM has 4 octets, none is longer than 16. */
 const TAG_OCTETS = { least: 4, most: 16 };
 
@@ -63,7 +83,7 @@ export function* readEnveloped(readers: Readers): Reading<void> {
   const authenticated = type === AUTH_ENVELOPED;
   const wrapped = yield* ber.enter(explicit(0), info);
   const enveloped = yield* ber.enter(SEQUENCE, wrapped);
-  yield* small(ber, INTEGER, enveloped);
+  if ((yield* small(ber, INTEGER, enveloped)).length !== VERSION_OCTETS) throw fault('a version that CMS does not know');
   yield* readRecipients(ber, enveloped, readers);
   yield* readContent(ber, enveloped, authenticated);
   if (authenticated) {
@@ -100,9 +120,11 @@ function* readRecipients(ber: BerReader, within: Container, readers: Readers): R
 /** RFC 5652 §6.1 EncryptedContentInfo. */
 function* readContent(ber: BerReader, within: Container, authenticated: boolean): Reading<void> {
   const info = yield* ber.enter(SEQUENCE, within);
-  yield* small(ber, OID, info);
-  const cipher = ciphers.get(algorithmOf(yield* small(ber, SEQUENCE, info)));
+  if (!contentTypes.has(oidOf(yield* small(ber, OID, info)))) throw fault('a content of a kind that mail does not have');
+  const algorithm = yield* small(ber, SEQUENCE, info);
+  const cipher = ciphers.get(algorithmOf(algorithm));
   if (cipher === undefined) throw fault('a cipher that is not known, or too weak');
+  assertNonce(algorithm, cipher);
   if (cipher.authenticated !== authenticated) throw fault('a cipher that does not belong there');
   const head = yield* ber.next(info);
   if (head === undefined) throw fault('no ciphertext');
@@ -116,10 +138,20 @@ function* readContent(ber: BerReader, within: Container, authenticated: boolean)
   yield* ber.leave(info);
 }
 
+/** Parameters are in clear: nothing may stand there but a nonce. */
+function assertNonce(algorithm: Buffer, { nonce: { least, most, form } }: Cipher): void {
+  const parameters = parametersOf(algorithm);
+  const [nonce, codeLength, ...more] = form === 'octets' ? [parameters] : (parameters?.children ?? []);
+  const isNonce = nonce?.bytes[0] === OCTET_STRING && nonce.content.length >= least && nonce.content.length <= most;
+  const isCode = codeLength === undefined || (codeLength.bytes[0] === INTEGER && codeLength.content.length === 1);
+  const isForm = form === 'octets' || parameters?.bytes[0] === SEQUENCE;
+  if (!isNonce || !isCode || !isForm || more.length > 0) throw fault('a cipher whose parameters are not of its form');
+}
+
 class Ciphertext {
   length = 0;
-  #sample: Buffer[] = [];
-  #sampled = 0;
+  readonly #window = Buffer.alloc(WINDOW);
+  #filled = 0;
 
   *pieces(ber: BerReader, within: Container): Reading<void> {
     let count = 0;
@@ -133,19 +165,19 @@ class Ciphertext {
   *piece(ber: BerReader, { length }: Head, within: Container): Reading<void> {
     if (length === undefined) throw fault('a part of another kind than CMS wants');
     this.length += length;
-    const looked = Math.min(length, SAMPLE - this.#sampled);
-    if (looked > 0) {
-      this.#sample.push(Buffer.from(yield* ber.octets(looked, within)));
-      this.#sampled += looked;
-      if (this.#sampled === SAMPLE) this.judge();
+    for (let left = length; left > 0;) {
+      const octets = yield* ber.octets(Math.min(left, WINDOW - this.#filled), within);
+      octets.copy(this.#window, this.#filled);
+      this.#filled += octets.length;
+      left -= octets.length;
+      if (this.#filled === WINDOW) this.judge();
     }
-    yield* ber.skip(length - looked, within);
   }
 
-  /** Nobody can tell ciphertext from noise, but text from both. */
+  /** Nobody can tell ciphertext from noise, but text from both. What was looked at is forgotten. */
   judge(): void {
-    const sample = Buffer.concat(this.#sample);
-    this.#sample = [sample];
+    const sample = this.#window.subarray(0, this.#filled);
+    this.#filled = 0;
     if (looksReadable(sample)) throw fault('a ciphertext that is none: it can be read');
   }
 }

@@ -198,6 +198,102 @@ describe('mail that came sealed', { skip: noOpenssl }, () => {
     }
   });
 
+  test('A12: no part of a right structure has room for text', async () => {
+    const TEXT = 'The diagnosis of this patient is written here, line after line. ';
+    const text = (octets: number): Buffer => Buffer.alloc(octets, TEXT);
+    const anna = made.people.anna;
+    const noise: Buffer = randomBytes(160);
+    const name = sequence(anna.issuerDer, anna.serialDer);
+    const rsaKey = sequence(oid('1.2.840.113549.1.1.1'), nullValue);
+    const ktri = (rid: Buffer, algorithm: Buffer, key: Buffer, ...more: Buffer[]): Buffer =>
+      sequence(version, rid, algorithm, key, ...more);
+    const key = octetString(randomBytes(256));
+    const oaep = (label: Buffer): Buffer =>
+      sequence(oid('1.2.840.113549.1.1.7'), sequence(explicit(2, sequence(oid('1.2.840.113549.1.1.9'), octetString(label)))));
+    const wrap = sequence(oid('1.3.132.1.11.1'), sequence(oid('2.16.840.1.101.3.4.1.45')));
+    const kari = ({
+      point = randomBytes(66),
+      ukm = randomBytes(32),
+      algorithm = wrap,
+      wrappedKey = randomBytes(40),
+      rid = name,
+    }: Partial<Record<'point' | 'ukm' | 'algorithm' | 'wrappedKey' | 'rid', Buffer>> = {}): Buffer =>
+      explicit(
+        1,
+        integer(Buffer.from([3])),
+        explicit(0, explicit(1, sequence(oid('1.2.840.10045.2.1')), tlv(0x03, point))),
+        explicit(1, octetString(ukm)),
+        algorithm,
+        sequence(sequence(rid, octetString(wrappedKey))),
+      );
+    const readers = (...more: readonly Buffer[]): Buffer => info(envelopedData, version, set(forAnna(), ...more), content(noise));
+    const encrypted = (...parts: readonly Buffer[]): Buffer => info(envelopedData, version, set(forAnna()), sequence(...parts));
+    const named = (issuer: Buffer, serial: Buffer = Buffer.from([1])): Buffer => sequence(sequence(issuer), integer(serial));
+    const enciphered = (octets: Buffer): Buffer => info(envelopedData, version, set(forAnna()), content(octets));
+    const [data, ciphertext] = [oid('1.2.840.113549.1.7.1'), tlv(0x80, noise)];
+    const gcm = (nonce: Buffer, ...more: Buffer[]): Buffer =>
+      info(
+        '1.2.840.113549.1.9.16.1.23',
+        version,
+        set(forAnna()),
+        content(noise, sequence(oid('2.16.840.1.101.3.4.1.46'), sequence(octetString(nonce), ...more))),
+        octetString(randomBytes(16)),
+      );
+
+    const whole: Readonly<Record<string, Buffer>> = {
+      'key agreement': readers(kari()),
+      'OAEP with its empty label': readers(ktri(name, oaep(Buffer.alloc(0)), key)),
+      GCM: gcm(Buffer.alloc(12), integer(Buffer.from([16]))),
+      'a large ciphertext': enciphered(randomBytes(4_000_000)),
+      'a short ciphertext': enciphered(randomBytes(48)),
+    };
+    for (const [what, octets] of Object.entries(whole)) assert.equal((await judge(made, wrapped(octets))).end, 'anna', what);
+
+    const table: Readonly<Record<string, Buffer>> = {
+      'text for a key': readers(ktri(name, rsaKey, octetString(text(20_000)))),
+      'text for a key of the right length': readers(ktri(name, rsaKey, octetString(text(256)))),
+      'no algorithm and no key': readers(sequence(version, name, tlv(0x0c, text(20_000)))),
+      'text behind the key': readers(ktri(name, rsaKey, key, tlv(0x0c, text(100)))),
+      'text for parameters of a key': readers(ktri(name, sequence(oid('1.2.840.113549.1.1.1'), octetString(text(40))), key)),
+      'text for a label': readers(ktri(name, oaep(text(40)), key)),
+      'an algorithm of no known kind': readers(ktri(name, sequence(oid('1.2.3.4'), nullValue), key)),
+      'an OID of text': readers(ktri(name, sequence(tlv(0x06, text(60)), nullValue), key)),
+      'text for a version': readers(sequence(tlv(0x02, text(100)), name, rsaKey, key)),
+      'another reader whose CA is text': readers(ktri(named(tlv(0x0c, text(20_000))), rsaKey, key)),
+      'other readers of a hundred CAs of text': readers(
+        ...Array.from({ length: 100 }, (_, index) => ktri(named(tlv(0x0c, text(400), Buffer.from([index]))), rsaKey, key)),
+      ),
+      'a serial number that is text': readers(ktri(named(nullValue, text(32)), rsaKey, key)),
+      'a key identifier that is text': readers(ktri(tlv(0x80, text(60)), rsaKey, key)),
+      'text for a wrapped key': readers(kari({ wrappedKey: text(40) })),
+      'text for a point': readers(kari({ point: text(130) })),
+      'text for keying material': readers(kari({ ukm: text(64) })),
+      'much keying material': readers(kari({ ukm: randomBytes(5000) })),
+      'text for parameters of an agreement': readers(kari({ algorithm: sequence(oid('1.3.132.1.11.1'), octetString(text(40))) })),
+      'text for a date of an agreed key': readers(kari({ rid: explicit(0, octetString(randomBytes(20)), tlv(0x18, text(60))) })),
+      'text for a nonce': encrypted(data, sequence(oid('2.16.840.1.101.3.4.1.42'), octetString(text(900))), ciphertext),
+      'text behind a nonce': encrypted(
+        data,
+        sequence(oid('2.16.840.1.101.3.4.1.42'), octetString(text(16)), tlv(0x0c, text(60))),
+        ciphertext,
+      ),
+      'text for a nonce of GCM': gcm(text(60)),
+      'text behind a nonce of GCM': gcm(Buffer.alloc(12), tlv(0x0c, text(40))),
+      'text for the type of the content': encrypted(tlv(0x06, text(60)), cbc, ciphertext),
+      'text for the version': info(envelopedData, tlv(0x02, text(100)), set(forAnna()), content(noise)),
+      'a short text for a ciphertext': enciphered(text(48)),
+      'noise, then text': enciphered(Buffer.concat([randomBytes(4096), text(8000)])),
+      'much noise, little text': enciphered(Buffer.concat([randomBytes(400_000), text(320)])),
+      'text and noise by turns': enciphered(Buffer.concat(Array.from({ length: 500 }, () => [randomBytes(12), text(4)]).flat())),
+      'a text of no Latin letters': enciphered(Buffer.alloc(6144, '诊断结果就写在这里一行又一行没有人加密过它')),
+    };
+    for (const [what, octets] of Object.entries(table)) {
+      const { verdict, start } = await judge(made, wrapped(octets));
+      assert.equal(verdict.kind, 'not-sealed', what);
+      if (octets.length < 40_000) assert.equal(start, 'not sealed', what);
+    }
+  });
+
   test('a reader behind the look-ahead is not seen at DATA, and is in the end: such mail is sealed again, never passed to the wrong one', async () => {
     const others = Array.from({ length: 400 }, (_, index) => {
       const name = sequence(made.people.ben.issuerDer, integer(Buffer.from([1, index >> 8, index & 0xff])));
