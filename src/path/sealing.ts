@@ -12,7 +12,7 @@ import { insideKey, showsSubject, signatureOf } from './inside.ts';
 import { innerHeader } from '../message/entity.ts';
 import type { Envelope, Mailbox } from '../message/envelope.ts';
 import { authorOf } from '../message/facts.ts';
-import type { Message } from '../message/header.ts';
+import { fieldText, type Message } from '../message/header.ts';
 import type { Look } from '../message/look.ts';
 import type { OuterBlock } from '../message/outer.ts';
 import { type Inserting, makeInserting, shownSubject } from '../message/shown-subject.ts';
@@ -156,7 +156,9 @@ export class Sealing implements Making {
     const policy = signatureOf(dress, signed);
     if (policy === undefined) return undefined;
     if (signers === undefined) throw new SealpostError('internal', { detail: 'a rule signs, and there are no identities' });
-    return signers.begin(policy, { queueId: id, at: now(), author: dress.from?.replace.mailbox ?? this.#author(), randomBytes });
+    const at = now();
+    const date = dateOf(this.#original.message, at);
+    return signers.begin(policy, { queueId: id, at, date, author: dress.from?.replace.mailbox ?? this.#author(), randomBytes });
   }
 
   /** Whom the original From names. */
@@ -233,6 +235,13 @@ export class Sealing implements Making {
   forget(): void {
     for (const { sealer } of this.#bodies) sealer.forget();
   }
+}
+
+/** Undefined where it is no time. One that is made for a message without says `now`. */
+function dateOf({ fields }: Pick<Message, 'fields'>, now: number): number | undefined {
+  const field = fields.find(({ key }) => key === 'date');
+  const date = field === undefined ? now : Date.parse(fieldText(field));
+  return Number.isNaN(date) ? undefined : date;
 }
 
 async function writeInside(body: Body, chunk: Buffer): Promise<void> {

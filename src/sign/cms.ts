@@ -23,10 +23,11 @@ const CAPABILITIES = sequence(
   ...['2.16.840.1.101.3.4.1.42', '2.16.840.1.101.3.4.1.2', '2.16.840.1.101.3.4.1.46'].map((id) => sequence(oid(id))),
 );
 
-/** What was signed: its SHA-256, and when, in ms. */
+/** What was signed: its SHA-256, when, in ms, and what is said of that. */
 export interface Signed {
   readonly digest: Buffer;
   readonly at: number;
+  readonly signingTime: number | undefined;
 }
 
 /** The signature beside its content: ContentInfo, DER. */
@@ -90,7 +91,7 @@ const signatureOver = (octets: Buffer, key: KeyObject): Promise<Buffer> =>
     sign('sha256', octets, { key, dsaEncoding: 'der' }, (error, signature) => (error === null ? resolve(signature) : reject(error)));
   });
 
-function signedAttributes(identity: Identity, { digest, at }: Signed): Buffer[] {
+function signedAttributes(identity: Identity, { digest, at, signingTime }: Signed): Buffer[] {
   const { certificate } = identity;
   const attribute = (id: string, value: Buffer): Buffer => sequence(oid(id), set(value));
   // RFC 5035 §4: the certificate itself is under the signature, so that none other with the same key can take its place.
@@ -99,7 +100,7 @@ function signedAttributes(identity: Identity, { digest, at }: Signed): Buffer[] 
   return [
     attribute(attributes.contentType, ID_DATA),
     attribute(attributes.messageDigest, octetString(digest)),
-    attribute(attributes.signingTime, time(new Date(at))),
+    ...(signingTime === undefined ? [] : [attribute(attributes.signingTime, time(new Date(signingTime)))]),
     attribute(attributes.smimeCapabilities, CAPABILITIES),
     attribute(attributes.signingCertificateV2, sequence(sequence(certificateId))),
     ...(mayEncrypt(identity, at)

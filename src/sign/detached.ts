@@ -7,11 +7,12 @@ import { detachedSignature } from './cms.ts';
 import type { Identity } from './identity.ts';
 import { inLines } from './lines.ts';
 import type { EntitySigner, SignedAbout } from './signer.ts';
-import { labelOf, signedHeader } from './stamp.ts';
+import { labelOf, signedHeader, signingTimeOf } from './stamp.ts';
 
 const BOUNDARY_OCTETS = 18;
 
-export function detachedSigner(identity: Identity, { queueId, at, randomBytes }: SignedAbout): EntitySigner {
+export function detachedSigner(identity: Identity, about: SignedAbout): EntitySigner {
+  const { queueId, at, randomBytes } = about;
   // RFC 2045 §6.7: `=_` stands in no quoted-printable, and no base64; the rest nobody guesses.
   const boundary = `=_${randomBytes(BOUNDARY_OCTETS).toString('hex')}`;
   const hash = createHash('sha256');
@@ -36,7 +37,7 @@ export function detachedSigner(identity: Identity, { queueId, at, randomBytes }:
       return [body];
     },
     async end() {
-      const signature = await detachedSignature(identity, { digest: hash.digest(), at });
+      const signature = await detachedSignature(identity, { digest: hash.digest(), at, signingTime: signingTimeOf(about) });
       // RFC 1847 §2.1, RFC 2046 §5.1.1: the first CRLF here belongs to the delimiter, and is not under the signature.
       const lines = [
         '',

@@ -7,7 +7,7 @@ import { contentPiece, opaqueEnd, opaqueStart } from './cms.ts';
 import type { Identity } from './identity.ts';
 import { Base64Lines } from './lines.ts';
 import type { EntitySigner, SignedAbout } from './signer.ts';
-import { signedHeader } from './stamp.ts';
+import { signedHeader, signingTimeOf } from './stamp.ts';
 
 const HEADER = Buffer.from(
   [
@@ -20,7 +20,8 @@ const HEADER = Buffer.from(
   ].join('\r\n'),
 );
 
-export function opaqueSigner(identity: Identity, { queueId, at }: Pick<SignedAbout, 'queueId' | 'at'>): EntitySigner {
+export function opaqueSigner(identity: Identity, about: Omit<SignedAbout, 'randomBytes'>): EntitySigner {
+  const { queueId, at } = about;
   const hash = createHash('sha256');
   const lines = new Base64Lines();
   const piece = (octets: Buffer): Buffer => {
@@ -31,7 +32,7 @@ export function opaqueSigner(identity: Identity, { queueId, at }: Pick<SignedAbo
     start: async (header) => [HEADER, lines.push(opaqueStart), piece(signedHeader(header, queueId, at))],
     write: async (body) => (body.length === 0 ? [] : [piece(body)]),
     async end() {
-      const end = lines.push(await opaqueEnd(identity, { digest: hash.digest(), at }));
+      const end = lines.push(await opaqueEnd(identity, { digest: hash.digest(), at, signingTime: signingTimeOf(about) }));
       return [end, lines.end()];
     },
   };

@@ -10,6 +10,8 @@ export interface SignedAbout {
   readonly queueId: string;
   /** Ms since the epoch. */
   readonly at: number;
+  /** What the Date field says, in ms; undefined where that is no time. */
+  readonly date: number | undefined;
   /** The one mailbox that From shows to this reader; undefined where it is not one. No octet of the signature comes from it. */
   readonly author: Mailbox | undefined;
   readonly randomBytes: (octets: number) => Buffer;

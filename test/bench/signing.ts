@@ -70,7 +70,7 @@ export async function benchSigning(print: (line: string) => void, owner: Owner):
   };
   for (const how of FORMS) {
     const begin = (): EntitySigner =>
-      signers.begin({ identity: 'site', ...how }, { queueId: 'bench', at: Date.now(), author, randomBytes });
+      signers.begin({ identity: 'site', ...how }, { queueId: 'bench', at: Date.now(), date: Date.now(), author, randomBytes });
     const { ours, theirs } = await comparePairs(
       PAIRS,
       () => rateOf(SIZE_MIB, () => seal(begin())),

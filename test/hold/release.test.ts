@@ -4,7 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
+import { oid } from '../../src/certificates/encode.ts';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
+import { signedAttributeOids } from '../../src/certificates/oids.ts';
 import { parsePattern } from '../../src/message/pattern.ts';
 import { cipherNames } from '../../src/seal/algorithms.ts';
 import { makeSigners } from '../../src/sign/identities.ts';
@@ -262,6 +264,25 @@ describe('the release of held mail', () => {
       world.today.rules = [rule({ name: 'as it came', sign })];
       await world.accept(FORM);
       await assert.rejects(world.accept(FORM.replace('forms@', 'vera@')), { code: 'identity-unusable' });
+    });
+
+    test('tells its time only where it is that of the Date field', async (t) => {
+      const world = await makeWorld(t, hold, { signers });
+      world.today.certificates = new Map(known());
+      world.today.rules = [rule({ name: 'signs', sign: { identity: 'clinic', form: 'detached', recode: 'none' } })];
+      const { now } = world.site.clock;
+      const near = new Date(now).toUTCString().replace('GMT', '+0000 (UTC)');
+      for (const [field, told] of [
+        ['', true],
+        [`Date: ${near}\r\n`, true],
+        [`Date: ${new Date(now - 7_200_000).toUTCString()}\r\n`, false],
+        ['Date: yesterday\r\n', false],
+      ] as const) {
+        await world.accept(field + FORM);
+        const [, , signature = ''] = (await world.delivered(anna)).inside.split(/\r\n--=_[^\r]*/);
+        const der = Buffer.from(signature.split('\r\n\r\n')[1] ?? '', 'base64');
+        assert.equal(der.includes(oid(signedAttributeOids.signingTime)), told, field);
+      }
     });
 
     test('a rule that signs today, and one that hides what stands outside a signature', async (t) => {

@@ -204,7 +204,7 @@ describe('identities of the configuration', { skip: missing }, () => {
     assert.match(fault?.wrong ?? '', /cannot sign now: it expired on 2026-11-23/);
     const opened = await openIdentities(config, { env, now: () => NOW, log });
     t.after(() => opened.close());
-    const about = { queueId: 'Q', at: NOW, author: mailboxOf('forms@clinic.example'), randomBytes };
+    const about = { queueId: 'Q', at: NOW, date: NOW, author: mailboxOf('forms@clinic.example'), randomBytes };
     assert.throws(() => opened.begin({ identity: 'clinic', form: 'detached', recode: 'none' }, about), { code: 'identity-unusable' });
   });
 

@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { describe, test } from 'node:test';
 import * as fc from 'fast-check';
+import { oid } from '../../src/certificates/encode.ts';
 import { judgeSignedData, type SignedDataVerdict } from '../../src/certificates/harvest/signed-data.ts';
+import { signedAttributeOids } from '../../src/certificates/oids.ts';
 import { readSigned } from '../../src/message/signed.ts';
 import type { SignPolicy } from '../../src/message/sign-policy.ts';
 import type { Identity } from '../../src/sign/identity.ts';
 import { makeSigners } from '../../src/sign/identities.ts';
+import type { SignedAbout } from '../../src/sign/signer.ts';
 import { ecKeys, rsaKeys } from '../certificates/pki.ts';
 import { mailboxOf } from '../certificates/openssl.ts';
 import { DIGITAL_SIGNATURE, identityFor, KEY_ENCIPHERMENT } from './people.ts';
@@ -15,7 +18,7 @@ import { DIGITAL_SIGNATURE, identityFor, KEY_ENCIPHERMENT } from './people.ts';
 const AT = Date.parse('2026-11-23T10:15:00Z');
 const STAMP = 'X-Sealpost-Id: QID7; 2026-11-23T10:15:00.000Z\r\n';
 const HEADER = 'Content-Type: text/plain; charset=utf-8\r\n\r\n';
-const about = { queueId: 'QID7', at: AT, author: mailboxOf('Forms@Clinic.example'), randomBytes };
+const about: SignedAbout = { queueId: 'QID7', at: AT, date: AT, author: mailboxOf('Forms@Clinic.example'), randomBytes };
 const plain = { form: 'detached', recode: 'none' } as const;
 
 const identities: readonly Identity[] = [
@@ -23,11 +26,11 @@ const identities: readonly Identity[] = [
   ...['P-256', 'P-384', 'P-521'].map((curve) => identityFor(curve, { keys: ecKeys(curve) })),
 ];
 
-async function sign(policy: SignPolicy, header: string, pieces: readonly Buffer[], own = identities): Promise<Buffer> {
+async function sign(policy: SignPolicy, header: string, pieces: readonly Buffer[], own = identities, said = about): Promise<Buffer> {
   const signer = makeSigners(
     () => own,
     () => AT,
-  ).begin(policy, about);
+  ).begin(policy, said);
   const out = [...(await signer.start(Buffer.from(header)))];
   for (const piece of pieces) out.push(...(await signer.write(piece)));
   out.push(...(await signer.end()));
@@ -36,6 +39,7 @@ async function sign(policy: SignPolicy, header: string, pieces: readonly Buffer[
 
 interface Read {
   readonly content: Buffer | undefined;
+  readonly signature: Buffer;
   readonly verdict: SignedDataVerdict;
 }
 
@@ -45,7 +49,7 @@ async function read(entity: Buffer): Promise<Read> {
   }
   const signed = await readSigned(mail());
   assert.ok(signed.kind === 'signed', JSON.stringify(signed));
-  return { content: signed.content, verdict: judgeSignedData(signed.signature, signed.content) };
+  return { content: signed.content, signature: signed.signature, verdict: judgeSignedData(signed.signature, signed.content) };
 }
 
 /** In pieces of these lengths, over and over. */
@@ -85,6 +89,23 @@ describe('a signature', () => {
       const preferred = verdict.signers[0]?.preferred;
       assert.equal(preferred !== undefined, identity.name === 'both');
     }
+  });
+
+  test('tells its time only where Date says about the same: else Thunderbird would call it invalid', async () => {
+    const MINUTE = 60_000;
+    for (const form of ['detached', 'opaque'] as const)
+      for (const [date, told] of [
+        [AT + 45 * MINUTE, true],
+        [AT - 45 * MINUTE, true],
+        [AT + 55 * MINUTE, false],
+        [AT - 55 * MINUTE, false],
+        [undefined, false],
+      ] as const) {
+        const policy = { identity: 'rsa', form, recode: 'none' } as const;
+        const { verdict, signature } = await read(await sign(policy, HEADER, [], identities, { ...about, date }));
+        assert.equal(verdict.kind, 'right');
+        assert.equal(signature.includes(oid(signedAttributeOids.signingTime)), told, `${form} ${date}`);
+      }
   });
 
   test('whatever is signed, in whatever pieces it comes: the octets stay as they are', async () => {
