@@ -173,10 +173,12 @@ export function retryStep(
   at: number,
 ): Done<Step> {
   const found = targets(db, ask.filter, `r.state IN ('deferred', 'bounced') AND r.id NOT IN (SELECT row FROM set_aside)`, ask.from);
-  // What bounced because it was held for too long is sealed to the hold certificate still: it waits for its release again.
+  // What bounced because it was held for too long is sealed to the hold certificate still: it waits for its release again, from now on, and
+  // why it bounced says nothing of it any more.
   const isHeld = `EXISTS (SELECT 1 FROM recipient_kept WHERE row = recipients.id AND kind = 'held')`;
   const wake = db.prepare(
-    `UPDATE recipients SET state = iif(${isHeld}, 'held', 'ready'), due_at = iif(${isHeld}, NULL, ?), changed_at = ? WHERE id = ?`,
+    `UPDATE recipients SET state = iif(${isHeld}, 'held', 'ready'), due_at = iif(${isHeld}, NULL, ?), changed_at = ?,
+      reason = iif(${isHeld}, NULL, reason) WHERE id = ?`,
   );
   for (const { id } of found) wake.run(ask.now, at, id);
   return { answer: stepAfter(found), events: found.map((row) => operatorEvent('retried', row, ask.operator)) };

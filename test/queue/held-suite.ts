@@ -201,6 +201,7 @@ function ending(makeStore: MakeStore): void {
     assert.equal(await store.retry({ queueId: 'q1' }, START + HOUR, 'anna'), 1);
     assert.deepEqual(await store.claim(START + HOUR, 10), []);
     assert.deepEqual([row.heldSince, (await heldOne(store)).heldSince], [START, START + HOUR], 'and counts from there');
+    assert.partialDeepStrictEqual(await store.list({ state: 'held' }, 10), [{ queueId: 'q1', reason: null }]);
     assert.equal(await store.release(await heldOne(store), sealedAnew(), []), true);
     assert.equal((await claimOne(store, START + HOUR)).queueId, 'q1');
     await store.close();

@@ -211,6 +211,23 @@ describe('held mail is looked after', () => {
     assert.equal((await world.audit()).filter(({ event }) => event === 'bounced').length, 1);
   });
 
+  test('given up and held again by an operator: it waits as long once more, and nobody is told a second time before', async (t) => {
+    const { world, held, told, pass } = await keep(t, { key: false });
+    const queueId = await world.accept(FORM);
+    pass(15 * DAY);
+    await held.turn();
+    assert.equal(told.length, 1);
+    assert.equal(await world.store.retry({ queueId }, world.site.clock.now, 'tester'), 1);
+    await held.turn();
+    pass(13 * DAY);
+    await held.turn();
+    assert.equal(told.length, 1);
+    assert.partialDeepStrictEqual(await states(world), { held: 1, bounced: 0 });
+    pass(2 * DAY);
+    await held.turn();
+    assert.equal(told.length, 2);
+  });
+
   test('a clock that is ahead at the start gives nothing up in the first hour, and says so; what is over then ends', async (t) => {
     const earlier = async (world: World): Promise<void> => {
       await world.accept(FORM, ['anna@clinic.example', 'ben@clinic.example']);
