@@ -25,7 +25,7 @@ import type { Releasing } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
 
 export interface HeldParts {
-  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld'>;
+  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld' | 'list'>;
   readonly hold: Hold;
   readonly releasing: Releasing;
   readonly rules: () => RuleSet;
