@@ -59,7 +59,7 @@ export const build: BuildCommand = (terminal) => {
       const nowHeld = countHeld(paths, filter);
       const again = Math.max(0, nowHeld - wereHeld);
       if (rows === 0 && id !== undefined) throw nowHeld > 0 ? isHeld(id) : nothingThere(id, 'deferred or bounced');
-      terminal.stdout.write(`${plural(rows - again)} will be attempted now\n`);
+      if (rows > again || again === 0) terminal.stdout.write(`${plural(rows - again)} will be attempted now\n`);
       if (again > 0) terminal.stdout.write(`${plural(again)} held again, until released: sealpost queue release ID --key FILE\n`);
     });
   queue

@@ -47,7 +47,7 @@ export const releaseHere = (queue: QueueStore, config: Config, terminal: Termina
           onQueued: () => {},
           randomBytes,
         });
-        return await releaseHandlers({ queue, releasing, hold })['queue-release']?.(request);
+        return await releaseHandlers({ ...around, queue, releasing, hold })['queue-release']?.(request);
       } finally {
         signers.close();
       }

@@ -8,12 +8,12 @@ import { isKeyOf } from '../certificates/pkcs12/keys.ts';
 import { readDatabase } from '../change-control.ts';
 import { type Config, loadConfig } from '../config.ts';
 import type { ControlRequest } from '../control.ts';
-import { type ErrorCode, errorTable, SealpostError } from '../errors.ts';
+import { asSealpostError, type ErrorCode, errorTable, SealpostError } from '../errors.ts';
 import { holdFiles, readHoldCertificate } from '../site/hold-keys.ts';
 import type { EntryFilter } from '../queue/queue.ts';
 import { type ListedHeld, listHeld } from '../queue/held-list.ts';
 import { queuePaths, type QueuePaths } from '../queue/paths.ts';
-import { type Answered, BATCH_ROWS } from '../release/control.ts';
+import { type Answered, type AskedRow, BATCH_ROWS } from '../release/control.ts';
 import type { Staying } from '../release/release.ts';
 import { unwrap } from '../release/unwrap.ts';
 import type { Identity } from '../seal/open.ts';
@@ -54,7 +54,7 @@ async function run(terminal: Terminal, config: Config, filter: EntryFilter, opti
   const named = options.key !== undefined || options.p12 !== undefined;
   const identities = named ? await withCertificate(await readIdentities(options, terminal), config, terminal) : undefined;
   const progress = makeProgress(terminal);
-  let [done, stayed] = [0, 0];
+  let [done, stayed, damaged] = [0, 0, 0];
   for (let after = 0; ;) {
     const rows = readDatabase(paths.database, (db) => listHeld(db, filter, after, BATCH_ROWS)) ?? [];
     const last = rows.at(-1);
@@ -67,7 +67,8 @@ async function run(terminal: Terminal, config: Config, filter: EntryFilter, opti
       terminal.stdout.write(
         options.json === true ? `${JSON.stringify(asJson(row, answer))}\n` : `${escapeUnprintable(lineOf(row, answer))}\n`,
       );
-      if (answer.kind !== 'released' && answer.kind !== 'gone') stayed++;
+      if (answer.kind === 'damaged') damaged++;
+      else if (!isHeldNoMore(answer)) stayed++;
     }
     done += rows.length;
     progress.show(`${done} looked at`);
@@ -76,7 +77,11 @@ async function run(terminal: Terminal, config: Config, filter: EntryFilter, opti
   if (done === 0 && filter.queueId !== undefined)
     throw new SealpostError('queue-id-unknown', { detail: `${escapeUnprintable(filter.queueId)}: no recipient that is held` });
   if (done === 0) terminal.stderr.write('sealpost: nothing is held\n');
-  if (stayed > 0) throw new SealpostError('not-released', { detail: stayed === 1 ? '1 stays held' : `${stayed} stay held` });
+  const counted = [
+    ...(stayed === 0 ? [] : [stayed === 1 ? '1 stays held' : `${stayed} stay held`]),
+    ...(damaged === 0 ? [] : [damaged === 1 ? '1 is damaged' : `${damaged} are damaged`]),
+  ];
+  if (counted.length > 0) throw new SealpostError('not-released', { detail: counted.join(', ') });
 }
 
 /**
@@ -103,16 +108,36 @@ interface With {
 
 /** In the order of the rows. */
 async function releaseBatch(terminal: Terminal, { config, paths, identities }: With, rows: readonly ListedHeld[]): Promise<Answered[]> {
-  const asked = rows.map((row) => ({ row, key: identities === undefined ? undefined : keyOf(row, identities) }));
-  const send = asked.filter(({ key }) => identities === undefined || key !== undefined);
+  const asked = rows.map((row) => ({ row, ...(identities === undefined ? { ask: {} } : askedWith(row, identities)) }));
+  const send = asked.filter(({ ask }) => ask !== undefined);
   const request = {
     command: 'queue-release',
     operator: operatorName(terminal),
-    rows: send.map(({ row: { row, queueId }, key }) => ({ row, queueId, key })),
+    rows: send.map(({ row: { row, queueId }, ask }) => ({ row, queueId, ...ask })),
   };
   const answered = send.length === 0 ? [] : await ask(terminal, config, paths, request);
   const answers = new Map(send.map(({ row }, index) => [row.row, answered[index]]));
-  return rows.map(({ row }) => answers.get(row) ?? { kind: 'other-key' });
+  return asked.map(({ row, answer }) => answer ?? answers.get(row.row) ?? NO_ANSWER);
+}
+
+/** A relay of another release. */
+const NO_ANSWER: Answered = { kind: 'failed', code: 'internal' };
+
+interface AskedWith {
+  /** What is asked for beside the row; undefined where nothing is. */
+  readonly ask?: Pick<AskedRow, 'key' | 'unreadable'>;
+  readonly answer?: Answered;
+}
+
+/** One row that cannot be read must not keep the others from their release. */
+function askedWith(row: ListedHeld, identities: readonly Identity[]): AskedWith {
+  try {
+    const key = keyOf(row, identities);
+    return key === undefined ? { answer: { kind: 'other-key' } } : { ask: { key } };
+  } catch (error) {
+    const { code } = asSealpostError(error);
+    return code === 'queue-item-damaged' ? { ask: { unreadable: true } } : { answer: { kind: 'failed', code } };
+  }
 }
 
 const ask = async (terminal: Terminal, config: Config, paths: QueuePaths, request: ControlRequest): Promise<Answered[]> =>
@@ -125,7 +150,7 @@ function keyOf(row: ListedHeld, identities: readonly Identity[]): string | undef
   return text;
 }
 
-const kinds = ['released', 'stays', 'wrong-key', 'gone', 'other-key', 'failed'] as const;
+const kinds = ['released', 'stays', 'wrong-key', 'gone', 'other-key', 'damaged', 'failed'] as const;
 
 /** What another release answers that this one does not know counts as not released. */
 function readAnswers(value: unknown): Answered[] {
@@ -144,6 +169,7 @@ function readAnswers(value: unknown): Answered[] {
         return { kind: 'failed', code: isCode(code) ? code : 'internal' };
       case 'wrong-key':
       case 'other-key':
+      case 'damaged':
       case 'gone':
         return { kind: known };
     }
@@ -174,15 +200,19 @@ function told(answer: Answered): string {
       return 'stays held: it was sealed to another hold certificate: name it with its key, --key FILE --cert FILE';
     case 'failed':
       return `stays held: ${errorTable[answer.code].text}`;
+    case 'damaged':
+      return 'is damaged: set aside, and never sent';
     case 'gone':
-      return 'is held no more';
+      return 'is held no more; sealpost queue show tells of what is still here';
   }
 }
 
 const lineOf = ({ queueId, recipient }: ListedHeld, answer: Answered): string => `${queueId}  ${recipient}  ${told(answer)}`;
 
+const isHeldNoMore = ({ kind }: Answered): boolean => kind === 'released' || kind === 'damaged' || kind === 'gone';
+
 function asJson({ queueId, recipient }: ListedHeld, answer: Answered): Readonly<Record<string, unknown>> {
-  const common = { queueId, recipient, state: answer.kind === 'released' || answer.kind === 'gone' ? answer.kind : 'held' };
+  const common = { queueId, recipient, state: isHeldNoMore(answer) ? answer.kind : 'held' };
   const rule = 'rule' in answer ? answer.rule : null;
   const why = answer.kind === 'stays' ? answer.why : answer.kind === 'failed' ? answer.code : answer.kind;
   return { ...common, rule, why: common.state === 'held' ? why : null, reencrypted: answer.kind === 'released' && answer.reencrypted };

@@ -4,7 +4,12 @@ import { type ErrorRow, row } from './row.ts';
 export const queueErrors = {
   'queue-in-use': row(451, '4.3.0', 'another sealpost owns the queue', 'one relay at a time; sealpost queue talks to the running one'),
   'queue-newer': row(451, '4.3.0', 'the queue was written by a newer release', 'run the release that wrote it, or a newer one'),
-  'queue-item-damaged': row(451, '4.3.0', 'a queued message is damaged', 'it is set aside and not sent; sealpost queue show names it'),
+  'queue-item-damaged': row(
+    451,
+    '4.3.0',
+    'a queued message is damaged',
+    'it is never sent; the relay sets it aside when it meets it: sealpost queue list --state damaged',
+  ),
   'data-folder-unsafe': row(
     451,
     '4.3.0',

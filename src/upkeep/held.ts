@@ -25,7 +25,7 @@ import { type HeldLookUps, makeHeldLookUps } from './held-look-ups.ts';
 import { makeHeldTerm } from './held-term.ts';
 
 export interface HeldParts {
-  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld'>;
+  readonly queue: Pick<QueueStore, 'heldRows' | 'endHeld' | 'damageHeld' | 'list'>;
   readonly hold: Hold;
   readonly releasing: Releasing;
   readonly rules: () => RuleSet;

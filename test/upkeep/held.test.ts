@@ -306,6 +306,14 @@ describe('held mail is looked after', () => {
         { kind: 'gone' },
       ],
     );
+    // Unreadable where its key is, and whole here: nothing is set aside on somebody's word.
+    assert.deepEqual(
+      await release([
+        { row: eva.row, queueId, unreadable: true },
+        { row: anna.row, queueId, unreadable: true },
+      ]),
+      [{ kind: 'failed', code: 'internal' }, { kind: 'gone' }],
+    );
     const elsewhere = await keep(t, { key: false });
     await assert.rejects(release([{ row: 1, queueId }], elsewhere.held), (error: unknown) => codeOf(error) === 'hold-key-elsewhere');
     const exchanged = await keep(t, { other: reader });
