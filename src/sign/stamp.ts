@@ -14,7 +14,7 @@ export const signedHeader = (header: Buffer, queueId: string, at: number): Buffe
  * is encoded.
  */
 export const labelOf = (header: Buffer): string | undefined =>
-  /^content-transfer-encoding[ \t]*:\s*(8bit|binary)\b/im.exec(header.toString('latin1'))?.[1]?.toLowerCase();
+  /^content-transfer-encoding[ \t]*:\s*"?(8bit|binary)\b/im.exec(header.toString('latin1'))?.[1]?.toLowerCase();
 
 /** Thunderbird calls a signature invalid whose time is an hour or more away from Date; scripts count minutes, and mail waits on its way. */
 const NEAR_MS = 50 * 60_000;
