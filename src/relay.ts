@@ -192,6 +192,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       addressBook: certificates.addressBook,
       notices,
       maxAge: config.hold.maxAge,
+      onQueued: onward.onQueued,
       now,
       elapsed: () => performance.now(),
       log,

@@ -38,6 +38,8 @@ export interface HeldParts {
   /** Ms on a clock that nobody sets: a step of the other one ends nothing. */
   readonly elapsed: () => number;
   readonly log: Logger;
+  /** A notice of what was given up is due: the scheduler sleeps until it is woken. */
+  readonly onQueued: () => void;
   /** Ms between two rounds. */
   readonly every?: number;
 }
@@ -182,10 +184,11 @@ async function releaseOne({ hold, releasing, log }: HeldParts, held: HeldRow): P
   return released.kind === 'released';
 }
 
-async function end({ queue, notices, log }: HeldParts, held: HeldRow, facts: HeldFacts): Promise<boolean> {
+async function end({ queue, notices, onQueued, log }: HeldParts, held: HeldRow, facts: HeldFacts): Promise<boolean> {
   const { rule, because, heldAt } = facts;
   const { outcome, events, telling } = notices.heldTooLong(held, { rule, because, since: heldAt });
   if (!(await queue.endHeld(held, outcome, events, telling))) return false;
+  if (telling !== undefined) onQueued();
   log.warn({ queue_id: held.queueId, recipient: held.recipient, rule }, 'mail was held for too long');
   return true;
 }

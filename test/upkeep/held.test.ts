@@ -13,6 +13,7 @@ import { makeHeldUpkeep } from '../../src/upkeep/held.ts';
 import { makeHeldTeller } from '../../src/upkeep/held-teller.ts';
 import { makeWorld, type Pair, rule, type World } from '../hold/world.ts';
 import { codeOf } from '../ingress/front.ts';
+import { noticeOf } from '../queue/store-suite.ts';
 
 const DAY = 86_400_000;
 const FORM = 'From: forms@clinic.example\r\nSubject: x\r\n\r\nhello\r\n';
@@ -57,10 +58,16 @@ describe('held mail is looked after', () => {
     };
     const logged: string[] = [];
     const told: { queueId: string; rule: string }[] = [];
+    /** What the queue counts each time the scheduler is woken. */
+    const woken: ReturnType<typeof states>[] = [];
     const notices: Pick<HeldNotices, 'heldTooLong'> = {
       heldTooLong: ({ queueId, recipient }, { rule }) => {
         told.push({ queueId, rule });
-        return { outcome: { kind: 'bounced', reason: 'held for too long' }, events: [{ event: 'bounced', queue_id: queueId, recipient }] };
+        return {
+          outcome: { kind: 'bounced', reason: 'held for too long' },
+          events: [{ event: 'bounced', queue_id: queueId, recipient }],
+          telling: { notice: noticeOf(`n${told.length}`), ofDelay: false },
+        };
       },
     };
     const held = makeHeldUpkeep({
@@ -77,6 +84,7 @@ describe('held mail is looked after', () => {
       now: () => world.site.clock.now,
       elapsed: () => clock.elapsed,
       log: pino({}, { write: (line: string) => void logged.push(line) }),
+      onQueued: () => void woken.push(states(world)),
       every: DAY,
     });
     t.after(() => held.stop());
@@ -85,7 +93,7 @@ describe('held mail is looked after', () => {
       world.site.clock.now += ms;
       clock.elapsed += ms;
     };
-    return { world, held, told, logged, pass, clock, unheard };
+    return { world, held, told, logged, pass, clock, unheard, woken };
   }
   const know = ({ today }: World, ...addresses: readonly string[]): void => {
     for (const address of addresses) today.certificates.set(address, reader.certificate);
@@ -196,7 +204,7 @@ describe('held mail is looked after', () => {
   });
 
   test('held for too long: given up with its notice; a clock that is set ahead ends nothing', async (t) => {
-    const { world, held, told, pass } = await keep(t, { key: false });
+    const { world, held, told, pass, woken } = await keep(t, { key: false });
     const queueId = await world.accept(FORM);
     pass(13 * DAY);
     await held.turn();
@@ -208,6 +216,7 @@ describe('held mail is looked after', () => {
     await held.turn();
     assert.deepEqual(told, [{ queueId, rule: 'forms' }]);
     assert.partialDeepStrictEqual(await states(world), { held: 0, bounced: 1 });
+    assert.partialDeepStrictEqual(await Promise.all(woken), [{ bounced: 1, ready: 1 }], 'for the notice, which is in the queue');
     assert.equal((await world.audit()).filter(({ event }) => event === 'bounced').length, 1);
   });
 
