@@ -197,6 +197,7 @@ describe('held mail is looked after', () => {
       await release([
         { row: anna.row, queueId },
         { row: ben.row, queueId, key: Buffer.alloc(32).toString('base64') },
+        { row: ben.row, queueId, key: Buffer.alloc(16).toString('base64') },
         { row: ben.row, queueId, key },
         { row: eva.row, queueId },
         { row: anna.row, queueId },
@@ -204,6 +205,7 @@ describe('held mail is looked after', () => {
       ]),
       [
         { kind: 'released', rule: 'forms', reencrypted: false },
+        { kind: 'wrong-key' },
         { kind: 'wrong-key' },
         { kind: 'released', rule: 'forms', reencrypted: false },
         { kind: 'stays', why: 'missing', rule: 'forms' },
