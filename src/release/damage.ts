@@ -11,15 +11,21 @@ export interface DamageParts {
   readonly log: Logger;
 }
 
-/** `gone`: it is held no more as it was read, so that what was met may be no damage. `none`: `error` tells of none. */
+/** `gone`: it is held no more as it was read, so that what was met may be no damage. `none`: `error` tells of none, or it cannot be set aside now. */
 export type Damage = 'set-aside' | 'gone' | 'none';
 
-/** `error`: what reading or releasing `held` threw. Throws what the queue throws. */
+/** `error`: what reading or releasing `held` threw. Never throws: a full disk must not keep the others waiting. */
 export async function damageBy({ queue, log }: DamageParts, held: HeldRow, error: unknown): Promise<Damage> {
   const { code, detail } = asSealpostError(error);
   if (code !== 'queue-item-damaged') return 'none';
   const reason = detail ?? 'it cannot be read';
-  if (!(await queue.damageHeld(held, reason))) return 'gone';
-  log.error({ queue_id: held.queueId, recipient: held.recipient, reason }, 'held mail is damaged, and set aside');
+  const about = { queue_id: held.queueId, recipient: held.recipient, reason };
+  try {
+    if (!(await queue.damageHeld(held, reason))) return 'gone';
+  } catch (fault) {
+    log.error({ ...about, code: asSealpostError(fault).code }, 'held mail is damaged, and cannot be set aside now');
+    return 'none';
+  }
+  log.error(about, 'held mail is damaged, and set aside');
   return 'set-aside';
 }

@@ -6,6 +6,7 @@ import { createDecipheriv } from 'node:crypto';
 import { octetString } from '../certificates/encode.ts';
 import { SealpostError } from '../errors.ts';
 import { LOOK_AHEAD, MAX_HEADER } from '../message/header.ts';
+import { ciphers } from '../seal/algorithms.ts';
 import type { Content } from '../seal/cms.ts';
 import { GCM_TAG_OCTETS } from '../seal/cms.ts';
 
@@ -47,6 +48,8 @@ export type Opened =
  * garbage only: whether padding fitted is never told on its own (RFC 3218).
  */
 export async function openHeld(ciphertext: AsyncIterable<Buffer>, content: Content, key: Buffer): Promise<Opened> {
+  // It comes over the control socket: of another length it is another key, and no fault of ours.
+  if (key.length !== ciphers[content.cipher].keyOctets) return { kind: 'wrong-key' };
   const kept: Buffer[] = [];
   let octets = 0;
   try {

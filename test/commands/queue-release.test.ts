@@ -6,12 +6,13 @@ import { DatabaseSync } from 'node:sqlite';
 import { PassThrough, Readable } from 'node:stream';
 import { before, describe, test, type TestContext } from 'node:test';
 import { pino } from 'pino';
+import { DAY_MS, issueCertificate, makeAuthority } from '../../src/certificates/authority/issue.ts';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import { certificatePem } from '../../src/certificates/pem.ts';
 import { buildRelease } from '../../src/commands/release.ts';
 import { serveControl } from '../../src/control.ts';
 import { releaseHandlers } from '../../src/release/control.ts';
-import { makeWorld, type Pair, type World } from '../hold/world.ts';
+import { mailbox, makeWorld, type Pair, type World } from '../hold/world.ts';
 
 const CONFIG = `
 hostname: relay.clinic.example
@@ -29,8 +30,8 @@ describe('queue release --key', () => {
   });
 
   /** A relay without the hold key, as far as its control socket; one message for Anna, whose certificate is there, each. */
-  async function makeHolding(t: TestContext, messages: number) {
-    const world = await makeWorld(t, hold);
+  async function makeHolding(t: TestContext, messages: number, by = hold) {
+    const world = await makeWorld(t, by);
     const logged: string[] = [];
     const log = pino({}, { write: (line: string) => void logged.push(line) });
     const elsewhere = { certificate: () => hold.certificate, privateKey: () => undefined };
@@ -43,11 +44,11 @@ describe('queue release --key', () => {
     return { world, ids, logged };
   }
 
-  async function run({ site }: World, ...words: readonly string[]): Promise<{ out: string[]; fault: string }> {
+  async function runWith(pair: Pair, { site }: World, words: readonly string[]): Promise<{ out: string[]; fault: string }> {
     const cwd = dirname(site.paths.folder);
     writeFileSync(join(cwd, 'sealpost.yaml'), CONFIG);
-    writeFileSync(join(cwd, 'hold.key'), hold.key.export({ type: 'pkcs8', format: 'pem' }));
-    writeFileSync(join(cwd, 'hold.pem'), certificatePem(hold.certificate));
+    writeFileSync(join(cwd, 'hold.key'), pair.key.export({ type: 'pkcs8', format: 'pem' }));
+    writeFileSync(join(cwd, 'hold.pem'), certificatePem(pair.certificate));
     const stdout = new PassThrough();
     const terminal = { stdin: Readable.from([]), stdout, stderr: new PassThrough(), env: {}, cwd, colour: false };
     const named = [...words, '--key', 'hold.key', '--cert', 'hold.pem'];
@@ -64,6 +65,8 @@ describe('queue release --key', () => {
       fault,
     };
   }
+
+  const run = (world: World, ...words: readonly string[]) => runWith(hold, world, words);
 
   test('rows that the disk changed are set aside, each with its line; all others are released', async (t) => {
     const { world, ids, logged } = await makeHolding(t, 7);
@@ -99,6 +102,19 @@ describe('queue release --key', () => {
     assert.partialDeepStrictEqual(JSON.parse(out[0] ?? ''), { queueId, state: 'damaged', rule: null, why: null });
     assert.match(fault, /1 is damaged$/);
     assert.match((await run(world, queueId)).fault, /no recipient that is held/);
+  });
+
+  test('held to an EC certificate that has ended and been replaced since: the new pair says so, the old one releases it', async (t) => {
+    const then = Date.now() - 90 * DAY_MS;
+    const authority = await makeAuthority({ name: 'CA', now: then });
+    const old = await issueCertificate({ authority, mailbox: mailbox('hold@clinic.example'), key: 'ec', days: 30, now: then });
+    const { world, ids } = await makeHolding(t, 2, old);
+    const before = await run(world, '--all');
+    assert.ok(before.out.every((said) => said.includes('sealed to another hold certificate')));
+    assert.match(before.fault, /2 stay held$/);
+    const { out, fault } = await runWith(old, world, ['--all']);
+    assert.deepEqual([out, fault], [ids.map((id) => `${id}  anna@clinic.example  released by rule forms`), '']);
+    assert.match((await world.delivered(anna)).inside, /hello/);
   });
 
   test('an error that nobody foresaw, at one row: its line says so, the log names the cause, the others are released', async (t) => {

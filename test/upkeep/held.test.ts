@@ -8,6 +8,7 @@ import { pino } from 'pino';
 import type { AddressBook } from '../../src/certificates/address-book.ts';
 import { makeHoldPair } from '../../src/certificates/hold.ts';
 import type { HeldNotices } from '../../src/delivery/of-held.ts';
+import { SealpostError } from '../../src/errors.ts';
 import { unwrap } from '../../src/release/unwrap.ts';
 import { makeHeldUpkeep } from '../../src/upkeep/held.ts';
 import { makeHeldTeller } from '../../src/upkeep/held-teller.ts';
@@ -188,6 +189,13 @@ describe('held mail is looked after', () => {
     const ids = [await world.accept(FORM), await world.accept(FORM.replace('hello', 'x'.repeat(100_000))), await world.accept(FORM)];
     spoilBodies(world, ...ids.slice(0, 2));
     know(world, 'anna@clinic.example');
+    const { store } = world;
+    const damageHeld = store.damageHeld.bind(store);
+    Object.assign(store, { damageHeld: () => Promise.reject(new SealpostError('storage-full')) });
+    await held.turn();
+    assert.partialDeepStrictEqual(await states(world), { held: 2, ready: 1 }, 'a full disk: the others go out');
+    Object.assign(store, { damageHeld });
+    held.soon();
     await held.turn();
     assert.partialDeepStrictEqual(await states(world), { held: 0, ready: 1, damaged: 2 });
     assert.equal(logged.filter((line) => line.includes('held mail is damaged, and set aside')).length, 2);
@@ -301,6 +309,7 @@ describe('held mail is looked after', () => {
       await release([
         { row: anna.row, queueId },
         { row: ben.row, queueId, key: Buffer.alloc(32).toString('base64') },
+        { row: ben.row, queueId, key: Buffer.alloc(16).toString('base64') },
         { row: ben.row, queueId, key },
         { row: eva.row, queueId },
         { row: anna.row, queueId },
@@ -308,6 +317,7 @@ describe('held mail is looked after', () => {
       ]),
       [
         { kind: 'released', rule: 'forms', reencrypted: false },
+        { kind: 'wrong-key' },
         { kind: 'wrong-key' },
         { kind: 'released', rule: 'forms', reencrypted: false },
         { kind: 'stays', why: 'missing', rule: 'forms' },
