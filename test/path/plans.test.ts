@@ -25,7 +25,7 @@ import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
 import type { NewMessage, NewRecipient } from '../../src/queue/queue.ts';
 import { parseSpoolKeys } from '../../src/queue/spool/key.ts';
-import { makeSpool } from '../../src/queue/spool/spool.ts';
+import { makeSpool, readSpoolFacts } from '../../src/queue/spool/spool.ts';
 import { chooseForm } from '../../src/seal/algorithms.ts';
 import { openMessage } from '../../src/seal/open.ts';
 import { makeReaders, type ReaderName, type Readers } from '../interop/fixtures.ts';
@@ -182,7 +182,11 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         return openMessage(octets, [{ key, certificate: certificateOf(name) }]).entity.toString();
       },
       wire: async (address) => (await sealed(address)).toString('latin1'),
-      spooled: async (address) => (await collect(spool.read(Readable.from([bodyOf(address)])))).toString('latin1'),
+      async spooled(address) {
+        const { sender, kept } = row(address);
+        const passed = { queueId: message.id, sender, recipient: address };
+        return (await collect(spool.read(Readable.from([bodyOf(address)]), passed, kept?.facts ?? ''))).toString('latin1');
+      },
     };
   }
 
@@ -425,7 +429,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         [0, 0, 0],
       );
       assert.equal(row.kept?.kind, 'spooled');
-      assert.deepEqual(JSON.parse(row.kept.facts), { size: passed.length, eightBit: false, smtputf8: false });
+      assert.deepEqual(readSpoolFacts(row.kept.facts), { size: passed.length, eightBit: false, smtputf8: false });
       for (const { content } of sent.message.bodies)
         assert.ok(content.kind === 'inline' && !content.bytes.includes('Kanarienvogel') && !content.bytes.includes('Subject'));
       assert.partialDeepStrictEqual(told(sent, 'passed'), [{ recipient: visitor, rule: 'news', came_sealed: false }]);
@@ -434,7 +438,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
     test('what the upstream must be able to do is said: 8-bit octets, and UTF-8 in the header', async () => {
       const facts = async (text: string | Buffer, said: Partial<Envelope> = {}): Promise<unknown> => {
         const { kept } = (await send(rules, [visitor], { text, envelope: said })).row(visitor);
-        const { size: _, ...rest }: Record<string, unknown> = JSON.parse(kept?.facts ?? '');
+        const { size: _, ...rest } = readSpoolFacts(kept?.facts ?? '');
         return rest;
       };
       assert.deepEqual(await facts('Subject: x\r\n\r\nGrüße\r\n'), { eightBit: true, smtputf8: false });
