@@ -328,6 +328,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
     /** Shows who signed what, and where it begins and ends. */
     const signers: PathParts['signers'] = {
       begin: ({ identity, form, recode }, { queueId, at }) => ({
+        fingerprint: `of ${identity}`,
         start: async (header) => [Buffer.from(`[${identity} ${form} ${recode} ${queueId} ${at} `), header],
         write: async (body) => [body],
         end: async () => [Buffer.from(']')],
@@ -344,7 +345,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.ok(!sent.open('otto@clinic.example', 'otto').startsWith('['));
       assert.equal(sent.message.bodies.length, 2);
       assert.partialDeepStrictEqual(told(sent, 'sealed'), [
-        { rule: 'signs', signed_by: 'clinic', signed_form: 'detached' },
+        { rule: 'signs', signed_by: 'clinic', signed_form: 'detached', signed_certificate_sha256: 'of clinic' },
         { rule: 'everything' },
       ]);
       assert.equal(told(sent, 'sealed')[1]?.['signed_by'], undefined);
