@@ -108,7 +108,7 @@ export function makePath(parts: PathParts): Path {
         ];
         const events = [
           accepted(id, envelope, counted.count()),
-          ...sorted.taken.flatMap((plan) => eventsOf(id, plan)),
+          ...sorted.taken.flatMap((plan) => eventsOf(id, plan, isReader(plan) ? sealing.signedWith(plan) : undefined)),
           ...told.flatMap((one) => one.events),
         ];
         const uses = sorted.taken.filter(isSealed).flatMap((reader) => usesOf(reader, { pinned: parts.pinned === true, queueId: id }));

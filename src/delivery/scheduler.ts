@@ -222,8 +222,9 @@ class QueueScheduler implements Scheduler {
     }
     if (lease.spooled !== null) {
       if (spool === undefined) throw new SealpostError('pass-unavailable');
-      const { size, eightBit } = readSpoolFacts(lease.spooled);
-      return { ...about, size, clear: { eightBit }, content: () => spool.read(queue.read(lease)) };
+      const { queueId, spooled } = lease;
+      const { size, eightBit } = readSpoolFacts(spooled);
+      return { ...about, size, clear: { eightBit }, content: () => spool.read(queue.read(lease), { queueId, sender, recipient }, spooled) };
     }
     const size = wireSize(lease.header.length, lease.prefix.length + lease.bodyLength + lease.suffix.length);
     return { ...about, size, content: () => wireForm(lease, queue.read(lease)) };

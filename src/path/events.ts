@@ -25,13 +25,13 @@ export function accepted(id: string, envelope: Envelope, size: number): AuditEve
   };
 }
 
-/** What becomes of one recipient. */
-export function eventsOf(id: string, plan: Plan): AuditEvent[] {
+/** What becomes of one recipient. `signedWith`: the fingerprint of the signer's certificate, where it is signed now. */
+export function eventsOf(id: string, plan: Plan, signedWith?: string): AuditEvent[] {
   switch (plan.kind) {
     case 'seal':
-      return [...archived(id, plan), ...sealed(id, plan)];
+      return [...archived(id, plan), ...sealed(id, plan, signedWith)];
     case 'hold':
-      return [...archived(id, plan), held(id, plan)];
+      return [...archived(id, plan), held(id, plan, signedWith)];
     case 'pass':
       return [passed(id, plan)];
     case 'refused':
@@ -49,7 +49,7 @@ const archived = (id: string, reader: SealedReader | HeldReader): AuditEvent[] =
   reader.archive ? [{ event: 'archived', ...about(id, reader) }] : [];
 
 /** An event for each address whose certificates the message names, and one for each member of a group that has none (P9). */
-function sealed(id: string, reader: SealedReader): AuditEvent[] {
+function sealed(id: string, reader: SealedReader, signedWith: string | undefined): AuditEvent[] {
   const { resolution, form, dress } = reader;
   const { way, shares, lacking } = resolution;
   const common = { event: 'sealed', ...about(id, reader) } as const;
@@ -58,17 +58,25 @@ function sealed(id: string, reader: SealedReader): AuditEvent[] {
       ...common,
       ...wayOf(way, address),
       ...namesOf(chosen, form),
-      ...signatureOf(dress),
+      ...signatureOf(dress, signedWith),
     })),
     ...lacking.map((member): AuditEvent => ({ event: 'skipped', ...about(id, reader), member })),
   ];
 }
 
-function held(id: string, reader: HeldReader): AuditEvent {
+function held(id: string, reader: HeldReader, signedWith: string | undefined): AuditEvent {
   const { because, certificates, form, dress } = reader;
   const certificate = certificates.map(({ fingerprint }) => fingerprint).join(', ');
   const key = keyOf(certificates[0], form);
-  return { event: 'held', ...about(id, reader), because, cipher: form.cipher, key, certificate_sha256: certificate, ...signatureOf(dress) };
+  return {
+    event: 'held',
+    ...about(id, reader),
+    because,
+    cipher: form.cipher,
+    key,
+    certificate_sha256: certificate,
+    ...signatureOf(dress, signedWith),
+  };
 }
 
 const passed = (id: string, reader: PassedReader): AuditEvent => ({ event: 'passed', ...about(id, reader), came_sealed: reader.sealed });
@@ -94,8 +102,15 @@ function wayOf(way: Way, address: string): { readonly [attribute: string]: strin
   return way satisfies never;
 }
 
-const signatureOf = ({ sign }: Dress): { readonly [attribute: string]: string } =>
-  sign === undefined ? {} : { signed_by: sign.identity, signed_form: sign.form };
+/** An identity is renewed under its name: the fingerprint says with which of its certificates. */
+const signatureOf = ({ sign }: Dress, signedWith: string | undefined): { readonly [attribute: string]: string } =>
+  sign === undefined
+    ? {}
+    : {
+        signed_by: sign.identity,
+        signed_form: sign.form,
+        ...(signedWith === undefined ? {} : { signed_certificate_sha256: signedWith }),
+      };
 
 const keyOf = (certificate: Pick<Certificate, 'key'> | undefined, form: Form): string =>
   certificate?.key?.type === 'ec' ? 'ecdh' : form.keyTransport;

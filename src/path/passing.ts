@@ -7,7 +7,7 @@ import { charsetOf, passedHeader, Watch } from '../message/passed.ts';
 import type { OuterOptions } from '../message/outer.ts';
 import type { PassedReader, Refused } from './plan.ts';
 import type { BodyWriter, NewRecipient, QueueStore, StoredBody } from '../queue/queue.ts';
-import { type Spool, type SpoolFacts, type SpoolWriter, writeSpoolFacts } from '../queue/spool/spool.ts';
+import { type Spool, type SpoolFacts, type SpoolWriter } from '../queue/spool/spool.ts';
 import { makeSealedCheck, type SealedCheck, type SealedVerdict } from '../seal/came-sealed/check.ts';
 import type { Making, Original } from './sealing.ts';
 
@@ -88,7 +88,7 @@ export class Passing implements Making {
     const refused: Refused[] = [];
     for (const reader of this.#readers) {
       const error = unfit ?? sealFault(reader, verdict) ?? sizeFault(reader, octets);
-      if (error === undefined) recipients.push(this.#rowOf(reader, body));
+      if (error === undefined) recipients.push(this.#rowOf(reader, body, this.#body.spool));
       else refused.push({ kind: 'refused', recipient: reader.recipient, asked: reader.asked, rule: reader.rule, error });
     }
     this.#complete = recipients.length > 0;
@@ -107,15 +107,16 @@ export class Passing implements Making {
     return charsetOf(this.#header) === 'neither' ? unfit('its header is neither ASCII nor UTF-8') : undefined;
   }
 
-  #rowOf({ recipient, asked, envelopeFrom }: PassedReader, body: number): NewRecipient {
-    const { envelope } = this.#original;
+  #rowOf({ recipient, asked, envelopeFrom }: PassedReader, body: number, spool: SpoolWriter): NewRecipient {
+    const { id: queueId, envelope } = this.#original;
     const { octets, eightBit } = this.#watch.seen();
     const sender = envelope.sender === null ? null : (envelopeFrom ?? envelope.sender);
     const smtputf8 = charsetOf(this.#header) === 'utf-8';
     const facts: SpoolFacts = { size: octets, eightBit: eightBit || envelope.eightBit === true, smtputf8 };
+    const row = { queueId, sender: sender?.address ?? '', recipient: recipient.address };
     return {
-      address: recipient.address,
-      sender: sender?.address ?? '',
+      address: row.recipient,
+      sender: row.sender,
       notify: asked.notify,
       orcpt: asked.orcpt,
       body,
@@ -123,7 +124,7 @@ export class Passing implements Making {
       prefix: nothing,
       suffix: nothing,
       needsSmtputf8: smtputf8 || recipient.needsSmtputf8 || sender?.needsSmtputf8 === true,
-      kept: { kind: 'spooled', facts: writeSpoolFacts(facts) },
+      kept: { kind: 'spooled', facts: spool.factsFor(row, facts) },
     };
   }
 

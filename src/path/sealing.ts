@@ -106,6 +106,12 @@ export class Sealing implements Making {
     }
   }
 
+  /** The fingerprint of the certificate that the message of this reader is signed with, where it is (P9). */
+  signedWith(reader: Reader): string | undefined {
+    const made = this.#made.find((one) => one.reader === reader);
+    return made && this.#bodies[made.body]?.signer?.fingerprint;
+  }
+
   async write(chunk: Buffer): Promise<void> {
     await Promise.all(this.#bodies.map((body) => writeInside(body, chunk)));
   }

@@ -11,6 +11,7 @@ import { SealpostError } from '../errors.ts';
 const FOLDER_MODE = 0o700;
 /** Any right of group or others. */
 const OPEN_TO_OTHERS = 0o077;
+const WRITTEN_BY_OTHERS = 0o022;
 const ROOT = 0;
 
 /** Makes the folder where it is missing, durably, and holds it to what a private folder is. Throws `data-folder-unsafe`, `storage-failed`. */
@@ -54,6 +55,14 @@ export function privacyFault(stats: Stats, kind: 'file' | 'folder'): string | un
   const user = getuid?.();
   if (user !== undefined && user !== ROOT && stats.uid !== user) return `belongs to user ${stats.uid}`;
   if ((stats.mode & OPEN_TO_OTHERS) !== 0) return `is open to others (mode ${(stats.mode & 0o777).toString(8)})`;
+  return undefined;
+}
+
+/** Why others can put files into this folder, or take some out; undefined where they cannot, though they may look. */
+export function othersWriteFault(stats: Stats): string | undefined {
+  const user = getuid?.();
+  if (user !== undefined && user !== ROOT && stats.uid !== user && stats.uid !== ROOT) return `belongs to user ${stats.uid}`;
+  if ((stats.mode & WRITTEN_BY_OTHERS) !== 0) return `can be written by others (mode ${(stats.mode & 0o777).toString(8)})`;
   return undefined;
 }
 

@@ -17,6 +17,7 @@ export function detachedSigner(identity: Identity, about: SignedAbout): EntitySi
   const boundary = `=_${randomBytes(BOUNDARY_OCTETS).toString('hex')}`;
   const hash = createHash('sha256');
   return {
+    fingerprint: identity.certificate.fingerprint,
     async start(header) {
       const content = signedHeader(header, queueId, at);
       hash.update(content);

@@ -29,6 +29,7 @@ export function opaqueSigner(identity: Identity, about: Omit<SignedAbout, 'rando
     return lines.push(contentPiece(octets));
   };
   return {
+    fingerprint: identity.certificate.fingerprint,
     start: async (header) => [HEADER, lines.push(opaqueStart), piece(signedHeader(header, queueId, at))],
     write: async (body) => (body.length === 0 ? [] : [piece(body)]),
     async end() {

@@ -15,6 +15,7 @@ export function recoded(signer: EntitySigner): EntitySigner {
     return out;
   };
   return {
+    fingerprint: signer.fingerprint,
     start: (header) => sign(recoder.push(header)),
     write: (body) => sign(recoder.push(body)),
     end: async () => [...(await sign(recoder.end())), ...(await signer.end())],

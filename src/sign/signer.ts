@@ -19,6 +19,8 @@ export interface SignedAbout {
 
 /** One entity on its way through a signature: start, write…, end, each once and in this order. CRLF line ends in, CRLF line ends out. */
 export interface EntitySigner {
+  /** SHA-256 of the certificate that it signs with, in hex. */
+  readonly fingerprint: string;
   /** `header`: the header of the inner entity with its empty line. */
   start(header: Buffer): Promise<readonly Buffer[]>;
   write(body: Buffer): Promise<readonly Buffer[]>;

@@ -7,7 +7,7 @@ import { Session } from '../../src/delivery/session.ts';
 import { transact } from '../../src/delivery/transaction.ts';
 import type { Upstream } from '../../src/delivery/upstream.ts';
 import { parseSpoolKeys } from '../../src/queue/spool/key.ts';
-import { makeSpool, writeSpoolFacts } from '../../src/queue/spool/spool.ts';
+import { makeSpool } from '../../src/queue/spool/spool.ts';
 import { noOpenssl } from '../certificates/openssl.ts';
 import { freePort } from '../interop/ports.ts';
 import { MemoryQueue, type NewRow } from './memory-queue.ts';
@@ -19,13 +19,17 @@ const spool = makeSpool({ keys: parseSpoolKeys(randomBytes(32).toString('base64'
 const CANARY = 'CANARY-the-diagnosis';
 const EHLO_ALL = '250-upstream.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 0\r\n';
 
+/** As the first row of a queue has it. */
+const ROW = { queueId: 'Q1', sender: 'forms@clinic.example', recipient: 'r1@clinic.example' };
+
 async function spooled(message: Buffer, facts = { eightBit: false, smtputf8: false }): Promise<NewRow> {
   const body: Buffer[] = [];
   const writer = spool.writer({ write: async (octets) => void body.push(octets) });
   await writer.write(message);
   await writer.end();
+  const kept = writer.factsFor(ROW, { size: message.length, ...facts });
   writer.forget();
-  return { header: Buffer.alloc(0), body, spooled: writeSpoolFacts({ size: message.length, ...facts }), needsSmtputf8: facts.smtputf8 };
+  return { header: Buffer.alloc(0), body, spooled: kept, needsSmtputf8: facts.smtputf8 };
 }
 
 const ended = (queue: MemoryQueue) => (): boolean =>
@@ -143,6 +147,18 @@ test('P10: a chunk that is changed, moved or missing is set aside, and no dot is
     assert.equal(queue.rows[0]?.pastDot, 0, what);
     assert.equal(transcript.messages.length, 0, what);
     assert.ok(!server.peers.some(({ received }) => received.includes('\r\n.\r\n')), what);
+  }
+});
+
+test('P10: a row that names another recipient or sender than it was passed for is set aside, and nothing of the mail is sent', async () => {
+  const row = await spooled(mail('body\r\n'));
+  for (const changed of [{ recipient: 'thief@elsewhere.example' }, { sender: 'thief@elsewhere.example' }]) {
+    const transcript = newTranscript();
+    await using server = await scriptedUpstream((peer) => converse(peer, {}, transcript));
+    const queue = await deliver({ ...row, ...changed }, [upstreamAt(server.port)]);
+    assert.equal(queue.rows[0]?.state, 'damaged');
+    assert.ok(!server.peers.some(({ received }) => received.includes(CANARY)));
+    assert.deepEqual(transcript.messages, []);
   }
 });
 

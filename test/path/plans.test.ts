@@ -25,7 +25,7 @@ import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
 import type { NewMessage, NewRecipient } from '../../src/queue/queue.ts';
 import { parseSpoolKeys } from '../../src/queue/spool/key.ts';
-import { makeSpool } from '../../src/queue/spool/spool.ts';
+import { makeSpool, readSpoolFacts } from '../../src/queue/spool/spool.ts';
 import { chooseForm } from '../../src/seal/algorithms.ts';
 import { openMessage } from '../../src/seal/open.ts';
 import { makeReaders, type ReaderName, type Readers } from '../interop/fixtures.ts';
@@ -184,7 +184,11 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         return openMessage(octets, [{ key, certificate: certificateOf(name) }]).entity.toString();
       },
       wire: async (address) => (await sealed(address)).toString('latin1'),
-      spooled: async (address) => (await collect(spool.read(Readable.from([bodyOf(address)])))).toString('latin1'),
+      async spooled(address) {
+        const { sender, kept } = row(address);
+        const passed = { queueId: message.id, sender, recipient: address };
+        return (await collect(spool.read(Readable.from([bodyOf(address)]), passed, kept?.facts ?? ''))).toString('latin1');
+      },
     };
   }
 
@@ -339,6 +343,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
     /** Shows who signed what, and where it begins and ends. */
     const signers: PathParts['signers'] = {
       begin: ({ identity, form, recode }, { queueId, at }) => ({
+        fingerprint: `of ${identity}`,
         start: async (header) => [Buffer.from(`[${identity} ${form} ${recode} ${queueId} ${at} `), header],
         write: async (body) => [body],
         end: async () => [Buffer.from(']')],
@@ -355,7 +360,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
       assert.ok(!sent.open('otto@clinic.example', 'otto').startsWith('['));
       assert.equal(sent.message.bodies.length, 2);
       assert.partialDeepStrictEqual(told(sent, 'sealed'), [
-        { rule: 'signs', signed_by: 'clinic', signed_form: 'detached' },
+        { rule: 'signs', signed_by: 'clinic', signed_form: 'detached', signed_certificate_sha256: 'of clinic' },
         { rule: 'everything' },
       ]);
       assert.equal(told(sent, 'sealed')[1]?.['signed_by'], undefined);
@@ -440,7 +445,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         [0, 0, 0],
       );
       assert.equal(row.kept?.kind, 'spooled');
-      assert.deepEqual(JSON.parse(row.kept.facts), { size: passed.length, eightBit: false, smtputf8: false });
+      assert.deepEqual(readSpoolFacts(row.kept.facts), { size: passed.length, eightBit: false, smtputf8: false });
       for (const { content } of sent.message.bodies)
         assert.ok(content.kind === 'inline' && !content.bytes.includes('Kanarienvogel') && !content.bytes.includes('Subject'));
       assert.partialDeepStrictEqual(told(sent, 'passed'), [{ recipient: visitor, rule: 'news', came_sealed: false }]);
@@ -449,7 +454,7 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
     test('what the upstream must be able to do is said: 8-bit octets, and UTF-8 in the header', async () => {
       const facts = async (text: string | Buffer, said: Partial<Envelope> = {}): Promise<unknown> => {
         const { kept } = (await send(rules, [visitor], { text, envelope: said })).row(visitor);
-        const { size: _, ...rest }: Record<string, unknown> = JSON.parse(kept?.facts ?? '');
+        const { size: _, ...rest } = readSpoolFacts(kept?.facts ?? '');
         return rest;
       };
       assert.deepEqual(await facts('Subject: x\r\n\r\nGrüße\r\n'), { eightBit: true, smtputf8: false });

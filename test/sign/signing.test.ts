@@ -37,6 +37,17 @@ async function sign(policy: SignPolicy, header: string, pieces: readonly Buffer[
   return Buffer.concat(out);
 }
 
+test('P9: whatever the form, the signer says whose certificate it signs with', () => {
+  const signers = makeSigners(
+    () => identities,
+    () => AT,
+  );
+  for (const { name, certificate } of identities)
+    for (const form of ['detached', 'opaque'] as const)
+      for (const recode of ['none', '7bit'] as const)
+        assert.equal(signers.begin({ identity: name, form, recode }, about).fingerprint, certificate.fingerprint);
+});
+
 interface Read {
   readonly content: Buffer | undefined;
   readonly signature: Buffer;

@@ -7,11 +7,12 @@
  *   BASE64 OF 32 OCTETS                         written by an operator
  */
 import { createHash, createSecretKey, type KeyObject } from 'node:crypto';
-import { link, open, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { constants } from 'node:fs';
+import { link, open, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { SealpostError } from '../../errors.ts';
 import { asStorageError } from '../failure.ts';
-import { privacyFault, syncFolder } from '../folder.ts';
+import { othersWriteFault, privacyFault, syncFolder } from '../folder.ts';
 
 export interface SpoolKey {
   /** Eight octets of a hash of the key: what a message names its key by. */
@@ -92,7 +93,15 @@ async function readKeyText(file: string): Promise<string | undefined> {
   const unreadable = (detail: string, hint: string, cause?: unknown): SealpostError =>
     new SealpostError('file-unreadable', { detail, hint, cause });
   try {
-    await using handle = await open(file, 'r');
+    const folder = dirname(file);
+    const shared = othersWriteFault(await stat(folder));
+    if (shared !== undefined)
+      throw unreadable(
+        `${folder} ${shared}`,
+        `whoever can write it can put another key there: chown it to the user of the relay, chmod go-w ${folder}`,
+      );
+    // What a link leads to may lie where others can put another file in its place.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
     const stats = await handle.stat();
     const fault = privacyFault(stats, 'file');
     if (fault !== undefined)
@@ -103,6 +112,8 @@ async function readKeyText(file: string): Promise<string | undefined> {
     if (cause instanceof SealpostError) throw cause;
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
     if (code === 'ENOENT') return undefined;
+    if (code === 'ELOOP')
+      throw unreadable(`${file} is a symbolic link`, `put the file itself there: rm ${file}, and copy what it led to`, cause);
     throw unreadable(`${file} (${String(code)})`, `let the user of the relay read ${file}`, cause);
   }
 }

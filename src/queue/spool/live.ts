@@ -44,8 +44,8 @@ export function makeLiveSpool({ folder, randomBytes, log }: LiveSpoolOptions): L
       }
     },
     writer: (body) => there().writer(body),
-    async *read(ciphertext) {
-      yield* there().read(ciphertext);
+    async *read(...args) {
+      yield* there().read(...args);
     },
   };
 }

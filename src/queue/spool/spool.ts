@@ -5,10 +5,13 @@
  *   header: magic and version ‖ id of the spool key ‖ salt              48 octets, the associated data of every chunk
  *   chunk…: AES-256-GCM of 64 KiB, the last one of what is left, and its tag
  *
+ * The row of each recipient is bound to it by a code in its facts, over its queue id, sender, recipient and facts: whoever may write the
+ * queue, and has no key, cannot have another message or another recipient take its place.
+ *
  * Key and nonce prefix come by HKDF-SHA-256 from the spool key and the salt, so each message has its own. A nonce is the prefix, the
  * number of the chunk and whether it is the last: the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár (CRYPTO 2015).
  */
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto';
 import { SealpostError } from '../../errors.ts';
 import type { BodyWriter } from '../queue.ts';
 import type { SpoolKey, SpoolKeys } from './key.ts';
@@ -23,18 +26,31 @@ export interface SpoolFacts {
   readonly smtputf8: boolean;
 }
 
+/** Whose message it is, as the row of a recipient says. */
+export interface SpooledFor {
+  readonly queueId: string;
+  /** What MAIL says to the upstream; '' is the null reverse-path. */
+  readonly sender: string;
+  readonly recipient: string;
+}
+
 /** Write the message in order, header first, then end, once; `forget` in every case. */
 export interface SpoolWriter {
   write(octets: Buffer): Promise<void>;
   end(): Promise<void>;
+  /** What the row of a recipient keeps: the facts as JSON, bound to this message and to whom it goes. */
+  factsFor(row: SpooledFor, facts: SpoolFacts): string;
   forget(): void;
 }
 
 export interface Spool {
   /** Encrypts into a body of the queue. */
   writer(body: Pick<BodyWriter, 'write'>): SpoolWriter;
-  /** The message in clear. Throws `queue-item-damaged` before any octet of a chunk that does not fit, and where the last chunk is missing. */
-  read(ciphertext: AsyncIterable<Buffer>): AsyncIterable<Buffer>;
+  /**
+   * The message in clear. Throws `queue-item-damaged` before any octet where `facts` are not those of this row and message, before any
+   * octet of a chunk that does not fit, and where the last chunk is missing.
+   */
+  read(ciphertext: AsyncIterable<Buffer>, row: SpooledFor, facts: string): AsyncIterable<Buffer>;
 }
 
 /** The version is its last octet. */
@@ -49,8 +65,11 @@ const STORED_CHUNK = CHUNK_OCTETS + TAG_OCTETS;
 const CIPHER = 'aes-256-gcm';
 const CIPHER_KEY_OCTETS = 32;
 const PREFIX_OCTETS = 7;
+const BINDING = 'sha256';
+const BINDING_KEY_OCTETS = 32;
+const BINDING_AT = CIPHER_KEY_OCTETS + PREFIX_OCTETS;
 /** Says what the derived key is for, and in which version. */
-const PURPOSE = 'sealpost spool, version 1: key and nonce prefix';
+const PURPOSE = 'sealpost spool, version 1: key, nonce prefix and key of the binding';
 /** The counter has four octets; no message comes near. */
 const MOST_CHUNKS = 2 ** 32;
 
@@ -59,7 +78,7 @@ export function makeSpool({ keys, randomBytes }: { readonly keys: SpoolKeys; rea
   const [newest] = keys;
   return {
     writer: (body) => makeWriter(newest, randomBytes(SALT_OCTETS), body),
-    read: (ciphertext) => readChunks(keys, ciphertext),
+    read: (ciphertext, row, facts) => readChunks(new ChunkReader(keys, { row, facts }), ciphertext),
   };
 }
 
@@ -94,6 +113,7 @@ function makeWriter(key: SpoolKey, salt: Buffer, body: Pick<BodyWriter, 'write'>
       }
     },
     end: () => writeChunk(gathered.subarray(0, length), true),
+    factsFor: (row, facts) => JSON.stringify({ ...plainFacts(facts), bound: bind(secret, row, facts).toString('base64') }),
     forget() {
       gathered.fill(0);
       forget(secret);
@@ -101,8 +121,7 @@ function makeWriter(key: SpoolKey, salt: Buffer, body: Pick<BodyWriter, 'write'>
   };
 }
 
-async function* readChunks(keys: SpoolKeys, ciphertext: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const reader = new ChunkReader(keys);
+async function* readChunks(reader: ChunkReader, ciphertext: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   try {
     for await (const octets of ciphertext) yield* reader.push(octets);
     yield reader.end();
@@ -111,8 +130,14 @@ async function* readChunks(keys: SpoolKeys, ciphertext: AsyncIterable<Buffer>): 
   }
 }
 
+interface Claimed {
+  readonly row: SpooledFor;
+  readonly facts: string;
+}
+
 class ChunkReader {
   readonly #keys: SpoolKeys;
+  readonly #claimed: Claimed;
   /** The header, then one chunk after the other, until it is full and something follows. */
   readonly #gathered = Buffer.allocUnsafe(STORED_CHUNK);
   #length = 0;
@@ -122,8 +147,9 @@ class ChunkReader {
   /** The id of a key that is not there. */
   #lacking: string | undefined;
 
-  constructor(keys: SpoolKeys) {
+  constructor(keys: SpoolKeys, claimed: Claimed) {
     this.#keys = keys;
+    this.#claimed = claimed;
   }
 
   *push(octets: Buffer): Iterable<Buffer> {
@@ -168,8 +194,12 @@ class ChunkReader {
     const key = this.#keys.find((one) => one.id.equals(id));
     this.#length = 0;
     this.#header = header;
-    if (key === undefined) this.#lacking = id.toString('hex');
-    else this.#secret = derive(key, header);
+    if (key === undefined) {
+      this.#lacking = id.toString('hex');
+      return;
+    }
+    this.#secret = derive(key, header);
+    assertBound(this.#secret, this.#claimed);
   }
 
   #open(last: boolean): Buffer {
@@ -205,17 +235,34 @@ function openChunk({ secret, header, number, last }: ChunkPlace, stored: Buffer)
 interface Secret {
   readonly key: Buffer;
   readonly prefix: Buffer;
+  readonly binding: Buffer;
 }
 
 function derive(key: SpoolKey, header: Buffer): Secret {
   const salt = header.subarray(-SALT_OCTETS);
-  const octets = Buffer.from(hkdfSync('sha256', key.secret, salt, PURPOSE, CIPHER_KEY_OCTETS + PREFIX_OCTETS));
-  return { key: octets.subarray(0, CIPHER_KEY_OCTETS), prefix: octets.subarray(CIPHER_KEY_OCTETS) };
+  const octets = Buffer.from(hkdfSync('sha256', key.secret, salt, PURPOSE, BINDING_AT + BINDING_KEY_OCTETS));
+  return {
+    key: octets.subarray(0, CIPHER_KEY_OCTETS),
+    prefix: octets.subarray(CIPHER_KEY_OCTETS, BINDING_AT),
+    binding: octets.subarray(BINDING_AT),
+  };
 }
 
-function forget({ key, prefix }: Secret): void {
-  key.fill(0);
-  prefix.fill(0);
+function forget({ key, prefix, binding }: Secret): void {
+  for (const octets of [key, prefix, binding]) octets.fill(0);
+}
+
+/** JSON tells where one part ends and the next begins. */
+function bind({ binding }: Secret, { queueId, sender, recipient }: SpooledFor, { size, eightBit, smtputf8 }: SpoolFacts): Buffer {
+  const parts = [queueId, sender, recipient, size, eightBit, smtputf8];
+  return createHmac(BINDING, binding).update(JSON.stringify(parts)).digest();
+}
+
+function assertBound(secret: Secret, { row, facts }: Claimed): void {
+  const { bound, ...read } = parseFacts(facts);
+  const expected = bind(secret, row, read);
+  if (bound.length !== expected.length || !timingSafeEqual(bound, expected))
+    throw damaged('its body was not passed to this recipient under this queue id');
 }
 
 function nonceOf({ prefix }: Secret, number: number, last: boolean): Buffer {
@@ -229,11 +276,12 @@ function nonceOf({ prefix }: Secret, number: number, last: boolean): Buffer {
 
 const damaged = (detail: string, cause?: unknown): SealpostError => new SealpostError('queue-item-damaged', { detail, cause });
 
-/** For the row. */
-export const writeSpoolFacts = ({ size, eightBit, smtputf8 }: SpoolFacts): string => JSON.stringify({ size, eightBit, smtputf8 });
+const plainFacts = ({ size, eightBit, smtputf8 }: SpoolFacts): SpoolFacts => ({ size, eightBit, smtputf8 });
 
-/** Throws `queue-item-damaged`. */
-export function readSpoolFacts(text: string): SpoolFacts {
+/** What a row says; whether it is bound to its body, reading that tells. Throws `queue-item-damaged`. */
+export const readSpoolFacts = (text: string): SpoolFacts => plainFacts(parseFacts(text));
+
+function parseFacts(text: string): SpoolFacts & { readonly bound: Buffer } {
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -241,8 +289,9 @@ export function readSpoolFacts(text: string): SpoolFacts {
     throw damaged('the facts of a passed message', cause);
   }
   if (typeof value !== 'object' || value === null) throw damaged('the facts of a passed message');
-  const { size, eightBit, smtputf8 }: Readonly<Record<string, unknown>> = { ...value };
+  const { size, eightBit, smtputf8, bound }: Readonly<Record<string, unknown>> = { ...value };
   if (!Number.isSafeInteger(size) || typeof size !== 'number' || size < 0 || typeof eightBit !== 'boolean' || typeof smtputf8 !== 'boolean')
     throw damaged('the facts of a passed message');
-  return { size, eightBit, smtputf8 };
+  if (typeof bound !== 'string') throw damaged('the facts of a passed message');
+  return { size, eightBit, smtputf8, bound: Buffer.from(bound, 'base64') };
 }

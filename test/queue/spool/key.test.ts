@@ -1,7 +1,7 @@
 /** The file of the spool key: made once, never written over, held to its owner; a damaged one is told from a new one. */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
@@ -76,6 +76,25 @@ test('a new key in front, as openssl writes it, comes first; a file that others 
     });
     assert.equal(readFileSync(file, 'utf8'), content, `${what}: never written over`);
   }
+});
+
+test('a link is not followed, and a folder that others can write is refused, with the mend; nothing is made in it', async () => {
+  const folder = keysFolder();
+  for (const mode of [0o777, 0o770, 0o702]) {
+    chmodSync(folder, mode);
+    const expected = { code: 'file-unreadable', message: /keys can be written by others \(mode 7\d\d\)/, hint: /chmod go-w/ };
+    await assert.rejects(openSpoolKey(folder, create), expected, mode.toString(8));
+    assert.deepEqual(readdirSync(folder), []);
+  }
+  chmodSync(folder, 0o755);
+  await openSpoolKey(folder, create);
+  const elsewhere = keysFolder();
+  symlinkSync(join(folder, 'spool.key'), join(elsewhere, 'spool.key'));
+  await assert.rejects(openSpoolKey(elsewhere, create), {
+    code: 'file-unreadable',
+    message: /is a symbolic link/,
+    hint: /put the file itself there/,
+  });
 });
 
 test('a folder that cannot be written says how to make the file', async () => {

@@ -20,20 +20,27 @@ function keysFolder(): string {
 const spoolIn = (folder: string): LiveSpool => makeLiveSpool({ folder, randomBytes, log });
 const MESSAGE = Buffer.from('Subject: s\r\n\r\nbody\r\n');
 
-async function stored(spool: LiveSpool): Promise<Buffer> {
+const ROW = { queueId: 'Q1', sender: '', recipient: 'anna@clinic.example' };
+
+interface Stored {
+  readonly octets: Buffer;
+  readonly facts: string;
+}
+
+async function stored(spool: LiveSpool): Promise<Stored> {
   const body: Buffer[] = [];
   const writer = spool.writer({ write: async (octets) => void body.push(octets) });
   await writer.write(MESSAGE);
   await writer.end();
-  return Buffer.concat(body);
+  return { octets: Buffer.concat(body), facts: writer.factsFor(ROW, { size: MESSAGE.length, eightBit: false, smtputf8: false }) };
 }
 
-async function readBack(spool: LiveSpool, body: Buffer): Promise<Buffer> {
+async function readBack(spool: LiveSpool, { octets: body, facts }: Stored): Promise<Buffer> {
   const out: Buffer[] = [];
   async function* source(): AsyncGenerator<Buffer> {
     yield body;
   }
-  for await (const octets of spool.read(source())) out.push(octets);
+  for await (const octets of spool.read(source(), ROW, facts)) out.push(octets);
   return Buffer.concat(out);
 }
 
@@ -43,7 +50,7 @@ test('no key while no rule passes; it comes with the first that does, and stays'
   await spool.prepare(false);
   assert.ok(!existsSync(join(folder, 'spool.key')));
   assert.throws(() => spool.writer({ write: async () => {} }), { code: 'pass-unavailable' });
-  await assert.rejects(readBack(spool, Buffer.alloc(100)), { code: 'pass-unavailable' });
+  await assert.rejects(readBack(spool, { octets: Buffer.alloc(100), facts: '{}' }), { code: 'pass-unavailable' });
   await spool.prepare(true);
   const body = await stored(spool);
   await spool.prepare(false);
