@@ -224,6 +224,25 @@ test('held and passed mail: where it waits, and who may take it', async () => {
   assert.match(showAccount(pass, words), /pass, by the rule asking\n {15}by 127\.0\.0\.1:25 alone$/m);
 });
 
+test('a copy for the archive that cannot be made is told as the relay tells it: no 250 (P5, P7)', async () => {
+  const to = (archive: string, over: Partial<Rule> = {}) =>
+    accountFor([asking(ALWAYS, { archive: mailbox(archive), ...over })], 'x@third.example', 'anna@clinic.example', {});
+  const none = await to('ben@clinic.example');
+  assert.deepEqual([none.decision, none.because, none.at, none.archive_copy?.becomes], ['retry', 'archive', 'data', 'retry']);
+  assert.match(none.replies.data ?? '', /^451 4\.3\.0 the message is to be archived and cannot be.*rule asking$/);
+  assert.match(
+    showAccount(none, words),
+    /^ {2}archive {6}ben@clinic\.example has no usable certificate: the whole message is refused for the time being\n {17}none that can be used/m,
+  );
+  const held = await to('ben@clinic.example', { missing: 'hold' });
+  assert.deepEqual([held.decision, held.archive_copy?.becomes], ['seal', 'hold']);
+  assert.match(showAccount(held, words), /^ {2}archive .*: its copy is held$/m);
+  const down = await to('carla@clinic.example', { then: 'pass' });
+  assert.deepEqual([down.decision, down.archive_copy?.because], ['retry', 'unavailable']);
+  const made = await to('anna@clinic.example');
+  assert.deepEqual([made.decision, made.archive_copy?.becomes, made.replies.data], ['seal', 'seal', '250 queued as QUEUE-ID']);
+});
+
 test('explain tells what else the rule changes', async (t) => {
   const folder = await temporaryFolder(t);
   const keys = 'from: { replace: "F <f@clinic.example>" }, envelope_from: b@clinic.example, message_id: per_recipient';
@@ -280,6 +299,7 @@ test('explain on the command line, for people and for programs', async (t) => {
       algorithms: null,
       signed: null,
       archive: null,
+      archive_copy: null,
       replies: { rcpt: '550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)', data: null },
     },
   ]);
