@@ -6,7 +6,9 @@ import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import type { Chosen, Lookup } from '../../src/certificates/directory.ts';
 import { type Account, explain } from '../../src/commands/explain/account.ts';
 import { assume, type Told } from '../../src/commands/explain/assumed.ts';
+import { sayNotTaken, signingFaults } from '../../src/commands/explain/site.ts';
 import { showAccount } from '../../src/commands/explain/show.ts';
+import type { Config } from '../../src/config.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
@@ -241,6 +243,17 @@ test('a copy for the archive that cannot be made is told as the relay tells it: 
   assert.deepEqual([down.decision, down.archive_copy?.because], ['retry', 'unavailable']);
   const made = await to('anna@clinic.example');
   assert.deepEqual([made.decision, made.archive_copy?.becomes, made.replies.data], ['seal', 'seal', '250 queued as QUEUE-ID']);
+});
+
+test('rules that sign as an identity that the site has not are told as not taken', async () => {
+  const sign = { identity: 'clinic', form: 'detached', recode: 'none' } as const;
+  const config = { file: 'f', hold: {}, identities: undefined, keys: '/nowhere', policies: 'policies' } as unknown as Config;
+  const rules = [asking(ALWAYS, { sign, from: { replace: { name: '', mailbox: mailbox('a@b.example') }, original: 'inside' } })];
+  assert.equal(
+    sayNotTaken(await signingFaults(config, rules, {})),
+    'sealpost: the relay does not take these rules as they are:\npolicies: sign: the rule asking signs as clinic, which is none of identities\n  mend: declare it there\n',
+  );
+  assert.equal(sayNotTaken(await signingFaults(config, [asking(ALWAYS)], {})), '');
 });
 
 test('explain tells what else the rule changes', async (t) => {
