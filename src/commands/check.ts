@@ -7,6 +7,7 @@ import type { Config, ConfigPlace } from '../config.ts';
 import { showFaults } from '../document/fault.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
+import type { Rule } from '../policy/decide.ts';
 import { policyRemarks, sayRemark } from '../policy/remarks.ts';
 import { mayHold } from '../site/hold-keys.ts';
 import { readRules } from '../policy/rules.ts';
@@ -37,7 +38,7 @@ export interface Report {
 
 export interface Surroundings {
   readonly host: Host;
-  readonly survey: (config: Config) => Promise<CertificateSurvey>;
+  readonly survey: (config: Config, rules: readonly Rule[]) => Promise<CertificateSurvey>;
   /** Milliseconds. */
   readonly now: () => number;
 }
@@ -47,9 +48,10 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
   const config = await orFault(() => readConfig(from));
   if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
   const rules = await orFault(() => readRules(config.value.policies));
-  const certificates = await survey(config.value);
+  const read = rules.kind === 'valid' ? rules.value : [];
+  const certificates = await survey(config.value, read);
   const users = await surveyUsers(config.value.clients.users);
-  const site = await siteFaults(config.value, rules.kind === 'valid' ? rules.value : [], { env: from.env, now: now() });
+  const site = await siteFaults(config.value, read, { env: from.env, now: now() });
   const shown = await inspectCertificates(config.value, from.env, now());
   const faults = [
     ...(rules.kind === 'invalid' ? rules.faults : []),
@@ -63,7 +65,6 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...harvestFaults(config.value),
   ];
   const { listen, upstream } = config.value;
-  const read = rules.kind === 'valid' ? rules.value : [];
   const counts = {
     listeners: listen.length,
     upstreams: upstream.length,
@@ -122,7 +123,7 @@ export const build: BuildCommand = (terminal) =>
       const host = { addresses, uid: process.getuid?.() };
       const report = await check(
         { file: config, env: terminal.env, cwd: terminal.cwd },
-        { host, survey: (read) => surveyCertificates(read, terminal), now: Date.now },
+        { host, survey: (read, rules) => surveyCertificates(read, terminal, rules), now: Date.now },
       );
       terminal.stdout.write(options.json === true ? `${JSON.stringify(report, null, 2)}\n` : showReport(report));
       if (report.faults.length > 0) throw new SealpostError('check-failed', { detail: count(report.faults.length, 'fault') });

@@ -11,7 +11,7 @@ import { pathsOf } from './certificates/paths.ts';
 import { withSite } from './certificates/site.ts';
 import { explain } from './explain/account.ts';
 import { assume } from './explain/assumed.ts';
-import { siteForms, siteWords } from './explain/site.ts';
+import { sayNotTaken, signingFaults, siteForms, siteWords } from './explain/site.ts';
 import { showAccount } from './explain/show.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -71,6 +71,7 @@ async function run(options: Options, file: string | undefined, terminal: Termina
   const about = { sender, client, size: options.size ?? assumed?.size ?? null };
   const content = { content: assumed?.content, isSealedFor: assumed?.isSealedFor };
   const formFor = siteForms(config);
+  terminal.stderr.write(sayNotTaken(await signingFaults(config, rules.rules, terminal.env)));
   const accounts = await withSite(pathsOf(config, terminal.env), terminal, ({ addressBook }) =>
     Promise.all(recipients.map((recipient) => explain({ rules, addressBook, formFor }, { ...about, ...content, recipient }))),
   );

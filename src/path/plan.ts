@@ -8,7 +8,7 @@ import type { Certificate } from '../certificates/certificate.ts';
 import { type Decided, decideRecipient, type Question } from './decision.ts';
 import { SealpostError } from '../errors.ts';
 import { type Mailbox, mailboxKey, type Recipient } from '../message/envelope.ts';
-import { type AlgorithmPolicy, type Decision, type Dress, dressOf, passesAt, refusal, type RuleSet } from '../policy/decide.ts';
+import { type AlgorithmPolicy, type Decision, type Dress, dressOf, passesAt, refusal, type Rule, type RuleSet } from '../policy/decide.ts';
 import type { Form } from '../seal/algorithms.ts';
 
 export interface PlanParts {
@@ -156,16 +156,39 @@ async function planArchive(parts: PlanParts, { rules }: RuleSet, { archive: reci
   const ruled = { rule: rule.name, ...dress };
   // Nobody hears of it but the operator: the sender did not ask for it.
   const common = { recipient, asked: { notify: new Set<never>(), orcpt: null }, archive: true };
-  const resolution = await parts.addressBook.resolve(recipient);
-  if (resolution.kind === 'found') return { ...sealTo(parts, ruled, resolution), ...common };
-  const because = resolution.kind === 'absent' ? 'missing' : 'unavailable';
-  if (rule[because] === 'hold') {
-    const held = holdFor(parts, ruled, because);
+  const fate = await foreseeArchive(parts.addressBook, rule, recipient);
+  if (fate.kind === 'seal') return { ...sealTo(parts, ruled, fate.resolution), ...common };
+  if (fate.kind === 'hold') {
+    const held = holdFor(parts, ruled, fate.because);
     if (held instanceof SealpostError) throw held;
     return { ...held, ...common };
   }
-  parts.log.error({ rule: rule.name, archive: recipient.address, because }, 'there is no certificate for the archive');
-  throw new SealpostError('archive-unavailable', { detail: `rule ${rule.name}` });
+  parts.log.error({ rule: rule.name, archive: recipient.address, because: fate.because }, 'there is no certificate for the archive');
+  throw fate.error;
+}
+
+/** What becomes of the copy for an archive; `retry`: it cannot be made, which stops the message. */
+export type ArchiveFate =
+  | { readonly kind: 'seal'; readonly resolution: SealedReader['resolution'] }
+  | { readonly kind: 'hold'; readonly because: 'missing' | 'unavailable'; readonly resolution: Resolution }
+  | {
+      readonly kind: 'retry';
+      readonly because: 'missing' | 'unavailable';
+      readonly resolution: Resolution;
+      readonly error: SealpostError;
+    };
+
+/** The path makes the copy by this; `explain`, `policies test` and `check` say beforehand what it will be. */
+export async function foreseeArchive(
+  book: AddressBook,
+  rule: Pick<Rule, 'name' | 'missing' | 'unavailable'>,
+  archive: Mailbox,
+): Promise<ArchiveFate> {
+  const resolution = await book.resolve(archive);
+  if (resolution.kind === 'found') return { kind: 'seal', resolution };
+  const because = resolution.kind === 'absent' ? 'missing' : 'unavailable';
+  if (rule[because] === 'hold') return { kind: 'hold', because, resolution };
+  return { kind: 'retry', because, resolution, error: new SealpostError('archive-unavailable', { detail: `rule ${rule.name}` }) };
 }
 
 /** Rejected certificates that one log line names. */

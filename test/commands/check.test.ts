@@ -231,6 +231,26 @@ test('faults of policies, folders and certificates are told together', async (t)
   );
 });
 
+test('a rule that archives to who has no certificate is noted, with what becomes of its mail', async (t) => {
+  const folder = await newSite(t);
+  const keys = 'when: { user: forms }, then: seal, subject: keep, archive: kept@clinic.example';
+  await writeFile(
+    path.join(folder, 'policies/10-own.yaml'),
+    `rules:\n  - { name: a, ${keys} }\n  - { name: b, ${keys.replace('forms', 'portal')}, missing: hold }\n`,
+  );
+  const { notes } = await check(
+    { env: {}, cwd: folder },
+    { host, survey: (config, rules) => surveyCertificates(config, { stderr: new PassThrough(), env: {} }, rules), now: Date.now },
+  );
+  assert.deepEqual(
+    notes.filter((note) => note.includes('archives to')),
+    [
+      `${folder}/policies/10-own.yaml:2:13: the rule a archives to kept@clinic.example, which has no usable certificate: mail of this rule is refused for the time being (451)`,
+      `${folder}/policies/10-own.yaml:3:13: the rule b archives to kept@clinic.example, which has no usable certificate: its copies are held`,
+    ],
+  );
+});
+
 test('an anchor set that is empty or missing is told, and so are domains that are none', async (t) => {
   const folder = await newSite(t);
   const file = path.join(folder, 'sealpost.yaml');
@@ -242,7 +262,7 @@ test('an anchor set that is empty or missing is told, and so are domains that ar
   await mkdir(path.join(folder, 'certs/partner'));
   const report = await check(
     { env: {}, cwd: folder },
-    { host, survey: (config) => surveyCertificates(config, { stderr: new PassThrough(), env: {} }), now: Date.now },
+    { host, survey: (config, rules) => surveyCertificates(config, { stderr: new PassThrough(), env: {} }, rules), now: Date.now },
   );
   assert.deepEqual(
     report.faults.map(({ place, key, wrong }) => [path.relative(folder, place), key, wrong]),

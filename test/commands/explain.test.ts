@@ -6,7 +6,9 @@ import { makeAddressBook } from '../../src/certificates/address-book.ts';
 import type { Chosen, Lookup } from '../../src/certificates/directory.ts';
 import { type Account, explain } from '../../src/commands/explain/account.ts';
 import { assume, type Told } from '../../src/commands/explain/assumed.ts';
+import { sayNotTaken, signingFaults } from '../../src/commands/explain/site.ts';
 import { showAccount } from '../../src/commands/explain/show.ts';
+import type { Config } from '../../src/config.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
@@ -224,6 +226,36 @@ test('held and passed mail: where it waits, and who may take it', async () => {
   assert.match(showAccount(pass, words), /pass, by the rule asking\n {15}by 127\.0\.0\.1:25 alone$/m);
 });
 
+test('a copy for the archive that cannot be made is told as the relay tells it: no 250 (P5, P7)', async () => {
+  const to = (archive: string, over: Partial<Rule> = {}) =>
+    accountFor([asking(ALWAYS, { archive: mailbox(archive), ...over })], 'x@third.example', 'anna@clinic.example', {});
+  const none = await to('ben@clinic.example');
+  assert.deepEqual([none.decision, none.because, none.at, none.archive_copy?.becomes], ['retry', 'archive', 'data', 'retry']);
+  assert.match(none.replies.data ?? '', /^451 4\.3\.0 the message is to be archived and cannot be.*rule asking$/);
+  assert.match(
+    showAccount(none, words),
+    /^ {2}archive {6}ben@clinic\.example has no usable certificate: the whole message is refused for the time being\n {17}none that can be used/m,
+  );
+  const held = await to('ben@clinic.example', { missing: 'hold' });
+  assert.deepEqual([held.decision, held.archive_copy?.becomes], ['seal', 'hold']);
+  assert.match(showAccount(held, words), /^ {2}archive .*: its copy is held$/m);
+  const down = await to('carla@clinic.example', { then: 'pass' });
+  assert.deepEqual([down.decision, down.archive_copy?.because], ['retry', 'unavailable']);
+  const made = await to('anna@clinic.example');
+  assert.deepEqual([made.decision, made.archive_copy?.becomes, made.replies.data], ['seal', 'seal', '250 queued as QUEUE-ID']);
+});
+
+test('rules that sign as an identity that the site has not are told as not taken', async () => {
+  const sign = { identity: 'clinic', form: 'detached', recode: 'none' } as const;
+  const config = { file: 'f', hold: {}, identities: undefined, keys: '/nowhere', policies: 'policies' } as unknown as Config;
+  const rules = [asking(ALWAYS, { sign, from: { replace: { name: '', mailbox: mailbox('a@b.example') }, original: 'inside' } })];
+  assert.equal(
+    sayNotTaken(await signingFaults(config, rules, {})),
+    'sealpost: the relay does not take these rules as they are:\npolicies: sign: the rule asking signs as clinic, which is none of identities\n  mend: declare it there\n',
+  );
+  assert.equal(sayNotTaken(await signingFaults(config, [asking(ALWAYS)], {})), '');
+});
+
 test('explain tells what else the rule changes', async (t) => {
   const folder = await temporaryFolder(t);
   const keys = 'from: { replace: "F <f@clinic.example>" }, envelope_from: b@clinic.example, message_id: per_recipient';
@@ -280,6 +312,7 @@ test('explain on the command line, for people and for programs', async (t) => {
       algorithms: null,
       signed: null,
       archive: null,
+      archive_copy: null,
       replies: { rcpt: '550 5.7.1 a rule of this relay refuses that: no bounces here (rule no-bounces)', data: null },
     },
   ]);

@@ -72,6 +72,21 @@ cases:
   );
 });
 
+test('a rule that archives to who has no certificate fails its case, whatever is taken of the recipient', async (t) => {
+  const table = `defaults: { from: forms@clinic.example, to: anna@clinic.example, subject: New intake, certificate: found }
+cases:
+  - { name: as it is, expect: { decision: retry, because: archive, archive: kept@clinic.example, reply: "451 4.3.0" } }
+  - { name: as it will be, archive_certificate: found, expect: { decision: seal, archive: kept@clinic.example } }
+`;
+  const folder = await makeSite(t, table);
+  await writeFile(
+    path.join(folder, 'policies/10-own.yaml'),
+    'rules:\n  - { name: forms, then: seal, subject: keep, archive: kept@clinic.example }\n',
+  );
+  const { stdout } = await sealpost(folder, ['policies', 'test', 'policies/tests/forms.yaml']);
+  assert.equal(stdout, '2 cases, all as expected\n');
+});
+
 const broken: readonly (readonly [what: string, table: string, said: RegExp])[] = [
   [
     'an expectation that is not known',

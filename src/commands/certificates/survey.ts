@@ -6,6 +6,7 @@ import { usability } from '../../certificates/usability.ts';
 import { causeText } from '../../certificates/choose.ts';
 import type { AddressBook, BookEntries, Resolution } from '../../certificates/address-book.ts';
 import type { Config } from '../../config.ts';
+import { noteArchives } from './archives.ts';
 import { expiryFaults, noteOperator } from './expiry-check.ts';
 import { surveyLists } from './lists.ts';
 import { surveyOwnLists } from './own-lists.ts';
@@ -15,6 +16,7 @@ import { serverFaults } from './servers.ts';
 import { notesOf, unavailableText } from './account.ts';
 import type { Fault } from '../../document/fault.ts';
 import { asSealpostError } from '../../errors.ts';
+import type { Rule } from '../../policy/decide.ts';
 import { makeProgress } from '../progress.ts';
 import type { Terminal } from '../terminal.ts';
 import { type CertificatePaths, pathsOf } from './paths.ts';
@@ -30,7 +32,11 @@ export interface CertificateSurvey {
 }
 
 /** For `check`: every folder of certificates that the configuration names, read once. */
-export async function surveyCertificates(config: Config, terminal: Pick<Terminal, 'stderr' | 'env'>): Promise<CertificateSurvey> {
+export async function surveyCertificates(
+  config: Config,
+  terminal: Pick<Terminal, 'stderr' | 'env'>,
+  rules: readonly Rule[],
+): Promise<CertificateSurvey> {
   const now = Date.now;
   const progress = makeProgress(terminal);
   const paths = pathsOf(config, terminal.env);
@@ -84,6 +90,7 @@ export async function surveyCertificates(config: Config, terminal: Pick<Terminal
       ...lists.notes,
       ...ownLists.notes,
       ...(await noteBook(site.addressBook, config.certificates)),
+      ...(await noteArchives(site.addressBook, rules)),
     ];
     faults.push(...(await expiryFaults(config, terminal.env)));
     if (counts.usable > 0) notes.push(...(await noteOperator(config, site.addressBook)));

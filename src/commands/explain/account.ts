@@ -4,6 +4,8 @@ import type { Certificate } from '../../certificates/certificate.ts';
 import { decideRecipient, type DecisionParts, foreseeRecipient, outlookFor, type Question } from '../../path/decision.ts';
 import { writeMailbox } from '../../message/addresses.ts';
 import type { Mailbox } from '../../message/envelope.ts';
+import type { SealpostError } from '../../errors.ts';
+import { type ArchiveFate, foreseeArchive } from '../../path/plan.ts';
 import type { SignPolicy } from '../../message/sign-policy.ts';
 import { type Decision, type Dress, type FromPolicy, refusal, type RuleSet } from '../../policy/decide.ts';
 import type { Prospect } from '../../policy/outlook.ts';
@@ -20,7 +22,7 @@ export interface Account {
   /** `open`: the header decides, and it is not told. */
   readonly decision: Decision['kind'] | 'open';
   readonly rule: string | null;
-  /** Why it is held or refused: `rule`, `missing`, `unavailable`, `no-rule`; null else. */
+  /** Why it is held or refused: `rule`, `missing`, `unavailable`, `no-rule`, `archive`; null else. */
   readonly because: string | null;
   /** Where the last word is told. */
   readonly at: 'rcpt' | 'data';
@@ -36,6 +38,8 @@ export interface Account {
   readonly signed: SignPolicy | null;
   /** Who gets a sealed copy. */
   readonly archive: string | null;
+  /** What becomes of that copy; null where there is none. Where it cannot be made (`retry`), the message is not taken. */
+  readonly archive_copy: ArchiveCopy | null;
   /** What the script is told; `data` null where it does not come to that. */
   readonly replies: { readonly rcpt: string; readonly data: string | null };
 }
@@ -44,6 +48,12 @@ export interface Open {
   readonly rule: string;
   readonly match: Prospect['match'];
   readonly decision: Decision['kind'];
+}
+
+export interface ArchiveCopy {
+  readonly becomes: ArchiveFate['kind'];
+  readonly because: 'missing' | 'unavailable' | null;
+  readonly certificate: CertificateAccount;
 }
 
 /** Null where it stays as the script wrote it. */
@@ -56,6 +66,8 @@ export interface Changes {
 export interface ExplainParts {
   readonly rules: RuleSet;
   readonly addressBook: AddressBook;
+  /** Asked for the certificate of an archive; `addressBook` where it is left out. */
+  readonly archives?: AddressBook | undefined;
   /** As the path chooses them for these readers. */
   readonly formFor: (certificates: readonly Certificate[], dress: Dress) => Form;
 }
@@ -87,17 +99,41 @@ export async function explain(parts: ExplainParts, question: Question): Promise<
   }
   const final = foreseen === undefined ? await decideRecipient(parts, question, thorough) : await thoroughly(parts, envelope, foreseen);
   const { decision, resolution, facts } = final;
-  return {
+  const told = {
     ...nothing(question, resolution),
     rules: traceRules(parts.rules.rules, facts, decision.rule),
-    decision: decision.kind,
     rule: decision.rule,
+    at: foreseen === undefined ? ('data' as const) : ('rcpt' as const),
+  };
+  const fate = await archiveOf(parts, decision);
+  const copied = { archive_copy: fate === undefined ? null : copyOf(fate) };
+  if (fate?.kind === 'retry' && 'archive' in decision) {
+    // The path learns it after all decisions, and tells it of the whole message.
+    const archive = decision.archive?.address ?? null;
+    return { ...told, ...copied, decision: 'retry', because: 'archive', archive, replies: { rcpt, data: replyText(fate.error) } };
+  }
+  return {
+    ...told,
+    ...copied,
+    decision: decision.kind,
     because: 'because' in decision ? decision.because : null,
-    at: foreseen === undefined ? 'data' : 'rcpt',
     ...looks(parts, decision, question, resolution),
     replies: { rcpt, data: foreseen === undefined ? replyOf(decision) : null },
   };
 }
+
+/** By the rule that decides, as the path asks; undefined where nothing is archived. */
+async function archiveOf({ rules, addressBook, archives }: ExplainParts, decision: Decision): Promise<ArchiveFate | undefined> {
+  if (decision.kind === 'refuse' || decision.kind === 'retry' || decision.archive === undefined) return undefined;
+  const rule = rules.rules.find(({ name }) => name === decision.rule);
+  return rule && foreseeArchive(archives ?? addressBook, rule, decision.archive);
+}
+
+const copyOf = (fate: ArchiveFate): ArchiveCopy => ({
+  becomes: fate.kind,
+  because: fate.kind === 'seal' ? null : fate.because,
+  certificate: accountOf(fate.resolution),
+});
 
 type Foreseen = NonNullable<Awaited<ReturnType<typeof foreseeRecipient>>>;
 
@@ -123,6 +159,7 @@ const nothing = ({ recipient }: Question, resolution: Resolution | undefined) =>
   algorithms: null,
   signed: null,
   archive: null,
+  archive_copy: null,
 });
 
 /** What the message will look like. Held mail is made like this when it is released. */
@@ -168,6 +205,7 @@ function subjectOf(
 /** What the script is told of a decision that stands. */
 function replyOf(decision: Decision): string {
   if (decision.kind !== 'refuse' && decision.kind !== 'retry') return `250 queued as ${SOME_ID}`;
-  const { code, status, text } = refusal(decision).reply;
-  return `${code} ${status} ${text}`;
+  return replyText(refusal(decision));
 }
+
+const replyText = ({ reply: { code, status, text } }: SealpostError): string => `${code} ${status} ${text}`;

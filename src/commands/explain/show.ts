@@ -1,7 +1,7 @@
 /** An account as people read it. */
 import type { Truth } from '../../policy/condition.ts';
 import { certificateLines, printable } from '../certificates/account.ts';
-import type { Account, Changes } from './account.ts';
+import type { Account, ArchiveCopy, Changes } from './account.ts';
 
 /** What the site does with mail that is held or passed, in its words. */
 export interface SiteWords {
@@ -47,6 +47,7 @@ export function ruleLines({ rules, rule, decision }: Account): string[] {
 const reasons: Readonly<Record<string, string>> = {
   missing: 'no usable certificate',
   unavailable: 'nobody knows whether there is a certificate',
+  archive: 'the copy for the archive cannot be made',
 };
 
 function decisionLines({ decision, rule, because, open, rules }: Account, words: SiteWords): string[] {
@@ -65,7 +66,7 @@ function decisionLines({ decision, rule, because, open, rules }: Account, words:
   return decision === 'pass' ? [...lines, ...words.passed] : lines;
 }
 
-function sayLook({ subject, changes, algorithms, signed, archive, decision }: Account, say: Say): void {
+function sayLook({ subject, changes, algorithms, signed, archive, archive_copy: copy, decision }: Account, say: Say): void {
   if (decision === 'pass') say('message', ['in clear, as it came']);
   else if (subject !== null) {
     if (subject.kind === 'keep') say('subject', ['the original, for everybody to read']);
@@ -79,7 +80,14 @@ function sayLook({ subject, changes, algorithms, signed, archive, decision }: Ac
   if (signed !== null)
     say('signed', [`by the identity ${signed.identity}, ${signed.form}${signed.recode === '7bit' ? ', as 7bit' : ''}, then sealed`]);
   if (algorithms !== null) say('sealed with', [`${algorithms.cipher}, its key by ${algorithms.key}`]);
-  if (archive !== null) say('archive', [`a message of its own to ${archive}, sealed to the certificate of that address`]);
+  if (archive !== null && copy !== null) say('archive', archiveLines(archive, copy));
+}
+
+function archiveLines(archive: string, { becomes, because, certificate }: ArchiveCopy): string[] {
+  if (becomes === 'seal') return [`a message of its own to ${archive}, sealed to the certificate of that address`];
+  const why = because === 'missing' ? 'has no usable certificate' : 'cannot be looked up';
+  const then = becomes === 'hold' ? 'its copy is held' : 'the whole message is refused for the time being';
+  return [`${archive} ${why}: ${then}`, ...certificateLines(certificate).map((line) => `  ${line}`)];
 }
 
 function sayChanges({ from, envelope_from: sender, message_id: id }: Changes, say: Say): void {

@@ -2,10 +2,13 @@
 import type { Certificate } from '../../certificates/certificate.ts';
 import { readDatabase } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
+import type { Environment } from '../../config/environment.ts';
 import { isLoopback } from '../../config/values.ts';
-import type { Dress } from '../../policy/decide.ts';
+import { type Fault, showFaults } from '../../document/fault.ts';
+import type { Dress, Rule } from '../../policy/decide.ts';
 import { readRecords } from '../../queue/record-rows.ts';
 import { chooseForm, type Form } from '../../seal/algorithms.ts';
+import { siteFaults } from '../../site/faults.ts';
 import { KIND } from '../../upkeep/capabilities.ts';
 import type { SiteWords } from './show.ts';
 
@@ -27,6 +30,21 @@ export function siteForms({ queue, profile }: Config): (certificates: readonly C
     return chooseForm(readers, profile, algorithms);
   };
 }
+
+/** What keeps the relay from taking these rules, though each is well written: identities that are not there, or not for that From. */
+export async function signingFaults(
+  config: Parameters<typeof siteFaults>[0],
+  rules: readonly Rule[],
+  env: Environment,
+): Promise<readonly Fault[]> {
+  if (rules.every(({ sign }) => sign === undefined)) return [];
+  const { ofRules } = await siteFaults(config, rules, { env, now: Date.now() });
+  return ofRules.filter(({ key }) => key === 'sign');
+}
+
+/** For stderr; '' where there is nothing to say. */
+export const sayNotTaken = (faults: readonly Fault[]): string =>
+  faults.length === 0 ? '' : `sealpost: the relay does not take these rules as they are:\n${showFaults(faults)}\n`;
 
 export function siteWords({ upstream }: Config): SiteWords {
   const fit = upstream.filter(({ host, tls, verify }) => isLoopback(host) || (tls !== 'off' && verify));

@@ -59,8 +59,8 @@ const expect = z.strictObject({
   decision: key(word('seal', 'pass', 'hold', 'refuse', 'retry'), { meaning: 'What becomes of it.', unit: 'word', example: 'seal' }),
   rule: said(text, 'The rule that decides; `none` where none matches.', 'intake-forms'),
   because: said(
-    word('rule', 'missing', 'unavailable', 'no-rule'),
-    'Why it is held or refused: `rule`, `missing`, `unavailable` or `no-rule`.',
+    word('rule', 'missing', 'unavailable', 'no-rule', 'archive'),
+    'Why it is held or refused: `rule`, `missing`, `unavailable`, `no-rule`, or `archive` where that copy cannot be made.',
     'missing',
   ),
   at: said(word('rcpt', 'data'), 'Where the script hears the last word.', 'rcpt'),
@@ -89,6 +89,7 @@ const about = {
     'What the look-up is taken to say; left out, the certificates of this site are asked.',
     'found',
   ),
+  archive_certificate: said(word('found', 'missing', 'unavailable'), 'The same of the address that the rule archives to.', 'found'),
 };
 
 const file = z.strictObject({

@@ -23,13 +23,15 @@ export interface CaseResult {
 const LOCAL = '127.0.0.1';
 
 export async function runCase(parts: ExplainParts, one: Case): Promise<CaseResult> {
-  const { subject, header_from: headerFrom, headers, message, user, size, certificate, expect } = one;
+  const { subject, header_from: headerFrom, headers, message, user, size, certificate, archive_certificate: archived, expect } = one;
   // Without a word on the header it is an empty one: a table tells decisions, and those are made at DATA.
   const told = message === undefined ? { subject, headerFrom, headers: headers ?? [] } : { message };
   const assumed = await assume(told, one.from);
   const addressBook = certificate === undefined ? parts.addressBook : assuming(certificate);
+  // What is taken of the recipient is not taken of the archive: a rule may seal to one and have no certificate of the other.
+  const archives = archived === undefined ? parts.addressBook : assuming(archived);
   const account = await explain(
-    { ...parts, addressBook },
+    { ...parts, addressBook, archives },
     {
       sender: one.from,
       recipient: one.to,
