@@ -165,7 +165,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       elapsed: () => performance.now(),
       log,
     });
-    const spool = makeLiveSpool({ folder: config.keys, randomBytes, log });
+    const spool = makeLiveSpool({
+      folder: config.keys,
+      randomBytes,
+      waits: async () => (await queue.list({ kept: 'spooled' }, 1)).length > 0,
+      log,
+    });
     await rules.watch({
       prepare: (list) => spool.prepare(list.some(({ then }) => then === 'pass')),
       onNews: (news) => void tellRules(news, queue, log),

@@ -33,6 +33,7 @@ function filterClause(filter: EntryFilter): Clause {
     ['r.message = ?', filter.queueId],
     ['r.address = ?', filter.recipient],
     [`${STATE} = ?`, filter.state],
+    ['r.id IN (SELECT row FROM recipient_kept WHERE kind = ?)', filter.kept],
   ];
   const given = terms.filter((term): term is [string, SQLInputValue] => term[1] !== undefined);
   return { sql: ['1', ...given.map(([sql]) => sql)].join(' AND '), values: given.map(([, value]) => value) };

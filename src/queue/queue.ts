@@ -208,6 +208,8 @@ export interface EntryFilter {
   readonly queueId?: string;
   readonly recipient?: string;
   readonly state?: RecipientState;
+  /** Not for a database that no relay has opened since an update. */
+  readonly kept?: Kept['kind'];
 }
 
 export interface QueueStore {

@@ -21,7 +21,12 @@ export async function spoolFaults(keys: string, rules: readonly Pick<Rule, 'name
   try {
     if ((await openSpoolKey(keys)) !== undefined) return { faults: [], notes: [] };
     await access(keys, constants.W_OK);
-    return { faults: [], notes: [`${because}: the next start makes ${file}, the key of its queued copies; keep a copy elsewhere`] };
+    return {
+      faults: [],
+      notes: [
+        `${because}: the next start makes ${file}, the key of its queued copies; keep a copy elsewhere. If it was there before, restore it: mail in the queue waits under it`,
+      ],
+    };
   } catch (error) {
     const known = error instanceof SealpostError ? error : undefined;
     const wrong = known === undefined ? `is not there and cannot be made, and ${because}` : `${known.message}, and ${because}`;

@@ -74,6 +74,11 @@ function waiting(makeStore: MakeStore): void {
   test('mail of the spool is due like any other, and its lease tells what it is', async (t) => {
     const { store } = await makeStore(t);
     await put(store, { id: 'q1', kept: { kind: 'spooled', facts: '{"size":7}' } });
+    await put(store, { id: 'q2', kept: held });
+    assert.deepEqual(
+      (await store.list({ kept: 'spooled' }, 10)).map(({ queueId }) => queueId),
+      ['q1'],
+    );
     assert.deepEqual(await store.heldRows({}, 0, 10), []);
     const lease = await claimOne(store);
     assert.deepEqual([lease.spooled, lease.waitsSince], ['{"size":7}', START]);

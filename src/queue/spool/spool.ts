@@ -171,7 +171,7 @@ class ChunkReader {
     if (this.#lacking !== undefined)
       throw new SealpostError('file-unreadable', {
         detail: `the spool key ${this.#lacking} is not there`,
-        hint: 'restore spool.key in the keys folder with the key of that id from a backup, and start the relay again',
+        hint: 'append the line of that key from your copy of spool.key to the one in the keys folder, never over it, and start the relay again',
       });
     return this.#open(true);
   }

@@ -17,7 +17,7 @@ function keysFolder(): string {
   return folder;
 }
 
-const spoolIn = (folder: string): LiveSpool => makeLiveSpool({ folder, randomBytes, log });
+const spoolIn = (folder: string, waiting = false): LiveSpool => makeLiveSpool({ folder, randomBytes, waits: async () => waiting, log });
 const MESSAGE = Buffer.from('Subject: s\r\n\r\nbody\r\n');
 
 const ROW = { queueId: 'Q1', sender: '', recipient: 'anna@clinic.example' };
@@ -70,6 +70,30 @@ test('a file that is damaged stops a start that needs it, and leaves a running r
   await assert.rejects(spool.prepare(true), { code: 'key-malformed' });
   assert.ok((await readBack(spool, body)).equals(MESSAGE));
   await spoolIn(folder).prepare(false);
+});
+
+test('a key that is gone while passed mail waits is not replaced, and its copy is appended', async () => {
+  const folder = keysFolder();
+  const file = join(folder, 'spool.key');
+  const first = spoolIn(folder);
+  await first.prepare(true);
+  const old = await stored(first);
+  const copy = readFileSync(file, 'utf8');
+  rmSync(file);
+  await assert.rejects(spoolIn(folder, true).prepare(true), { code: 'file-unreadable', message: /passed mail waits/ });
+  await assert.rejects(
+    first.prepare(true).then(() => readBack(first, old)),
+    { code: 'file-unreadable' },
+    'nothing waits: a new one',
+  );
+  const fresh = await stored(first);
+  writeFileSync(file, copy, { flag: 'a' });
+  const both = spoolIn(folder, true);
+  await both.prepare(true);
+  for (const body of [old, fresh]) assert.ok((await readBack(both, body)).equals(MESSAGE));
+  rmSync(file);
+  await spoolIn(folder, true).prepare(false);
+  assert.ok(!existsSync(file));
 });
 
 test('the change of the key as docs/pass.md tells it', { skip: noOpenssl }, async () => {
