@@ -1,5 +1,6 @@
 /** `sealpost policies`: a table of expected decisions, as a clinic keeps it in git beside its rules. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -126,5 +127,7 @@ test('policies list shows the rules in their order, each with its place', async 
   const { exit, stdout } = await sealpost(folder, ['policies', 'list']);
   assert.equal(exit, 0);
   const file = `${folder}/policies/10-own.yaml`;
-  assert.equal(stdout, `seal   forms (missing: hold)  ${file}:2:13\nrefuse rest  ${file}:3:13\n`);
+  // As docs/policies.md says that it is computed.
+  const hash = createHash('sha256').update(`10-own.yaml\n${rules.length}\n${rules}`).digest('hex');
+  assert.equal(stdout, `seal   forms (missing: hold)  ${file}:2:13\nrefuse rest  ${file}:3:13\nsha256 ${hash}\n`);
 });
