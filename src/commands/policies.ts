@@ -53,7 +53,11 @@ async function testCases(files: readonly string[], { json }: { json?: true }, co
     for (const one of failed) terminal.stdout.write(showFailure(one));
     terminal.stdout.write(`${count(results.length, 'case')}, ${failed.length === 0 ? 'all as expected' : `${failed.length} otherwise`}\n`);
   }
-  if (failed.length > 0) throw new SealpostError('check-failed', { detail: `${count(failed.length, 'case')} not as expected` });
+  if (failed.length > 0)
+    throw new SealpostError('check-failed', {
+      detail: `${count(failed.length, 'case')} not as expected`,
+      hint: 'mend the rules or the table, then sealpost policies test again',
+    });
 }
 
 export function showFailure({ name, place, differences, account }: CaseResult): string {

@@ -48,6 +48,7 @@ cases:
   await writeFile(path.join(folder, 'policies/10-own.yaml'), rules.replace('/intake/i', '/consent/i'));
   const failed = await sealpost(folder, ['policies', 'test', 'policies/tests/forms.yaml']);
   assert.equal(failed.exit, 1);
+  assert.match(failed.stderr, /hint: mend the rules or the table, then sealpost policies test again/);
   assert.ok(
     failed.stdout.startsWith(`${folder}/policies/tests/forms.yaml:3:13: a form
   decision: wanted seal, found refuse
@@ -76,7 +77,7 @@ cases:
 test('a rule that archives to who has no certificate fails its case, whatever is taken of the recipient', async (t) => {
   const table = `defaults: { from: forms@clinic.example, to: anna@clinic.example, subject: New intake, certificate: found }
 cases:
-  - { name: as it is, expect: { decision: retry, because: archive, archive: kept@clinic.example, reply: "451 4.3.0" } }
+  - { name: as it is, size: 20MiB, expect: { decision: retry, because: archive, archive: kept@clinic.example, reply: "451 4.3.0" } }
   - { name: as it will be, archive_certificate: found, expect: { decision: seal, archive: kept@clinic.example } }
 `;
   const folder = await makeSite(t, table);
