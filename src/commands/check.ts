@@ -74,7 +74,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     certificates: certificates.usable,
     users: users.count,
   };
-  const notes = policyRemarks(read).map(sayRemark);
+  const notes = policyRemarks(read, boundsOf(config.value)).map(sayRemark);
   notes.push(...site.notes, ...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
@@ -83,6 +83,8 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     notes.push(`no usable certificate yet: ${read.some(mayHold) ? 'nothing can be sealed to a reader' : 'all mail would be refused'}`);
   return { faults, notes, counts, rules_sha256: rules.kind === 'valid' ? rules.value.sha256 : null };
 }
+
+const boundsOf = ({ limits, clients }: Config) => ({ largest: limits.messageBytes, users: clients.users !== undefined });
 
 /** `init` can only guess the operator; a machine's short name is no place where mail arrives. */
 function noteOperator({ operator }: Config): string[] {
