@@ -10,7 +10,7 @@ import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
 import { policyRemarks, sayRemark } from '../policy/remarks.ts';
 import { mayHold } from '../site/hold-keys.ts';
-import { readRules } from '../policy/rules.ts';
+import { readPolicy } from '../policy/rules.ts';
 import { siteFaults } from '../site/faults.ts';
 import { harvestFaults } from '../upkeep/harvested.ts';
 import { type CertificateSurvey, surveyCertificates } from './certificates/survey.ts';
@@ -34,6 +34,8 @@ export interface Report {
     readonly certificates: number;
     readonly users: number;
   };
+  /** As the audit event `rules-loaded` has it; null where the rules are faulty. */
+  readonly rules_sha256: string | null;
 }
 
 export interface Surroundings {
@@ -46,9 +48,9 @@ export interface Surroundings {
 export async function check(from: ConfigPlace, { host, survey, now }: Surroundings): Promise<Report> {
   const nothing = { listeners: 0, upstreams: 0, rules: 0, certificates: 0, users: 0 };
   const config = await orFault(() => readConfig(from));
-  if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing };
-  const rules = await orFault(() => readRules(config.value.policies));
-  const read = rules.kind === 'valid' ? rules.value : [];
+  if (config.kind === 'invalid') return { faults: config.faults, notes: [], counts: nothing, rules_sha256: null };
+  const rules = await orFault(() => readPolicy(config.value.policies));
+  const read = rules.kind === 'valid' ? rules.value.rules : [];
   const certificates = await survey(config.value, read);
   const users = await surveyUsers(config.value.clients.users);
   const site = await siteFaults(config.value, read, { env: from.env, now: now() });
@@ -72,15 +74,17 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     certificates: certificates.usable,
     users: users.count,
   };
-  const notes = policyRemarks(read).map(sayRemark);
+  const notes = policyRemarks(read, boundsOf(config.value)).map(sayRemark);
   notes.push(...site.notes, ...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);
   if (certificates.usable === 0 && everywhere)
     notes.push(`no usable certificate yet: ${read.some(mayHold) ? 'nothing can be sealed to a reader' : 'all mail would be refused'}`);
-  return { faults, notes, counts };
+  return { faults, notes, counts, rules_sha256: rules.kind === 'valid' ? rules.value.sha256 : null };
 }
+
+const boundsOf = ({ limits, clients }: Config) => ({ largest: limits.messageBytes, users: clients.users !== undefined });
 
 /** `init` can only guess the operator; a machine's short name is no place where mail arrives. */
 function noteOperator({ operator }: Config): string[] {
@@ -98,7 +102,7 @@ async function orFault<T>(read: () => Promise<T>): Promise<T | { readonly kind: 
   }
 }
 
-export function showReport({ faults, notes, counts }: Report): string {
+export function showReport({ faults, notes, counts, rules_sha256: sha256 }: Report): string {
   const lines = notes.map((note) => `note: ${note}`);
   if (faults.length > 0) return [...lines, showFaults(faults), ''].join('\n');
   const counted = [
@@ -108,7 +112,9 @@ export function showReport({ faults, notes, counts }: Report): string {
     count(counts.certificates, 'usable certificate'),
     ...(counts.users > 0 ? [count(counts.users, 'user')] : []),
   ];
-  return [...lines, `all well: ${counted.join(', ')}`, ''].join('\n');
+  // Who reads the last line alone learns that there is more to read.
+  const end = notes.length === 0 ? '' : `, and ${count(notes.length, 'note')} above`;
+  return [...lines, `rules: sha256 ${sha256}`, `all well: ${counted.join(', ')}${end}`, ''].join('\n');
 }
 
 const count = (number: number, noun: string): string => `${number} ${noun}${number === 1 ? '' : 's'}`;

@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { Command, InvalidArgumentError } from 'commander';
 import { loadConfig } from '../config.ts';
+import { readSize as asRulesDo } from '../document/size.ts';
 import { SealpostError } from '../errors.ts';
 import { type Mailbox, parseMailbox } from '../message/envelope.ts';
 import { makeRuleSet } from '../policy/decide.ts';
@@ -48,7 +49,7 @@ export const build: BuildCommand = (terminal) =>
     .option('--message <file>', 'the message itself, instead of the three above')
     .option('--client <address>', 'the IP address it comes from', readClient, '127.0.0.1')
     .option('--user <name>', 'who has logged in')
-    .option('--size <octets>', 'what MAIL declares (default: nothing, or the size of the message)', readSize)
+    .option('--size <size>', 'what MAIL declares, in octets or as 20MiB (default: nothing, or the size of the message)', readSize)
     .option('--json', 'for programs')
     .action(async (options: Options, command: Command) => {
       const { config } = command.optsWithGlobals<{ config?: string }>();
@@ -89,7 +90,8 @@ function readClient(text: string): string {
 }
 
 function readSize(text: string): number {
-  const size = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(size)) throw new InvalidArgumentError('a whole number of octets.');
-  return size;
+  if (text === '0') return 0;
+  const size = asRulesDo(text);
+  if (size.kind === 'wrong') throw new InvalidArgumentError(`${size.mend ?? size.wrong}.`);
+  return size.value;
 }

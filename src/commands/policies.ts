@@ -5,12 +5,12 @@ import { loadConfig } from '../config.ts';
 import { showFaults } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import { makeRuleSet, type Rule } from '../policy/decide.ts';
-import { loadRules } from '../policy/rules.ts';
+import { loadPolicy, loadRules } from '../policy/rules.ts';
 import { printable, printableJson } from './certificates/account.ts';
 import { pathsOf } from './certificates/paths.ts';
 import { withSite } from './certificates/site.ts';
 import { ruleLines } from './explain/show.ts';
-import { siteForms } from './explain/site.ts';
+import { sayNotTaken, signingFaults, siteForms } from './explain/site.ts';
 import { type Case, readCases } from './policies/cases.ts';
 import { type CaseResult, runCase } from './policies/run.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
@@ -41,6 +41,7 @@ async function testCases(files: readonly string[], { json }: { json?: true }, co
   }
   const config = await loadConfig({ file: named, env: terminal.env, cwd: terminal.cwd });
   const parts = { rules: makeRuleSet(await loadRules(config.policies)), formFor: siteForms(config) };
+  terminal.stderr.write(sayNotTaken(await signingFaults(config, parts.rules.rules, terminal.env)));
   const results = await withSite(pathsOf(config, terminal.env), terminal, async ({ addressBook }) => {
     const results: CaseResult[] = [];
     for (const one of cases) results.push(await runCase({ ...parts, addressBook }, one));
@@ -52,7 +53,11 @@ async function testCases(files: readonly string[], { json }: { json?: true }, co
     for (const one of failed) terminal.stdout.write(showFailure(one));
     terminal.stdout.write(`${count(results.length, 'case')}, ${failed.length === 0 ? 'all as expected' : `${failed.length} otherwise`}\n`);
   }
-  if (failed.length > 0) throw new SealpostError('check-failed', { detail: `${count(failed.length, 'case')} not as expected` });
+  if (failed.length > 0)
+    throw new SealpostError('check-failed', {
+      detail: `${count(failed.length, 'case')} not as expected`,
+      hint: 'mend the rules or the table, then sealpost policies test again',
+    });
 }
 
 export function showFailure({ name, place, differences, account }: CaseResult): string {
@@ -68,10 +73,10 @@ export function showFailure({ name, place, differences, account }: CaseResult): 
 async function list({ json }: { json?: true }, command: Command, terminal: Terminal): Promise<void> {
   const { config: named } = command.optsWithGlobals<{ config?: string }>();
   const config = await loadConfig({ file: named, env: terminal.env, cwd: terminal.cwd });
-  const rules = await loadRules(config.policies);
+  const { rules, sha256 } = await loadPolicy(config.policies);
   if (json === true)
     terminal.stdout.write(printableJson(rules.map(({ name, place, then }) => ({ rule: name, place: place ?? null, then }))));
-  else terminal.stdout.write(printable(rules.map((rule) => `${showRule(rule)}\n`).join('')));
+  else terminal.stdout.write(printable(`${rules.map((rule) => `${showRule(rule)}\n`).join('')}sha256 ${sha256}\n`));
 }
 
 function showRule({ name, place, then, missing, unavailable, sign, archive }: Rule): string {

@@ -98,6 +98,7 @@ function mendOf(issue: z.core.$ZodIssue, schema: z.core.$ZodType | undefined): s
   const example = schema === undefined ? undefined : factsOf(schema)?.example;
   if (example !== undefined && typeof name === 'string') return `for example ${name}: ${example}`;
   const keys = schema === undefined ? [] : Object.keys(keysOf(schema));
+  if (keys.length === 0 && issue.code === 'too_small') return 'name at least one, or take the key out';
   return keys.length > 0 ? `here stand: ${keys.join(', ')}` : 'docs/configuration.md shows every key';
 }
 

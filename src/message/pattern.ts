@@ -25,10 +25,11 @@ const NULL_SENDER = '<>';
 export function parsePattern(source: string): PatternVerdict {
   if (source === NULL_SENDER) return { kind: 'pattern', pattern: patternOf(source, { ...NO_REACH, nullSender: true }) };
   const at = source.lastIndexOf('@');
-  if (at < 0) return fault('has no @ in it', source.includes('*') ? '*@* is every mailbox' : '*@clinic.example is a whole domain');
+  if (at < 0) return fault('has no @ in it', source.includes('*') ? '"*@*" is every mailbox' : '"*@clinic.example" is a whole domain');
   const local = source.slice(0, at).normalize('NFC');
   const domain = foldDomainGlob(source.slice(at + 1));
-  if (domain === undefined) return fault('has no domain behind the @', '*@clinic.example is one domain, *@*.clinic.example all below it');
+  if (domain === undefined)
+    return fault('has no domain behind the @', '"*@clinic.example" is one domain, "*@*.clinic.example" all below it');
   // A * may stand in a local part as it is (RFC 5322 atext), so the parser of mailboxes judges the rest of it.
   const judged = parseMailbox(`${local}@a.example`);
   if (judged.kind === 'fault') return fault(`can match no mailbox: ${judged.fault}`, 'an address, or parts of one with *');

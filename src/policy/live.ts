@@ -12,6 +12,7 @@ import type { Logger } from 'pino';
 import type { Fault, Reading } from '../document/fault.ts';
 import { readText, systemCode } from '../document/yaml.ts';
 import { makeRuleSet, type Rule, type RuleSet } from './decide.ts';
+import { policyRemarks, sayRemark } from './remarks.ts';
 import { type FileReader, listFolder, type LoadedRules, readRuleFolder, rulesInvalid } from './rules.ts';
 
 /** What became of the rules: for the audit log. */
@@ -43,6 +44,10 @@ export interface LiveRules {
 }
 
 const REST_MS = 1000;
+/** Faults and remarks of one log line; `check` tells all. */
+const MAX_TOLD = 20;
+/** Rules are compared with those before them, while mail waits: of more, `check` alone tells. */
+const MAX_REMARKED = 2000;
 /** Looks from one try to the next at most: opening what rules sign with costs time. */
 const MOST_LOOKS = 10;
 
@@ -120,6 +125,7 @@ export class LiveFolder {
     this.#watching = watching;
     const { rules } = this.#current;
     await watching.prepare?.(rules);
+    this.#remark(rules);
     watching.onNews({ kind: 'loaded', rules: rules.length, sha256: this.#sha256 });
   }
 
@@ -131,16 +137,17 @@ export class LiveFolder {
     if (!rested || (stamp === this.#read && !this.#isTurn())) return;
     try {
       const read = await this.#load();
-      if (read.kind === 'unmet') return this.#wait(rulesInvalid(read.faults), read.faults.length);
-      if (read.kind === 'invalid') return this.#keep(rulesInvalid(read.faults), read.faults.length);
+      if (read.kind === 'unmet') return this.#wait(rulesInvalid(read.faults), read.faults);
+      if (read.kind === 'invalid') return this.#keep(rulesInvalid(read.faults), read.faults);
       const { rules, sha256 } = read.value;
       await this.#watching.prepare?.(rules);
       this.#take(read.value);
       this.#waiting = undefined;
       this.#options.log.info({ folder: this.#folder, rules: rules.length, sha256 }, 'rules read');
+      this.#remark(rules);
       this.#watching.onNews({ kind: 'loaded', rules: rules.length, sha256 });
     } catch (error) {
-      this.#wait(error, 1);
+      this.#wait(error);
     }
   }
 
@@ -150,7 +157,7 @@ export class LiveFolder {
   }
 
   /** They are tried again, at the next look first, then ever more seldom. */
-  #wait(error: unknown, faults: number): void {
+  #wait(error: unknown, faults: readonly Fault[] = []): void {
     const { tries, told } = this.#waiting ?? { tries: 0, told: undefined };
     const tell = String(error);
     this.#waiting = { tries: tries + 1, looks: Math.min(2 ** tries, MOST_LOOKS), told: tell };
@@ -162,9 +169,21 @@ export class LiveFolder {
     this.#sha256 = sha256;
   }
 
-  #keep(error: unknown, faults: number): void {
-    this.#options.log.error({ folder: this.#folder, err: error }, 'the rules are faulty, those from before stay');
-    this.#watching.onNews({ kind: 'kept', faults });
+  /** What `check` would say: a rule above all others that was not meant so would go unseen till mail is missed. */
+  #remark(rules: readonly Rule[]): void {
+    if (rules.length > MAX_REMARKED) return;
+    const remarks = policyRemarks(rules).map(sayRemark);
+    if (remarks.length === 0) return;
+    const first = remarks.slice(0, MAX_TOLD);
+    this.#options.log.warn({ folder: this.#folder, remarks: remarks.length, first }, 'rules that are never reached or never match');
+  }
+
+  #keep(error: unknown, faults: readonly Fault[] = []): void {
+    // One by one: a log line has no lines in it.
+    const told = faults.slice(0, MAX_TOLD).map(({ place, key, wrong, mend }) => `${place}: ${key}: ${wrong}; mend: ${mend}`);
+    const why = faults.length === 0 ? { err: error } : { count: faults.length, faults: told };
+    this.#options.log.error({ folder: this.#folder, ...why }, 'the rules are faulty, those from before stay');
+    this.#watching.onNews({ kind: 'kept', faults: Math.max(1, faults.length) });
   }
 
   /** What it reads is stamped before, so that a change in between shows at the next look. */

@@ -10,13 +10,13 @@ export type Remark =
   | { readonly kind: 'never'; readonly rule: string; readonly place: string | undefined; readonly why: string }
   | { readonly kind: 'hidden'; readonly rule: string; readonly place: string | undefined; readonly behind: string; readonly all: boolean };
 
-/** In the order of the rules; at most one of each. */
-export function policyRemarks(rules: readonly Rule[]): Remark[] {
+/** In the order of the rules; at most one of each. `site`: what it makes impossible, where that is known. */
+export function policyRemarks(rules: readonly Rule[], site?: SiteBounds): Remark[] {
   const positions = new Map(rules.map((rule, index) => [rule, index]));
   const set = makeRuleSet(rules);
   return rules.flatMap((rule, index): Remark[] => {
     const { name, place, when } = rule;
-    const why = contradiction(when);
+    const why = contradiction(when) ?? (site && contradictionOfSite(when, site));
     if (why !== undefined) return [{ kind: 'never', rule: name, place, why }];
     for (const earlier of set.candidates(witnessOf(when))) {
       if ((positions.get(earlier) ?? index) >= index) break;
@@ -36,7 +36,8 @@ const isAlways = (when: Condition): boolean => when.kind === 'all' && when.of.le
 
 /** A sender and a recipient that meet the condition, as far as it wants certain ones; rules that hide it are asked of them too. */
 function witnessOf(when: Condition): { readonly sender: Mailbox | null; readonly recipient: Mailbox } {
-  const wanted = when.kind === 'all' ? when.of : [when];
+  // Of alternatives one will do: what hides the rule hides each of them.
+  const wanted = (when.kind === 'all' ? when.of : [when]).flatMap((one) => (one.kind === 'any' ? one.of.slice(0, 1) : [one]));
   const find = (kind: 'sender' | 'recipient'): Mailbox | undefined => {
     const one = wanted.find((condition) => condition.kind === kind);
     return one?.kind === kind ? oneOf(one.pattern) : undefined;
@@ -140,10 +141,31 @@ function contradictionBetween(a: Condition, b: Condition): string | undefined {
   if (b.kind === 'not' && implies(a, b.of)) return 'one condition takes back another';
   if (a.kind === 'size' && b.kind === 'size')
     return contradictionOfSize(Math.max(a.over ?? -1, b.over ?? -1), Math.min(a.under ?? Infinity, b.under ?? Infinity));
+  if (sealedForNobody(a, b) || sealedForNobody(b, a)) return 'nothing is sealed to who has no certificate';
   if (a.kind !== b.kind) return undefined;
   if ('is' in a && 'is' in b && a.is !== b.is) return `${a.kind} is not ${String(a.is)} and ${String(b.is)} at once`;
   if (!ofAddresses(a) || !ofAddresses(b) || !disjoint(a.pattern, b.pattern)) return undefined;
   return `no ${a.kind} is both ${a.pattern.source} and ${b.pattern.source}`;
+}
+
+const sealedForNobody = (a: Condition, b: Condition): boolean =>
+  a.kind === 'sealed' && a.is && b.kind === 'certificate' && b.is === 'absent';
+
+/** What a site makes impossible. */
+export interface SiteBounds {
+  /** Octets of the largest message that is taken. */
+  readonly largest: number;
+  /** Whether anybody can log in. */
+  readonly users: boolean;
+}
+
+function contradictionOfSite(when: Condition, { largest, users }: SiteBounds): string | undefined {
+  for (const one of when.kind === 'all' ? when.of : [when]) {
+    if (one.kind === 'size' && one.over !== undefined && one.over >= largest)
+      return `no message of more than ${largest} octets is taken (limits.message_bytes)`;
+    if (one.kind === 'user' && !users && !one.matches(null)) return 'nobody can log in: clients.users names no file';
+  }
+  return undefined;
 }
 
 type OfAddresses = Extract<Condition, { readonly pattern: AddressPattern }>;

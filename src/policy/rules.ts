@@ -26,13 +26,16 @@ const plainFiles: FileReader = { names: listFolder, text: (file, most) => readTe
 
 export interface LoadedRules {
   readonly rules: readonly Rule[];
-  /** Hex, over the names and texts of all files. */
+  /** Hex, over the names and texts of all files: docs/policies.md says how, for who wants to prove which rules decided. */
   readonly sha256: string;
 }
 
 /** The rules of a folder in their order, frozen. Throws `policy-invalid` with every fault, or `file-unreadable`. */
-export async function loadRules(folder: string): Promise<readonly Rule[]> {
-  const read = await readRules(folder);
+export const loadRules = async (folder: string): Promise<readonly Rule[]> => (await loadPolicy(folder)).rules;
+
+/** As `loadRules`, with their hash. */
+export async function loadPolicy(folder: string): Promise<LoadedRules> {
+  const read = await readPolicy(folder);
   if (read.kind === 'valid') return read.value;
   throw rulesInvalid(read.faults);
 }
@@ -44,11 +47,14 @@ export function rulesInvalid(faults: readonly Fault[]): SealpostError {
 
 /** As `loadRules`, with the faults as values. Throws `file-unreadable` where the folder or a file cannot be read. */
 export async function readRules(folder: string): Promise<Reading<readonly Rule[]>> {
-  const read = await readRuleFolder(folder, plainFiles);
+  const read = await readPolicy(folder);
   return read.kind === 'valid' ? { kind: 'valid', value: read.value.rules } : read;
 }
 
-/** As `readRules`, by `files`. */
+/** As `readRules`, with their hash. */
+export const readPolicy = (folder: string): Promise<Reading<LoadedRules>> => readRuleFolder(folder, plainFiles);
+
+/** As `readPolicy`, by `files`. */
 export async function readRuleFolder(folder: string, files: FileReader): Promise<Reading<LoadedRules>> {
   const names = await files.names(folder);
   const faults: Fault[] = names.filter((name) => name.endsWith('.yml')).map((name) => misnamed(path.join(folder, name)));

@@ -39,7 +39,7 @@ test('lists of the folder that would not count, and certificates that hard would
   list('root', 'old.crl', ...stale);
   assert.match(
     (await sealpost(folder, ['check'])).stdout,
-    /^(?:note: (?:operator|certificates\.authority\.crl|the relay cannot open the key of held mail)[^\n]*\n)*all well: /,
+    /^(?:note: (?:operator|certificates\.authority\.crl|the relay cannot open the key of held mail)[^\n]*\n)*rules: sha256 \S+\nall well: /,
     'an older list beside the current one does no harm',
   );
   assert.match((await sealpost(folder, ['certs', 'list'])).stdout, / usable {2}/);

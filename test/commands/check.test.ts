@@ -9,6 +9,7 @@ import { mendOf, surveyCertificates } from '../../src/commands/certificates/surv
 import { makeSite } from '../../src/commands/init.ts';
 import { make, noOpenssl } from '../certificates/openssl.ts';
 import { makeIdentities } from '../delivery/tls-peer.ts';
+import { loadPolicy } from '../../src/policy/rules.ts';
 import { makeHold } from './hold-pair.ts';
 import { sealpost, temporaryFolder } from './transcript.ts';
 
@@ -37,10 +38,12 @@ const OTHER_USER = { uid: 54_321 };
 
 test('a site without a fault: all well, and how much of it', async (t) => {
   const folder = await newSite(t);
-  assert.equal(await said(folder), 'all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n');
+  const { sha256 } = await loadPolicy(path.join(folder, 'policies'));
+  const rules = `rules: sha256 ${sha256}\n`;
+  assert.equal(await said(folder), `${rules}all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n`);
   assert.equal(
     await said(folder, 0),
-    'note: no usable certificate yet: nothing can be sealed to a reader\nall well: 1 listener, 1 upstream, 1 rule, 0 usable certificates\n',
+    `note: no usable certificate yet: nothing can be sealed to a reader\n${rules}all well: 1 listener, 1 upstream, 1 rule, 0 usable certificates, and 1 note above\n`,
   );
 });
 
@@ -141,7 +144,7 @@ test('an operator whom no mail reaches is noted', async (t) => {
   await edit(path.join(folder, 'sealpost.yaml'), 'postmaster@relay.clinic.example', 'postmaster@web7');
   assert.match(
     await said(folder),
-    /^note: operator: postmaster@web7 has no full domain: failures may be told to nobody; write a mailbox that somebody reads\nall well: /,
+    /^note: operator: postmaster@web7 has no full domain: failures may be told to nobody; write a mailbox that somebody reads\nrules: sha256 \S+\nall well: .*, and 1 note above\n$/,
   );
 });
 
@@ -175,7 +178,8 @@ test('the certificate of a listener: unreadable, of another key, expired, about 
   const utc = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19).replace(/[-:T]/g, '')}Z`;
   const issue = (to: number, name = 'relay.clinic.example'): void =>
     void make(path.join(folder, 'keys'), { name: 'relay', extensions: [`subjectAltName=DNS:${name}`], to: utc(to) });
-  const well = 'all well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n';
+  const { sha256 } = await loadPolicy(path.join(folder, 'policies'));
+  const well = `rules: sha256 ${sha256}\nall well: 1 listener, 1 upstream, 1 rule, 2 usable certificates\n`;
   issue(Date.now() + 90 * day);
   await chmod(at('relay.key'), 0o640);
   assert.equal(await said(folder), well);
@@ -187,7 +191,7 @@ test('the certificate of a listener: unreadable, of another key, expired, about 
     await said(folder),
     `note: ${cert} expires on ${new Date(soon).toISOString().slice(0, 10)}
 note: ${cert} is for other.example and not for relay.clinic.example: scripts that verify it must know the relay by another name
-${well}`,
+${well.replace(/\n$/, ', and 2 notes above\n')}`,
   );
   issue(Date.parse('2021-01-01T12:00:00Z'));
   await chmod(at('relay.key'), 0o644);
@@ -284,7 +288,7 @@ test('a rule that no mail reaches is noted', async (t) => {
   await writeFile(path.join(folder, 'policies/95-late.yaml'), 'rules:\n  - { name: late, then: refuse }\n');
   assert.match(
     await said(folder),
-    /^note: \S+95-late.yaml:2:13: the rule late is never reached: everything-else before it matches all mail\nall well: /,
+    /^note: \S+95-late.yaml:2:13: the rule late is never reached: everything-else before it matches all mail\nrules: sha256 \S+\nall well: /,
   );
 });
 
@@ -316,6 +320,7 @@ ${folder}/sealpost.yaml:10:1: lissen: no such key
     ],
     notes: [],
     counts: { listeners: 0, upstreams: 0, rules: 0, certificates: 0, users: 0 },
+    rules_sha256: null,
   });
 });
 
@@ -324,7 +329,7 @@ test('a site that init made passes check on the command line', async (t) => {
   assert.equal((await sealpost(folder, ['init'])).exit, 0);
   const { exit, stdout } = await sealpost(folder, ['check']);
   assert.equal(exit, 0);
-  assert.match(stdout, /^all well: 1 listener, 1 upstream, 1 rule, \d+ usable certificates?$/m);
+  assert.match(stdout, /^all well: 1 listener, 1 upstream, 1 rule, \d+ usable certificates?(?:, and \d+ notes? above)?$/m);
 });
 
 test('no configuration at all, and policies that are not there, are faults with a mend', async (t) => {

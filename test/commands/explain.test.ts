@@ -8,7 +8,6 @@ import { type Account, explain } from '../../src/commands/explain/account.ts';
 import { assume, type Told } from '../../src/commands/explain/assumed.ts';
 import { sayNotTaken, signingFaults } from '../../src/commands/explain/site.ts';
 import { showAccount } from '../../src/commands/explain/show.ts';
-import type { Config } from '../../src/config.ts';
 import { parseMailbox } from '../../src/message/envelope.ts';
 import type { Mailbox } from '../../src/message/envelope.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
@@ -247,7 +246,7 @@ test('a copy for the archive that cannot be made is told as the relay tells it: 
 
 test('rules that sign as an identity that the site has not are told as not taken', async () => {
   const sign = { identity: 'clinic', form: 'detached', recode: 'none' } as const;
-  const config = { file: 'f', hold: {}, identities: undefined, keys: '/nowhere', policies: 'policies' } as unknown as Config;
+  const config = { file: 'f', hold: { maxAge: 1000 }, identities: [], keys: '/nowhere', policies: 'policies' };
   const rules = [asking(ALWAYS, { sign, from: { replace: { name: '', mailbox: mailbox('a@b.example') }, original: 'inside' } })];
   assert.equal(
     sayNotTaken(await signingFaults(config, rules, {})),

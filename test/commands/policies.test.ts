@@ -1,5 +1,6 @@
 /** `sealpost policies`: a table of expected decisions, as a clinic keeps it in git beside its rules. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -47,6 +48,7 @@ cases:
   await writeFile(path.join(folder, 'policies/10-own.yaml'), rules.replace('/intake/i', '/consent/i'));
   const failed = await sealpost(folder, ['policies', 'test', 'policies/tests/forms.yaml']);
   assert.equal(failed.exit, 1);
+  assert.match(failed.stderr, /hint: mend the rules or the table, then sealpost policies test again/);
   assert.ok(
     failed.stdout.startsWith(`${folder}/policies/tests/forms.yaml:3:13: a form
   decision: wanted seal, found refuse
@@ -75,7 +77,7 @@ cases:
 test('a rule that archives to who has no certificate fails its case, whatever is taken of the recipient', async (t) => {
   const table = `defaults: { from: forms@clinic.example, to: anna@clinic.example, subject: New intake, certificate: found }
 cases:
-  - { name: as it is, expect: { decision: retry, because: archive, archive: kept@clinic.example, reply: "451 4.3.0" } }
+  - { name: as it is, size: 20MiB, expect: { decision: retry, because: archive, archive: kept@clinic.example, reply: "451 4.3.0" } }
   - { name: as it will be, archive_certificate: found, expect: { decision: seal, archive: kept@clinic.example } }
 `;
   const folder = await makeSite(t, table);
@@ -126,5 +128,7 @@ test('policies list shows the rules in their order, each with its place', async 
   const { exit, stdout } = await sealpost(folder, ['policies', 'list']);
   assert.equal(exit, 0);
   const file = `${folder}/policies/10-own.yaml`;
-  assert.equal(stdout, `seal   forms (missing: hold)  ${file}:2:13\nrefuse rest  ${file}:3:13\n`);
+  // As docs/policies.md says that it is computed.
+  const hash = createHash('sha256').update(`10-own.yaml\n${rules.length}\n${rules}`).digest('hex');
+  assert.equal(stdout, `seal   forms (missing: hold)  ${file}:2:13\nrefuse rest  ${file}:3:13\nsha256 ${hash}\n`);
 });

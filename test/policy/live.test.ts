@@ -58,6 +58,24 @@ test('a change counts once it rested, and the audit log hears of it', async (t) 
   assert.match(second.sha256, /^[0-9a-f]{64}$/);
 });
 
+test('rules that are never reached are warned of when they begin to count, as check does', async (t) => {
+  const folder = await folderWith(t, { 'b.yaml': rule('one') });
+  const { look, lines } = await liveOver(folder);
+  await writeFile(path.join(folder, 'a.yaml'), 'rules:\n  - { name: all, then: refuse }\n');
+  await look();
+  const warned = lines.map((line): Record<string, unknown> => JSON.parse(line)).filter(({ level }) => level === 40);
+  assert.deepEqual(
+    warned.map(({ remarks, first, msg }) => [remarks, first, msg]),
+    [
+      [
+        1,
+        [`${folder}/b.yaml:2:13: the rule one is never reached: all before it matches all mail`],
+        'rules that are never reached or never match',
+      ],
+    ],
+  );
+});
+
 test('a file that comes and one that goes count', async (t) => {
   const folder = await folderWith(t, { 'a.yaml': rule('one') });
   const { names, look } = await liveOver(folder);
@@ -79,6 +97,12 @@ test('wrong rules leave those from before in place; log and audit log say so, an
   assert.match(said, /the rules are faulty, those from before stay/);
   for (const place of ['a.yaml:2:24', 'a.yaml:3:18']) assert.ok(said.includes(`${folder}/${place}`), `${place} in ${said}`);
   assert.deepEqual(news.at(-1), { kind: 'kept', faults: 3 });
+  const { faults }: { faults: string[] } = JSON.parse(lines.at(-1) ?? '');
+  assert.equal(faults.length, 3, 'one by one');
+  assert.ok(
+    faults.every((one) => !one.includes('\n')),
+    said,
+  );
   const before = lines.length;
   await look();
   assert.equal(lines.length, before, 'told once');

@@ -49,6 +49,16 @@ const table: readonly (readonly [rules: readonly string[], said: RegExp | ''])[]
   [[`${refuse}, when: { user: { file: empty.txt } }`], /can never match: the list/],
   [[`${refuse}, when: { subject: { file: empty.txt } }`], /can never match: the list/],
   [[`${refuse}, when: { all: [{ signed: true }, { signed: false }] }`], /can never match: signed is not true and false at once/],
+  [[`${refuse}, when: { sealed: true, certificate: missing }`], /can never match: nothing is sealed to who has no certificate/],
+  [[`${seal}, when: { sealed: true, certificate: unavailable }`], ''],
+  [
+    [`${refuse}, when: { recipient: "*@x.example" }`, `${refuse}, when: { any: [{ recipient: a@x.example }, { recipient: b@x.example }] }`],
+    /never reached/,
+  ],
+  [
+    [`${refuse}, when: { recipient: "*@x.example" }`, `${refuse}, when: { any: [{ recipient: a@x.example }, { recipient: b@y.example }] }`],
+    '',
+  ],
   [[`${refuse}, when: { user: a, not: { user: a } }`], /can never match: one condition takes back another/],
   [[`${refuse}, when: { sender: "*@x.example", not: { sender: a@x.example } }`], ''],
   [[`${refuse}, when: { any: [{ size: { over: 2, under: 1 } }, { user: a }] }`], ''],
@@ -63,3 +73,13 @@ for (const [rules, said] of table) {
     else assert.match(remarks.join('\n'), said);
   });
 }
+
+test('what the site makes impossible is remarked where it is known', async (t) => {
+  const text = [`${refuse}, when: { size: { over: 30MiB } }`, `${refuse}, when: { user: bob }`, `${refuse}, when: { user: <none> }`];
+  const folder = await folderWith(t, { 'a.yaml': `rules:\n${text.map((rule, index) => `  - { name: r${index}, ${rule} }\n`).join('')}` });
+  const rules = await loadRules(folder);
+  const said = (largest: number, users: boolean): string[] => policyRemarks(rules, { largest, users }).map(({ rule }) => rule);
+  assert.deepEqual(said(25 * 2 ** 20, false), ['r0', 'r1']);
+  assert.deepEqual(said(40 * 2 ** 20, true), []);
+  assert.deepEqual(policyRemarks(rules), []);
+});

@@ -88,7 +88,7 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
   [
     'a pattern without @',
     'rules:\n  - { name: a, then: refuse, when: { sender: "*" } }\n',
-    'a.yaml:2:46: rules[0].when.sender: "*" has no @ in it\n  mend: *@* is every mailbox',
+    'a.yaml:2:46: rules[0].when.sender: "*" has no @ in it\n  mend: "*@*" is every mailbox',
   ],
   [
     'a field that no template has',

@@ -136,7 +136,7 @@ const faults: readonly (readonly [rule: string, said: RegExp])[] = [
   ['then: refuse, when: { recipient: { file: lists/absent.txt } }', /when\.recipient\.file: cannot be read: .*absent\.txt \(ENOENT\)/],
   ['then: refuse, when: { any: [{ user: web }, { form: x }] }', /a.yaml:2:\d+: rules\[0\]\.when\.any\[1\]\.form: no such key/],
   ['then: refuse, when: { not: {} }', /when\.not: asks nothing/],
-  ['then: refuse, when: { any: [] }', /when\.any: an empty list/],
+  ['then: refuse, when: { any: [] }', /when\.any: an empty list name at least one, or take the key out/],
   ['then: refuse, when: { client: 192.0.2.0/33 }', /when\.client: "192.0.2.0\/33" is not an address or a network/],
   ['then: refuse, when: { user: "a b" }', /when\.user: "a b" is not the name of a user/],
   ['then: refuse, when: { size: { over: 10 MB } }', /when\.size\.over: is not a size/],

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { Fault, Reading } from '../../document/fault.ts';
 import { judge, type Judgement, key, leaf } from '../../document/schema.ts';
+import { readSize } from '../../document/size.ts';
 import { readText, readYaml } from '../../document/yaml.ts';
 import { type Mailbox, parseMailbox } from '../../message/envelope.ts';
 
@@ -34,11 +35,8 @@ const client = leaf((written): Judgement<string> =>
   typeof written === 'string' && isIP(written) > 0 ? { kind: 'value', value: written } : wrong('is no IP address', 'for example 10.1.2.3'),
 );
 
-const size = leaf((written): Judgement<number> =>
-  typeof written === 'number' && Number.isSafeInteger(written) && written >= 0
-    ? { kind: 'value', value: written }
-    : wrong('is no number of octets', 'for example 3000000, as MAIL would declare it'),
-);
+// As rules write sizes; MAIL may declare nothing at all, too.
+const size = leaf((written): Judgement<number> => (written === 0 ? { kind: 'value', value: 0 } : readSize(written)));
 
 const field = leaf((written): Judgement<string> =>
   typeof written === 'string' && /^[\x21-\x39\x3b-\x7e]+:[^\p{Cc}\p{Zl}\p{Zp}]*$/u.test(written)
@@ -83,7 +81,7 @@ const about = {
   message: said(text, 'The path of a message, from this file, instead of these three.', 'intake.eml'),
   client: said(client, 'The IP address it comes from; 127.0.0.1 where it is left out.', '10.1.2.3'),
   user: said(text, 'Who has logged in.', 'portal'),
-  size: key(size.optional(), { meaning: 'What MAIL declares.', unit: 'octets', example: '3000000' }),
+  size: key(size.optional(), { meaning: 'What MAIL declares.', unit: 'size', example: '20MiB' }),
   certificate: said(
     word('found', 'missing', 'unavailable'),
     'What the look-up is taken to say; left out, the certificates of this site are asked.',
