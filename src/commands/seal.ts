@@ -62,10 +62,20 @@ async function run(options: Options, config: string | undefined, terminal: Termi
     const path = makePath({ ...site.parts, outbox, largest: () => undefined, onQueued: () => {}, now: Date.now, randomBytes, log });
     const client = { address: '127.0.0.1', helo: 'localhost', tls: null, user: null };
     await path.accept({ sender, recipients, envid: null, client, protocol: 'LOCAL' }, terminal.stdin);
+  } catch (error) {
+    throw error instanceof SealpostError && error.code === 'pass-unavailable' ? nothingToSeal(error) : error;
   } finally {
     await site.close();
   }
 }
+
+/** Here is no queue, and so no spool: what the relay passes, this command has nothing to do with. */
+const nothingToSeal = (cause: SealpostError): SealpostError =>
+  new SealpostError('pass-unavailable', {
+    ...(cause.detail === undefined ? {} : { detail: cause.detail }),
+    hint: 'that rule passes the message in clear, so there is nothing to seal: the running relay sends it on as it came',
+    cause,
+  });
 
 interface Site {
   readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'addressBook' | 'chooseForm' | 'signers'>;
