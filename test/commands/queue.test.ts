@@ -150,7 +150,7 @@ test('queue list --held, show, stats and retry tell of held mail: since when, by
   const again = await sealpost(site, 'queue', 'retry', 'q3');
   assert.match(again.out, /^0 recipients will be attempted now\n1 recipient held again, until released: sealpost queue release ID/);
   const list = await sealpost(site, 'queue', 'list');
-  assert.match(list.out, /by rule \\u202efiles: no certificate {2}a copy for the archive/);
+  assert.match(list.out, /by rule \\u202efiles: no usable certificate {2}a copy for the archive/);
   assert.match(list.out, /^q4 {2}ready .* passes in clear$/m);
   assert.doesNotMatch(list.out + json.out + show.out, /canary|192\.0\.2\.7/);
 });
