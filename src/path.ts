@@ -174,7 +174,9 @@ function tellHeld(
 
 function tell(log: Logger, id: string, client: Envelope['client'], taken: readonly Taken[], more: Readonly<Record<string, unknown>>): void {
   const rules = [...new Set(taken.map(({ rule }) => rule))];
-  log.info({ queue_id: id, client: client.address, recipients: taken.length, rules, ...more }, 'accepted');
+  const counted = (kind: Taken['kind']): number => taken.filter((plan) => plan.kind === kind).length;
+  const outcomes = { sealed: counted('seal'), held: counted('hold'), passed: counted('pass') };
+  log.info({ queue_id: id, client: client.address, recipients: taken.length, rules, ...outcomes, ...more }, 'accepted');
   for (const { recipient, resolution } of taken.filter(isSealed)) {
     const { lacking } = resolution;
     if (lacking.length > 0) log.warn({ queue_id: id, group: recipient.address, lacking }, 'members of a group have no certificate');

@@ -164,7 +164,7 @@ function nextSteps(terminal: Terminal, { dir, guessed }: Made): string {
     `  ${command} check`,
     `  ${command} serve                              # then point your script at 127.0.0.1 port 2525`,
     `  take ${quote(path.join(path.dirname(file), 'keys/root.key'))} away from this machine, with a copy of ca.passphrase beside it: issuing works without it`,
-    `  take ${quote(path.join(path.dirname(file), 'keys/hold.key'))} away too if no held mail is to be opened here: it is released by hand then, see docs/hold.md`,
+    `  take ${quote(path.join(path.dirname(file), 'keys/hold.key'))} and hold.passphrase away too if no held mail is to be opened here, and hold out of the configuration: it is released by hand then, see docs/hold.md`,
     '',
   ].join('\n');
 }

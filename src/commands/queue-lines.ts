@@ -48,10 +48,11 @@ const did = { failed: 'failed', delayed: 'is late', relayed: 'was handed on', he
   string
 >;
 
-const why = { rule: 'the rule holds it', missing: 'no certificate', unavailable: 'no look-up' } as const satisfies Record<
-  HeldFacts['because'],
-  string
->;
+const why = {
+  rule: 'the rule holds it',
+  missing: 'no usable certificate',
+  unavailable: 'a source of certificates gave no usable answer',
+} as const satisfies Record<HeldFacts['because'], string>;
 
 /** Held again by `queue retry`, it is held as long once more. */
 const expiresAt = ({ heldAt }: HeldFacts, { changedAt }: Pick<QueueEntry, 'changedAt'>, maxAge: number): number =>

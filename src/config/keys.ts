@@ -237,7 +237,7 @@ export function declareKeys(folder: string) {
     }),
     keys: key(path.prefault('keys'), {
       meaning:
-        'The folder of the keys of the in-house CA, mode 0700 and outside the data folder. The relay reads it only where it is to sign.',
+        'The folder of the private keys, mode 0700 and outside the data folder: those of the in-house CA, which the relay reads only where it is to sign; the pair of [held mail](hold.md); the spool key of [mail in clear](pass.md).',
       unit: 'path',
       example: 'keys',
     }),

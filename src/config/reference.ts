@@ -87,7 +87,7 @@ export function renderFirstConfig(site: { readonly hostname: string; readonly op
   const schema = keysOf(declared());
   const parts = Object.entries(values).map(([name, value]) => {
     const below = schema[name];
-    return `# ${below === undefined ? '' : (factsOf(below)?.meaning ?? '').replaceAll('`', '')}\n${name}:${value}\n`;
+    return `# ${below === undefined ? '' : (factsOf(below)?.meaning ?? '').replaceAll('`', '').replace(/\[[^\]]*\]\(([^)]*)\)/g, 'docs/$1')}\n${name}:${value}\n`;
   });
   const others = Object.keys(schema).filter((name) => !Object.hasOwn(values, name));
   const head = '# sealpost check says what is wrong here; docs/configuration.md lists every key.\n';

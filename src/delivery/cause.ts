@@ -44,7 +44,7 @@ export const causes = {
   unreachable: { why: 'the mail server behind the relay cannot be reached', mend: askOperator },
   relay: { why: 'the relay could not send it', mend: askOperator },
   'held-by-rule': { why: 'a rule of the relay holds it', mend: askOperator },
-  'no-look-up': { why: 'nobody could say whether there is a certificate to which it could be sealed', mend: askOperator },
+  'no-look-up': { why: 'a source of certificates does not answer, or what it says cannot be used now', mend: askOperator },
   none: { why: 'all is well', mend: '' },
 } as const satisfies Record<string, Words>;
 

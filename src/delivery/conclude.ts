@@ -34,7 +34,7 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
   if (result.kind === 'delivered') {
     return {
       outcome: { kind: 'delivered' },
-      events: [{ event: 'delivered', ...about, ...tlsAttributes(result.tls), reply: replyText(result.reply) }],
+      events: [{ event: 'delivered', ...about, ...clearOf(lease), ...tlsAttributes(result.tls), reply: replyText(result.reply) }],
       ambiguous: false,
       expired: false,
     };
@@ -50,6 +50,9 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
   const toldOf = isPaused(result) && outcome.kind === 'deferred' ? [] : events;
   return { outcome, events: toldOf, ambiguous, expired: outcome.kind === 'bounced' && !isLost(result) };
 }
+
+/** Beside what a rule passed in clear: who reads the log must not need the event `passed` to know it. */
+export const clearOf = ({ spooled }: Pick<Lease, 'spooled'>): { readonly clear?: true } => (spooled === null ? {} : { clear: true });
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
 

@@ -109,14 +109,26 @@ function heldStory({ recipient, alsoHeld = 0 }: NoticeFacts): string[] {
   ];
 }
 
+/** What comes before the command. A directory that is down wants no new certificate, and what a rule holds goes by nobody's word but yours. */
+function firstStep(cause: NoticeFacts['cause']): string[] {
+  const byItself = ['Where it has the hold key, the relay then sends the message by itself; else', 'release it with the key:'];
+  if (cause === 'held-by-rule') return ['What to do: decide whether it may go out. It does so by your word alone:'];
+  if (cause === 'no-look-up')
+    return [
+      'What to do: the log of the relay, and sealpost certs lookup ADDRESS, say which source does not',
+      'answer, or whether a changed certificate waits for approval. Mend that; no new certificate is needed.',
+      ...byItself,
+    ];
+  return ['What to do: let the relay know a usable certificate of the recipient.', ...byItself];
+}
+
 /** The queue id is one of ours; nothing else of the line comes from outside. */
-function toRelease({ queueId, heldSince, retryUntil, writtenAt }: NoticeFacts): string[] {
+function toRelease({ queueId, heldSince, retryUntil, writtenAt, cause }: NoticeFacts): string[] {
   return [
     `Held since ${date(heldSince ?? writtenAt)},`,
     ...(retryUntil === null ? [] : [`and until ${date(retryUntil)}, when it counts as failed.`]),
     '',
-    'What to do: let the relay know a certificate of the recipient. Where it has the hold key, it then',
-    'sends the message by itself; else release it with the key:',
+    ...firstStep(cause),
     '',
     `    sealpost queue release ${queueId} --key FILE`,
     '',

@@ -12,7 +12,7 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import type { Lease, QueueStore } from '../queue/queue.ts';
 import { readSpoolFacts, type Spool } from '../queue/spool/spool.ts';
 import { classOf } from './classify.ts';
-import { conclude } from './conclude.ts';
+import { clearOf, conclude } from './conclude.ts';
 import { Lone } from './lone.ts';
 import type { Notices, Told } from './notices.ts';
 import { isPaused } from './result.ts';
@@ -188,7 +188,7 @@ class QueueScheduler implements Scheduler {
     const about = { queue_id: lease.queueId, upstream: attempt.upstream, ...outline(attempt.result) };
     switch (conclusion.outcome.kind) {
       case 'delivered':
-        log.info(about, 'delivered');
+        log.info({ ...about, ...clearOf(lease) }, 'delivered');
         break;
       case 'deferred':
         if (isPaused(attempt.result)) log.debug(about, 'put back');

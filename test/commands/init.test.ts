@@ -52,7 +52,7 @@ test('init by the command line: what is written, with which modes, and what come
   sealpost -c 'my site/sealpost.yaml' check
   sealpost -c 'my site/sealpost.yaml' serve                              # then point your script at 127.0.0.1 port 2525
   take 'my site/keys/root.key' away from this machine, with a copy of ca.passphrase beside it: issuing works without it
-  take 'my site/keys/hold.key' away too if no held mail is to be opened here: it is released by hand then, see docs/hold.md
+  take 'my site/keys/hold.key' and hold.passphrase away too if no held mail is to be opened here, and hold out of the configuration: it is released by hand then, see docs/hold.md
 `),
   );
   assert.deepEqual((await readdir(folder)).sort(), ['certs', 'data', 'keys', 'policies', 'sealpost.yaml']);
@@ -60,6 +60,7 @@ test('init by the command line: what is written, with which modes, and what come
   for (const name of ['keys', 'data']) assert.equal((await stat(path.join(folder, name))).mode & 0o777, 0o700, name);
   const rules = await readFile(path.join(folder, 'policies/90-default.yaml'), 'utf8');
   assert.equal(rules, await readFile(path.join(shippedPolicies, '90-default.yaml'), 'utf8'));
+  assert.doesNotMatch(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8'), /\]\(/, 'no link in a comment');
   assert.match(await readFile(path.join(folder, 'sealpost.yaml'), 'utf8'), /^# .*\nlisten:\n {2}- \{ host: 127\.0\.0\.1, port: 2525 \}$/m);
 });
 

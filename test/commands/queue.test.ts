@@ -131,7 +131,7 @@ test('queue list --held, show, stats and retry tell of held mail: since when, by
     sealpost(site, 'queue', 'stats'),
     sealpost(site, 'queue', 'retry', 'q1'),
   ]);
-  const told = 'since 2026-01-01T00:00:00.000Z  by rule patients: no certificate  expires 2026-01-15T00:00:00.000Z';
+  const told = 'since 2026-01-01T00:00:00.000Z  by rule patients: no usable certificate  expires 2026-01-15T00:00:00.000Z';
   assert.deepEqual(held, done(`q1  held      anna@clinic.example  attempts 0  ${told}\n`));
   assert.deepEqual(JSON.parse(json.out).held, {
     rule: 'patients',
@@ -140,7 +140,7 @@ test('queue list --held, show, stats and retry tell of held mail: since when, by
     expires: START + 14 * 86_400_000,
     archive: false,
   });
-  assert.match(show.out, /^ {2}by rule patients: no certificate\n.*\n {2}sealpost queue release q1 --key FILE$/m);
+  assert.match(show.out, /^ {2}by rule patients: no usable certificate\n.*\n {2}sealpost queue release q1 --key FILE$/m);
   assert.match(
     stats.out,
     /^recipients now {3}ready 2, leased 0, deferred 0, held 1, bounced 1, damaged 0\n[^]*^oldest held {6}2026-01-01T/m,
@@ -150,7 +150,7 @@ test('queue list --held, show, stats and retry tell of held mail: since when, by
   const again = await sealpost(site, 'queue', 'retry', 'q3');
   assert.match(again.out, /^1 recipient held again, until released: sealpost queue release ID/);
   const list = await sealpost(site, 'queue', 'list');
-  assert.match(list.out, /by rule \\u202efiles: no certificate {2}a copy for the archive/);
+  assert.match(list.out, /by rule \\u202efiles: no usable certificate {2}a copy for the archive/);
   assert.match(list.out, /^q4 {2}ready .* passes in clear$/m);
   assert.doesNotMatch(list.out + json.out + show.out, /canary|192\.0\.2\.7/);
 });

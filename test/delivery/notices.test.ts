@@ -446,7 +446,7 @@ test('of a held message the operator alone is told: recipient, rule, why, until 
     'Subject: Mail is held [Q7]',
     '    anna@patients.example',
     'Rule: patients',
-    'Why: nobody could say whether there is a certificate',
+    'Why: a source of certificates does not answer',
     'one of their own: 1 more',
     'Held since Mon, 23 Nov 2026 08:00:00 +0000',
     'Will-Retry-Until: Tue, 24 Nov 2026 08:00:00 +0000',
@@ -456,6 +456,19 @@ test('of a held message the operator alone is told: recipient, rule, why, until 
     assert.ok(text.includes(part), `${part} in ${text}`);
   assert.ok(!text.includes(CANARY));
   assert.ok(text.split('\r\n').every((line) => line.length <= 998 && /^[\x20-\x7e]*$/.test(line)));
+});
+
+test('what to do about held mail is what helps against its reason', () => {
+  const said = {
+    rule: /by your word alone:/,
+    missing: /know a usable certificate/,
+    unavailable: /which source does not.*no new certificate/s,
+  };
+  for (const because of ['rule', 'missing', 'unavailable'] as const) {
+    const { notice } = makeTeller().held(heldMessage, [heldRow], { ...holding, because });
+    const text = composeNotice(told(notice), { queueId: 'n1', recipient: OPERATOR }).toString();
+    for (const [reason, words] of Object.entries(said)) assert.equal(words.test(text), reason === because, `${because}: ${text}`);
+  }
 });
 
 test('mail that is held for an hour makes few notices, the next of which counts the rest, and keeps no other notice back (A17)', () => {

@@ -70,7 +70,11 @@ test('A2: every octet arrives as it was, dots stuffed, and a retry is the same a
 test('plain ASCII asks for no extension, and an upstream without any takes it', async () => {
   const transcript = newTranscript();
   await using server = await scriptedUpstream((peer) => converse(peer, { ehlo: '250 upstream.test\r\n' }, transcript));
-  await deliver(await spooled(mail('body\r\n')), [upstreamAt(server.port)]);
+  const { events } = await deliver(await spooled(mail('body\r\n')), [upstreamAt(server.port)]);
+  assert.deepEqual(
+    events.filter(({ event }) => event === 'delivered').map(({ clear }) => clear),
+    [true],
+  );
   assert.deepEqual(transcript.commands.slice(1, 2), ['MAIL FROM:<forms@clinic.example>']);
   assert.equal(transcript.messages.length, 1);
 });

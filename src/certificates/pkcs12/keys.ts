@@ -49,7 +49,11 @@ export function readKeyPem(bytes: Buffer, passphrase?: string): KeyObject {
   if (bytes.length > MAX_KEY_FILE) throw unreadable(`more than ${MAX_KEY_FILE} octets`, 'that is no private key');
   const text = bytes.toString('latin1');
   const encrypted = text.includes('ENCRYPTED');
-  if (encrypted && passphrase === undefined) throw unreadable('it is encrypted and no password was given', 'give the password of the key');
+  if (encrypted && passphrase === undefined)
+    throw unreadable(
+      'it is encrypted and no password was given',
+      'give the password of the key: a command takes --passphrase file:PATH or env:NAME',
+    );
   try {
     if (text.includes('-----BEGIN'))
       return createPrivateKey({ key: text, format: 'pem', ...(passphrase === undefined ? {} : { passphrase }) });
