@@ -3,21 +3,27 @@ import { Readable } from 'node:stream';
 import { type ParsedMail, simpleParser } from 'mailparser';
 
 import { fieldText, readMessage } from '../message/header.ts';
+import { openSignature } from './opened-signature.ts';
 
 export interface ReadEntity {
   /** The visible fields, and behind them those that were under the seal. */
   readonly outside: readonly string[];
   readonly inside: readonly string[];
+  /** Of the signature that was under the seal; undefined where there was none. */
+  readonly signature: string | undefined;
   readonly text: string;
   readonly attachments: readonly { readonly name: string; readonly type: string; readonly content: Buffer }[];
 }
 
-/** `sealed` is the message as it arrived, or its DER alone; `entity` what was in it. */
-export async function readEntity(sealed: Buffer, entity: Buffer): Promise<ReadEntity> {
+/** `sealed` is the message as it arrived, or its DER alone; `opened` what was in it. */
+export async function readEntity(sealed: Buffer, opened: Buffer): Promise<ReadEntity> {
+  const signed = await openSignature(opened);
+  const entity = signed?.entity ?? opened;
   const parsed = await simpleParser(entity, { skipImageLinks: true });
   return {
     outside: sealed[0] === DER_SEQUENCE ? [] : await outsideLines(sealed),
     inside: await insideLines(entity, parsed),
+    signature: signed && printable(signed.said),
     text: printable(parsed.text ?? (await textOfHtml(parsed.html))),
     attachments: parsed.attachments.map(({ filename, contentType, content }, index) => ({
       name: fileName(filename ?? '', index),
@@ -69,9 +75,10 @@ function fileName(name: string, index: number): string {
   return last.trim() === '' ? `attachment-${index + 1}` : last;
 }
 
-export function showEntity({ outside, inside, text, attachments }: ReadEntity): string {
+export function showEntity({ outside, inside, signature, text, attachments }: ReadEntity): string {
   const lines = [...outside];
   if (inside.length > 0) lines.push(...inside.map((line) => `${line}   (was under the seal)`));
+  if (signature !== undefined) lines.push(`signature: ${signature}`);
   lines.push('', ...text.replace(/\n+$/, '').split('\n'));
   if (attachments.length > 0)
     lines.push('', ...attachments.map(({ name, type, content }) => `[${name}, ${type}, ${content.length} octets]`));

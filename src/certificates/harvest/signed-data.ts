@@ -34,7 +34,8 @@ export interface Signer extends Pick<SignedAttributes, 'capabilities' | 'preferr
 }
 
 export type SignedDataVerdict =
-  | { readonly kind: 'right'; readonly signers: readonly Signer[]; readonly certificates: readonly Certificate[] }
+  /** `content`: what was signed. */
+  | { readonly kind: 'right'; readonly signers: readonly Signer[]; readonly certificates: readonly Certificate[]; readonly content: Buffer }
   | { readonly kind: 'wrong'; readonly reason: string };
 
 /** Pieces of a stream count too: programs write one a kilobyte. */
@@ -105,7 +106,7 @@ function judge(contentInfo: Tlv, beside: Buffer | undefined): SignedDataVerdict 
     if (typeof verdict === 'string') return wrong(verdict);
     signers.push(verdict);
   }
-  return { kind: 'right', signers, certificates };
+  return { kind: 'right', signers, certificates, content };
 }
 
 interface Fields {
