@@ -182,6 +182,18 @@ function splitFields(block: Buffer): Field[] {
   return fields;
 }
 
+/** The fields of a part's header, with or without its empty line: it is not the message's own, and nothing of it is mended. What is no field has no name. */
+export function partFields(header: Buffer): Field[] {
+  const lines = header
+    .toString('latin1')
+    .split(/\r\n(?![ \t])/)
+    .filter((line) => line !== '');
+  return lines.map((line) => {
+    const name = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:/.exec(line)?.[1] ?? '';
+    return { name, key: name.toLowerCase(), octets: Buffer.from(`${line}\r\n`, 'latin1') };
+  });
+}
+
 const CRLF = Buffer.from('\r\n');
 
 /** The value of a field as text: unfolded (RFC 5322 §2.2.3), UTF-8 where it is valid UTF-8, else windows-1252. */

@@ -4,7 +4,7 @@
  * nothing goes into a part that somebody signed or sealed.
  */
 import { type ContentType, parseContentType } from './content-type.ts';
-import { type Field, fieldText, type Message } from './header.ts';
+import { type Field, fieldText, type Message, partFields } from './header.ts';
 import { readField } from './readings.ts';
 
 /** Octets to be put into the body, in front of the octet `at`. */
@@ -24,7 +24,7 @@ const QP_LINE = 76;
 export function shownSubject({ fields, lookAhead }: Pick<Message, 'fields' | 'lookAhead'>): Insertion | undefined {
   const [subject, ...others] = fields.filter(({ key }) => key === 'subject');
   const text = subject === undefined || others.length > 0 ? '' : oneLine(readField(subject).texts[0]);
-  const place = text === '' ? undefined : placeIn(topPart(fields), { octets: lookAhead, at: 0 }, 0);
+  const place = text === '' ? undefined : placeIn(partOf(fields), { octets: lookAhead, at: 0 }, 0);
   if (place === undefined) return undefined;
   const line = encodeText(`Subject: ${text}`, place.charset);
   const octets = line === undefined ? undefined : transfer(line, place.encoding, place.eightBit);
@@ -46,17 +46,18 @@ interface Part {
 
 const PLAIN: ContentType = { type: 'text/plain', parameters: new Map() };
 
-function topPart(fields: readonly Field[]): Part | undefined {
+function partOf(fields: readonly Field[]): Part | undefined {
   const valuesOf = (wanted: string): string[] => fields.filter(({ key }) => key === wanted).map(fieldText);
-  return partOf(valuesOf('content-type'), valuesOf('content-transfer-encoding'), valuesOf('content-disposition'));
-}
-
-function partOf(types: readonly string[], encodings: readonly string[], dispositions: readonly string[]): Part | undefined {
+  const [types, encodings] = [valuesOf('content-type'), valuesOf('content-transfer-encoding')];
   if (types.length > 1 || encodings.length > 1) return undefined;
   const [written] = types;
   const type = written === undefined ? PLAIN : parseContentType(written);
   if (type === undefined) return undefined;
-  return { type, encoding: (encodings[0] ?? '7bit').trim().toLowerCase(), attached: dispositions.some((one) => !/^inline\b/i.test(one)) };
+  return {
+    type,
+    encoding: (encodings[0] ?? '7bit').trim().toLowerCase(),
+    attached: valuesOf('content-disposition').some((one) => !/^inline\b/i.test(one)),
+  };
 }
 
 interface Region {
@@ -104,14 +105,7 @@ function firstPart(octets: Buffer, from: number, boundary: string): { readonly p
   const empty = octets.subarray(line, line + 2).toString('latin1') === '\r\n';
   const end = empty ? line : octets.indexOf('\r\n\r\n', line, 'latin1');
   if (end < 0) return undefined;
-  const fields = octets.toString('latin1', line, end).split(/\r\n(?![ \t])/);
-  const valuesOf = (name: string): string[] =>
-    fields.flatMap((field) => {
-      const [, value] = new RegExp(`^${name}[ \\t]*:([^]*)$`, 'i').exec(field) ?? [];
-      return value === undefined ? [] : [value.replace(/\r\n/g, '').trim()];
-    });
-  const part = partOf(valuesOf('content-type'), valuesOf('content-transfer-encoding'), valuesOf('content-disposition'));
-  return { part, at: end + (empty ? 2 : 4) };
+  return { part: partOf(partFields(octets.subarray(line, end))), at: end + (empty ? 2 : 4) };
 }
 
 /** Charsets of one octet a character, with ASCII in its place; what else they hold is found by decoding. */

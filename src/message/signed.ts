@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import { SealpostError } from '../errors.ts';
 import { parseContentType, type ContentType } from './content-type.ts';
 import { type Mailbox, parseMailbox } from './envelope.ts';
-import { type Field, fieldText, readMessage } from './header.ts';
+import { type Field, fieldText, partFields, readMessage } from './header.ts';
 
 export type SignedVerdict =
   /** `content`: what was signed, where it stands beside the signature; CRLF line ends. `signature`: ContentInfo, DER or BER. */
@@ -212,13 +212,8 @@ function splitParts(body: Buffer, boundary: string): readonly [Buffer, Buffer] |
 function splitPart(part: Buffer): { readonly fields: readonly Field[]; readonly body: Buffer } | undefined {
   const end = part.indexOf('\r\n\r\n', 0, 'latin1');
   if (end < 0 || end > MAX_PART_HEADER) return undefined;
-  const lines = part.toString('latin1', 0, end).split(/\r\n(?![ \t])/);
-  const fields = lines.map((line): Field | undefined => {
-    const name = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:/.exec(line)?.[1];
-    return name === undefined ? undefined : { name, key: name.toLowerCase(), octets: Buffer.from(`${line}\r\n`, 'latin1') };
-  });
-  const known = fields.filter((field) => field !== undefined);
-  return known.length === fields.length ? { fields: known, body: part.subarray(end + 4) } : undefined;
+  const fields = partFields(part.subarray(0, end));
+  return fields.every(({ name }) => name !== '') ? { fields, body: part.subarray(end + 4) } : undefined;
 }
 
 const MAX_PART_HEADER = 16 * 1024;

@@ -18,9 +18,9 @@ export interface Sealed extends Pick<
 
 /**
  * What a row's checksum covers: all that goes to an upstream, the envelope too, who is told what became of it, which body it goes
- * with, when it was accepted, since its age decides when it is given up, and whether it is held: then nobody can read what is sent. A row that names another's body, or an address with
- * a flipped bit, would be sent and counted as delivered. Each field stands behind its length, so that what one loses the next
- * cannot gain.
+ * with, when it was accepted, since its age decides when it is given up, and whether it is held: sent then, it could be read by nobody.
+ * A row that names another's body, or an address with a flipped bit, would be sent and counted as delivered. Each field stands behind
+ * its length, so that what one loses the next cannot gain.
  */
 export function sealedHash(row: Sealed): Buffer {
   return hashOf([...sentFields(row), ...askedFields(row), Buffer.from(String(row.acceptedAt)), ...keptFields(row)]);

@@ -31,8 +31,6 @@ export interface HeldParts {
   readonly dropBody: (body: number) => string[];
 }
 
-export type HeldRows = ReturnType<typeof prepareHeld>;
-
 export function prepareHeld(db: DatabaseSync, parts: HeldParts) {
   const stillHeld = prepareStillHeld(db, parts);
   return {

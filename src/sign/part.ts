@@ -92,18 +92,6 @@ function withoutComments(text: string): string {
 const ENCODING = 'content-transfer-encoding';
 const CRLF = '\r\n';
 
-/** The fields of a header with or without its empty line; what is no field has no name. */
-export function fieldsOf(header: Buffer): Field[] {
-  const lines = header
-    .toString('latin1')
-    .split(/\r\n(?![ \t])/)
-    .filter((line) => line !== '');
-  return lines.map((line) => {
-    const name = /^([\x21-\x39\x3b-\x7e]+)[ \t]*:/.exec(line)?.[1] ?? '';
-    return { name, key: name.toLowerCase(), octets: Buffer.from(line + CRLF, 'latin1') };
-  });
-}
-
 export interface HeaderWish {
   /** What takes the place of Content-Transfer-Encoding; undefined leaves what says no more than 7bit as it is. */
   readonly encoding?: 'quoted-printable' | 'base64' | undefined;

@@ -7,7 +7,8 @@
  * What is held has a bound, and so has the depth; what is deeper, or is no MIME that is understood, stays as it is.
  */
 import { base64Encoding, type Encoding, identityEncoding, Mending, QuotedPrintable, ShortAscii } from './encodings.ts';
-import { fieldsOf, kindOf, sevenBitHeader } from './part.ts';
+import { partFields } from '../message/header.ts';
+import { kindOf, sevenBitHeader } from './part.ts';
 import type { Field } from '../message/header.ts';
 
 /** Multiparts within each other; programs make four. */
@@ -85,7 +86,7 @@ export class SevenBit {
       if (eol === this.#line) {
         const header = this.#pending.subarray(0, eol);
         this.#consume(eol + CRLF.length);
-        this.#begin(fieldsOf(header));
+        this.#begin(partFields(header));
         return true;
       }
       const found = this.#delimiterIn(this.#pending.subarray(this.#line, eol));

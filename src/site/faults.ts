@@ -6,7 +6,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Fault } from '../document/fault.ts';
 import { holdFaults, mayHold } from './hold-keys.ts';
-import { describeIdentity, signFaults, surveyIdentities } from './identities.ts';
+import { asFault, describeIdentity, signFaults, surveyIdentities } from './identities.ts';
 import type { Rule } from '../policy/decide.ts';
 import { spoolFaults } from './spool-faults.ts';
 
@@ -30,11 +30,10 @@ export async function siteFaults(config: SiteConfig, rules: readonly Rule[], at:
   // Of an identity that cannot be read its own fault is told, not also that rules do not find it.
   const unread = new Set((config.identities ?? []).map(({ name }) => name));
   for (const { name } of identities) unread.delete(name);
-  const placeOf = (name: string): string => rules.find((rule) => rule.name === name)?.place ?? config.policies;
   const signing = signFaults(
     rules.filter(({ sign }) => sign === undefined || !unread.has(sign.identity)),
     identities,
-  ).map(({ rule, wrong, mend }) => ({ place: placeOf(rule), key: 'sign', wrong: `the rule ${rule} ${wrong}`, mend }));
+  ).map((fault) => asFault(fault.place === '' ? { ...fault, place: config.policies } : fault));
   const hold = await holdFaults(rules, config, at);
   const spool = await spoolFaults(config.keys, rules);
   const unheld = rules.some(mayHold) ? hold.faults.filter(({ key }) => key === 'hold.certificate') : [];

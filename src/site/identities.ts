@@ -6,8 +6,10 @@ import { readFile, stat } from 'node:fs/promises';
 import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
+import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
+import { rulesInvalid } from '../policy/rules.ts';
 import { signedAuthors } from '../policy/sign.ts';
 import { type IdentityFiles, type IdentityOptions, loadIdentity, openIdentityFiles } from '../sign/identities.ts';
 import { type Identity, type Material, timeFault } from '../sign/identity.ts';
@@ -90,16 +92,10 @@ export async function surveyIdentities(
   return { identities, faults };
 }
 
-export const identityFaults = async (
-  config: Pick<Config, 'identities'>,
-  at: { readonly env: Environment; readonly now: number },
-): Promise<readonly IdentityFault[]> => (await surveyIdentities(config, at)).faults;
-
 /** Throws `policy-invalid` with every fault of the rules that sign. */
 export function assertSigners(rules: readonly Rule[], identities: readonly Identity[]): void {
   const faults = signFaults(rules, identities);
-  const said = faults.map(({ rule, place, wrong, mend }) => `${place === '' ? '' : `${place}: `}rule ${rule}: ${wrong}\n  mend: ${mend}`);
-  if (said.length > 0) throw new SealpostError('policy-invalid', { detail: said.join('\n') });
+  if (faults.length > 0) throw rulesInvalid(faults.map(asFault));
 }
 
 export interface SignFault {
@@ -110,6 +106,9 @@ export interface SignFault {
   readonly wrong: string;
   readonly mend: string;
 }
+
+/** As it is told beside other faults. */
+export const asFault = ({ rule, place, key, wrong, mend }: SignFault): Fault => ({ place, key, wrong: `the rule ${rule} ${wrong}`, mend });
 
 /** Rules that sign as somebody whom their identity does not name, or whom nobody knows beforehand. */
 export function signFaults(rules: readonly Rule[], identities: readonly Pick<Identity, 'name' | 'certificate'>[]): readonly SignFault[] {

@@ -31,7 +31,7 @@ test('a rule that signs as somebody whom its identity does not name releases not
   };
   await assert.rejects(release('other@clinic.example'), (error: Error & { code: string }) => {
     assert.equal(error.code, 'policy-invalid');
-    assert.match(error.message, /rule forms: signs as clinic, whose certificate does not name other@clinic\.example/);
+    assert.match(error.message, /: sign: the rule forms signs as clinic, whose certificate does not name other@clinic\.example/);
     return true;
   });
   assert.deepEqual(await release('forms@clinic.example'), []);

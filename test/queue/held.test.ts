@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { verifyAudit } from '../../src/audit.ts';
+import { sealedHash } from '../../src/queue/checksum.ts';
 import { listEntries, readStats } from '../../src/queue/operator.ts';
 import type { Kept, QueueStore } from '../../src/queue/queue.ts';
 import { openDatabase, openDatabaseReadOnly } from '../../src/queue/schema.ts';
@@ -73,6 +74,25 @@ test('a held row that the disk changes between reading and release is not releas
   await assert.rejects(async () => {
     for await (const octets of store.readHeld(row)) void octets;
   });
+  await store.close();
+  assert.doesNotMatch(readFileSync(site.paths.audit, 'utf8'), /"released"/);
+});
+
+test('a held row that is another than was read, and whole, is neither released nor given up: somebody else decided meanwhile (P4, P9)', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open();
+  await put(store, { id: 'q1', kept: held });
+  const row = await heldOne(store);
+  const header = Buffer.from('To: somebody@else.example\r\n\r\n');
+  const beside = new DatabaseSync(site.paths.database, { timeout: 5000 });
+  const bodySha256 = beside.prepare('SELECT sha256 FROM bodies').get()?.['sha256'];
+  assert.ok(bodySha256 instanceof Uint8Array);
+  const other = { ...row, header, bodySha256, address: row.recipient, notify: null, notice: null, kept: held };
+  beside.prepare('UPDATE recipients SET header = ?, sha256 = ?').run(header, sealedHash(other));
+  beside.close();
+  assert.equal(await store.release(row, as, [{ event: 'released', queue_id: 'q1' }]), false);
+  assert.equal(await store.endHeld(row, { kind: 'bounced', reason: 'too long' }, []), false);
+  assert.deepEqual((await heldOne(store)).header, header, 'it is whole, and waits as it was written');
   await store.close();
   assert.doesNotMatch(readFileSync(site.paths.audit, 'utf8'), /"released"/);
 });

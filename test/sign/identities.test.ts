@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { parseCertificate } from '../../src/certificates/certificate.ts';
 import { readConfig } from '../../src/config.ts';
-import { describeIdentity, identityFaults, openIdentities, signFaults, surveyIdentities } from '../../src/site/identities.ts';
+import { describeIdentity, openIdentities, signFaults, surveyIdentities } from '../../src/site/identities.ts';
 import { parsePattern } from '../../src/message/pattern.ts';
 import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import type { Rule } from '../../src/policy/decide.ts';
@@ -185,7 +185,7 @@ describe('identities of the configuration', { skip: missing }, () => {
   for (const [what, place, said] of unusable)
     test(`${what}: check and start say so, and no secret`, async () => {
       const config = await validConfig(`{ clinic: ${place} }`);
-      const [fault, ...more] = await identityFaults(config, { env, now: NOW });
+      const [fault, ...more] = (await surveyIdentities(config, { env, now: NOW })).faults;
       assert.deepEqual(more, []);
       assert.equal(fault?.key, 'identities.clinic');
       assert.match(fault?.wrong ?? '', said);
@@ -200,7 +200,7 @@ describe('identities of the configuration', { skip: missing }, () => {
   test('one that has expired does not keep the relay from starting, signs nothing, and is told', async (t) => {
     await writePair('over', { to: new Date(NOW - 1000) });
     const config = await validConfig('{ clinic: { cert: over.pem, key: "file:over.key" } }');
-    const [fault] = await identityFaults(config, { env, now: NOW });
+    const [fault] = (await surveyIdentities(config, { env, now: NOW })).faults;
     assert.match(fault?.wrong ?? '', /cannot sign now: it expired on 2026-11-23/);
     const opened = await openIdentities(config, { env, now: () => NOW, log });
     t.after(() => opened.close());

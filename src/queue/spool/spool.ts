@@ -57,10 +57,10 @@ export interface Spool {
 const MAGIC = Buffer.from('SPSPOOL\x01', 'latin1');
 const KEY_ID_OCTETS = 8;
 const SALT_OCTETS = 32;
-const HEADER_OCTETS = MAGIC.length + KEY_ID_OCTETS + SALT_OCTETS;
+export const HEADER_OCTETS = MAGIC.length + KEY_ID_OCTETS + SALT_OCTETS;
 /** Of the message in one chunk. */
 export const CHUNK_OCTETS = 64 * 1024;
-const TAG_OCTETS = 16;
+export const TAG_OCTETS = 16;
 const STORED_CHUNK = CHUNK_OCTETS + TAG_OCTETS;
 const CIPHER = 'aes-256-gcm';
 const CIPHER_KEY_OCTETS = 32;
@@ -80,11 +80,6 @@ export function makeSpool({ keys, randomBytes }: { readonly keys: SpoolKeys; rea
     writer: (body) => makeWriter(newest, randomBytes(SALT_OCTETS), body),
     read: (ciphertext, row, facts) => readChunks(new ChunkReader(keys, { row, facts }), ciphertext),
   };
-}
-
-/** Octets of the spooled form of a message of so many. */
-export function spooledSize(size: number): number {
-  return HEADER_OCTETS + size + TAG_OCTETS * Math.max(1, Math.ceil(size / CHUNK_OCTETS));
 }
 
 function makeWriter(key: SpoolKey, salt: Buffer, body: Pick<BodyWriter, 'write'>): SpoolWriter {
