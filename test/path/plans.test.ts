@@ -20,7 +20,10 @@ import { readHeld } from '../../src/path/held.ts';
 import { insideAs } from '../../src/path/inside.ts';
 import { type AddressPattern, anyOf, parsePattern } from '../../src/message/pattern.ts';
 import { parseMailbox, plainRecipient, type Envelope, type Mailbox } from '../../src/message/envelope.ts';
+import { readMessage } from '../../src/message/header.ts';
+import { outerBlock } from '../../src/message/outer.ts';
 import { makePath, type PathParts } from '../../src/path.ts';
+import { Passing } from '../../src/path/passing.ts';
 import { ALWAYS, type Condition } from '../../src/policy/condition.ts';
 import { makeRuleSet, type Rule } from '../../src/policy/decide.ts';
 import type { NewMessage, NewRecipient } from '../../src/queue/queue.ts';
@@ -558,6 +561,45 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         const cut = text.slice(0, text.length - 80);
         for (const one of [cut, `${text}${CANARY}\r\n`, `${text}\r\nplain text behind it\r\n`])
           await refuses('sealed-malformed', [ready], ['anna@clinic.example'], { text: one, sizes: [4096] });
+      });
+
+      test('P3 whoever decided so, it passes to nobody whom it does not name', async () => {
+        const message = await readMessage(chunked(await toAnna()));
+        const client = { address: '192.0.2.7', helo: 'web.clinic.example', tls: null, user: null };
+        const envelope = { sender: null, recipients: [], envid: null, client, protocol: 'ESMTP' };
+        const about = { envelope, queueId: 'Q', hostname: 'relay.clinic.example', now: new Date() };
+        const original = { id: 'Q', envelope, message, signed: false, outer: outerBlock(message.fields, about) };
+        const stored = { length: 0, sha256: Buffer.alloc(32), content: { kind: 'inline', bytes: Buffer.alloc(0) } } as const;
+        const outbox = { newBody: () => ({ write: async () => {}, finish: async () => stored, discard: async () => {} }) };
+        const common = { kind: 'pass', rule: 'ready', sealed: true, envelopeFrom: undefined, archive: undefined } as const;
+        const asked = { notify: null, orcpt: null };
+        const reader = (address: string, certificates: readonly Certificate[]) => {
+          return { ...common, asked, recipient: mailbox(address), certificates, passesAt: () => true };
+        };
+        const readers = [
+          reader('anna@clinic.example', [certificateOf('anna')]),
+          reader('otto@clinic.example', [certificateOf('otto')]),
+          reader('nobody@clinic.example', []),
+        ];
+        const passing = new Passing(
+          { hostname: 'relay.clinic.example', outbox, spool, largest: () => undefined, now: Date.now },
+          original,
+          readers,
+        );
+        await passing.begin();
+        for await (const chunk of message.body) await passing.write(chunk);
+        const { recipients, refused } = await passing.end(0, { bareEnds: false, octets: 1 });
+        assert.deepEqual(
+          recipients.map(({ address }) => address),
+          ['anna@clinic.example'],
+        );
+        assert.deepEqual(
+          refused.map(({ recipient, error }) => [recipient.address, error.code]),
+          [
+            ['otto@clinic.example', 'sealed-malformed'],
+            ['nobody@clinic.example', 'sealed-malformed'],
+          ],
+        );
       });
 
       test('P3 whatever asked whether it came sealed, a pass that rests on it is checked to the last octet', async () => {
