@@ -19,8 +19,10 @@ const FORM = 'From: Forms <forms@clinic.example>\r\nSubject: of Anna\r\nX-Kind: 
 describe('the release of held mail', () => {
   let hold: Pair;
   let anna: Pair;
+  let other: Pair;
   before(async () => {
-    [hold, anna] = await Promise.all([makeHoldPair('Clinic', Date.now()), makeHoldPair('Anna', Date.now())]);
+    const pair = (name: string) => makeHoldPair(name, Date.now());
+    [hold, anna, other] = await Promise.all([pair('Clinic'), pair('Anna'), pair('Anna, another')]);
   });
   const known = (): [string, Pair['certificate']][] => [['anna@clinic.example', anna.certificate]];
 
@@ -60,6 +62,25 @@ describe('the release of held mail', () => {
         });
         assert.partialDeepStrictEqual(events[3], { certificate_sha256: anna.certificate.fingerprint, cipher });
       });
+
+  test('P9 A22 a certificate that was changed is told of at release as on the path; under a pin the message stays held', async (t) => {
+    for (const pinned of [false, true]) {
+      const world = await makeWorld(t, hold, { pinned });
+      world.today.certificates = new Map(known());
+      await world.accept(FORM);
+      world.today.certificates = new Map();
+      const queueId = await world.accept(FORM);
+      const [held] = await world.held(queueId);
+      assert.ok(held);
+      world.today.certificates = new Map([['anna@clinic.example', other.certificate]]);
+      if (pinned) await assert.rejects(world.release(held), { code: 'lookup-unavailable' });
+      else assert.equal((await world.release(held)).kind, 'released');
+      assert.equal((await world.held(queueId)).length, pinned ? 1 : 0);
+      const events = (await world.audit()).filter(({ event }) => event === 'certificate-changed');
+      const fingerprints = events.map(({ certificate_sha256 }) => certificate_sha256);
+      assert.deepEqual(fingerprints, pinned ? [] : [other.certificate.fingerprint]);
+    }
+  });
 
   test('another cipher than the one that is stored: encrypted anew, the old body is gone', async (t) => {
     for (const octets of [10, 300_000]) {

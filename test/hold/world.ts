@@ -60,7 +60,11 @@ export function mailbox(text: string): Mailbox {
   return verdict.mailbox;
 }
 
-export async function makeWorld(t: TestContext, hold: Pair, { signers }: { readonly signers?: Signers } = {}): Promise<World> {
+export async function makeWorld(
+  t: TestContext,
+  hold: Pair,
+  { signers, pinned = false }: { readonly signers?: Signers; readonly pinned?: boolean } = {},
+): Promise<World> {
   const site = await makeSite(t);
   const store = await site.open({ inlineLimit: 64 * 1024 });
   const today: World['today'] = { rules: [rule({ name: 'forms' })], cipher: 'aes-256-cbc', certificates: new Map(), down: false };
@@ -82,6 +86,7 @@ export async function makeWorld(t: TestContext, hold: Pair, { signers }: { reado
     addressBook,
     chooseForm: (_: readonly Certificate[], said = {}) => ({ cipher: today.cipher, keyTransport: 'rsaes-pkcs1' as const, ...said }),
     ...(signers === undefined ? {} : { signers }),
+    pinned,
     largest: () => undefined,
     onQueued: () => {},
     now: () => site.clock.now,
