@@ -59,6 +59,13 @@ test('P2: what a foreign error quotes from its input is not in the log', () => {
   assert.ok(!lines.join('').includes('anna@'));
 });
 
+test('P2: octets are told by their number, in whatever they stand', () => {
+  const { log, lines } = capture();
+  const octets = Buffer.from('canary');
+  log.info({ octets, deep: { list: [new Uint8Array(octets)] } }, 'message queued');
+  assert.partialDeepStrictEqual(JSON.parse(lines[0] ?? ''), { octets: '[6 octets]', deep: { list: ['[6 octets]'] } });
+});
+
 test('a thrown value that is no error is named by its type only', () => {
   const { log, first } = capture();
   log.error({ err: new SealpostError('internal', { cause: 'secret' }) }, 'command failed');

@@ -112,6 +112,27 @@ describe('the seal', { skip: missingPrograms({ openssl: 'openssl' }) ?? false },
     assert.equal(seen.size, 400);
   });
 
+  test('A37 the content key is gone from memory once it is forgotten', async () => {
+    for (const cipher of cipherNames) {
+      const made: Buffer[] = [];
+      const take = (octets: number): Buffer => {
+        const bytes = randomBytes(octets);
+        made.push(bytes);
+        return bytes;
+      };
+      const sealer = sealBody(cipher, { write: async () => undefined }, take);
+      await sealer.write(Buffer.from('text'));
+      await sealer.end();
+      const [key] = made;
+      assert.ok(key !== undefined && key.length === ciphers[cipher].keyOctets && key.some((octet) => octet !== 0));
+      sealer.forget();
+      assert.ok(
+        key.every((octet) => octet === 0),
+        cipher,
+      );
+    }
+  });
+
   test('what is not a sealed message is said to be none, whatever the octets', async () => {
     const [message = Buffer.alloc(0)] = await sealFor('aes-256-cbc', Buffer.from('x'), [[certificate('anna')]]);
     fc.assert(

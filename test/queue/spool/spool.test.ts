@@ -145,6 +145,17 @@ test('P2: two messages of the same octets share nothing, and nothing of them can
   );
 });
 
+test('P2: whoever wrote a message forgets the chunk that it gathered (A37)', async (t) => {
+  const allocate = t.mock.method(Buffer, 'allocUnsafe');
+  const writer = makeSpool({ keys, randomBytes }).writer({ write: async () => undefined });
+  await writer.write(Buffer.from('canary'));
+  await writer.end();
+  const gathered = allocate.mock.calls.map(({ result }) => result).find((octets) => octets?.length === CHUNK_OCTETS);
+  assert.ok(gathered !== undefined && gathered.includes('canary'));
+  writer.forget();
+  assert.ok(!gathered.includes('canary'));
+});
+
 test('P6: writing and reading take one chunk at a time, however much comes at once', async () => {
   const lengths: number[] = [];
   const writer = makeSpool({ keys, randomBytes }).writer({ write: async (octets) => void lengths.push(octets.length) });

@@ -1,0 +1,73 @@
+/**
+ * `npm run mutants`: takes the guards of the promises out one by one and runs the tests that should notice. Exit 0 where each was
+ * noticed, 1 where not, 2 for a wrong argument. `--only P3` or `--only NAME`, more than once for more; `--json`; `--report`.
+ */
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism, cpus } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { promiseNames, root, type Guards } from './guard.ts';
+import { guards } from './guards.ts';
+import { hunt, type Finding } from './hunt.ts';
+import { isCaught, lineOf, page, table } from './report.ts';
+
+/** Two tests at once are what two cores bear; more make them late, not quicker. */
+const AT_ONCE = Math.min(2, availableParallelism());
+
+const say = (line: string): void => void process.stderr.write(`mutants: ${line}\n`);
+
+function usage(fault: string): never {
+  say(`${fault}; npm run mutants -- [--only P1…P10 | NAME]… [--json] [--report]`);
+  process.exit(2);
+}
+
+function readArguments(): { readonly only: readonly string[]; readonly json: boolean; readonly report: boolean } {
+  try {
+    const { values } = parseArgs({
+      options: { only: { type: 'string', multiple: true }, json: { type: 'boolean' }, report: { type: 'boolean' } },
+    });
+    return { only: values.only ?? [], json: values.json ?? false, report: values.report ?? false };
+  } catch (error) {
+    return usage(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function chosen(only: readonly string[]): Guards {
+  const unknown = only.find((word) => !promiseNames.some((name) => name === word) && !Object.hasOwn(guards, word));
+  if (unknown !== undefined) usage(`no promise and no guard is called ${unknown}`);
+  if (only.length === 0) return guards;
+  return Object.fromEntries(Object.entries(guards).filter(([name, { promise }]) => only.includes(name) || only.includes(promise)));
+}
+
+const { only, json, report } = readArguments();
+if (report && only.length > 0) usage('a report is about all of them');
+const wanted = chosen(only);
+const stopped = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stopped.abort(new Error(`stopped by ${name}`)));
+
+const started = performance.now();
+const total = Object.keys(wanted).length;
+let done = 0;
+const onFinding = (finding: Finding): void => say(`${String(++done).padStart(String(total).length)}/${total} ${lineOf(finding)}`);
+const findings = await hunt(wanted, { at: AT_ONCE, signal: stopped.signal, onFinding }).catch((error: unknown) => {
+  say(error instanceof Error ? error.message : String(error));
+  process.exit(1);
+});
+const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+
+if (json) {
+  const rows = findings.map(({ name, guard, verdict, seconds }) => ({ name, ...guard, verdict, seconds }));
+  process.stdout.write(`${JSON.stringify(rows, undefined, 2)}\n`);
+} else {
+  process.stdout.write(table(findings));
+}
+const missed = findings.filter((finding) => !isCaught(finding)).length;
+say(`${findings.length - missed} of ${findings.length} caught in ${minutes} minutes`);
+if (report) {
+  const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}`;
+  const date = new Date().toISOString().slice(0, 10);
+  await writeFile(join(root, 'docs/guards.md'), page(findings, { machine, minutes, date }));
+  say('docs/guards.md is written');
+}
+process.exitCode = missed === 0 ? 0 : 1;
