@@ -234,7 +234,8 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
   rows.wrote(at);
   switch (request.operation) {
     case 'enqueue': {
-      if (!audit.hasRoom()) throw new SealpostError('audit-failed');
+      const refusal = audit.refusal();
+      if (refusal !== undefined) throw refusal;
       const { message, events, uses, notices } = request.ask;
       rows.enqueue(message, events);
       for (const notice of notices) rows.enqueue(notice, []);
