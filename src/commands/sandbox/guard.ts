@@ -1,0 +1,4 @@
+/** Loaded before everything else in the relay and in each of its threads. */
+import { syncBuiltinESMExports } from 'node:module';
+
+syncBuiltinESMExports();
