@@ -1,6 +1,7 @@
 /** `sealpost serve`: the relay in the foreground, until SIGTERM or SIGINT. It shuts itself in before it begins (sandbox/enter.ts). */
 import { setTimeout as after } from 'node:timers/promises';
 import process from 'node:process';
+import { isatty } from 'node:tty';
 import { Command } from 'commander';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
@@ -32,6 +33,10 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
   };
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
+  // At a terminal it is gone, and with it who could stop this. Elsewhere it asks to read again what is read again by itself.
+  process.on('SIGHUP', (signal) =>
+    isatty(0) ? stop(signal) : log.info({}, 'nothing is read again at a hangup: that needs none, or a restart'),
+  );
   const relay = await startRelay(config, { log, now: Date.now, env, version, onFailure: (error) => ended.reject(error) }).catch(
     (error: unknown) => {
       leaveSoon(1);
