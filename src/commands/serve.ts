@@ -81,14 +81,10 @@ const leaveSoon = (code: number): NodeJS.Timeout => setTimeout(() => leave(code)
 
 /**
  * Ends a process in which a call of the file system hangs, at a file server that is gone for instance. Node waits for such calls
- * at the end of its event loop, and in process.exit() once more, for as long as they take. A process that is replaced waits
- * for nothing, and a service manager sees how it ended.
+ * at the end of its event loop, and in process.exit() once more, for as long as they take. A signal waits for nothing. After an orderly
+ * stop it is SIGTERM, which a service manager takes for the answer to its own, else SIGKILL, which it takes for a failure.
  */
 function leave(code: number): void {
-  try {
-    process.execve?.(process.execPath, [process.execPath, '--eval', `process.exitCode = ${code}`], {});
-  } catch {
-    // Not on this system: the end below is unclean, and an end.
-  }
-  process.kill(process.pid, 'SIGKILL');
+  process.removeAllListeners('SIGTERM');
+  process.kill(process.pid, code === 0 ? 'SIGTERM' : 'SIGKILL');
 }

@@ -6,13 +6,14 @@
  * Which life it is the runtime says, never the environment or an argument: nothing a caller sets makes the relay run without.
  */
 import { accessSync, constants, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import process from 'node:process';
 import type { Config } from '../../config.ts';
 import type { Environment } from '../../config/environment.ts';
 import { SealpostError } from '../../errors.ts';
 import { ensurePrivateFolder } from '../../queue/folder.ts';
 import { queuePaths } from '../../queue/paths.ts';
-import { sandboxEnvironment, sandboxFlags, writable } from './flags.ts';
+import { sandboxEnvironment, sandboxFlags } from './flags.ts';
 
 const SHELL = '/bin/sh';
 /**
@@ -32,7 +33,7 @@ export async function enterSandbox(config: Config, env: Environment): Promise<ne
   if (process.execArgv.includes('--permission')) throw failed('the permission model of Node was asked for and is not there');
   // Here, since the folders above it are closed to the second life.
   await ensurePrivateFolder(queuePaths(config.queue.sqlite, config.audit.file).folder);
-  const guard = new URL(import.meta.url.endsWith('.ts') ? './guard.ts' : './guard.js', import.meta.url).href;
+  const guard = join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'guard.ts' : 'guard.js');
   const given = [...(env['NODE_OPTIONS'] ?? '').split(/\s+/), ...process.execArgv];
   const command = [process.execPath, ...sandboxFlags(config, guard, given), script, ...process.argv.slice(2)];
   const around = sandboxEnvironment(env);
@@ -50,8 +51,7 @@ export function assertSandboxed(config: Config): void {
   if (open.length > 0) throw failed(`the permission model leaves open: ${open.join(', ')}`);
   const { folder } = queuePaths(config.queue.sqlite, config.audit.file);
   if (!permission.has('fs.write', folder) || !permission.has('worker')) throw failed(`the relay may not write ${folder}`);
-  if (writable(config).length === 0 || !process.execArgv.some((flag) => /^--import=.*\/guard\.[jt]s$/.test(flag)))
-    throw failed('the guard is not loaded');
+  if (!process.execArgv.some((flag) => /^--require=.*\/guard\.[jt]s$/.test(flag))) throw failed('the guard is not loaded');
 }
 
 /** Whether the kernel would write the memory of this process into a core file; undefined where it does not say. */

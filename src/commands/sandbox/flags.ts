@@ -43,10 +43,13 @@ export function writable(config: Places): string[] {
   return paths;
 }
 
-/** `guard`: the URL of the preload. `given`: flags this process was started with, and those of NODE_OPTIONS. */
+/**
+ * `guard`: the path of the preload, by --require, since a thread whose program comes as text does not wait for --import.
+ * `given`: flags this process was started with, and those of NODE_OPTIONS.
+ */
 export function sandboxFlags(config: Places, guard: string, given: readonly string[]): string[] {
   const writes = writable(config).map((path) => `--allow-fs-write=${path}`);
-  return [...FIXED, ...writes, ...given.filter((flag) => CARRIED.test(flag)), `--import=${guard}`];
+  return [...FIXED, ...writes, ...given.filter((flag) => CARRIED.test(flag)), `--require=${guard}`];
 }
 
 export function sandboxEnvironment(env: Environment): Record<string, string> {
