@@ -230,7 +230,8 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
 
 /** What every enqueue must pass, whatever its message is. A database that failed refuses all before this is reached. */
 function assertTakes({ audit }: OpenQueue): void {
-  if (!audit.hasRoom()) throw new SealpostError('audit-failed');
+  const refusal = audit.refusal();
+  if (refusal !== undefined) throw refusal;
 }
 
 function execute(queue: OpenQueue, request: Request): Done<unknown> {
