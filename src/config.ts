@@ -9,6 +9,7 @@ import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
 import { auditPlace, withAuditKeys, withAuditName } from './config/audit-keys.ts';
 import { declareKeys } from './config/keys.ts';
+import { adminFault } from './config/admin-keys.ts';
 import { crlFaults } from './config/authority-keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
 import { anchorSetFaults, sourceFault } from './config/certificate-keys.ts';
@@ -165,6 +166,8 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
     if (port !== 0 && seen.has(address)) tell(['listen', index], 'is the address and port of a listener above', 'give each its own port');
     seen.add(address);
   }
+  const ofAdmin = adminFault(config.admin, [...config.listen, crl?.listen]);
+  if (ofAdmin !== undefined) tell(['admin', 'port'], ofAdmin.wrong, ofAdmin.mend);
   const data = path.dirname(config.queue.sqlite);
   // The running relay may write the data folder and nothing else: whoever takes it over must not reach the keys.
   if (isWithin(config.keys, data)) tell(['keys'], 'stands in the data folder', `a folder outside ${data}`);

@@ -11,6 +11,7 @@ import { assertFits, assertMayFit, assertMayPass } from './delivery/admission.ts
 import type { Notices, RefusedMessage, Written } from './delivery/notices.ts';
 import type { HeldMessage } from './delivery/of-held.ts';
 import { wireSize } from './delivery/wire.ts';
+import type { SealpostError } from './errors.ts';
 import { foreseeRecipient } from './path/decision.ts';
 import { readHeld } from './path/held.ts';
 import type { Opening, Reception } from './ingress/reception.ts';
@@ -54,6 +55,8 @@ export interface PathParts extends PlanParts, SealingParts, PassingParts {
   readonly pinned?: boolean;
   /** Called once a message is durable. */
   readonly onQueued: () => void;
+  /** Why no mail is taken at this moment; it is where it is not given. */
+  readonly refusal?: () => SealpostError | undefined;
   /** A queue id; a fresh one where it is not given. */
   readonly newId?: () => string;
 }
@@ -67,6 +70,10 @@ export interface Path extends Reception {
 export function makePath(parts: PathParts): Path {
   const { log } = parts;
   return {
+    assertOpen() {
+      const refusal = parts.refusal?.();
+      if (refusal !== undefined) throw refusal;
+    },
     assertFits(octets) {
       // What passes does not grow.
       const passes = parts.rules().rules.some(({ then }) => then === 'pass');

@@ -9,6 +9,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { dirname } from 'node:path';
+import process from 'node:process';
 import type { Logger } from 'pino';
 import type { AuditEvent } from './audit.ts';
 import type { Certificate } from './certificates/certificate.ts';
@@ -40,6 +41,7 @@ import { queuePaths } from './queue/paths.ts';
 import type { QueueStore } from './queue/queue.ts';
 import { makeLiveSpool } from './queue/spool/live.ts';
 import { openSqliteQueue } from './queue/sqlite.ts';
+import { makeReadiness, watchRefusal } from './readiness.ts';
 import { makeRelease } from './release/release.ts';
 import { makeNoticeSealer } from './seal-notice.ts';
 import { chooseForm, type Form } from './seal/algorithms.ts';
@@ -99,7 +101,23 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => live.close());
     return { host, port, auth, tls: { mode, clientCertificates, context: () => live.context() } };
   };
+  const failed = (error: SealpostError): void => {
+    readiness.tell('storage-failed', true);
+    onFailure(error);
+  };
+  const readiness = makeReadiness({
+    now,
+    onChange: ({ state, reasons, notes }) => {
+      const codes = { state, reasons: reasons.map(({ code }) => code), notes: notes.map(({ code }) => code) };
+      log[state === 'accepting' && notes.length === 0 ? 'info' : 'warn'](codes, 'readiness changed');
+    },
+  });
   try {
+    if (config.admin !== undefined) {
+      const { serveHealth } = await import('./admin/health.ts');
+      const health = await serveHealth({ ...config.admin, standing: () => readiness.standing(), log });
+      undo.push(() => health.close());
+    }
     const verify = async (rules: readonly Rule[]) => (await siteFaults(config, rules, { env, now: now() })).ofRules;
     const rules = await openRules(config.policies, { log, verify });
     undo.push(() => rules.close());
@@ -109,7 +127,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => users?.close());
 
     const paths = queuePaths(config.queue.sqlite, config.audit.file);
-    const queue = await openSqliteQueue({ ...paths, auditRotate: config.audit.rotate, now, log, onFailure });
+    const queue = await openSqliteQueue({ ...paths, auditRotate: config.audit.rotate, now, log, onFailure: failed });
     undo.push(() => queue.close());
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
@@ -173,7 +191,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     });
     await rules.watch({
       prepare: (list) => spool.prepare(list.some(({ then }) => then === 'pass')),
-      onNews: (news) => void tellRules(news, queue, log),
+      onNews: (news) => {
+        readiness.tell('rules-faulty', news.kind === 'kept');
+        void tellRules(news, queue, log);
+      },
     });
     const scheduler = makeScheduler({ queue, route, retry: config.retry, notices, spool, now, random, log });
     scheduler.start();
@@ -208,12 +229,16 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       route.revive();
       scheduler.wake();
     };
+    const ownState = { state: () => Promise.resolve({ ...readiness.standing(), version, pid: process.pid }) };
     const changing = held.handlersWith({ ...knownHandlers(queue.known), ...upkeep.handlers });
-    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...changing };
+    const handlers = { ...queueHandlers({ store: queue, now, wake: retryNow }), ...changing, ...ownState };
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
+    const intake = await watchRefusal({ readiness, refusal: () => queue.refusal(), upstreamsWell: () => route.well() });
+    undo.push(() => intake.stop());
     const path = makePath({
+      refusal: () => intake.refusal(),
       ...sealing,
       rules: rules.current,
       signers: identities,
@@ -252,6 +277,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => ingress.stop(STOP_INGRESS_MS));
     await upkeep.start();
     held.start();
+    readiness.tell('starting', false);
     // In the background: what the upstreams take is known then, mostly, before the first message is too big for them.
     route.largest();
     return {
@@ -259,7 +285,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       queue,
       counters: () => scheduler.counters(),
       certificateSeries: () => upkeep.series(),
-      stop: unwind,
+      stop: () => {
+        readiness.tell('stopping', true);
+        return unwind();
+      },
     };
   } catch (error) {
     await unwind();

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
+import { admin } from './admin-keys.ts';
 import { audit } from './audit-keys.ts';
 import { certificates } from './certificate-keys.ts';
 import { hold } from './hold-keys.ts';
@@ -260,6 +261,7 @@ export function declareKeys(folder: string) {
       unit: 'keys, or a path',
       example: 'data/audit.jsonl',
     }),
+    admin: admin(),
     log: key(log().prefault({}), { meaning: 'What is said on standard output.', unit: 'keys', example: '{ level: info }' }),
   });
 }

@@ -31,6 +31,8 @@ export interface Route {
   room(): Room;
   /** Called when there may be more room than before. */
   onChange: (() => void) | undefined;
+  /** False where every upstream is left alone after a failure. */
+  well(): boolean;
   /** Asks every upstream anew, those that are left alone too: an operator says that something was mended. */
   revive(): void;
   /**
@@ -53,6 +55,7 @@ export function makeRoute(upstreams: readonly Upstream[], log: Logger): Route {
   if (upstreams.length === 0) throw new SealpostError('config-invalid', { detail: 'upstream: at least one is needed' });
   const route: Route = {
     onChange: undefined,
+    well: () => upstreams.some((one) => one.well()),
     revive: () => upstreams.forEach((one) => one.revive()),
     largest() {
       for (const upstream of upstreams) void upstream.learn();

@@ -15,6 +15,8 @@ export interface Opening {
 
 /** What the SMTP front asks of the path behind it; relay.ts implements it. Both throw SealpostError, which carries the reply. */
 export interface Reception {
+  /** At MAIL: throws where no mail is taken at this moment, whatever it is (P5). Absent: it is. */
+  assertOpen?(): void;
   /** At MAIL, where the client declares a size in octets: throws where no message of that size can be handed on. Absent: all can. */
   assertFits?(octets: number): void;
   /**

@@ -239,6 +239,7 @@ export class Session extends NamedConnection implements OpenSession {
     if (this.#transaction !== undefined) throw new SealpostError('command-out-of-order', { detail: 'MAIL was said already' });
     const mail = readMail(command, { messageBytes: this.#shared.limits.messageBytes, auth: this.identity.knowsAuth });
     if (this.identity.user?.maySend(mail.sender) === false) throw new SealpostError('sender-not-allowed');
+    this.#shared.reception.assertOpen?.();
     this.#shared.reception.assertFits?.(mail.declared);
     this.#shared.inFlight.assertRoom(mail.declared);
     this.#shared.rates.assertRoom(this.remoteAddress, this.identity.user);

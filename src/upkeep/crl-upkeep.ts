@@ -12,7 +12,8 @@ import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import { asSealpostError } from '../errors.ts';
 import type { RecordStore } from '../queue/records.ts';
-import { type CrlServer, serveLists } from './crl-server.ts';
+import { serveLists } from './crl-server.ts';
+import type { HttpServer } from '../http-server.ts';
 import { isDue, isNamed, ISSUING_LIST, listAt, listIssuers, type ListParts, ownLists, ROOT_LIST, writeList } from './crl-writing.ts';
 import { CRL, readNumber, revocationHandlers } from './revoked.ts';
 
@@ -93,7 +94,7 @@ export function makeCrlUpkeep({ config, records, now, env, log }: CrlUpkeepParts
     }
   };
   let soon: NodeJS.Timeout | undefined;
-  let server: CrlServer | undefined;
+  let server: HttpServer | undefined;
   return {
     refreshLists,
     prepare,

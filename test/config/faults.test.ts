@@ -27,7 +27,7 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
     'a key that is planned and does nothing yet',
     site({}, 'admin: { host: 127.0.0.1 }\n'),
     `:7:1: admin: no such key
-  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, admin, log`,
   ],
   [
     'keys that are missing',
@@ -238,13 +238,13 @@ FILE:1:1: upstream: is missing: a list
     'a file that is no configuration',
     'just a line of text\n',
     `:1:1: wants keys below it
-  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, admin, log`,
   ],
   [
     'a key with control characters in it',
     site({}, '"a\\e[2Jb": 1\n'),
     `:7:1: a?[2Jb: no such key
-  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, log`,
+  mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, admin, log`,
   ],
   [
     'an empty section',

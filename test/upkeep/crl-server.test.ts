@@ -10,7 +10,8 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { pino } from 'pino';
 import { writeCrl } from '../../src/certificates/authority/crl.ts';
 import { type Authority, DAY_MS, makeAuthority } from '../../src/certificates/authority/issue.ts';
-import { type CrlServer, serveLists } from '../../src/upkeep/crl-server.ts';
+import type { HttpServer } from '../../src/http-server.ts';
+import { serveLists } from '../../src/upkeep/crl-server.ts';
 import { eventually } from '../certificates/openssl.ts';
 
 interface Answer {
@@ -26,7 +27,7 @@ describe('lists over HTTP', () => {
   const start = Math.floor(Date.now() / 1000) * 1000;
   let now = start;
   let issuer: Authority;
-  let server: CrlServer;
+  let server: HttpServer;
   const open = new Set<Socket>();
 
   const lay = (number: number, days = 7): Buffer => {
