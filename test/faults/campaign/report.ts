@@ -1,0 +1,84 @@
+/** docs/reliability.md: the newest figures, how they were come by, and what they cannot show. */
+import { writeFile } from 'node:fs/promises';
+import { cpus, totalmem } from 'node:os';
+import { resolve } from 'node:path';
+import process from 'node:process';
+import { type Figures, type Summary, summarize } from './figures.ts';
+
+const docs = resolve(import.meta.dirname, '../../../docs');
+const GIB = 1024 ** 3;
+
+/** What each part did, for people. */
+const MEANS: Readonly<Record<string, string>> = {
+  kill: 'The relay under a load that it seals, holds, passes, refuses, releases, delivers and defers, ended by SIGKILL at a random moment: while it starts, takes mail, delivers, releases. The upstream puts off, refuses and cuts off mail at random, on either side of taking it.',
+  sweep:
+    'A system call of the relay, under strace, ends it or fails: the first of a life, then the second, and so on, until a life comes to no such call any more. A failed write or sync must be answered 4yz.',
+  soak: 'One relay that is well, and many messages of 500 octets to 250 KB. Flat means: the slope over the second half adds less than a tenth to memory, and fewer than ten descriptors.',
+};
+
+export async function writeReport(figures: readonly Figures[], args: readonly string[]): Promise<void> {
+  for (const { plot } of figures) if (plot !== undefined) await writeFile(resolve(docs, plot.name), plot.svg);
+  await writeFile(resolve(docs, 'reliability.md'), reportOf(figures, args, new Date()));
+}
+
+export function reportOf(figures: readonly Figures[], args: readonly string[], now: Date): string {
+  const summaries = figures.map(summarize);
+  const rows: readonly (readonly [string, (one: Summary) => string | number])[] = [
+    ['tried', (one) => `${one.times} ${one.what}`],
+    ['minutes', ({ seconds }) => (seconds / 60).toFixed(1)],
+    ['messages that got a 250', ({ messages }) => messages],
+    ['their recipients', ({ recipients }) => recipients],
+    ['delivered', ({ delivered }) => delivered],
+    ['bounced', ({ bounced }) => bounced],
+    ['removed', ({ removed }) => removed],
+    ['held', ({ held }) => held],
+    ['damaged', ({ damaged }) => damaged],
+    ['**lost**', ({ lost }) => `**${lost}**`],
+    ['twice at the upstream', ({ duplicated }) => duplicated],
+    ['of these not told as `ambiguous`', ({ faults }) => faults.filter((fault) => fault.startsWith('unexplained')).length],
+    ['`ambiguous` in the audit log', ({ ambiguous }) => ambiguous],
+    ['opened with the key of the reader', ({ opened }) => opened],
+    ['**found in clear**', ({ inClear }) => `**${inClear}**`],
+  ];
+  const table = [
+    `| | ${summaries.map(({ part }) => part).join(' | ')} |`,
+    `|---|${summaries.map(() => '---').join('|')}|`,
+    ...rows.map(([name, of]) => `| ${name} | ${summaries.map(of).join(' | ')} |`),
+  ];
+  const parts = figures.flatMap(({ part, notes, plot }) => [
+    `**${part}.** ${MEANS[part] ?? ''}`,
+    '',
+    ...notes.map((note) => `- ${note}`),
+    ...(notes.length > 0 ? [''] : []),
+    ...(plot === undefined ? [] : [`![memory, descriptors and write-ahead log over the time of the run](${plot.name})`, '']),
+  ]);
+  const machine = `${cpus().length} cores, ${Math.round(totalmem() / GIB)} GiB of memory, ${process.platform}, Node ${process.version}`;
+  return `${[
+    '# Reliability',
+    '',
+    'What the relay was put through, and what became of the mail. This page is written by the run itself:',
+    '',
+    '```sh',
+    `npm run test:faults -- ${args.join(' ')}`,
+    '```',
+    '',
+    `Run on ${now.toISOString().slice(0, 10)}: ${machine}.`,
+    '',
+    ...table,
+    '',
+    'Each message has a word of its own in its body, its Subject and the name of its attachment. Afterwards the queue, the audit log and the',
+    'upstream are held to each other: every recipient of a message that got a 250 is in exactly one of delivered, bounced, removed, held,',
+    'damaged; what the upstream has twice has an `ambiguous` event; all copies of one are the same octets; what came opens with the key of',
+    'its reader and is whole; the audit log fits its chain. The folder of the site, its temporary files and the log are searched for the',
+    'words, in plain, base64, quoted-printable, hex and UTF-16.',
+    '',
+    '## The parts',
+    '',
+    ...parts,
+    '## What this does not show',
+    '',
+    'A kill ends the process and leaves the kernel: what was written and not synced is still there afterwards. That the syncs stand where they',
+    'must, before the 250, is a test of its own (`test/relay/durability.test.ts`). A disk that confirms a sync and loses it is not tried.',
+    '',
+  ].join('\n')}`;
+}
