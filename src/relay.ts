@@ -82,6 +82,8 @@ const STOP_MS = 30_000;
 /** Of that, for clients that are sending; the rest is for delivery. */
 const STOP_INGRESS_MS = 10_000;
 const DAY_MS = 86_400_000;
+/** For somebody to set a clock right that the machine came up with. */
+const PRUNE_AFTER_MS = 3_600_000;
 
 /** Throws the typed error of the part that could not start. */
 export async function startRelay(config: Config, { log, now, env, version, onFailure }: Surroundings): Promise<Relay> {
@@ -317,7 +319,8 @@ function pruneDaily(queue: QueueStore, keptBounced: number, now: () => number, l
     queue.prune(now() - keptBounced).catch((error: unknown) => log.error({ err: error }, 'old bounced messages were not cleared away'));
     queue.known.prune().catch((error: unknown) => log.error({ err: error }, 'certificates that are not used any more were not forgotten'));
   };
-  prune();
+  // Not at the start: a clock that is ahead then would take away at once what is to be seen for a month.
+  const first = setTimeout(prune, PRUNE_AFTER_MS);
   const timer = setInterval(prune, DAY_MS);
-  return () => clearInterval(timer);
+  return () => [first, timer].forEach(clearTimeout);
 }

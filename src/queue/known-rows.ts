@@ -113,7 +113,8 @@ export interface Recorded {
 export type Known = ReturnType<typeof prepareKnown>;
 
 export function prepareKnown(db: DatabaseSync) {
-  const alone = prepareAlone(db, 'known');
+  const spoilt = isSpoilt(db);
+  const alone: Alone = spoilt ? () => ({ fault: SPOILT }) : prepareAlone(db, 'known');
   const [read, write, page] = [prepareRead(db), prepareWrite(db), preparePage(db)];
   /** A page of this table that makes no sense is no reason to stop the queue, as one of the rows of mail would be. */
   const guarded =
@@ -124,6 +125,7 @@ export function prepareKnown(db: DatabaseSync) {
       throw new SealpostError('lookup-unavailable', { detail: SPOILT });
     };
   return {
+    spoilt,
     use: prepareUse(db, { alone, read, write }),
     of: guarded((address: string) => ({ answer: read(address) })),
     page: guarded((since: number, after: KnownPlace | null) => ({ answer: page(since, after) })),
@@ -135,6 +137,22 @@ export function prepareKnown(db: DatabaseSync) {
 }
 
 const SPOILT = 'its known certificates cannot be read or written';
+
+type Alone = ReturnType<typeof prepareAlone>;
+
+/**
+ * Asked at the start, of every page. After one that makes no sense SQLite takes no further write in the same transaction, whatever savepoint
+ * it is in: the first mail would stop the queue, at each start anew. So nothing touches the table then (P10).
+ */
+function isSpoilt(db: DatabaseSync): boolean {
+  try {
+    db.prepare(`SELECT sum(length(CAST(subject AS TEXT) || CAST(issuer AS TEXT) || CAST(source AS TEXT))) FROM known_certificates`).get();
+    db.prepare(`SELECT count(last_at) FROM known_certificates INDEXED BY known_last`).get();
+    return false;
+  } catch {
+    return true;
+  }
+}
 
 type Write = (certificate: Omit<KnownCertificate, 'state'> & { readonly state: KnownState }) => void;
 
@@ -153,10 +171,7 @@ function prepareWrite(db: DatabaseSync): Write {
 const short = (value: string): string => value.slice(0, MAX_TEXT);
 
 /** Says what mail was sealed to. Throws `lookup-unavailable` where a pin stands against it: then nothing of the message holds. */
-function prepareUse(
-  db: DatabaseSync,
-  { alone, read, write }: { readonly alone: ReturnType<typeof prepareAlone>; readonly read: Read; readonly write: Write },
-) {
+function prepareUse(db: DatabaseSync, { alone, read, write }: { readonly alone: Alone; readonly read: Read; readonly write: Write }) {
   const surplus = db.prepare(`
     DELETE FROM known_certificates WHERE address = ?1 AND state <> 'waiting' AND fingerprint NOT IN (
       SELECT fingerprint FROM known_certificates WHERE address = ?1 AND state <> 'waiting' ORDER BY last_at DESC, first_at DESC LIMIT ${MAX_USED})`);

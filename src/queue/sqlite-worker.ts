@@ -98,18 +98,31 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
       log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),
     });
     const rows = prepareRows(db);
+    let recovered: readonly AuditEvent[] = [];
     transactions.run(() => {
-      audit.stage(rows.recover(start.at).events ?? [], start.at);
+      recovered = rows.recover(start.at).events ?? [];
+      audit.stage(recovered, start.at);
       audit.keep();
     });
     audit.settle(true);
+    tellDamage(recovered, post);
     sweep(start.bodies, rows, post);
-    return { db, lock, rows, known: prepareKnown(db), records: prepareRecords(db), audit, transactions };
+    const known = prepareKnown(db);
+    if (known.spoilt)
+      post({ kind: 'log', level: 'error', message: 'the known certificates cannot be read: a backup mends it', attributes: {} });
+    return { db, lock, rows, known, records: prepareRecords(db), audit, transactions };
   } catch (error) {
     db?.close();
     lock.close();
     throw error;
   }
+}
+
+/** What nobody but this thread has seen: damage met while sending is told of by whoever sends. */
+function tellDamage(events: readonly AuditEvent[], post: (message: WorkerMessage<unknown>) => void): void {
+  for (const { event, queue_id: id = null, row = null, reason = null } of events)
+    if (event === 'damaged')
+      post({ kind: 'log', level: 'error', message: 'damaged, and set aside', attributes: { queue_id: id, row, reason } });
 }
 
 /** A body whose message never came, or whose last row went just before a crash. Other names are not ours to delete. */
@@ -218,13 +231,14 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
     return;
   }
   audit.settle(true);
-  for (const [index, { id }] of batch.entries()) {
+  for (const [index, { id, operation }] of batch.entries()) {
     const outcome = outcomes[index];
     if (outcome === undefined || 'error' in outcome) {
       post({ kind: 'failure', id, failure: asFailure(asStorageError(outcome?.error, 'the data folder')) });
     } else {
       post({ kind: 'answer', id, answer: outcome.done.answer }, buffersOf(outcome.done.answer));
       outcome.done.gone?.forEach(forget);
+      if (operation === 'claim' || operation === 'heldPage') tellDamage(outcome.done.events ?? [], post);
     }
   }
 }

@@ -3,8 +3,11 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { LOOPBACK } from '../interop/ports.ts';
 
-/** `mute`: accepts, and hands nothing on. `shut`: accepts and closes. `reset`: accepts and resets. `slow`: an octet at a time. */
-export type Mood = 'well' | 'mute' | 'shut' | 'reset' | 'slow';
+/** `mute`: accepts, and hands nothing on. `shut`: accepts and closes. `reset`: accepts and resets. `slow`: an octet at a time. `cut`: resets in the middle of a message. */
+export type Mood = 'well' | 'mute' | 'shut' | 'reset' | 'slow' | 'cut';
+
+/** More than any dialogue before DATA, and less than a message that is a file of the queue. */
+const CUT_AFTER = 50_000;
 
 export interface ChaosProxy extends AsyncDisposable {
   readonly port: number;
@@ -31,8 +34,11 @@ export async function chaosProxy(upstreamPort: number): Promise<ChaosProxy> {
     if (proxy.mood === 'shut') return client.end();
     if (proxy.mood === 'reset') return client.resetAndDestroy();
     const upstream = keep(connect(upstreamPort, LOOPBACK));
-    client.on('data', (chunk) => {
-      if (proxy.mood !== 'mute') upstream.write(chunk);
+    let handed = 0;
+    client.on('data', (chunk: Buffer) => {
+      handed += chunk.length;
+      if (proxy.mood === 'cut' && handed > CUT_AFTER) client.resetAndDestroy();
+      else if (proxy.mood !== 'mute') upstream.write(chunk);
     });
     upstream.on('data', (chunk) => void pass(chunk, client));
     client.once('close', () => upstream.destroy());
