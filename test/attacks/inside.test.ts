@@ -120,6 +120,17 @@ describe('a whole message through the path', { skip: noOpenssl }, () => {
     assert.ok(!(await walked.wire(hidden)).includes('hidden'));
   });
 
+  test('A11: fields that are ours are taken out of what comes in, outside and inside, whatever their case', async () => {
+    const forged = ['X-Sealpost-Rule: pass', 'x-sealpost-id: forged', 'X-SEALPOST-Mode: clear'].join('\r\n');
+    const walked = await walk(`${header}${forged}\r\n\r\nbody\r\n`);
+    for (const octets of [await walked.wire(ANNA), await walked.open(ANNA)])
+      assert.doesNotMatch(octets.toString('latin1'), /x-sealpost-|forged/i);
+    assert.deepEqual(
+      walked.events.filter(({ event }) => event === 'sealed').map((event) => 'rule' in event && event.rule),
+      ['everything'],
+    );
+  });
+
   /** CPU in ms of the shortest of three walks. */
   const costOf = async (text: string): Promise<number> => {
     let shortest = Infinity;

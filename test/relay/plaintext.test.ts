@@ -20,6 +20,8 @@ const mail = (padding: number): string =>
   [
     `Subject: ${CANARY}`,
     `X-Patient: ${CANARY}`,
+    `Comments: ${CANARY}`,
+    `Thread-Topic: ${CANARY}`,
     `Content-Type: multipart/mixed; boundary="${CANARY}"`,
     '',
     `--${CANARY}`,

@@ -163,6 +163,9 @@ for (const tls of ['starttls', 'implicit'] as const) {
 const withoutStartTls = (piece: Buffer): Buffer =>
   Buffer.from(piece.toString('latin1').replace(/250-STARTTLS\r\n/, '250-XXXXXXXA\r\n'), 'latin1');
 
+const notNow = (piece: Buffer): Buffer =>
+  Buffer.from(piece.toString('latin1').replace(/^220 (?=2\.0\.0 Ready to start TLS)/m, '454 '), 'latin1');
+
 const wrong: readonly (readonly [what: string, shown: string, tamper: TeeOptions['tamper'], said: RegExp])[] = [
   [
     'STARTTLS taken out on the way',
@@ -170,6 +173,7 @@ const wrong: readonly (readonly [what: string, shown: string, tamper: TeeOptions
     withoutStartTls,
     /: 4\.7\.5 the upstream does not offer STARTTLS \(upstream-tls-missing at tls\)$/,
   ],
+  ['STARTTLS answered 454 on the way', 'good', notNow, /: 4\.7\.5 .*454/],
   [
     'a certificate for another name',
     'other-name',
