@@ -7,6 +7,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { applyOverrides, readEnvironment } from './config/environment.ts';
 import type { Environment, Override } from './config/environment.ts';
+import { auditPlace, withAuditKeys, withAuditName } from './config/audit-keys.ts';
 import { declareKeys } from './config/keys.ts';
 import { crlFaults } from './config/authority-keys.ts';
 import { addressBookFaults } from './config/address-book-keys.ts';
@@ -59,10 +60,10 @@ export async function loadConfig(from: ConfigPlace): Promise<Config> {
 export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
   const file = await findFile(from);
   const schema = declareKeys(path.dirname(file));
-  const environment = readEnvironment(schema, from.env);
+  const environment = readEnvironment(schema, withAuditName(from.env));
   const document = readYaml(file, await readText(file, IF_MISSING));
   if (document.kind === 'invalid') return { kind: 'invalid', faults: [...document.faults, ...environment.faults] };
-  const written = applyOverrides(document.value.value ?? {}, environment.overrides);
+  const written = applyOverrides(withAuditKeys(document.value.value ?? {}), environment.overrides);
   const place = placer(document.value, environment.overrides);
   const judged = judge(schema, written, place);
   const faults = judged.kind === 'invalid' ? judged.faults : acrossKeys(judged.value, place);
@@ -86,7 +87,7 @@ const isSet = (written: unknown): boolean => written !== undefined;
 function placer(document: OperatorDocument, overrides: readonly Override[]): Place {
   return (path, side) => {
     const override = overrides.find((override) => showPath(override.path) === showPath(path));
-    return override === undefined ? document.place(path, side) : `environment ${override.name}`;
+    return override === undefined ? document.place(auditPlace(path, document.value), side) : `environment ${override.name}`;
   };
 }
 
@@ -167,7 +168,7 @@ function acrossKeys(config: z.output<ReturnType<typeof declareKeys>>, place: Pla
   const data = path.dirname(config.queue.sqlite);
   // The running relay may write the data folder and nothing else: whoever takes it over must not reach the keys.
   if (isWithin(config.keys, data)) tell(['keys'], 'stands in the data folder', `a folder outside ${data}`);
-  if (config.audit === config.queue.sqlite) tell(['audit'], 'is the file of the queue', 'for example audit: data/audit.jsonl');
+  if (config.audit.file === config.queue.sqlite) tell(['audit', 'file'], 'is the file of the queue', 'for example audit: data/audit.jsonl');
   return inOrder(faults);
 }
 

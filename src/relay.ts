@@ -108,7 +108,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
-    const paths = queuePaths(config.queue.sqlite, config.audit);
+    const paths = queuePaths(config.queue.sqlite, config.audit.file);
     const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
     undo.push(() => queue.close());
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);

@@ -9,7 +9,7 @@ import type { Terminal } from './terminal.ts';
 export async function locateQueue({ env, cwd }: Terminal, command: Command): Promise<QueuePaths> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
   const { queue, audit } = await loadConfig({ file, env, cwd });
-  return queuePaths(queue.sqlite, audit);
+  return queuePaths(queue.sqlite, audit.file);
 }
 
 /** The same, and for how many milliseconds mail is held there. */
@@ -19,7 +19,7 @@ export async function locateHeld(
 ): Promise<{ readonly paths: QueuePaths; readonly maxAge: number }> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
   const { queue, audit, hold } = await loadConfig({ file, env, cwd });
-  return { paths: queuePaths(queue.sqlite, audit), maxAge: hold.maxAge };
+  return { paths: queuePaths(queue.sqlite, audit.file), maxAge: hold.maxAge };
 }
 
 /**

@@ -50,7 +50,7 @@ export const buildRelease: BuildCommand = (terminal) =>
     });
 
 async function run(terminal: Terminal, config: Config, filter: EntryFilter, options: Options): Promise<void> {
-  const paths = queuePaths(config.queue.sqlite, config.audit);
+  const paths = queuePaths(config.queue.sqlite, config.audit.file);
   const named = options.key !== undefined || options.p12 !== undefined;
   const identities = named ? await withCertificate(await readIdentities(options, terminal), config, terminal) : undefined;
   const progress = makeProgress(terminal);

@@ -32,7 +32,7 @@ export async function inspectSite(config: Config, host: Host): Promise<Fault[]> 
     ...trust.anchorSets.map(({ anchors }, index) => inspectReadable(anchors, `certificates.trust.anchor_sets[${index}].anchors`)),
   ]);
   const data = new Map([
-    [path.dirname(config.audit), 'audit'],
+    [path.dirname(config.audit.file), 'audit'],
     [path.dirname(config.queue.sqlite), 'queue.sqlite'],
   ]);
   const written = await Promise.all([...data].map(([folder, key]) => inspectWritable(folder, key, host)));

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { key } from '../document/schema.ts';
+import { audit } from './audit-keys.ts';
 import { certificates } from './certificate-keys.ts';
 import { hold } from './hold-keys.ts';
 import { identities } from './identity-keys.ts';
@@ -254,9 +255,9 @@ export function declareKeys(folder: string) {
       example: '{ domains: [clinic.example] }',
     }),
     queue: key(queue(path).prefault({}), { meaning: 'Where sealed mail waits.', unit: 'keys', example: '{ sqlite: data/queue.sqlite }' }),
-    audit: key(path.prefault('data/audit.jsonl'), {
-      meaning: 'The audit log, one JSON line an event, hash-chained.',
-      unit: 'path',
+    audit: key(section(audit(path)).prefault({}), {
+      meaning: 'The audit log, see [audit](audit.md).',
+      unit: 'keys, or a path',
       example: 'data/audit.jsonl',
     }),
     log: key(log().prefault({}), { meaning: 'What is said on standard output.', unit: 'keys', example: '{ level: info }' }),

@@ -51,7 +51,8 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let stagedLines: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
   let appending = Promise.resolve();
-  let failing = false;
+  /** Why the last append failed: from then on until one succeeds no mail is taken. */
+  let failing: string | undefined;
 
   const assertInPlace = async (): Promise<void> => {
     if (await stillNames(path, await handle.stat({ bigint: true }))) return;
@@ -79,12 +80,16 @@ export async function openAuditFile(options: AuditWriterOptions) {
   const appendOrLog = async (): Promise<boolean> => {
     try {
       await append();
-      if (failing) log('info', 'the audit file is written again', {});
-      failing = false;
+      if (failing !== undefined) log('info', 'the audit file is written again, mail is taken', { file: path });
+      failing = undefined;
       return true;
     } catch (error) {
-      if (!failing) log('error', 'audit lines wait in the queue database, the audit file cannot be written', { error: String(error) });
-      failing = true;
+      if (failing === undefined)
+        log('error', 'audit lines wait in the queue database, the audit file cannot be written, no mail is taken', {
+          file: path,
+          error: String(error),
+        });
+      failing = String(error);
       return false;
     }
   };
@@ -130,8 +135,12 @@ export async function openAuditFile(options: AuditWriterOptions) {
       if (committed) tail = staged;
       else staged = tail;
     },
-    /** False while too much waits for the file. */
-    hasRoom: (): boolean => tail.bytes - recorded.bytes < backlog,
+    /** Why no mail may be taken now; undefined where it may. What is in the queue goes on: its lines wait in the database. */
+    refusal(): SealpostError | undefined {
+      if (failing !== undefined) return new SealpostError('audit-failed', { detail: `${path}: ${failing}` });
+      if (tail.bytes - recorded.bytes < backlog) return undefined;
+      return new SealpostError('audit-failed', { detail: `${path}: more lines than may wait for it are not written yet` });
+    },
     /** Appends what waits, where it can, and closes the file. */
     async close(): Promise<void> {
       clearTimeout(timer);

@@ -26,6 +26,7 @@
  * lease once. The shared body is deleted when no row names it any more.
  */
 import type { AuditEvent } from '../audit.ts';
+import type { SealpostError } from '../errors.ts';
 import type { Notify } from '../message/envelope.ts';
 import type { CertificateUse, KnownStore } from './known.ts';
 import type { RecordStore } from './records.ts';
@@ -225,6 +226,11 @@ export interface QueueStore {
     uses?: readonly CertificateUse[],
     notices?: readonly NewMessage[],
   ): Promise<void>;
+  /**
+   * Why `enqueue` would refuse any message at this moment: `storage-full`, `audit-failed`, `storage-failed`; undefined where it would take
+   * one. The answer of the very guards that `enqueue` passes. Never rejects.
+   */
+  refusal(): Promise<SealpostError | undefined>;
   /**
    * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
    * than `now`, by a clock that has been set back since, are due too. A row that does not fit its checksum becomes `damaged`

@@ -120,6 +120,8 @@ export interface Operations {
     };
     answer: readonly AuditEvent[];
   };
+  /** Fails as an enqueue would at this moment. */
+  assertTakes: { ask: null; answer: null };
   claim: { ask: { readonly now: number; readonly limit: number }; answer: LeasedRow[] };
   nextDue: { ask: null; answer: number | null };
   bodyBytes: { ask: number; answer: Uint8Array | null };

@@ -228,18 +228,27 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
   }
 }
 
+/** What every enqueue must pass, whatever its message is. A database that failed refuses all before this is reached. */
+function assertTakes({ audit }: OpenQueue): void {
+  const refusal = audit.refusal();
+  if (refusal !== undefined) throw refusal;
+}
+
 function execute(queue: OpenQueue, request: Request): Done<unknown> {
-  const { db, rows, known, records, audit } = queue;
+  const { db, rows, known, records } = queue;
   const { at } = request;
   rows.wrote(at);
   switch (request.operation) {
     case 'enqueue': {
-      if (!audit.hasRoom()) throw new SealpostError('audit-failed');
+      assertTakes(queue);
       const { message, events, uses, notices } = request.ask;
       rows.enqueue(message, events);
       for (const notice of notices) rows.enqueue(notice, []);
       return withUses(events, known.use(uses, at));
     }
+    case 'assertTakes':
+      assertTakes(queue);
+      return { answer: null };
     case 'claim':
       return rows.claim(request.ask.now, request.ask.limit, at);
     case 'nextDue':

@@ -5,7 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
-import { SealpostError } from '../errors.ts';
+import { asSealpostError, SealpostError } from '../errors.ts';
 import { claimFiles, makeBodyWriter, readStored, type BodyFolder } from './bodies.ts';
 import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
@@ -97,6 +97,15 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
         throw error;
       }
       claimFiles(message.bodies, folder.unclaimed);
+    },
+    async refusal() {
+      try {
+        await folder.assertRoom(0);
+        await thread.ask('assertTakes', null);
+        return undefined;
+      } catch (thrown) {
+        return asSealpostError(thrown);
+      }
     },
     async claim(now, limit) {
       const rows = await thread.ask('claim', { now, limit });

@@ -6,6 +6,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { argv, kill, pid } from 'node:process';
 import { pino } from 'pino';
 import { verifyAudit } from '../../src/audit.ts';
@@ -138,6 +139,25 @@ async function fill(): Promise<void> {
   say(`verified ${(await verifyAfterClose()).kind}`);
 }
 
+/** Takes mail until it is refused, delivers all of it, and asks for a while whether mail is taken again. */
+async function unwritable(): Promise<void> {
+  const attempt = async (id: string): Promise<boolean> => {
+    try {
+      await accept(id, 100);
+      say(`accepted ${id}`);
+      return true;
+    } catch (error) {
+      say(`refused ${id} ${error instanceof Error && 'code' in error ? String(error.code) : String(error)}`);
+      return false;
+    }
+  };
+  for (let index = 0; index < 500 && (await attempt(`a${index}`)); index++) await setTimeout(20);
+  for (const lease of await store.claim(Date.now(), 1000)) await deliver(store, lease);
+  for (let index = 0; index < 25 && !(await attempt(`b${index}`)); index++) await setTimeout(100);
+  for (const lease of await store.claim(Date.now(), 1000)) await deliver(store, lease);
+  await store.close();
+}
+
 async function newBody(octets: number): Promise<{ readonly body: StoredBody; readonly sha256: string }> {
   const bytes = randomBytes(octets);
   const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -202,6 +222,9 @@ async function verifyAfterClose() {
 }
 
 switch (mode) {
+  case 'unwritable':
+    await unwritable();
+    break;
   case 'round':
     await round();
     break;

@@ -172,14 +172,31 @@ test('no room for the database: refused as full, and taken again when there is r
   await assertKept(site, lines);
 });
 
-test('an audit file that cannot be written holds up nothing: its lines wait in the database', { skip: noStrace }, async (t) => {
+test('an audit file that cannot be written: no mail is taken, file and cause are said, delivery goes on', { skip: noStrace }, async (t) => {
   const site = await makeSite(t);
-  const { lines, log } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1+', '-P', site.paths.audit));
-  assert.deepEqual(
-    lines.filter((line) => line.startsWith('refused')),
-    [],
+  const { lines, log } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1+', '-P', site.paths.audit), undefined, 'unwritable');
+  const count = (what: string): number => lines.filter((line) => line.startsWith(what)).length;
+  assert.ok(count('accepted') > 0, lines.join());
+  assert.ok(
+    lines.some((line) => /^refused .* audit-failed$/.test(line)),
+    lines.join(),
   );
-  assert.match(log, /audit lines wait/);
+  assert.equal(count('delivered'), count('accepted'), lines.join());
+  assert.match(log, /no mail is taken/);
+  assert.match(log, /audit\.jsonl.*ENOSPC/);
+  await assertKept(site, lines);
+});
+
+test('mail is taken again by itself once the audit file can be written', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const { lines, log } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1', '-P', site.paths.audit), undefined, 'unwritable');
+  const refused = lines.findIndex((line) => /^refused .* audit-failed$/.test(line));
+  assert.ok(refused >= 0, lines.join());
+  assert.ok(
+    lines.slice(refused).some((line) => line.startsWith('accepted')),
+    lines.join(),
+  );
+  assert.match(log, /the audit file is written again/);
   await assertKept(site, lines);
 });
 

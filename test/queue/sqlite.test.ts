@@ -536,6 +536,7 @@ test('no mail is taken while less than the reserve is free; what is queued still
   await before.close();
   const store = await site.open({ reserveBytes: Number.MAX_SAFE_INTEGER });
   await assert.rejects(put(store, { id: 'q2' }), hasCode('storage-full'));
+  assert.equal((await store.refusal())?.code, 'storage-full');
   await store.settle(await claimOne(store), { kind: 'delivered' }, []);
   assert.equal((await store.stats()).totals.delivered, 1);
 });
@@ -563,8 +564,10 @@ for (const [what, inflict] of Object.entries(disappearances)) {
     const failures: string[] = [];
     const store = await site.open({ onFailure: (error) => failures.push(error.code) });
     await put(store, { id: 'q1' });
+    assert.equal(await store.refusal(), undefined);
     inflict(site);
     site.clock.now += 1000;
+    assert.equal((await store.refusal())?.code, 'storage-failed');
     for (const id of ['q2', 'q3']) await assert.rejects(put(store, { id }), hasCode('storage-failed'));
     assert.deepEqual(failures, ['storage-failed']);
     assert.match(site.logged.join(''), /was deleted, moved or replaced while the relay ran/);
@@ -579,6 +582,7 @@ test('an audit file that is moved away under a running relay stops the queue, an
   renameSync(site.paths.audit, `${site.paths.audit}.1`);
   assert.equal(await failed, 'audit-failed');
   assert.match(site.logged.join(''), /audit\.jsonl was deleted, moved or replaced/);
+  assert.equal((await store.refusal())?.code, 'audit-failed');
   await assert.rejects(put(store, { id: 'q2' }), hasCode('audit-failed'));
   await store.close();
   renameSync(`${site.paths.audit}.1`, site.paths.audit);

@@ -158,7 +158,7 @@ export async function reject(named: Named, config: Config, terminal: Terminal, {
 function bothKinds(config: Config): Pick<Change, 'paths' | 'handlersFor'> {
   const log = pino({ level: 'silent' });
   return {
-    paths: queuePaths(config.queue.sqlite, config.audit),
+    paths: queuePaths(config.queue.sqlite, config.audit.file),
     handlersFor: (store) => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log })),
   };
 }

@@ -141,7 +141,7 @@ async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record
   const request = { command: 'certs-harvested', operator: by === undefined ? name : `${by}, typed by ${name}`, ...facts };
   const log = pino({ level: 'silent' });
   const handlersFor = (store: QueueStore): ControlHandlers => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log }));
-  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, handlersFor, { make: true });
+  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit.file), request, handlersFor, { make: true });
   if (answer === 'pending' || answer === 'waiting' || answer === 'taken' || answer === 'known') return answer;
   throw new SealpostError('internal', { detail: 'an answer of another form' });
 }

@@ -29,7 +29,7 @@ export async function history(address: string, config: Config, terminal: Termina
     });
   const key = mailboxKey(verdict.mailbox);
   const kept = readKept(config.queue.sqlite, key);
-  const log = await readLog(config.audit, key, terminal);
+  const log = await readLog(config.audit.file, key, terminal);
   const before = kept.entries.filter(({ time }) => log.since === undefined || time < log.since);
   const entries = [...before, ...log.entries].toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
   const told: History = { address: key, log_since: log.since ?? null, entries, certificates: kept.certificates };

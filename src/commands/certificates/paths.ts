@@ -85,7 +85,7 @@ export function pathsOf(
     issued: join(dirname(file), 'issued'),
     operator,
     operatorGuessed: operator === guessOperator(hostname),
-    queue: queuePaths(queue.sqlite, audit),
+    queue: queuePaths(queue.sqlite, audit.file),
     expiry: certificates.expiry,
     crlUrl: authority.crl?.url,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,

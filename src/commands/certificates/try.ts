@@ -70,7 +70,7 @@ async function ask(
     };
     // Before the first start there is no queue yet; a code may be sent all the same.
     const make = request.command === 'certs-try';
-    const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit), request, handlersFor, { make });
+    const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit.file), request, handlersFor, { make });
     return { answer, relayed: opened.length === 0 };
   } finally {
     for (const certificates of opened) await certificates.close();

@@ -93,7 +93,7 @@ export async function makeSetting(
   const logged: Record<string, unknown>[] = [];
   const log = pino({}, { write: (line: string) => logged.push({ ...JSON.parse(line) }) });
   const now = (): number => clock.now;
-  const paths = queuePaths(config.queue.sqlite, config.audit);
+  const paths = queuePaths(config.queue.sqlite, config.audit.file);
   const store = await openSqliteQueue({ ...paths, now, log });
   t.after(() => store.close());
   const certified = new Map<string, Certificate>();
