@@ -7,7 +7,7 @@ import process from 'node:process';
 import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { asSealpostError } from './errors.ts';
-import { keepHeapSmall, keepNewSpaceSmall } from './commands/new-space.ts';
+import { keepHeapSmall } from './commands/new-space.ts';
 import type { BuildCommand, Terminal } from './commands/terminal.ts';
 import { readVersion } from './commands/version.ts';
 
@@ -19,7 +19,7 @@ interface Entry {
 const commands: Readonly<Record<string, Entry>> = {
   demo: { summary: 'shows the whole path on this machine, with no set-up', load: () => import('./commands/demo.ts') },
   init: { summary: 'writes a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
-  serve: { summary: 'runs the relay', load: loadServe },
+  serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
   check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
@@ -31,11 +31,6 @@ const commands: Readonly<Record<string, Entry>> = {
   audit: { summary: 'verifies and shows the audit log', load: () => import('./commands/audit.ts') },
   sendmail: { summary: 'a drop-in for /usr/sbin/sendmail', load: () => import('./commands/sendmail/usage.ts') },
 };
-
-function loadServe(): ReturnType<Entry['load']> {
-  keepNewSpaceSmall();
-  return import('./commands/serve.ts');
-}
 
 function loadCerts(): ReturnType<Entry['load']> {
   keepHeapSmall();

@@ -1,11 +1,11 @@
-/** `sealpost serve`: the relay in the foreground, until SIGTERM or SIGINT. */
+/** `sealpost serve`: the relay in the foreground, until SIGTERM or SIGINT. It shuts itself in before it begins (sandbox/enter.ts). */
 import { setTimeout as after } from 'node:timers/promises';
 import process from 'node:process';
 import { Command } from 'commander';
 import { loadConfig } from '../config.ts';
 import { SealpostError } from '../errors.ts';
 import { makeLog } from '../log.ts';
-import { startRelay } from '../relay.ts';
+import { assertSandboxed, enterSandbox, isSandboxed, mayDumpCore } from './sandbox/enter.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 import { readVersion } from './version.ts';
 
@@ -16,7 +16,11 @@ export const build: BuildCommand = (terminal) =>
 
 async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Promise<void> {
   const config = await loadConfig({ file, env, cwd });
+  if (!isSandboxed()) return enterSandbox(config, env);
+  assertSandboxed(config);
+  const { startRelay } = await import('../relay.ts');
   const log = makeLog(config.log, stdout);
+  if (mayDumpCore() !== false) log.warn({}, 'core dumps are not off: a crash may write mail that is in memory to disk');
   const version = readVersion();
   const ended = Promise.withResolvers<void>();
   // The queue may stop while the relay starts, when nobody waits for this yet: the process would end with a stack trace.
@@ -72,14 +76,10 @@ const leaveSoon = (code: number): NodeJS.Timeout => setTimeout(() => leave(code)
 
 /**
  * Ends a process in which a call of the file system hangs, at a file server that is gone for instance. Node waits for such calls
- * at the end of its event loop, and in process.exit() once more, for as long as they take. A process that is replaced waits
- * for nothing, and a service manager sees how it ended.
+ * at the end of its event loop, and in process.exit() once more, for as long as they take. A signal waits for nothing. After an orderly
+ * stop it is SIGTERM, which a service manager takes for the answer to its own, else SIGKILL, which it takes for a failure.
  */
 function leave(code: number): void {
-  try {
-    process.execve?.(process.execPath, [process.execPath, '--eval', `process.exitCode = ${code}`], {});
-  } catch {
-    // Not on this system: the end below is unclean, and an end.
-  }
-  process.kill(process.pid, 'SIGKILL');
+  process.removeAllListeners('SIGTERM');
+  process.kill(process.pid, code === 0 ? 'SIGTERM' : 'SIGKILL');
 }

@@ -12,5 +12,11 @@ export const operatorErrors = {
   'file-exists': row(451, '4.3.0', 'a file is in the way', 'nothing is overwritten: move it away, or choose another place'),
   'check-failed': row(451, '4.3.0', 'not all is well', 'mend what is listed above, then sealpost check again'),
   'listen-failed': row(451, '4.3.0', 'a listener cannot be opened', 'is the port taken, or below 1024 without the right to it?'),
+  'sandbox-failed': row(
+    451,
+    '4.3.0',
+    'the relay cannot shut itself in',
+    'it runs under the permission model of Node 24 or not at all: start it as sealpost serve, with the Node of the package, on Linux or macOS',
+  ),
   usage: row(451, '4.3.0', 'that command line is not right', 'sealpost help COMMAND'),
 } as const satisfies Record<string, ErrorRow>;

@@ -216,6 +216,8 @@ export async function isDue(
 export async function handOver(opened: FileHandle, path: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(dirname(path));
+  // A running relay may change no owner, and has none to change: it serves a folder of its own.
+  if (uid === process.getuid() && gid === process.getgid?.()) return;
   await opened.chown(uid, gid);
 }
 
