@@ -5,12 +5,10 @@
  *
  * A line is one JSON object, `seq` and `time` first, `prev` last, where `prev` is the SHA-256 of the line before it without its
  * line feed. Whoever changes, drops or moves a line breaks every `prev` behind it. What the chain alone cannot show, a tail
- * cut off, shows against the head that the queue database records. Whoever rewrites file and database together is not
- * noticed: that needs heads kept elsewhere.
+ * cut off, shows against the head that the queue database records. Whoever rewrites file and database together is noticed by
+ * checkpoints that are kept elsewhere (audit/checkpoint.ts), and by nothing else. The file is one of several: audit/segments.ts.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { SealpostError } from './errors.ts';
 
 export const auditEventNames = [
@@ -44,6 +42,7 @@ export const auditEventNames = [
   'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
   'certificate-confirmed', // the reader told the code to a named operator
   'rules-loaded', // from here on these rules decide: how many, and the hash over their files
+  'audit-pruned', // segments of this log that are older than is to be kept were deleted: which lines
   'rules-kept', // rules were changed and are faulty; those from before go on
   'started',
   'stopped',
@@ -59,7 +58,7 @@ export interface AuditEvent {
   readonly [attribute: string]: string | number | boolean | null | undefined;
 }
 
-/** How far the chain has come: the last line's number and hash, and the octets of the file up to and with it. */
+/** How far the chain has come: the last line's number and hash, and the octets of all lines up to and with it, of every segment. */
 export interface AuditHead {
   readonly seq: number;
   /** Lower-case hex SHA-256 of the last line without its line feed. */
@@ -79,7 +78,6 @@ const ATTRIBUTE = /^[a-z][a-z0-9_]{0,62}$/;
 const RESERVED: ReadonlySet<string> = new Set(['seq', 'time', 'prev']);
 /** What would move, hide or reorder the text around it on a terminal: controls, format and bidi characters, separators (A33). */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}]/gu;
-const LINE_FEED = 0x0a;
 
 /** Hostile text as printable text: `\\u202e` for what must not reach a terminal; JSON reads it back as it was. */
 export function escapeUnprintable(text: string): string {
@@ -135,148 +133,4 @@ export function readLink(line: Buffer): AuditLink | undefined {
   const { seq, prev } = value;
   if (typeof seq !== 'number' || typeof prev !== 'string') return undefined;
   return { seq, prev, hash: hashLine(line) };
-}
-
-export type AuditFault =
-  /** The line's text is not what the chain says. */
-  | 'changed'
-  /** Lines are gone before this one. */
-  | 'missing'
-  /** The line stands in another's place. */
-  | 'swapped'
-  /** The file ends before the recorded head. */
-  | 'cut'
-  /** The line stands behind the recorded head, and is not one that waits in the database to be appended. */
-  | 'added'
-  /** The same, of a last line without a line feed. */
-  | 'unfinished';
-
-export type AuditVerdict =
-  /** `beyond`: lines behind the recorded head, whole and chained, that the writer has not recorded yet. */
-  | { readonly kind: 'whole'; readonly head: AuditHead; readonly beyond: number }
-  /** `line` counts from 1, as editors do. */
-  | { readonly kind: 'broken'; readonly line: number; readonly fault: AuditFault; readonly detail: string };
-
-/** What the queue database knows of the file, read in one transaction. */
-export interface AuditRecord {
-  readonly head: AuditHead;
-  /** The lines, with their line feeds, that are to be appended behind `head`; the writer may have begun. */
-  readonly pending: Buffer;
-}
-
-/**
- * Holds the file to the database, beside a running relay too. A line is committed to the database as pending, then appended,
- * then recorded. So what stands in the file at first is recorded or pending in a database read after it; what comes behind
- * that was appended meanwhile, and is for the next time. Throws `file-unreadable` and what `record` throws.
- */
-export async function verifyAgainst(file: string, record: () => AuditRecord): Promise<AuditVerdict> {
-  const once = async (): Promise<AuditVerdict> => {
-    const upTo = await sizeOf(file);
-    return verifyAudit({ file, ...record(), upTo });
-  };
-  const verdict = await once();
-  // A relay that starts just now cuts off a torn tail.
-  return verdict.kind === 'broken' ? once() : verdict;
-}
-
-async function sizeOf(file: string): Promise<number> {
-  try {
-    return (await stat(file)).size;
-  } catch (cause) {
-    throw new SealpostError('file-unreadable', { detail: file, cause });
-  }
-}
-
-export interface VerifyOptions {
-  readonly file: string;
-  /** What the database recorded; without it a cut tail cannot be seen. */
-  readonly head?: AuditHead;
-  /** What alone may stand behind `head`; without it every chained line and an unfinished last one may. */
-  readonly pending?: Buffer;
-  /** Octets of the file that are held to `pending`. */
-  readonly upTo?: number;
-}
-
-/** Walks the whole file, a line in memory at a time. Throws `file-unreadable`. */
-export async function verifyAudit({ file, head: recorded = EMPTY_HEAD, pending, upTo = Infinity }: VerifyOptions): Promise<AuditVerdict> {
-  const lines = auditLines(file);
-  let walked = EMPTY_HEAD;
-  for await (const line of lines) {
-    const number = walked.seq + 1;
-    if (walked.seq >= recorded.seq) {
-      if (walked.bytes >= upTo) break;
-      const known = pending?.subarray(walked.bytes - recorded.bytes);
-      if (known !== undefined && !beginsWith(known, line, upTo - walked.bytes))
-        return line.whole
-          ? broken(number, 'added', 'the database knows of no such line')
-          : broken(number, 'unfinished', 'it has no end, and the database knows of no such line');
-      if (!line.whole) break;
-    }
-    const link = line.whole ? readLink(line.bytes) : undefined;
-    if (link === undefined) return broken(number, 'changed', line.whole ? 'it is not a line of the log' : 'it has no end');
-    if (link.seq !== number || link.prev !== walked.hash) {
-      const next = await lines.next();
-      return judgeBreak(walked, link, next.done === true ? undefined : readLink(next.value.bytes), recorded);
-    }
-    walked = { seq: number, hash: link.hash, bytes: walked.bytes + line.bytes.length + 1 };
-    if (number === recorded.seq && (walked.hash !== recorded.hash || walked.bytes !== recorded.bytes))
-      return broken(number, 'changed', 'its hash is not the one that the database records');
-  }
-  if (walked.seq < recorded.seq) return broken(walked.seq + 1, 'cut', `the file ends here, the database records ${recorded.seq} lines`);
-  return { kind: 'whole', head: walked, beyond: walked.seq - recorded.seq };
-}
-
-/** True where the first `limit` octets of the line are those that are to be appended next. */
-function beginsWith(known: Buffer, { bytes, whole }: RawLine, limit: number): boolean {
-  const octets = Math.min(bytes.length, limit);
-  if (octets > known.length || !bytes.subarray(0, octets).equals(known.subarray(0, octets))) return false;
-  return !whole || octets === limit || known[octets] === LINE_FEED;
-}
-
-const broken = (line: number, fault: AuditFault, detail: string): AuditVerdict => ({ kind: 'broken', line, fault, detail });
-
-/**
- * Which line is wrong where the chain breaks between `walked` and `link`. The one behind tells: where `next` names the hash of
- * `link`, `link` is as it was written and the line before it is not.
- */
-function judgeBreak(walked: AuditHead, link: AuditLink, next: AuditLink | undefined, recorded: AuditHead): AuditVerdict {
-  const number = walked.seq + 1;
-  if (link.seq > number) {
-    if (link.prev === walked.hash) return broken(number, 'changed', `it has the number ${link.seq}`);
-    if (next?.seq === number) return broken(number, 'swapped', `it has the number ${link.seq}, and ${number} comes behind it`);
-    return broken(number, 'missing', `number ${link.seq} stands here`);
-  }
-  if (link.seq < number) return broken(number, link.prev === walked.hash ? 'changed' : 'swapped', `it has the number ${link.seq}`);
-  const intact = next === undefined ? recorded.hash === link.hash : next.prev === link.hash;
-  if (intact && number > 1) return broken(walked.seq, 'changed', `line ${number} names another hash for it`);
-  return broken(number, 'changed', 'it does not name the hash of the line before it');
-}
-
-interface RawLine {
-  /** Without the line feed. */
-  readonly bytes: Buffer;
-  /** False for a last line that has no line feed, and for one above MAX_LINE. */
-  readonly whole: boolean;
-}
-
-/** The lines of an audit file, constant memory. Throws `file-unreadable`. */
-export async function* auditLines(file: string): AsyncGenerator<RawLine> {
-  let rest: Buffer = Buffer.alloc(0);
-  try {
-    for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
-      let bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
-      for (let end = bytes.indexOf(LINE_FEED); end >= 0; end = bytes.indexOf(LINE_FEED)) {
-        yield { bytes: bytes.subarray(0, end), whole: true };
-        bytes = bytes.subarray(end + 1);
-      }
-      rest = bytes;
-      if (rest.length > MAX_LINE) {
-        yield { bytes: rest, whole: false };
-        return;
-      }
-    }
-  } catch (cause) {
-    throw new SealpostError('file-unreadable', { detail: file, cause });
-  }
-  if (rest.length > 0) yield { bytes: rest, whole: false };
 }

@@ -109,7 +109,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => users?.close());
 
     const paths = queuePaths(config.queue.sqlite, config.audit.file);
-    const queue = await openSqliteQueue({ ...paths, now, log, onFailure });
+    const queue = await openSqliteQueue({ ...paths, auditRotate: config.audit.rotate, now, log, onFailure });
     undo.push(() => queue.close());
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));

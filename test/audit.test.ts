@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import * as fc from 'fast-check';
-import { chainLine, EMPTY_HEAD, escapeUnprintable, verifyAudit, type AuditEvent, type AuditHead, type AuditVerdict } from '../src/audit.ts';
+import { chainLine, EMPTY_HEAD, escapeUnprintable, type AuditEvent, type AuditHead } from '../src/audit.ts';
+import { verifyAudit, type AuditVerdict } from '../src/audit/verify.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sealpost-audit-'));
 after(() => rmSync(folder, { recursive: true, force: true }));

@@ -1,7 +1,9 @@
 /** `sealpost audit …`: reads the file and what the queue database knows of it; a running relay is not disturbed. */
 import { once } from 'node:events';
 import { Command } from 'commander';
-import { auditEventNames, auditLines, escapeUnprintable, verifyAgainst, type AuditRecord } from '../audit.ts';
+import { auditEventNames, escapeUnprintable } from '../audit.ts';
+import { auditLines } from '../audit/segments.ts';
+import { verifyAgainst, type AuditRecord } from '../audit/verify.ts';
 import { SealpostError } from '../errors.ts';
 import { readAuditRecord } from '../queue/operator.ts';
 import { openDatabaseReadOnly } from '../queue/schema.ts';
@@ -18,7 +20,7 @@ export const build: BuildCommand = (terminal) => {
       const verdict = await verifyAgainst(paths.audit, () => readRecord(paths.database));
       if (verdict.kind === 'broken')
         throw new SealpostError('audit-broken', {
-          detail: `${paths.audit}:${verdict.line}: ${verdict.fault}: ${verdict.detail}`,
+          detail: `${verdict.file}:${verdict.line}: ${verdict.fault}: ${verdict.detail}`,
           hint: 'keep the file and the database as evidence, and look for a backup of both from the same moment',
         });
       terminal.stdout.write(`${paths.audit}: ${verdict.head.seq} lines, whole\n`);

@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { Path } from '../document/fault.ts';
 import { key } from '../document/schema.ts';
 import type { Environment } from './environment.ts';
+import { size } from './values.ts';
 
 /** `path`: how one is written, from the folder of the configuration. */
 export const audit = (path: z.ZodType<string>) => ({
@@ -10,6 +11,11 @@ export const audit = (path: z.ZodType<string>) => ({
     meaning: 'The audit log, one JSON line an event, hash-chained; `audit: PATH` is short for it.',
     unit: 'path',
     example: 'data/audit.jsonl',
+  }),
+  rotate: key(size.prefault('64MiB'), {
+    meaning: 'Above it the file is closed, under the number of its first line, and a new one goes on.',
+    unit: 'size',
+    example: '64MiB',
   }),
 });
 

@@ -8,17 +8,18 @@
  *   or unreadable octets                    the same octets
  *   behind it stand other lines, or the     somebody changed it, or put an older database back: `audit-broken`, since
  *   file is shorter, or its head differs    going on would hide that
+ *
+ * A file that is large enough is closed (audit/segments.ts): renamed, a new one made, then the database records that the new one
+ * goes on from the head. Whoever dies before that record finds the renamed file at start and gives it its name back.
  */
-import { constants } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
-import { chainLine, EMPTY_HEAD, MAX_LINE, readLink, type AuditEvent, type AuditHead } from '../audit.ts';
+import { chainLine, type AuditEvent, type AuditHead } from '../audit.ts';
+import { closedPath } from '../audit/segments.ts';
 import { SealpostError } from '../errors.ts';
-import { assertPrivate, syncFolder } from './folder.ts';
+import { exchange, mendTail, newestStart, openFile, sweepPruned, timeOfLast, undoRotation, writeAll } from './audit-segment.ts';
 import { blob, integer, text } from './columns.ts';
 import { stillNames } from './identity.ts';
-import { readAuditHead } from './operator.ts';
+import { readAuditHead, readAuditStarts, type SegmentStart } from './operator.ts';
 
 /** Lines are appended this long after the first of them is committed. */
 const APPEND_DELAY_MS = 100;
@@ -31,6 +32,8 @@ export interface AuditWriterOptions {
   readonly db: DatabaseSync;
   /** Octets that may wait in the database while the file cannot be written; beyond it the queue takes no new mail. */
   readonly backlog: number;
+  /** Octets above which the file is closed and a new one goes on. */
+  readonly rotate: number;
   /** Runs `work` in a transaction; throws where it is not committed. */
   readonly transact: (work: () => void) => void;
   /** Called where the file was deleted, moved or replaced: what is appended to it would be seen by nobody. */
@@ -42,9 +45,11 @@ export type AuditWriter = Awaited<ReturnType<typeof openAuditFile>>;
 
 /** Opens and mends the file and appends what waits. Throws `audit-broken`, `audit-failed`, `data-folder-unsafe`. */
 export async function openAuditFile(options: AuditWriterOptions) {
-  const { path, db, backlog, transact, onLost, log } = options;
+  const { path, db, backlog, rotate, transact, onLost, log } = options;
   let recorded = readAuditHead(db);
-  const handle = await openFile(path, recorded);
+  let start = newestStart(db);
+  await undoRotation(path, start, log);
+  let handle = await openFile(path, recorded);
   const statements = preparePending(db);
   let tail = statements.tail() ?? recorded;
   let staged = tail;
@@ -53,6 +58,9 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let appending = Promise.resolve();
   /** Why the last append failed: from then on until one succeeds no mail is taken. */
   let failing: string | undefined;
+  let rotationFailed = false;
+  /** The newest time that was written (ms). */
+  let newest = 0;
 
   const assertInPlace = async (): Promise<void> => {
     if (await stillNames(path, await handle.stat({ bigint: true }))) return;
@@ -68,13 +76,34 @@ export async function openAuditFile(options: AuditWriterOptions) {
       await assertInPlace();
       const lines = Buffer.concat(rows.map((row) => row.lines));
       // After an append that failed half-way, the same octets at the same place.
-      await writeAll(handle, lines, recorded.bytes);
+      await writeAll(handle, lines, recorded.bytes - start.bytes);
       await handle.sync();
       const last = rows.at(-1);
       if (last === undefined) return;
       const head: AuditHead = { seq: last.lastSeq, hash: last.lastHash, bytes: recorded.bytes + lines.length };
       transact(() => statements.record(head));
       recorded = head;
+      if (recorded.bytes - start.bytes >= rotate) await rotateOrLog(lines);
+    }
+  };
+  const rotateFile = async (at: number): Promise<void> => {
+    const closed = closedPath(path, start.seq + 1);
+    await assertInPlace();
+    const next = await exchange(path, closed);
+    const begun = { seq: recorded.seq, hash: recorded.hash, bytes: recorded.bytes, at };
+    transact(() => statements.begin(begun));
+    await handle.close();
+    [handle, start] = [next, begun];
+    log('info', 'a segment of the audit log is closed, a new one goes on', { file: closed, lines: recorded.seq });
+  };
+  /** Where it cannot be closed the file grows on, and the next append tries again. */
+  const rotateOrLog = async (lines: Buffer): Promise<void> => {
+    try {
+      await rotateFile(Math.max(start.at, newest, timeOfLast(lines)));
+      rotationFailed = false;
+    } catch (error) {
+      if (!rotationFailed) log('warn', 'the audit file is full and cannot be closed, it grows on', { file: path, error: String(error) });
+      rotationFailed = true;
     }
   };
   const appendOrLog = async (): Promise<boolean> => {
@@ -102,10 +131,11 @@ export async function openAuditFile(options: AuditWriterOptions) {
   };
 
   try {
-    if (await mendTail(handle, path, recorded, statements.all())) {
+    if (await mendTail({ handle, path, recorded, start }, statements.all())) {
       log('warn', 'the audit file ended in a torn line, it is mended', { file: path });
     }
-    await handle.truncate(recorded.bytes);
+    await handle.truncate(recorded.bytes - start.bytes);
+    await sweepPruned(path, readAuditStarts(db)[0]?.seq ?? 0);
     await append();
   } catch (cause) {
     await handle.close();
@@ -117,6 +147,7 @@ export async function openAuditFile(options: AuditWriterOptions) {
     stage(events: readonly AuditEvent[], at: number): void {
       const lines: Buffer[] = [];
       let head = staged;
+      newest = Math.max(newest, at);
       for (const event of events) {
         const chained = chainLine(head, event, at);
         lines.push(chained.line);
@@ -141,6 +172,8 @@ export async function openAuditFile(options: AuditWriterOptions) {
       if (tail.bytes - recorded.bytes < backlog) return undefined;
       return new SealpostError('audit-failed', { detail: `${path}: more lines than may wait for it are not written yet` });
     },
+    /** The head with all that is committed, appended or not. */
+    head: (): AuditHead => tail,
     /** Appends what waits, where it can, and closes the file. */
     async close(): Promise<void> {
       clearTimeout(timer);
@@ -168,6 +201,7 @@ function preparePending(db: DatabaseSync) {
   const insert = db.prepare('INSERT INTO audit_pending (last_seq, last_hash, lines) VALUES (?, ?, ?)');
   const forget = db.prepare('DELETE FROM audit_pending WHERE last_seq <= ?');
   const advance = db.prepare('UPDATE audit_head SET seq = ?, hash = ?, bytes = ?');
+  const begin = db.prepare('INSERT INTO audit_segments (seq, hash, bytes, at) VALUES (?, ?, ?, ?)');
   return {
     first: (): PendingRow[] =>
       first.all().map((row) => ({ lastSeq: integer(row, 'lastSeq'), lastHash: text(row, 'lastHash'), lines: blob(row, 'lines') })),
@@ -186,79 +220,8 @@ function preparePending(db: DatabaseSync) {
       advance.run(head.seq, head.hash, head.bytes);
       forget.run(head.seq);
     },
+    begin: ({ seq, hash, bytes, at }: SegmentStart): void => {
+      begin.run(seq, hash, bytes, at);
+    },
   };
-}
-
-/** A missing file is made only where the chain has not begun. */
-async function openFile(path: string, recorded: AuditHead): Promise<FileHandle> {
-  const create = recorded.seq === 0 ? constants.O_CREAT : 0;
-  let handle: FileHandle;
-  try {
-    handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW | create, 0o600);
-  } catch (cause) {
-    if (create === 0 && cause instanceof Error && 'code' in cause && cause.code === 'ENOENT')
-      throw brokenLog(path, `it is gone, the database records ${recorded.seq} lines`, cause);
-    throw new SealpostError('audit-failed', { detail: path, cause });
-  }
-  try {
-    assertPrivate(await handle.stat(), path, 'file');
-    if (create !== 0) await syncFolder(dirname(path));
-    return handle;
-  } catch (cause) {
-    await handle.close();
-    throw cause instanceof SealpostError ? cause : new SealpostError('audit-failed', { detail: path, cause });
-  }
-}
-
-/** Holds the file to the recorded head. Answers true where what stands behind it is torn; `pending` is what may stand there. */
-async function mendTail(handle: FileHandle, path: string, recorded: AuditHead, pending: Buffer): Promise<boolean> {
-  const { size } = await handle.stat();
-  if (size < recorded.bytes) throw brokenLog(path, `it has ${size} octets, the database records ${recorded.bytes}`);
-  const last = await lastLine(handle, recorded.bytes);
-  const hash = last === undefined ? EMPTY_HEAD.hash : readLink(last)?.hash;
-  if (hash !== recorded.hash) throw brokenLog(path, `line ${recorded.seq} is not the one the database records`);
-  const behind = await readAt(handle, recorded.bytes, Math.min(size - recorded.bytes, pending.length + MAX_LINE));
-  let fits = 0;
-  while (fits < behind.length && behind[fits] === pending[fits]) fits++;
-  if (fits === behind.length && size - recorded.bytes === fits) return fits > 0 && fits < pending.length;
-  // The rest of the line in which they part: readable, it was written by somebody else.
-  const start = behind.lastIndexOf(0x0a, Math.max(fits - 1, 0)) + 1;
-  for (let from = start, end = behind.indexOf(0x0a, from); end >= 0; from = end + 1, end = behind.indexOf(0x0a, from)) {
-    if (readLink(behind.subarray(from, end)) !== undefined)
-      throw brokenLog(path, `lines stand behind the ${recorded.seq} that the database records`);
-  }
-  return true;
-}
-
-const brokenLog = (path: string, detail: string, cause?: unknown): SealpostError =>
-  new SealpostError('audit-broken', {
-    detail: `${path}: ${detail}`,
-    hint: 'the relay does not start on it: put the right file and database back together, or keep both as evidence and begin with a new data folder',
-    cause,
-  });
-
-/** The line that ends at `end`, without its line feed; undefined at the start of the file. */
-async function lastLine(handle: FileHandle, end: number): Promise<Buffer | undefined> {
-  if (end === 0) return undefined;
-  const window = await readAt(handle, Math.max(0, end - MAX_LINE), Math.min(end, MAX_LINE));
-  const line = window.subarray(0, -1);
-  return line.subarray(line.lastIndexOf(0x0a) + 1);
-}
-
-async function readAt(handle: FileHandle, position: number, length: number): Promise<Buffer> {
-  const bytes = Buffer.alloc(length);
-  let filled = 0;
-  while (filled < length) {
-    const { bytesRead } = await handle.read(bytes, filled, length - filled, position + filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return bytes.subarray(0, filled);
-}
-
-async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let written = 0; written < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, written, bytes.length - written, position + written);
-    written += bytesWritten;
-  }
 }

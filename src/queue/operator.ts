@@ -3,7 +3,8 @@
  * that commands need no running relay.
  */
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite';
-import { EMPTY_HEAD, type AuditEvent, type AuditHead, type AuditRecord } from '../audit.ts';
+import { EMPTY_HEAD, type AuditEvent, type AuditHead } from '../audit.ts';
+import { type AuditRecord } from '../audit/verify.ts';
 import { SealpostError } from '../errors.ts';
 import { blob, integer, integerOrNull, text, textOrNull, type Row } from './columns.ts';
 import { recipientStates, type EntryFilter, type Kept, type QueueEntry, type QueueStats, type RecipientState } from './queue.ts';
@@ -129,12 +130,27 @@ export function readAuditHead(db: DatabaseSync): AuditHead {
   return row === undefined ? EMPTY_HEAD : { seq: integer(row, 'seq'), hash: text(row, 'hash'), bytes: integer(row, 'bytes') };
 }
 
+/** What each kept segment of the audit log goes on from, oldest first; never none. `at`: newest time before it (ms). */
+export function readAuditStarts(db: DatabaseSync): readonly SegmentStart[] {
+  if (schemaVersion(db) < 6) return [{ ...EMPTY_HEAD, at: 0 }];
+  const rows = db.prepare('SELECT seq, hash, bytes, at FROM audit_segments ORDER BY seq').all();
+  return rows.map((row) => ({ seq: integer(row, 'seq'), hash: text(row, 'hash'), bytes: integer(row, 'bytes'), at: integer(row, 'at') }));
+}
+
+export interface SegmentStart extends AuditHead {
+  readonly at: number;
+}
+
 /** The head and what waits to be appended behind it, from one moment. */
 export function readAuditRecord(db: DatabaseSync): AuditRecord {
   db.exec('BEGIN');
   try {
     const lines = db.prepare('SELECT lines FROM audit_pending ORDER BY last_seq').all();
-    return { head: readAuditHead(db), pending: Buffer.concat(lines.map((row) => blob(row, 'lines'))) };
+    return {
+      base: readAuditStarts(db)[0] ?? EMPTY_HEAD,
+      head: readAuditHead(db),
+      pending: Buffer.concat(lines.map((row) => blob(row, 'lines'))),
+    };
   } finally {
     db.exec('COMMIT');
   }

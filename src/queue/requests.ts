@@ -206,5 +206,7 @@ export interface WorkerStart {
   readonly lock: string;
   /** Octets of audit lines that may wait for their file. */
   readonly auditBacklog: number;
+  /** Octets above which the audit file is closed and a new one goes on. */
+  readonly auditRotate: number;
   readonly at: number;
 }

@@ -8,7 +8,7 @@ import { SealpostError } from '../errors.ts';
 import { asStorageError, resultCode, SQLITE_BUSY } from './failure.ts';
 
 /** In user_version. A release reads every older one and refuses newer ones. */
-const SCHEMA_VERSION = 5;
+const SCHEMA_VERSION = 6;
 /** In application_id, 'SPQ1': a database of somebody else is not written to. */
 const APPLICATION_ID = 0x53505131;
 
@@ -89,6 +89,14 @@ const KEPT_TABLES = `
   CREATE TABLE recipient_kept (row INTEGER PRIMARY KEY, kind TEXT NOT NULL, facts TEXT NOT NULL) STRICT;
 `;
 
+// Schema 6: the segments of the audit log that are kept, each by the line it goes on from; the last is the one that is written. `at`: the
+// newest time in the lines before it, ms since the epoch. audit_clock: how far retention believes the clock.
+const SEGMENT_TABLES = `
+  CREATE TABLE IF NOT EXISTS audit_segments (seq INTEGER PRIMARY KEY, hash TEXT NOT NULL, bytes INTEGER NOT NULL, at INTEGER NOT NULL) STRICT;
+  INSERT OR IGNORE INTO audit_segments VALUES (0, '${'0'.repeat(64)}', 0, 0);
+  CREATE TABLE IF NOT EXISTS audit_clock (one INTEGER PRIMARY KEY CHECK (one = 1), at INTEGER NOT NULL) STRICT;
+`;
+
 /** Opens for writing, makes the tables where the file is new, and brings those of an older release up to this one. Throws `queue-newer`, `storage-failed`, `storage-full`. */
 export function openDatabase(path: string): DatabaseSync {
   try {
@@ -106,7 +114,7 @@ export function openDatabase(path: string): DatabaseSync {
     `);
     if (readPragma(db, 'user_version') === 0 && db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined)
       db.exec(
-        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} ${RECORD_TABLES} ${KEPT_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
+        `BEGIN IMMEDIATE; ${TABLES} ${ASKED_TABLES} ${KNOWN_TABLES} ${RECORD_TABLES} ${KEPT_TABLES} ${SEGMENT_TABLES} PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`,
       );
     assertOurs(db, path);
     bringUpToDate(db);
@@ -120,12 +128,18 @@ export function openDatabase(path: string): DatabaseSync {
 function bringUpToDate(db: DatabaseSync): void {
   const found = schemaVersion(db);
   if (found >= SCHEMA_VERSION) return;
-  const later = [found < 2 ? ASKED_TABLES : '', found < 3 ? KNOWN_TABLES : '', found < 4 ? RECORD_TABLES : '', KEPT_TABLES].join('');
+  const later = [
+    found < 2 ? ASKED_TABLES : '',
+    found < 3 ? KNOWN_TABLES : '',
+    found < 4 ? RECORD_TABLES : '',
+    found < 5 ? KEPT_TABLES : '',
+    SEGMENT_TABLES,
+  ].join('');
   db.enableDefensive(false);
   try {
     db.exec('BEGIN IMMEDIATE');
     db.exec(later);
-    allowHeld(db);
+    if (found < 5) allowHeld(db);
     db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
   } catch (error) {
     if (db.isTransaction) db.exec('ROLLBACK');

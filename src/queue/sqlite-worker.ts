@@ -92,6 +92,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
       path: start.audit,
       db,
       backlog: start.auditBacklog,
+      rotate: start.auditRotate,
       transact: (work) => transactions.run(work),
       onLost: (error) => post({ kind: 'stopped', failure: asFailure(error) }),
       log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),

@@ -23,6 +23,7 @@ const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
 const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
+const AUDIT_ROTATE_BYTES = 64 * 1024 * 1024;
 /** Octets of enqueues on their way to the worker or in its transaction; rowOctets counts the two copies of each. */
 const MAX_POSTED_OCTETS = 64 * 1024 * 1024;
 /** How long an answer about free room is believed. */
@@ -43,6 +44,8 @@ export interface SqliteQueueOptions {
   readonly reserveBytes?: number;
   /** Octets of audit lines that may wait in the database while their file cannot be written; then no mail is taken. */
   readonly auditBacklog?: number;
+  /** Octets above which the audit file is closed and a new one goes on. */
+  readonly auditRotate?: number;
   /** Called once when the queue can store nothing any more: the relay must stop taking mail and be started again. */
   readonly onFailure?: (error: SealpostError) => void;
 }
@@ -52,13 +55,16 @@ export interface SqliteQueueOptions {
  * Throws `queue-in-use`, `queue-newer`, `audit-broken`, `audit-failed`, `data-folder-unsafe`, `storage-failed`, `storage-full`.
  */
 export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore> {
-  const { database, bodies, audit, lock, now, log, auditBacklog = AUDIT_BACKLOG_BYTES } = options;
+  const { database, bodies, audit, lock, now, log, auditBacklog = AUDIT_BACKLOG_BYTES, auditRotate = AUDIT_ROTATE_BYTES } = options;
   await ensurePrivateFolder(dirname(database));
   await ensurePrivateFolder(bodies);
   for (const file of [database, `${database}-wal`, `${database}-shm`, lock, audit]) await assertPrivateFile(file);
 
   const latch = makeLatch(options);
-  const thread = startThread({ database, bodies, audit, lock, auditBacklog, at: now() }, { now, log, stop: (error) => latch.stop(error) });
+  const thread = startThread(
+    { database, bodies, audit, lock, auditBacklog, auditRotate, at: now() },
+    { now, log, stop: (error) => latch.stop(error) },
+  );
   await thread.opened;
   const watch = await watchIdentity(bodies, [database, `${database}-wal`, lock]).catch(async (error: unknown) => {
     await thread.close();

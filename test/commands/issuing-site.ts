@@ -6,7 +6,7 @@ import type { TestContext } from 'node:test';
 import { createAuthority } from '../../src/commands/certificates/authority.ts';
 import { build } from '../../src/commands/certs.ts';
 import { SealpostError } from '../../src/errors.ts';
-import { auditLines } from '../../src/audit.ts';
+import { auditLines } from '../../src/audit/segments.ts';
 import { temporaryFolder } from './transcript.ts';
 
 export interface Told {

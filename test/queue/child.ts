@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { argv, kill, pid } from 'node:process';
 import { pino } from 'pino';
-import { verifyAudit } from '../../src/audit.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import type { CertificateUse } from '../../src/queue/known.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
 import type { HeldRow, Lease, NewMessage, QueueStore, StoredBody } from '../../src/queue/queue.ts';
@@ -30,6 +30,8 @@ const store = await openSqliteQueue({
   now: Date.now,
   log,
   reserveBytes: mode === 'fill' ? 1024 * 1024 : 0,
+  // Small: what is killed is killed while segments are closed too.
+  ...(mode === 'load' || mode === 'serial' ? { auditRotate: 600 } : {}),
   ...(mode === 'backlog' ? { auditBacklog: 1 } : {}),
 });
 

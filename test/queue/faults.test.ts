@@ -9,7 +9,8 @@ import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { execPath } from 'node:process';
 import { test } from 'node:test';
-import { verifyAudit } from '../../src/audit.ts';
+import { auditLines } from '../../src/audit/segments.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { childScript, inject, inLanes, noStrace, noUnshare, runChild } from './faulty.ts';
 import { hasCode, makeSite, put, readAll, type Site } from './site.ts';
@@ -37,7 +38,7 @@ async function assertKept(site: Site, lines: readonly string[], open = Promise.r
   for (const id of delivered) assert.ok(!found.has(id), `${id} was delivered and is not sent again`);
   await store.close();
   assert.equal((await verifyAudit({ file: site.paths.audit })).kind, 'whole');
-  const audit = readFileSync(site.paths.audit, 'utf8');
+  const audit = await auditText(site.paths.audit);
   for (const [id, sha256] of accepted) {
     // Delivered and recorded, and killed before it could say so: the audit log says it.
     const gone = audit.includes(`"event":"delivered","queue_id":"${id}"`);
@@ -46,6 +47,13 @@ async function assertKept(site: Site, lines: readonly string[], open = Promise.r
   for (const id of accepted.keys()) assert.ok(audit.includes(`"event":"accepted","queue_id":"${id}"`), `the audit log tells of ${id}`);
   assertKnown(site, audit);
   for (const id of delivered) assert.ok(audit.includes(`"event":"delivered","queue_id":"${id}"`), `the audit log tells of ${id}`);
+}
+
+/** All segments. */
+async function auditText(file: string): Promise<string> {
+  const lines: string[] = [];
+  for await (const { bytes } of auditLines(file)) lines.push(`${bytes.toString()}\n`);
+  return lines.join('');
 }
 
 /** The child seals each message to a certificate of its own: it is known if the message was accepted, and told of as a change. */
@@ -89,6 +97,8 @@ const sweeps: Record<string, readonly number[]> = {
   fsync: [...upTo(12), 14, 16, 18, 20, 22],
   pwrite64: [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 200, 260],
   unlink: [1, 2, 3],
+  // The closing of a segment of the audit log.
+  rename: [1, 2, 3],
 };
 
 for (const [call, moments] of Object.entries(sweeps)) {

@@ -5,7 +5,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { verifyAudit } from '../../src/audit.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { sealedHash } from '../../src/queue/checksum.ts';
 import { listEntries, readStats } from '../../src/queue/operator.ts';
 import type { Kept, QueueStore } from '../../src/queue/queue.ts';

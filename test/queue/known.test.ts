@@ -4,7 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
-import { verifyAudit } from '../../src/audit.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { listWaiting, readKnown, readKnownSince } from '../../src/queue/known-rows.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { ANNA, useOf } from './known-suite.ts';

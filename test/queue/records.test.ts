@@ -8,7 +8,7 @@ import { execPath } from 'node:process';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { verifyAudit } from '../../src/audit.ts';
+import { verifyAudit } from '../../src/audit/verify.ts';
 import { listWaiting, readKnown } from '../../src/queue/known-rows.ts';
 import { readRecords } from '../../src/queue/record-rows.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';

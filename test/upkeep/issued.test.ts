@@ -1,7 +1,7 @@
 /** The control command by which the ledger of the in-house CA is written. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { auditLines } from '../../src/audit.ts';
+import { auditLines } from '../../src/audit/segments.ts';
 import { ISSUED, type IssuedRecord, readIssued } from '../../src/certificates/authority/ledger.ts';
 import { BATCH_RECORDS, issuedHandlers } from '../../src/upkeep/issued.ts';
 import { makeSite } from '../queue/site.ts';

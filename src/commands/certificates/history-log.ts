@@ -1,6 +1,6 @@
 /** What the audit log says of one address and its certificates: read a line at a time, mail counted by certificate. */
 import { statSync } from 'node:fs';
-import { auditLines } from '../../audit.ts';
+import { auditLines } from '../../audit/segments.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import { makeProgress } from '../progress.ts';
