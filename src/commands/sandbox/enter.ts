@@ -32,7 +32,7 @@ export async function enterSandbox(config: Config, env: Environment): Promise<ne
   if (process.execve === undefined || script === undefined) throw failed('this system cannot replace a running program (execve)');
   if (process.execArgv.includes('--permission')) throw failed('the permission model of Node was asked for and is not there');
   // Here, since the folders above it are closed to the second life.
-  await ensurePrivateFolder(queuePaths(config.queue.sqlite, config.audit).folder);
+  await ensurePrivateFolder(queuePaths(config.queue.sqlite, config.audit.file).folder);
   const guard = join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'guard.ts' : 'guard.js');
   const given = [...(env['NODE_OPTIONS'] ?? '').split(/\s+/), ...process.execArgv];
   const command = [process.execPath, ...sandboxFlags(config, guard, given), script, ...process.argv.slice(2)];
@@ -49,7 +49,7 @@ export function assertSandboxed(config: Config): void {
   if (permission === undefined) throw failed('the permission model is not there');
   const open = ['fs.write', 'child', 'addon', 'wasi', 'inspector'].filter((scope) => permission.has(scope));
   if (open.length > 0) throw failed(`the permission model leaves open: ${open.join(', ')}`);
-  const { folder } = queuePaths(config.queue.sqlite, config.audit);
+  const { folder } = queuePaths(config.queue.sqlite, config.audit.file);
   if (!permission.has('fs.write', folder) || !permission.has('worker')) throw failed(`the relay may not write ${folder}`);
   if (!process.execArgv.some((flag) => /^--require=.*\/guard\.[jt]s$/.test(flag))) throw failed('the guard is not loaded');
 }

@@ -33,7 +33,7 @@ type Places = Pick<Config, 'keys'> & { readonly queue: Pick<Config['queue'], 'sq
 
 /** The paths below which the relay may write, as the permission model wants them; `*` at an end stands for whatever follows. */
 export function writable(config: Places): string[] {
-  const { folder, audit } = queuePaths(config.queue.sqlite, config.audit);
+  const { folder, audit } = queuePaths(config.queue.sqlite, config.audit.file);
   const paths = [folder, join(folder, '*'), `${join(config.keys, SPOOL_KEY_FILE)}*`];
   // Beside the file stand those that it was rotated into.
   if (dirname(audit) !== folder) paths.push(join(dirname(audit), `${basename(audit, extname(audit))}*`));
