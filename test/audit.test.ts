@@ -167,6 +167,7 @@ test('hostile text in an attribute stays one line, printable, cut, and reads bac
   );
   const { line } = chainLine(EMPTY_HEAD, { event: 'deferred', reply: '\u001b[2J\r\n\u202Eevil\u2028'.padEnd(1_000_000, 'x') }, AT);
   assert.ok(line.length < 2000);
+  assert.doesNotMatch(line.toString().slice(0, -1), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u);
   assert.equal(escapeUnprintable('\u202E\u{E0001}bücher'), '\\u202e\\udb40\\udc01bücher');
 });
 

@@ -21,7 +21,7 @@ export interface Finding {
 }
 
 /** The least that tests get without a guard before they count as hanging; else a multiple of what they take with it. */
-const LEAST_DEADLINE_MS = 60_000;
+const LEAST_DEADLINE_MS = 30_000;
 const PATIENCE = 6;
 /** For tests on the whole program. */
 const WHOLE_DEADLINE_MS = 10 * 60_000;

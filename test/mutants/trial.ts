@@ -19,14 +19,11 @@ export type TrialResult =
   | { readonly kind: 'red'; readonly test: string; readonly file: string }
   /** A test ran into its own time limit. */
   | { readonly kind: 'hung'; readonly test: string }
-  /** Something else went wrong: a file that does not load, a hook, a name that is not defined. It proves nothing. */
+  /** Something else went wrong: a file that does not load, a hook. It proves nothing. */
   | { readonly kind: 'broken'; readonly fault: string };
 
 /** It crossed a pipe. */
 export const isResult = (value: unknown): value is TrialResult => typeof value === 'object' && value !== null && 'kind' in value;
-
-/** Of a program that is no program: such an error is not what a test found out. */
-const NO_PROGRAM: ReadonlySet<string> = new Set(['SyntaxError', 'ReferenceError']);
 
 if (import.meta.main) {
   const order: unknown = JSON.parse(process.argv[2] ?? '');
@@ -54,13 +51,11 @@ function trial({ files, named }: TrialOrder): Promise<TrialResult> {
   stream.on('test:fail', ({ name, file, details }) => {
     const { error } = details;
     const type = 'failureType' in error ? String(error.failureType) : '';
-    const cause: unknown = error.cause;
     if (type === 'subtestsFailed' || type === 'cancelledByParent') return;
     // A file that ends with an error of its own is reported as a test of its name.
     if (files.some((one) => name.endsWith(one))) resolve({ kind: 'broken', fault: `${name} does not run` });
     else if (type === 'testTimeoutFailure') resolve({ kind: 'hung', test: name });
     else if (type === 'hookFailed') resolve({ kind: 'broken', fault: `a hook of ${name} failed` });
-    else if (cause instanceof Error && NO_PROGRAM.has(cause.name)) resolve({ kind: 'broken', fault: `${cause.name} in ${name}` });
     else resolve({ kind: 'red', test: name, file: file ?? '' });
   });
   stream.on('end', () => resolve({ kind: 'green', passed, skipped }));

@@ -8,6 +8,7 @@ import type { CertificateSource } from '../../../src/certificates/source.ts';
 import { makeDirectory } from '../../../src/certificates/directory.ts';
 import type { Certificate } from '../../../src/certificates/certificate.ts';
 import { type CertificateFolder, makeCertificateFolder } from '../../../src/certificates/folder.ts';
+import type { AskOwnWord, OwnWord } from '../../../src/certificates/revocation/own-word.ts';
 import { makeRevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
 import type { RevocationMode, RevocationPolicy } from '../../../src/certificates/revocation/policy.ts';
 import type { RevocationSource, RevocationStatus } from '../../../src/certificates/revocation/revocation.ts';
@@ -225,13 +226,23 @@ describe('the revocation policy', { skip: noOpenssl }, () => {
     );
   });
 
-  const trusting = (by: RevocationPolicy, mode: RevocationMode) => {
+  const trusting = (by: RevocationPolicy, mode: RevocationMode, ownWord?: AskOwnWord) => {
     const [anchors, intermediates] = [anchorsPath, intermediatesPath].map((path) => makeCertificateFolder({ path, log, now: Date.now }));
     assert.ok(anchors && intermediates && both);
     folders.push(anchors, intermediates);
-    const trust = makeTrust({ anchors, intermediates, now: Date.now, revocation: { policy: by, mode } });
+    const trust = makeTrust({ anchors, intermediates, now: Date.now, revocation: { policy: by, mode }, ownWord });
     return trust.judge(both, mailboxOf('anna@example.org'), SIGNAL);
   };
+
+  test('A23: what this site revoked itself is refused in every mode, and while that cannot be read nobody knows (P5)', async () => {
+    for (const mode of ['hard', 'soft', 'off'] as const) {
+      const of = (word: OwnWord) => trusting(policy({}), mode, ({ subject }) => (subject === 'CN=both' ? word : undefined));
+      const at = Date.UTC(2026, 4, 1);
+      const verdict = await of({ kind: 'revoked', at, reason: 'keyCompromise' });
+      assert.equal(verdict.kind === 'untrusted' && verdict.reason, 'it was revoked on 2026-05-01 (keyCompromise), says the in-house CA');
+      assert.equal((await of({ kind: 'unreadable', cause: new Error('a damaged ledger') })).kind, 'unavailable');
+    }
+  });
 
   test('where one path holds a revoked CA, the next is tried', async () => {
     const verdict = await trusting(policy({ 'middle by root': revoked }), 'hard');

@@ -84,7 +84,7 @@ export const certificateGuards: Guards = {
     without: 'mail is sealed to a key that its reader cannot decrypt with',
     file: 'src/certificates/usability.ts',
     text: 'if (!keyUsage.includes(needed)) {',
-    by: "if (!keyUsage.includes(needed) && keyUsage.includes('none')) {",
+    by: 'if (keyUsage.length === 0) {',
     tests: ['certificates/usability'],
   },
   'weak-exponent': {
@@ -122,8 +122,15 @@ export const certificateGuards: Guards = {
     file: 'src/certificates/trust.ts',
     text: '      if (against !== undefined) return against;\n',
     by: '',
-    tests: ['certificates/', 'upkeep/own-word'],
-    named: 'revoked|own word|in-house',
+    tests: ['revocation/policy'],
+  },
+  'own-word-unreadable': {
+    promise: 'P5',
+    without: 'a damaged ledger of the in-house CA makes mail bounce, or go to who was revoked',
+    file: 'src/certificates/trust.ts',
+    text: "return { kind: 'unavailable', cause: word.cause, reason: 'whether the in-house CA has revoked it cannot be read' };",
+    by: "return { kind: 'untrusted', reason: 'whether the in-house CA has revoked it cannot be read' };",
+    tests: ['revocation/policy'],
   },
   'revoked-refused': {
     promise: 'P9',
