@@ -40,6 +40,10 @@ export const systemCode = (error: unknown): string | undefined =>
 
 /** Anchors that name anchors grow without bound ("billion laughs"); nobody's policy needs a hundred. */
 const MAX_ALIASES = 100;
+/** In all: each is resolved by a walk over those before it. */
+const MOST_ALIASES = 1000;
+/** A file that is broken all over is told of by its first faults: what follows from them would fill a log. */
+const MAX_FAULTS = 20;
 
 /** The text of `file` as a value, or what keeps YAML from reading it. */
 export function readYaml(file: string, text: string): Reading<OperatorDocument> {
@@ -53,34 +57,63 @@ export function readYaml(file: string, text: string): Reading<OperatorDocument> 
   if (broken.length > 0) {
     return {
       kind: 'invalid',
-      faults: broken.map((error) => ({ place: at(error.pos[0]), key: '', ...sayYaml(error.code, error.message) })),
+      faults: broken.slice(0, MAX_FAULTS).map((error) => ({ place: at(error.pos[0]), key: '', ...sayYaml(error.code, error.message) })),
     };
   }
-  const stray = strayAliases(document).map((offset) => ({
+  const aliases = readAliases(document);
+  const stray = aliases.stray.slice(0, MAX_FAULTS).map((offset) => ({
     place: at(offset),
     key: '',
     wrong: 'an unquoted * begins a YAML alias, and this one leads nowhere',
     mend: 'put the value in quotes: "*@clinic.example"',
   }));
   if (stray.length > 0) return { kind: 'invalid', faults: stray };
+  const odd = aliases.odd.slice(0, MAX_FAULTS).map((offset) => ({
+    place: at(offset),
+    key: '',
+    wrong: 'a list or a section stands in the place of a key',
+    mend: 'take the ? away, or put the name of the key in front of its value',
+  }));
+  if (odd.length > 0) return { kind: 'invalid', faults: odd };
+  const tooMany = (): Reading<never> => {
+    const mend = 'write the values out instead of repeating them by * aliases';
+    return { kind: 'invalid', faults: [{ place: at(0), key: '', wrong: 'too many YAML aliases', mend }] };
+  };
+  if (aliases.count > MOST_ALIASES) return tooMany();
   try {
     const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
     return { kind: 'valid', value: { value, place: (path, side) => at(offsetOf(document, path, side)) } };
   } catch {
-    const mend = 'write the values out instead of repeating them by * aliases';
-    return { kind: 'invalid', faults: [{ place: at(0), key: '', wrong: 'too many YAML aliases', mend }] };
+    return tooMany();
   }
 }
 
-/** Where aliases without an anchor stand: nearly always a pattern such as `*@clinic.example` that lacks its quotes. */
-function strayAliases(document: Document.Parsed): number[] {
-  const offsets: number[] = [];
+/**
+ * How many aliases there are, where a key is no word, and where those without an anchor before them stand: nearly always a pattern such as `*@clinic.example`
+ * that lacks its quotes. One walk, since the library would walk the document anew for each.
+ */
+function readAliases(document: Document.Parsed): {
+  readonly count: number;
+  readonly stray: readonly number[];
+  readonly odd: readonly number[];
+} {
+  const anchors = new Set<string>();
+  const stray: number[] = [];
+  const odd: number[] = [];
+  let count = 0;
   visit(document, {
     Alias: (_, alias) => {
-      if (alias.resolve(document) === undefined) offsets.push(alias.range?.[0] ?? 0);
+      count++;
+      if (!anchors.has(alias.source)) stray.push(alias.range?.[0] ?? 0);
+    },
+    Pair: (_, { key }) => {
+      if (isMap(key) || isSeq(key)) odd.push(startOf(key) ?? 0);
+    },
+    Value: (_, { anchor }) => {
+      if (anchor !== undefined) anchors.add(anchor);
     },
   });
-  return offsets;
+  return { count, stray, odd };
 }
 
 /** What operators meet most, in plain words; the rest in the words of the YAML library. */
@@ -101,7 +134,11 @@ function sayYaml(code: string, message: string): { wrong: string; mend: string }
     case 'MULTILINE_IMPLICIT_KEY':
       return { wrong: 'two keys in one line, or a value with ": " in it', mend: 'one key a line; a value with ": " in it wants quotes' };
     default:
-      return { wrong: `not YAML: ${message}`, mend: 'YAML is "key: value", one a line, blanks for indentation' };
+      // Without what stands there, which the library quotes: in a file of users it may be a hash.
+      return {
+        wrong: `not YAML: ${message.replace(/:? ?".*|: .*/su, '')}`,
+        mend: 'YAML is "key: value", one a line, blanks for indentation',
+      };
   }
 }
 
