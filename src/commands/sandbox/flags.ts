@@ -29,7 +29,7 @@ const CARRIED =
 /** Environment of Node's own that goes along. What is left out can load code, write files, or turn the check of certificates off. */
 const CARRIED_NAMES: ReadonlySet<string> = new Set(['NODE_ENV', 'NODE_EXTRA_CA_CERTS', 'NODE_USE_SYSTEM_CA', 'NODE_NO_WARNINGS']);
 
-type Places = Pick<Config, 'keys'> & { readonly queue: Pick<Config['queue'], 'sqlite'>; readonly audit: Config['audit'] };
+type Places = Pick<Config, 'keys'> & { readonly queue: Pick<Config['queue'], 'sqlite'>; readonly audit: Pick<Config['audit'], 'file'> };
 
 /** The paths below which the relay may write, as the permission model wants them; `*` at an end stands for whatever follows. */
 export function writable(config: Places): string[] {

@@ -21,7 +21,7 @@ test('the sandbox holds against a DatabaseSync outside the folder, and all other
   const outside = join(dir, 'outside');
   await mkdir(data);
   await symlink(outside, join(data, 'prepared'));
-  const config = { keys: join(dir, 'keys'), queue: { sqlite: join(data, 'queue.sqlite') }, audit: join(data, 'audit.jsonl') };
+  const config = { keys: join(dir, 'keys'), queue: { sqlite: join(data, 'queue.sqlite') }, audit: { file: join(data, 'audit.jsonl') } };
   const { code, stdout, stderr } = await run(process.execPath, [...sandboxFlags(config, GUARD, []), PROBES, data, outside], {
     env: sandboxEnvironment(process.env),
   });
@@ -41,7 +41,7 @@ test('the sandbox holds against a DatabaseSync outside the folder, and all other
 });
 
 test('of flags and environment goes along what opens nothing', () => {
-  const config = { keys: '/s/keys', queue: { sqlite: '/s/data/queue.sqlite' }, audit: '/var/log/sealpost/audit.jsonl' };
+  const config = { keys: '/s/keys', queue: { sqlite: '/s/data/queue.sqlite' }, audit: { file: '/var/log/sealpost/audit.jsonl' } };
   assert.deepEqual(writable(config), ['/s/data', '/s/data/*', '/s/keys/spool.key*', '/var/log/sealpost/audit*']);
   const given = ['--max-old-space-size=300', '--inspect', '--require=/x.js', '--allow-child-process', '--heapsnapshot-signal=SIGUSR2', ''];
   const flags = sandboxFlags(config, '/guard.js', given);
@@ -59,7 +59,7 @@ test('of flags and environment goes along what opens nothing', () => {
 });
 
 test('a path that the permission model would read as many is refused', () => {
-  const config = { keys: '/s/keys', queue: { sqlite: '/s/*/queue.sqlite' }, audit: '/s/audit.jsonl' };
+  const config = { keys: '/s/keys', queue: { sqlite: '/s/*/queue.sqlite' }, audit: { file: '/s/audit.jsonl' } };
   assert.throws(
     () => writable(config),
     (error) => error instanceof SealpostError && error.code === 'sandbox-failed',
