@@ -16,6 +16,7 @@ import type { Certificate } from './certificates/certificate.ts';
 import { openSiteCertificates } from './certificates/site.ts';
 import { knownHandlers, makeKnownCertificates } from './change-control.ts';
 import type { Config } from './config.ts';
+import { addressKey, auditKeyFiles } from './config/audit-keys.ts';
 import type { Environment } from './config/environment.ts';
 import { readSecret } from './config/secret.ts';
 import { readLdapSecrets } from './config/ldap-secrets.ts';
@@ -53,6 +54,7 @@ import { makeHeldUpkeep } from './upkeep/held.ts';
 import { makeOwnFolder, ownFolder } from './upkeep/own-certificates.ts';
 import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
+import { startCheckpoints } from './upkeep/checkpoints.ts';
 import { openOwnWords } from './upkeep/own-word.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
@@ -128,9 +130,11 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const users = config.clients.users === undefined ? undefined : await openUsers({ file: config.clients.users, log, now });
     undo.push(() => users?.close());
 
-    const paths = queuePaths(config.queue.sqlite, config.audit.file);
+    const paths = queuePaths(config.queue.sqlite, config.audit.file, addressKey(config));
     const queue = await openSqliteQueue({ ...paths, auditRotate: config.audit.rotate, now, log, onFailure: failed });
     undo.push(() => queue.close());
+    const checkpoints = { key: auditKeyFiles(config.keys).signing, file: paths.checkpoints, head: queue.auditHead };
+    undo.push(await startCheckpoints({ ...checkpoints, hostname: config.hostname, now, log }));
     await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
 

@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { Command } from 'commander';
 import { auditEventNames, escapeUnprintable } from '../audit.ts';
 import { auditLines } from '../audit/segments.ts';
-import { verifyAgainst, type AuditRecord } from '../audit/verify.ts';
+import { makeHashAddress } from '../audit/hashing.ts';
 import { SealpostError } from '../errors.ts';
-import { readAuditRecord } from '../queue/operator.ts';
-import { openDatabaseReadOnly } from '../queue/schema.ts';
+import { readAuditKey } from '../queue/audit-key.ts';
+import { exportLog, makeAuditKeys, verifyLog, type ExportChoice, type VerifyChoice } from './audit-steps.ts';
 import { locateQueue } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -15,26 +15,33 @@ export const build: BuildCommand = (terminal) => {
   audit
     .command('verify')
     .description('walks the whole chain and holds it to the head that the database records')
-    .action(async (_options: object, command: Command) => {
-      const paths = await locateQueue(terminal, command);
-      const verdict = await verifyAgainst(paths.audit, () => readRecord(paths.database));
-      if (verdict.kind === 'broken')
-        throw new SealpostError('audit-broken', {
-          detail: `${verdict.file}:${verdict.line}: ${verdict.fault}: ${verdict.detail}`,
-          hint: 'keep the file and the database as evidence, and look for a backup of both from the same moment',
-        });
-      terminal.stdout.write(`${paths.audit}: ${verdict.head.seq} lines, whole\n`);
-    });
+    .option('--file <file>', 'a copy of the log, such as audit export writes; no database is asked')
+    .option('--checkpoint <file>', 'signed checkpoints, from data/checkpoints.jsonl or the log of the relay, kept elsewhere')
+    .option('--key <file>', 'the public key of the checkpoints, keys/audit.pub')
+    .action((options: VerifyChoice, command: Command) => verifyLog(options, command, terminal));
+  audit
+    .command('key')
+    .description('makes the keys of the audit log that are not there: of hashed addresses, and of signed checkpoints')
+    .action((_options: object, command: Command) => makeAuditKeys(command, terminal));
+  audit
+    .command('export')
+    .description('writes the log, or a part of it without a gap, into one file')
+    .requiredOption('--out <file>', 'a new file')
+    .option('--since <time>', 'from then on')
+    .option('--until <time>', 'before then')
+    .option('--format <format>', 'json: the lines as they stand, which audit verify --file verifies; csv: for people', 'json')
+    .action((options: ExportChoice, command: Command) => exportLog(options, command, terminal));
   audit
     .command('show')
     .description('the events, oldest first')
     .option('--id <id>', 'of one message')
     .option('--event <event>', `of one kind: ${auditEventNames.join(', ')}`)
     .option('--since <time>', 'from then on, such as 2026-01-31 or 2026-01-31T12:00Z')
+    .option('--recipient <address>', 'of one recipient, in clear or hashed')
     .option('--json', 'the lines as they stand in the file')
     .action(async (options: ShowOptions, command: Command) => {
-      const wanted = makeFilter(options);
-      const { audit } = await locateQueue(terminal, command);
+      const { audit, auditKey } = await locateQueue(terminal, command);
+      const wanted = makeFilter(options, auditKey);
       for await (const line of auditLines(audit)) {
         const text = line.bytes.toString();
         const event = line.whole ? readEvent(text) : undefined;
@@ -48,27 +55,22 @@ interface ShowOptions {
   readonly id?: string;
   readonly event?: string;
   readonly since?: string;
+  readonly recipient?: string;
   readonly json?: true;
 }
 
 type ShownEvent = ReadonlyMap<string, unknown>;
 
-function readRecord(database: string): AuditRecord {
-  const db = openDatabaseReadOnly(database);
-  try {
-    return readAuditRecord(db);
-  } finally {
-    db.close();
-  }
-}
-
-function makeFilter({ id, event, since }: ShowOptions): (event: ShownEvent) => boolean {
+function makeFilter({ id, event, since, recipient }: ShowOptions, key: string | undefined): (event: ShownEvent) => boolean {
+  const names =
+    recipient === undefined ? [] : [recipient.toLowerCase(), ...(key === undefined ? [] : [makeHashAddress(readAuditKey(key))(recipient)])];
   const from = since === undefined ? -Infinity : Date.parse(since);
   if (Number.isNaN(from)) throw new SealpostError('usage', { detail: '--since takes a time such as 2026-01-31 or 2026-01-31T12:00Z' });
   if (event !== undefined && !auditEventNames.some((name) => name === event))
     throw new SealpostError('usage', { detail: `--event takes one of ${auditEventNames.join(', ')}` });
   return (shown) =>
     (id === undefined || shown.get('queue_id') === id) &&
+    (recipient === undefined || names.includes(String(shown.get('recipient')).toLowerCase())) &&
     (event === undefined || shown.get('event') === event) &&
     (since === undefined || Date.parse(String(shown.get('time'))) >= from);
 }

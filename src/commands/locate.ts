@@ -2,14 +2,15 @@
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import { loadConfig } from '../config.ts';
+import { addressKey } from '../config/audit-keys.ts';
 import { queuePaths, type QueuePaths } from '../queue/paths.ts';
 import type { Terminal } from './terminal.ts';
 
 /** `command`: the one that runs, for the program's --config. Throws what loadConfig throws. */
 export async function locateQueue({ env, cwd }: Terminal, command: Command): Promise<QueuePaths> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
-  const { queue, audit } = await loadConfig({ file, env, cwd });
-  return queuePaths(queue.sqlite, audit.file);
+  const config = await loadConfig({ file, env, cwd });
+  return queuePaths(config.queue.sqlite, config.audit.file, addressKey(config));
 }
 
 /** The same, and for how many milliseconds mail is held there. */
@@ -18,8 +19,8 @@ export async function locateHeld(
   command: Command,
 ): Promise<{ readonly paths: QueuePaths; readonly maxAge: number }> {
   const { config: file } = command.optsWithGlobals<{ config?: string }>();
-  const { queue, audit, hold } = await loadConfig({ file, env, cwd });
-  return { paths: queuePaths(queue.sqlite, audit.file), maxAge: hold.maxAge };
+  const config = await loadConfig({ file, env, cwd });
+  return { paths: queuePaths(config.queue.sqlite, config.audit.file, addressKey(config)), maxAge: config.hold.maxAge };
 }
 
 /**

@@ -7,6 +7,7 @@ import { escapeUnprintable } from '../audit.ts';
 import { isKeyOf } from '../certificates/pkcs12/keys.ts';
 import { readDatabase } from '../change-control.ts';
 import { type Config, loadConfig } from '../config.ts';
+import { addressKey } from '../config/audit-keys.ts';
 import type { ControlRequest } from '../control.ts';
 import { asSealpostError, type ErrorCode, errorTable, SealpostError } from '../errors.ts';
 import { holdFiles, readHoldCertificate } from '../site/hold-keys.ts';
@@ -50,7 +51,7 @@ export const buildRelease: BuildCommand = (terminal) =>
     });
 
 async function run(terminal: Terminal, config: Config, filter: EntryFilter, options: Options): Promise<void> {
-  const paths = queuePaths(config.queue.sqlite, config.audit.file);
+  const paths = queuePaths(config.queue.sqlite, config.audit.file, addressKey(config));
   const named = options.key !== undefined || options.p12 !== undefined;
   const identities = named ? await withCertificate(await readIdentities(options, terminal), config, terminal) : undefined;
   const progress = makeProgress(terminal);

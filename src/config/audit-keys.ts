@@ -3,11 +3,12 @@ import type { z } from 'zod';
 import type { Path } from '../document/fault.ts';
 import { key } from '../document/schema.ts';
 import type { Environment } from './environment.ts';
-import { size } from './values.ts';
+import path from 'node:path';
+import { oneOf, size } from './values.ts';
 
-/** `path`: how one is written, from the folder of the configuration. */
-export const audit = (path: z.ZodType<string>) => ({
-  file: key(path.prefault('data/audit.jsonl'), {
+/** `file`: how a path is written, from the folder of the configuration. */
+export const audit = (file: z.ZodType<string>) => ({
+  file: key(file.prefault('data/audit.jsonl'), {
     meaning: 'The audit log, one JSON line an event, hash-chained; `audit: PATH` is short for it.',
     unit: 'path',
     example: 'data/audit.jsonl',
@@ -16,6 +17,11 @@ export const audit = (path: z.ZodType<string>) => ({
     meaning: 'Above it the file is closed, under the number of its first line, and a new one goes on.',
     unit: 'size',
     example: '64MiB',
+  }),
+  addresses: key(oneOf('clear', 'hashed').prefault('clear'), {
+    meaning: '`hashed`: every address in the log is a keyed hash, see [audit](audit.md); `sealpost audit key` makes the key.',
+    unit: 'word',
+    example: 'hashed',
   }),
 });
 
@@ -36,5 +42,21 @@ export function withAuditName(env: Environment): Environment {
 }
 
 /** Where a key of the audit log stands that was written in the short form. */
-export const auditPlace = (path: Path, written: unknown): Path =>
-  path[0] === 'audit' && path.length === 2 && withAuditKeys(written) !== written ? ['audit'] : path;
+export const auditPlace = (at: Path, written: unknown): Path =>
+  at[0] === 'audit' && at.length === 2 && withAuditKeys(written) !== written ? ['audit'] : at;
+
+/** The private keys of the audit log, in the folder of `keys`: of the hashes, and of the checkpoints. */
+export const auditKeyFiles = (keys: string) => ({
+  addresses: path.join(keys, 'audit.key'),
+  signing: path.join(keys, 'audit-sign.key'),
+  public: path.join(keys, 'audit.pub'),
+});
+
+/** The key that addresses are hashed with; undefined where they stand in clear. */
+export const addressKey = ({
+  audit,
+  keys,
+}: {
+  readonly audit: { readonly addresses: 'clear' | 'hashed' };
+  readonly keys: string;
+}): string | undefined => (audit.addresses === 'hashed' ? auditKeyFiles(keys).addresses : undefined);

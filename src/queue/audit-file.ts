@@ -14,6 +14,7 @@
  */
 import type { DatabaseSync } from 'node:sqlite';
 import { chainLine, type AuditEvent, type AuditHead } from '../audit.ts';
+import { withHashedAddresses, type HashAddress } from '../audit/hashing.ts';
 import { closedPath } from '../audit/segments.ts';
 import { SealpostError } from '../errors.ts';
 import { exchange, mendTail, newestStart, openFile, sweepPruned, timeOfLast, undoRotation, writeAll } from './audit-segment.ts';
@@ -34,6 +35,8 @@ export interface AuditWriterOptions {
   readonly backlog: number;
   /** Octets above which the file is closed and a new one goes on. */
   readonly rotate: number;
+  /** Where addresses are not to stand in clear. */
+  readonly hash: HashAddress | undefined;
   /** Runs `work` in a transaction; throws where it is not committed. */
   readonly transact: (work: () => void) => void;
   /** Called where the file was deleted, moved or replaced: what is appended to it would be seen by nobody. */
@@ -45,7 +48,7 @@ export type AuditWriter = Awaited<ReturnType<typeof openAuditFile>>;
 
 /** Opens and mends the file and appends what waits. Throws `audit-broken`, `audit-failed`, `data-folder-unsafe`. */
 export async function openAuditFile(options: AuditWriterOptions) {
-  const { path, db, backlog, rotate, transact, onLost, log } = options;
+  const { path, db, backlog, rotate, hash, transact, onLost, log } = options;
   let recorded = readAuditHead(db);
   let start = newestStart(db);
   await undoRotation(path, start, log);
@@ -149,7 +152,7 @@ export async function openAuditFile(options: AuditWriterOptions) {
       let head = staged;
       newest = Math.max(newest, at);
       for (const event of events) {
-        const chained = chainLine(head, event, at);
+        const chained = chainLine(head, hash === undefined ? event : withHashedAddresses(event, hash), at);
         lines.push(chained.line);
         head = chained.head;
       }

@@ -10,10 +10,14 @@ export interface QueuePaths {
   /** What each upstream's rate has counted. */
   readonly rates: string;
   readonly audit: string;
+  /** Signed checkpoints of the audit log. */
+  readonly checkpoints: string;
+  /** The key of the address hashes; undefined where addresses stand in clear. */
+  readonly auditKey?: string | undefined;
 }
 
-/** `database` and `audit` as the configuration names them, made absolute. */
-export function queuePaths(database: string, audit: string): QueuePaths {
+/** `database` and `audit` as the configuration names them, made absolute; `auditKey` where addresses are to be hashed. */
+export function queuePaths(database: string, audit: string, auditKey?: string): QueuePaths {
   const folder = dirname(database);
   return {
     folder,
@@ -23,5 +27,7 @@ export function queuePaths(database: string, audit: string): QueuePaths {
     socket: join(folder, 'control.sock'),
     rates: join(folder, 'rates.json'),
     audit,
+    checkpoints: join(folder, 'checkpoints.jsonl'),
+    auditKey,
   };
 }

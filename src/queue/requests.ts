@@ -2,7 +2,7 @@
  * What the two threads of the SQLite queue say to each other. The main thread asks, the worker answers once the change is
  * committed. Octets travel in arrays of their own: cloning a small Buffer would clone the whole pool it was cut from.
  */
-import type { AuditEvent } from '../audit.ts';
+import type { AuditEvent, AuditHead } from '../audit.ts';
 import type { ErrorCode } from '../errors.ts';
 import type { Approval, CertificateUse, KnownCertificate, KnownFilter, KnownPlace } from './known.ts';
 import type { RecordChange, StoredRecord } from './records.ts';
@@ -163,6 +163,7 @@ export interface Operations {
   changeRecords: { ask: { readonly changes: readonly RecordChange[]; readonly events: readonly AuditEvent[] }; answer: boolean };
   list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
   stats: { ask: null; answer: QueueStats };
+  auditHead: { ask: null; answer: AuditHead };
 }
 
 export type Operation = keyof Operations;
@@ -208,5 +209,7 @@ export interface WorkerStart {
   readonly auditBacklog: number;
   /** Octets above which the audit file is closed and a new one goes on. */
   readonly auditRotate: number;
+  /** The file of the key that addresses are hashed with; null where they stand in clear. */
+  readonly auditKey: string | null;
   readonly at: number;
 }

@@ -11,8 +11,10 @@ import type { DatabaseSync } from 'node:sqlite';
 import { inspect } from 'node:util';
 import { parentPort, receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import type { AuditEvent } from '../audit.ts';
+import { makeHashAddress } from '../audit/hashing.ts';
 import { SealpostError } from '../errors.ts';
 import { openAuditFile, type AuditWriter } from './audit-file.ts';
+import { readAuditKey } from './audit-key.ts';
 import { BODY_NAME } from './bodies.ts';
 import { asStorageError, isUntrustworthy } from './failure.ts';
 import { prepareKnown, type Known, type Recorded } from './known-rows.ts';
@@ -93,6 +95,7 @@ async function openQueue(start: WorkerStart, post: (message: WorkerMessage<unkno
       db,
       backlog: start.auditBacklog,
       rotate: start.auditRotate,
+      hash: start.auditKey === null ? undefined : makeHashAddress(readAuditKey(start.auditKey)),
       transact: (work) => transactions.run(work),
       onLost: (error) => post({ kind: 'stopped', failure: asFailure(error) }),
       log: (level, message, attributes) => post({ kind: 'log', level, message, attributes }),
@@ -318,6 +321,8 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return records.change(request.ask.changes, request.ask.events, at);
     case 'list':
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
+    case 'auditHead':
+      return { answer: audit.head() };
     case 'stats':
       return { answer: readStats(db) };
     default:

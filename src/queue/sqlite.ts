@@ -5,6 +5,7 @@
 import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
+import type { AuditHead } from '../audit.ts';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { claimFiles, makeBodyWriter, readStored, type BodyFolder } from './bodies.ts';
 import { asStorageError } from './failure.ts';
@@ -34,6 +35,8 @@ export interface SqliteQueueOptions {
   readonly database: string;
   readonly bodies: string;
   readonly audit: string;
+  /** The file of the key that addresses are hashed with. */
+  readonly auditKey?: string | undefined;
   readonly lock: string;
   /** Ms since the epoch. */
   readonly now: () => number;
@@ -50,11 +53,14 @@ export interface SqliteQueueOptions {
   readonly onFailure?: (error: SealpostError) => void;
 }
 
+/** `auditHead`: the last line that is committed, appended to the file or not. */
+export type SqliteQueue = QueueStore & { readonly auditHead: () => Promise<AuditHead> };
+
 /**
  * Takes the lock, opens or makes the database, mends the audit file, frees leases of a relay that died, sweeps orphaned bodies.
  * Throws `queue-in-use`, `queue-newer`, `audit-broken`, `audit-failed`, `data-folder-unsafe`, `storage-failed`, `storage-full`.
  */
-export async function openSqliteQueue(options: SqliteQueueOptions): Promise<QueueStore> {
+export async function openSqliteQueue(options: SqliteQueueOptions): Promise<SqliteQueue> {
   const { database, bodies, audit, lock, now, log, auditBacklog = AUDIT_BACKLOG_BYTES, auditRotate = AUDIT_ROTATE_BYTES } = options;
   await ensurePrivateFolder(dirname(database));
   await ensurePrivateFolder(bodies);
@@ -62,7 +68,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
 
   const latch = makeLatch(options);
   const thread = startThread(
-    { database, bodies, audit, lock, auditBacklog, auditRotate, at: now() },
+    { database, bodies, audit, lock, auditBacklog, auditRotate, auditKey: options.auditKey ?? null, at: now() },
     { now, log, stop: (error) => latch.stop(error) },
   );
   await thread.opened;
@@ -149,6 +155,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Queu
     prune: (before) => steps((from) => thread.ask('prune', { before, from })),
     list: (filter, limit) => thread.ask('list', { filter, limit }),
     stats: () => thread.ask('stats', null),
+    auditHead: () => thread.ask('auditHead', null),
     async close() {
       try {
         // Behind every enqueue that waits its turn: they are under way.

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { escapeUnprintable } from '../../audit.ts';
 import { knownHandlers, readDatabase } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
+import { addressKey } from '../../config/audit-keys.ts';
 import type { ControlHandlers } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { type KnownCertificate, lastUsed } from '../../queue/known.ts';
@@ -158,7 +159,7 @@ export async function reject(named: Named, config: Config, terminal: Terminal, {
 function bothKinds(config: Config): Pick<Change, 'paths' | 'handlersFor'> {
   const log = pino({ level: 'silent' });
   return {
-    paths: queuePaths(config.queue.sqlite, config.audit.file),
+    paths: queuePaths(config.queue.sqlite, config.audit.file, addressKey(config)),
     handlersFor: (store) => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log })),
   };
 }

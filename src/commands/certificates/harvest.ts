@@ -6,6 +6,7 @@ import { pino } from 'pino';
 import { escapeUnprintable } from '../../audit.ts';
 import { judgeHarvest } from '../../certificates/harvest/harvest.ts';
 import type { Config } from '../../config.ts';
+import { addressKey } from '../../config/audit-keys.ts';
 import type { ControlHandlers } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey } from '../../message/envelope.ts';
@@ -141,7 +142,9 @@ async function keep({ config, terminal, by }: Harvesting, facts: Readonly<Record
   const request = { command: 'certs-harvested', operator: by === undefined ? name : `${by}, typed by ${name}`, ...facts };
   const log = pino({ level: 'silent' });
   const handlersFor = (store: QueueStore): ControlHandlers => harvestHandlers(store, makeHarvested({ config, store, now: Date.now, log }));
-  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit.file), request, handlersFor, { make: true });
+  const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit.file, addressKey(config)), request, handlersFor, {
+    make: true,
+  });
   if (answer === 'pending' || answer === 'waiting' || answer === 'taken' || answer === 'known') return answer;
   throw new SealpostError('internal', { detail: 'an answer of another form' });
 }

@@ -4,6 +4,7 @@ import type { LdapPlaces } from '../../certificates/ldap/source.ts';
 import type { CertificatePlaces, SiteOptions } from '../../certificates/site.ts';
 import { readDatabase, readKnownCertificates } from '../../change-control.ts';
 import { type Config, loadConfig } from '../../config.ts';
+import { addressKey } from '../../config/audit-keys.ts';
 import type { Environment } from '../../config/environment.ts';
 import { readLdapSecrets } from '../../config/ldap-secrets.ts';
 import { readSecret } from '../../config/secret.ts';
@@ -85,7 +86,7 @@ export function pathsOf(
     issued: join(dirname(file), 'issued'),
     operator,
     operatorGuessed: operator === guessOperator(hostname),
-    queue: queuePaths(queue.sqlite, audit.file),
+    queue: queuePaths(queue.sqlite, audit.file, addressKey({ audit, keys })),
     expiry: certificates.expiry,
     crlUrl: authority.crl?.url,
     listValid: authority.crl?.valid ?? USUAL_VALID_MS,

@@ -5,6 +5,7 @@ import { pino } from 'pino';
 import { openSiteCertificates, type SiteCertificates } from '../../certificates/site.ts';
 import { makeKnownCertificates } from '../../change-control.ts';
 import type { Config } from '../../config.ts';
+import { addressKey } from '../../config/audit-keys.ts';
 import type { ControlHandlers, ControlRequest } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
 import { newQueueId } from '../../queue/id.ts';
@@ -70,7 +71,13 @@ async function ask(
     };
     // Before the first start there is no queue yet; a code may be sent all the same.
     const make = request.command === 'certs-try';
-    const answer = await changeQueue(terminal, queuePaths(config.queue.sqlite, config.audit.file), request, handlersFor, { make });
+    const answer = await changeQueue(
+      terminal,
+      queuePaths(config.queue.sqlite, config.audit.file, addressKey(config)),
+      request,
+      handlersFor,
+      { make },
+    );
     return { answer, relayed: opened.length === 0 };
   } finally {
     for (const certificates of opened) await certificates.close();

@@ -1,0 +1,65 @@
+/** Signs how far the audit log has come, hourly and at the stop, where the site has a key for it. */
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { AuditHead } from '../audit.ts';
+import { signCheckpoint } from '../audit/checkpoint.ts';
+import { SealpostError } from '../errors.ts';
+import { privacyFault } from '../queue/folder.ts';
+
+const HOUR_MS = 3_600_000;
+
+interface CheckpointParts {
+  /** The private key; checkpoints are made while it is there at the start. */
+  readonly key: string;
+  /** Where they are appended. */
+  readonly file: string;
+  readonly hostname: string;
+  readonly head: () => Promise<AuditHead>;
+  readonly now: () => number;
+  readonly log: Logger;
+}
+
+/** Answers how to end it, which signs once more. Throws `file-unreadable`, `key-malformed`. */
+export async function startCheckpoints({ key, file, hostname, head, now, log }: CheckpointParts): Promise<() => Promise<void>> {
+  const secret = await readSigningKey(key);
+  if (secret === undefined) return () => Promise.resolve();
+  let signed = 0;
+  const signNow = async (): Promise<void> => {
+    const { seq, hash } = await head();
+    if (seq === signed || seq === 0) return;
+    const checkpoint = { seq, hash, time: new Date(now()).toISOString(), hostname };
+    const line = signCheckpoint(checkpoint, secret);
+    const { signature }: { readonly signature: string } = JSON.parse(line);
+    // In the log too: whoever sends it to another machine has it where nobody here can change it.
+    log.info({ seq, hash, checkpoint_time: checkpoint.time, hostname, signature }, 'audit checkpoint');
+    await using handle = await open(file, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    await handle.writeFile(`${line}\n`);
+    await handle.sync();
+    signed = seq;
+  };
+  const signOrLog = (): Promise<void> =>
+    signNow().catch((error: unknown) => log.error({ err: error }, 'a checkpoint of the audit log could not be written'));
+  const timer = setInterval(() => void signOrLog(), HOUR_MS);
+  return async () => {
+    clearInterval(timer);
+    await signOrLog();
+  };
+}
+
+/** Undefined where there is none. */
+async function readSigningKey(file: string): Promise<KeyObject | undefined> {
+  try {
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const fault = privacyFault(await handle.stat(), 'file');
+    if (fault !== undefined) throw new SealpostError('file-unreadable', { detail: `${file} ${fault}`, hint: `chmod 0600 ${file}` });
+    const key = createPrivateKey(await handle.readFile('utf8'));
+    if (key.asymmetricKeyType !== 'ed25519') throw new SealpostError('key-malformed', { detail: `${file} is no Ed25519 key` });
+    return key;
+  } catch (cause) {
+    if (cause instanceof SealpostError) throw cause;
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    throw new SealpostError('file-unreadable', { detail: file, hint: 'sealpost audit key makes the keys of the audit log', cause });
+  }
+}

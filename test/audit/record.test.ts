@@ -1,0 +1,149 @@
+/** Hashed addresses, signed checkpoints and the commands on them, over real files. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execPath } from 'node:process';
+import { test, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
+import { chainLine, EMPTY_HEAD, type AuditEvent } from '../../src/audit.ts';
+import { makeHashAddress, withHashedAddresses } from '../../src/audit/hashing.ts';
+import { queuePaths } from '../../src/queue/paths.ts';
+import { openSqliteQueue } from '../../src/queue/sqlite.ts';
+import { startCheckpoints } from '../../src/upkeep/checkpoints.ts';
+
+const cli = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+
+function makeFolder(t: TestContext, addresses: 'clear' | 'hashed' = 'clear') {
+  const folder = mkdtempSync(join(tmpdir(), 'sealpost-record-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const at = (name: string): string => join(folder, name);
+  writeFileSync(
+    at('sealpost.yaml'),
+    `hostname: relay.clinic.example
+operator: postmaster@clinic.example
+listen: [{ host: 127.0.0.1, port: 2525 }]
+upstream: [{ host: 127.0.0.1, port: 25 }]
+audit: { addresses: ${addresses} }
+`,
+  );
+  const sealpost = (...args: string[]) => {
+    const ran = spawnSync(execPath, [cli, '-c', at('sealpost.yaml'), 'audit', ...args], { encoding: 'utf8', timeout: 60_000 });
+    return { code: ran.status, out: ran.stdout, err: ran.stderr };
+  };
+  const paths = queuePaths(at('data/queue.sqlite'), at('data/audit.jsonl'), addresses === 'hashed' ? at('keys/audit.key') : undefined);
+  const record = async (events: readonly AuditEvent[]): Promise<void> => {
+    const store = await openSqliteQueue({ ...paths, now: Date.now, log: pino({ enabled: false }) });
+    const end = await startCheckpoints({
+      key: at('keys/audit-sign.key'),
+      file: paths.checkpoints,
+      hostname: 'relay.clinic.example',
+      head: store.auditHead,
+      now: Date.now,
+      log: pino({ enabled: false }),
+    });
+    await store.record(events);
+    await end();
+    await store.close();
+  };
+  return { at, paths, sealpost, record };
+}
+
+const EVENTS: readonly AuditEvent[] = [
+  { event: 'accepted', queue_id: 'q1', sender: 'forms@clinic.example', user: 'frontdesk' },
+  { event: 'sealed', queue_id: 'q1', recipient: 'Anna@clinic.example', member: 'ben@clinic.example' },
+  { event: 'delivered', queue_id: 'q1', recipient: 'Anna@clinic.example', reply: '250 <anna@clinic.example> taken' },
+];
+
+test('hashed: no event holds an address in clear, in no attribute, and the same address is the same hash', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t, 'hashed');
+  assert.equal(sealpost('key').code, 0);
+  assert.equal(statSync(at('keys/audit.key')).mode & 0o777, 0o600);
+  await record(EVENTS);
+  const text = readFileSync(paths.audit, 'utf8');
+  assert.doesNotMatch(text, /@|anna|ben|frontdesk|forms/i);
+  assert.equal(new Set(text.match(/"recipient":"h:[0-9a-f]{32}"/g)).size, 1);
+  const shown = sealpost('show', '--recipient', 'anna@clinic.example');
+  assert.equal(shown.out.trimEnd().split('\n').length, 2, shown.err);
+  assert.equal(sealpost('verify').code, 0);
+});
+
+test('hashed without its key: refused with what to type', async (t) => {
+  const { record } = makeFolder(t, 'hashed');
+  await assert.rejects(record(EVENTS), { code: 'file-unreadable', hint: /sealpost audit key/ });
+});
+
+test('quoted local parts and lists are hashed whole; another key gives another hash', () => {
+  const hash = makeHashAddress(Buffer.alloc(32, 1));
+  const event = withHashedAddresses(
+    { event: 'deferred', members: 'a@x.example, b@x.example', reply: '550 <"anna @ b"@x.example> user=c@x.example:d@y.example' },
+    hash,
+  );
+  assert.equal(event['members'], `${hash('a@x.example')}, ${hash('b@x.example')}`);
+  assert.doesNotMatch(String(event['reply']), /anna|@|x\.example|y\.example/);
+  assert.notEqual(hash('a@x.example'), makeHashAddress(Buffer.alloc(32, 2))('a@x.example'));
+});
+
+test('an earlier checkpoint shows a rewrite of file and database that nothing else shows', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  const kept = at('kept.jsonl');
+  writeFileSync(kept, readFileSync(paths.checkpoints));
+  const signed = ['--checkpoint', kept, '--key', at('keys/audit.pub')];
+  const fine = sealpost('verify', ...signed);
+  assert.equal(fine.code, 0, fine.err);
+  assert.match(fine.err, /shown: .*signed at/s);
+  // File and database written anew, chained as they should be.
+  let head = EMPTY_HEAD;
+  const lines = EVENTS.map((event, index) => {
+    const chained = chainLine(head, index === 0 ? { ...event, sender: 'nobody@clinic.example' } : event, Date.now());
+    head = chained.head;
+    return chained.line;
+  });
+  writeFileSync(paths.audit, Buffer.concat(lines));
+  const { DatabaseSync } = await import('node:sqlite');
+  const db = new DatabaseSync(paths.database);
+  db.prepare('UPDATE audit_head SET seq = ?, hash = ?, bytes = ?').run(head.seq, head.hash, head.bytes);
+  db.close();
+  const without = sealpost('verify');
+  assert.equal(without.code, 0);
+  assert.match(without.err, /not shown: whether somebody rewrote file and database together/);
+  const found = sealpost('verify', ...signed);
+  assert.equal(found.code, 1);
+  assert.match(found.err, /line number 3 is not the one that was signed/);
+});
+
+test('a checkpoint of another key, or changed, is none', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  const forged = at('forged.jsonl');
+  writeFileSync(forged, readFileSync(paths.checkpoints, 'utf8').replace('"seq":3', '"seq":2'));
+  const ran = sealpost('verify', '--checkpoint', forged, '--key', at('keys/audit.pub'));
+  assert.equal(ran.code, 1);
+  assert.match(ran.err, /forged\.jsonl:1: not a checkpoint that this key signed/);
+});
+
+test('an export verifies without the database; the table for people defuses formulas', async (t) => {
+  const { sealpost, record, at } = makeFolder(t);
+  await record([...EVENTS, { event: 'removed', queue_id: 'q1', operator: '=cmd|calc' }]);
+  const out = at('export.jsonl');
+  assert.equal(sealpost('export', '--out', out).code, 0);
+  assert.equal(statSync(out).mode & 0o777, 0o600);
+  const verified = sealpost('verify', '--file', out);
+  assert.equal(verified.code, 0, verified.err);
+  assert.match(verified.err, /not shown: whether lines are cut off at the end/);
+  const csv = at('export.csv');
+  assert.equal(sealpost('export', '--format', 'csv', '--out', csv).code, 0);
+  assert.match(readFileSync(csv, 'utf8'), /"'=cmd\|calc"/);
+  assert.equal(sealpost('export', '--out', out).code, 1, 'what is there is not written over');
+});
+
+test('without a signing key no checkpoint is written', async (t) => {
+  const { record, paths } = makeFolder(t);
+  await record(EVENTS);
+  assert.equal(existsSync(paths.checkpoints), false);
+});
