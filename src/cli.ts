@@ -21,6 +21,7 @@ const commands: Readonly<Record<string, Entry>> = {
   init: { summary: 'writes a new site: configuration, policies, folders, CA', load: () => import('./commands/init.ts') },
   serve: { summary: 'runs the relay', load: () => import('./commands/serve.ts') },
   check: { summary: 'configuration, policies, certificates: every fault with its mend', load: () => import('./commands/check.ts') },
+  doctor: { summary: 'live checks: relay, disk, queue, listeners, upstreams', load: () => import('./commands/doctor.ts') },
   seal: { summary: 'seals one message offline', load: () => import('./commands/seal.ts') },
   open: { summary: 'shows a sealed message as its reader would', load: () => import('./commands/open.ts') },
   explain: { summary: 'which rule, which certificate, what would happen', load: () => import('./commands/explain.ts') },

@@ -22,7 +22,7 @@ import { makeTurns } from './turns.ts';
 /** Above it a file is cheaper: a body in rows is written twice, to the write-ahead log and to the database. */
 const INLINE_LIMIT = 128 * 1024;
 /** Free octets below which no new mail is taken, so that what is queued can still be delivered and recorded. */
-const RESERVE_BYTES = 64 * 1024 * 1024;
+export const RESERVE_BYTES = 64 * 1024 * 1024;
 const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
 const AUDIT_ROTATE_BYTES = 64 * 1024 * 1024;
 /** Octets of enqueues on their way to the worker or in its transaction; rowOctets counts the two copies of each. */

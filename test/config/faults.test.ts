@@ -25,8 +25,8 @@ const broken: readonly (readonly [what: string, text: string, said: string])[] =
   ],
   [
     'a key that is planned and does nothing yet',
-    site({}, 'admin: { host: 127.0.0.1 }\n'),
-    `:7:1: admin: no such key
+    site({}, 'portal: { host: 127.0.0.1 }\n'),
+    `:7:1: portal: no such key
   mend: here stand: hostname, operator, listen, clients, timeouts, limits, upstream, certificates, profile, policies, mixed, keys, hold, identities, retry, notices, queue, audit, admin, log`,
   ],
   [
@@ -203,6 +203,12 @@ FILE:4:26: listen[0].port: is not between 0 and 65535
   mend: give each its own port
 FILE:8:7: keys: stands in the data folder
   mend: a folder outside FOLDER/data`,
+  ],
+  [
+    'health on the port of a listener',
+    site({}, 'admin: { port: 2525 }\n'),
+    `:7:16: admin.port: is the address and port of another listener
+  mend: a port of its own`,
   ],
   [
     'senders who may be anybody',
