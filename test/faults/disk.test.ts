@@ -38,7 +38,7 @@ describe('the disk', { concurrency: 2, ...needs() }, () => {
         // The disk works again behind the first failure, and must not be believed.
         await assert.rejects(send(relay.port, ANNA, mail(lines)), /451 4\.3\.0/);
         await assert.rejects(send(relay.port, ANNA, mail(lines)));
-        await until('it has ended', () => relay.child.exitCode !== null, 40_000);
+        await until('it has ended', () => relay.child.exitCode !== null || relay.child.signalCode !== null, 90_000);
         await end();
         assert.equal(relay.child.exitCode, 1);
         assert.match(relay.log(), /the queue cannot be written any more and takes no mail/);
