@@ -126,7 +126,7 @@ describe('a whole message through the path', { skip: noOpenssl }, () => {
     for (const octets of [await walked.wire(ANNA), await walked.open(ANNA)])
       assert.doesNotMatch(octets.toString('latin1'), /x-sealpost-|forged/i);
     assert.deepEqual(
-      walked.events.filter(({ event }) => event === 'sealed').map((event) => 'rule' in event && event.rule),
+      walked.events.filter(({ event }) => event === 'sealed').map((event) => 'rule' in event && event['rule']),
       ['everything'],
     );
   });
