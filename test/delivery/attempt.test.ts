@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, Socket } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Result, Timeouts } from '../../src/delivery/result.ts';
 import type { Outgoing } from '../../src/delivery/transaction.ts';
 import type { Upstream } from '../../src/delivery/upstream.ts';
@@ -418,6 +419,22 @@ test('an upstream that stops reading is given up after the time of one block', a
     { message, shorter: { block: 150 } },
   );
   assert.equal(inShort(result), 'failed at body upstream-silent');
+});
+
+test('P6: a body that goes out octet by octet is given up, however regularly it moves', async () => {
+  const line = Buffer.from('AAAA\r\n');
+  const message = outgoing({
+    size: 100 * line.length,
+    async *content() {
+      for (let at = 0; at < 100; at++) {
+        await pause(25);
+        yield line;
+      }
+    },
+  });
+  const { result } = await attemptAt((peer) => converse(peer), { message, shorter: { block: 150 } });
+  assert.equal(inShort(result), 'failed at body upstream-silent');
+  assert.equal(message.dots, 0);
 });
 
 test('abort breaks a running attempt off before the dot', async () => {

@@ -118,7 +118,8 @@ export const boundGuards: Guards = {
     file: 'src/delivery/transaction.ts',
     text: 'if (performance.now() - started > longest) throw',
     by: 'if (performance.now() - started > Infinity) throw',
-    tests: ['delivery/attempt', 'delivery/upstream', 'delivery/memory'],
+    tests: ['delivery/attempt'],
+    named: '^P6',
   },
   'reserve-of-the-disk': {
     promise: 'P6',
