@@ -322,7 +322,7 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
     case 'list':
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
     case 'auditHead':
-      return { answer: audit.head() };
+      return { answer: queue.audit.head() };
     case 'stats':
       return { answer: readStats(db) };
     default:
