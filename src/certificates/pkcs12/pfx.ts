@@ -212,7 +212,8 @@ function decryptPbes2(parameters: forge.asn1.Asn1 | undefined, ciphertext: Buffe
 
 function parse(bytes: Buffer, fault: (cause: unknown) => SealpostError): forge.asn1.Asn1 {
   try {
-    return forge.asn1.fromDer(forge.util.createBuffer(bytes.toString('latin1')), false);
+    // Strict about lengths: a file that is cut would lose its MAC first, and then be read as far as it goes.
+    return forge.asn1.fromDer(forge.util.createBuffer(bytes.toString('latin1')), true);
   } catch (cause) {
     throw fault(cause);
   }
