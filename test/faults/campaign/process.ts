@@ -15,7 +15,7 @@ export interface RelayProcess {
   readonly port: Promise<number | undefined>;
   /** How it ended: an exit code, or the name of a signal. */
   readonly ended: Promise<number | string>;
-  over(): boolean;
+  readonly over: () => boolean;
   signal(name: NodeJS.Signals): void;
   kill(): Promise<void>;
   stop(): Promise<void>;
