@@ -15,7 +15,7 @@ export interface RelayProcess {
   readonly port: Promise<number | undefined>;
   /** How it ended: an exit code, or the name of a signal. */
   readonly ended: Promise<number | string>;
-  over(): boolean;
+  readonly over: () => boolean;
   signal(name: NodeJS.Signals): void;
   kill(): Promise<void>;
   stop(): Promise<void>;
@@ -35,7 +35,7 @@ export interface StartOptions {
 }
 
 export function startBuilt({ file, cwd, log, temporary, prefix = [], env = {} }: StartOptions): RelayProcess {
-  const [program = '', ...args] = [...prefix, process.execPath, BUILT_CLI, '-c', file, 'serve'];
+  const [program, ...args] = [...prefix, process.execPath, BUILT_CLI, '-c', file, 'serve'];
   const around = { ...process.env, TMPDIR: temporary, ...env };
   const child = spawn(program, args, { cwd, env: around, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
   const { promise: port, resolve: listens } = Promise.withResolvers<number | undefined>();

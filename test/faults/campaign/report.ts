@@ -53,7 +53,7 @@ export function reportOf(figures: readonly Figures[], args: readonly string[], n
     ...(plot === undefined ? [] : [`![memory, descriptors and write-ahead log over the time of the run](${plot.name})`, '']),
   ]);
   const machine = `${cpus().length} cores, ${Math.round(totalmem() / GIB)} GiB of memory, ${process.platform}, Node ${process.version}`;
-  return `${[
+  return [
     '# Reliability',
     '',
     'What the relay was put through, and what became of the mail. This page is written by the run itself:',
@@ -80,5 +80,5 @@ export function reportOf(figures: readonly Figures[], args: readonly string[], n
     'A kill ends the process and leaves the kernel: what was written and not synced is still there afterwards. That the syncs stand where they',
     'must, before the 250, is a test of its own (`test/relay/durability.test.ts`). A disk that confirms a sync and loses it is not tried.',
     '',
-  ].join('\n')}`;
+  ].join('\n');
 }

@@ -39,7 +39,7 @@ export interface World {
   mood: Chance | undefined;
   start(options?: Pick<StartOptions, 'prefix' | 'env'>): RelayProcess;
   make(recipients: readonly string[], octets?: number): Mail;
-  note(told: Told): void;
+  readonly note: (told: Told) => void;
   /** Whether carla has a certificate. */
   certify(has: boolean): void;
   /** Over the control socket; nothing where no relay answers. `remove`: takes out one that is held. */
