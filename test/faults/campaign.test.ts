@@ -7,6 +7,7 @@ import { type Figures, lineOf, summarize } from './campaign/figures.ts';
 import { killCampaign } from './campaign/kill.ts';
 import { BUILT_CLI } from './campaign/process.ts';
 import { slopeOf } from './campaign/plot.ts';
+import { missingPower, powerCampaign } from './campaign/power.ts';
 import { soakCampaign } from './campaign/soak.ts';
 import { missingStrace, sweepCampaign } from './campaign/sweep.ts';
 
@@ -33,6 +34,24 @@ test(
   async (t) => {
     const only = ['killed at fsync', 'EIO from fsync'];
     assertKept(t, await sweepCampaign(t, { step: 9, lives: 2, only, over, progress }));
+  },
+);
+
+test('power cut: every 250 is in a copy of the disk, and opens', { skip: skip || missingPower }, async (t) => {
+  assertKept(t, await powerCampaign(t, { copies: 2, seed: SEED, over, progress }));
+});
+
+test(
+  'power cut: a relay whose syncs do nothing loses mail, and the copies show it',
+  { skip: skip || missingPower || missingStrace },
+  async (t) => {
+    const idle = ['fsync', 'fdatasync'].flatMap((call) => ['-e', `inject=${call}:retval=0`]);
+    const prefix = ['strace', '-f', '--seccomp-bpf', '-qq', '-o', '/dev/null', '-e', 'trace=fsync,fdatasync', ...idle];
+    const { faults } = summarize(await powerCampaign(t, { copies: 3, seed: SEED, over, progress, prefix }));
+    assert.ok(
+      faults.some((fault) => /lost|does not start/.test(fault)),
+      faults.join('; '),
+    );
   },
 );
 

@@ -1,7 +1,7 @@
 /**
  * `npm run test:faults`: the built relay killed, refused system calls and worn out, with figures. `--cycles N` random kills (200), `--sites N`
- * side by side (2), `--messages N` of the soak (100000), `--step N` of the sweep (1: every call), `--copies N` of the disk (200),
- * `--seconds N` after which a part begins nothing new, `--seed N`, `--only kill|sweep|power|soak`, `--report` writes docs/reliability.md.
+ * side by side (2), `--messages N` of the soak (100000), `--step N` of the sweep (1: every call), `--copies N` of the disk at a cut of the
+ * power (200), `--seconds N` after which a part begins nothing new, `--seed N`, `--only kill|sweep|power|soak`, `--report` writes docs/reliability.md.
  * Exit 0: nothing was lost, doubled without a word, damaged or in clear. Else 1, and the folders are kept.
  */
 import { execFileSync } from 'node:child_process';
@@ -13,6 +13,7 @@ import { BUILT_CLI } from './process.ts';
 import { type Figures, lineOf, type Progress, summarize } from './figures.ts';
 import { killCampaign } from './kill.ts';
 import { writeReport } from './report.ts';
+import { powerCampaign } from './power.ts';
 import { soakCampaign } from './soak.ts';
 import { sweepCampaign } from './sweep.ts';
 import type { Owner } from '../../relay/site.ts';
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     sites: { type: 'string', default: '2' },
     messages: { type: 'string', default: '100000' },
     step: { type: 'string', default: '1' },
+    copies: { type: 'string', default: '200' },
     seconds: { type: 'string' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     only: { type: 'string' },
@@ -37,13 +39,16 @@ const numberOf = (text: string, name: string): number => {
   print(`--${name} wants a number above 0, not ${text}`);
   return process.exit(2);
 };
-const [cycles, sites, messages, step] = (['cycles', 'sites', 'messages', 'step'] as const).map((name) => numberOf(values[name], name));
+const [cycles, sites, messages, step, copies] = (['cycles', 'sites', 'messages', 'step', 'copies'] as const).map((name) =>
+  numberOf(values[name], name),
+);
 const seed = numberOf(values.seed, 'seed');
 const seconds = values.seconds === undefined ? Infinity : numberOf(values.seconds, 'seconds');
 
 const parts: Readonly<Record<string, (owner: Owner, over: () => boolean, progress: Progress) => Promise<Figures>>> = {
   kill: (owner, over, progress) => killCampaign(owner, { cycles: cycles ?? 1, sites: sites ?? 1, seed, over, progress }),
   sweep: (owner, over, progress) => sweepCampaign(owner, { step: step ?? 1, over, progress }),
+  power: (owner, over, progress) => powerCampaign(owner, { copies: copies ?? 1, seed, over, progress }),
   soak: (owner, _, progress) => soakCampaign(owner, { messages: messages ?? 1, seed, progress }),
 };
 if (values.only !== undefined && !(values.only in parts)) {
