@@ -62,6 +62,8 @@ async function run(file: string | undefined, { env, cwd, stdout }: Terminal): Pr
 const STOP_CEILING_MS = 33_000;
 /** For the error to be told, and the rest of the process to end by itself. */
 const LINGER_MS = 2000;
+/** A signal to oneself that has not ended the process by now never will. */
+const SIGNAL_MS = 500;
 
 async function stopInTime(stopping: Promise<void>): Promise<void> {
   const cancel = new AbortController();
@@ -80,11 +82,15 @@ async function stopInTime(stopping: Promise<void>): Promise<void> {
 const leaveSoon = (code: number): NodeJS.Timeout => setTimeout(() => leave(code), LINGER_MS).unref();
 
 /**
- * Ends a process in which a call of the file system hangs, at a file server that is gone for instance. Node waits for such calls
- * at the end of its event loop, and in process.exit() once more, for as long as they take. A signal waits for nothing. After an orderly
- * stop it is SIGTERM, which a service manager takes for the answer to its own, else SIGKILL, which it takes for a failure.
+ * Ends a process in which a call of the file system hangs, at a file server that is gone for instance. Node waits for such calls at the
+ * end of its event loop, and at every way to leave with an exit code (process.exit(), reallyExit()) once more, for as long as they take;
+ * and the sandbox replaces no program. A signal waits for nothing. After an orderly stop it is SIGTERM, which a service manager takes for
+ * the answer to its own, else SIGKILL, which it takes for a failure.
+ *
+ * The first process of a container gets neither from within it. An abort it does get, which has no core dump here.
  */
 function leave(code: number): void {
   process.removeAllListeners('SIGTERM');
   process.kill(process.pid, code === 0 ? 'SIGTERM' : 'SIGKILL');
+  setTimeout(() => process.abort(), SIGNAL_MS);
 }

@@ -112,10 +112,11 @@ export const noPerl = spawnSync('perl', ['-e', '1']).status === 0 ? false : 'per
 
 /**
  * Makes every open of a file hang, as at a file server that is gone, until the process that comes back is killed: it holds a
- * write lease (fcntl F_SETLEASE), for which the kernel lets others wait up to 45 seconds.
+ * write lease (fcntl F_SETLEASE), for which the kernel lets others wait up to 45 seconds. It prints `held`, and `asked` as soon as one waits.
  */
 export async function hangReadsOf(file: string): Promise<ChildProcess> {
-  const script = '$SIG{IO} = "IGNORE"; $| = 1; open(F, "+<", $ARGV[0]) or die $!; fcntl(F, 1024, 1) or die $!; print "held"; sleep 60';
+  const script =
+    '$SIG{IO} = sub { print "asked" }; $| = 1; open(F, "+<", $ARGV[0]) or die $!; fcntl(F, 1024, 1) or die $!; print "held"; sleep 1 for 1 .. 60';
   const holder = spawn('perl', ['-e', script, file], { stdio: ['ignore', 'pipe', 'inherit'] });
   await Promise.race([
     once(holder.stdout, 'data'),
