@@ -42,7 +42,7 @@ export const auditEventNames = [
   'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
   'certificate-confirmed', // the reader told the code to a named operator
   'rules-loaded', // from here on these rules decide: how many, and the hash over their files
-  'audit-pruned', // segments of this log that are older than is to be kept were deleted: which lines
+  'audit-pruned', // segments of this log that were older than is to be kept are deleted: which lines
   'rules-kept', // rules were changed and are faulty; those from before go on
   'started',
   'stopped',

@@ -211,7 +211,8 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
     const harvested = makeHarvested({ config, store: queue, capabilities, now, log });
     const store = { ...queue, records: ownWords.records };
-    const upkeep = makeUpkeep({ config, store, certificates, ownMail, harvested, now, randomBytes, env, log });
+    const pruneAudit = (): Promise<number> => queue.pruneAudit(config.audit.keep);
+    const upkeep = makeUpkeep({ config, store, certificates, ownMail, harvested, pruneAudit, now, randomBytes, env, log });
     undo.push(() => upkeep.stop());
 
     const hold = await openHold(config, env, { log, now });

@@ -1,10 +1,21 @@
 /** `audit`: a path, as it always was, or keys. */
 import type { z } from 'zod';
 import type { Path } from '../document/fault.ts';
-import { key } from '../document/schema.ts';
+import { key, leaf } from '../document/schema.ts';
 import type { Environment } from './environment.ts';
 import path from 'node:path';
+import { readDuration } from './units.ts';
 import { oneOf, size } from './values.ts';
+
+/** Below it somebody meant months, and wrote minutes: what is deleted then is gone. */
+const SHORTEST_KEPT_MS = 30 * 86_400_000;
+
+const kept = leaf((written) => {
+  const read = readDuration(written);
+  return read.kind === 'value' && read.value < SHORTEST_KEPT_MS
+    ? { kind: 'wrong', wrong: 'is shorter than a month', mend: 'at least 30d; m is minutes' }
+    : read;
+});
 
 /** `file`: how a path is written, from the folder of the configuration. */
 export const audit = (file: z.ZodType<string>) => ({
@@ -17,6 +28,11 @@ export const audit = (file: z.ZodType<string>) => ({
     meaning: 'Above it the file is closed, under the number of its first line, and a new one goes on.',
     unit: 'size',
     example: '64MiB',
+  }),
+  keep: key(kept.prefault('6y'), {
+    meaning: 'Closed files whose newest line is older are deleted, once a day; see [audit](audit.md).',
+    unit: 'duration',
+    example: '6y',
   }),
   addresses: key(oneOf('clear', 'hashed').prefault('clear'), {
     meaning: '`hashed`: every address in the log is a keyed hash, see [audit](audit.md); `sealpost audit key` makes the key.',

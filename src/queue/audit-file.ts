@@ -59,6 +59,7 @@ export async function openAuditFile(options: AuditWriterOptions) {
   let stagedLines: Buffer[] = [];
   let timer: NodeJS.Timeout | undefined;
   let appending = Promise.resolve();
+  let sweeping = Promise.resolve();
   /** Why the last append failed: from then on until one succeeds no mail is taken. */
   let failing: string | undefined;
   let rotationFailed = false;
@@ -138,7 +139,7 @@ export async function openAuditFile(options: AuditWriterOptions) {
       log('warn', 'the audit file ended in a torn line, it is mended', { file: path });
     }
     await handle.truncate(recorded.bytes - start.bytes);
-    await sweepPruned(path, readAuditStarts(db)[0]?.seq ?? 0);
+    await sweepPruned(path, readAuditStarts(db)[0]?.seq ?? 0, log);
     await append();
   } catch (cause) {
     await handle.close();
@@ -177,12 +178,17 @@ export async function openAuditFile(options: AuditWriterOptions) {
     },
     /** The head with all that is committed, appended or not. */
     head: (): AuditHead => tail,
+    /** Deletes the files of segments that the database does not keep any more, beside all else. */
+    sweep(): void {
+      sweeping = sweeping.then(() => sweepPruned(path, readAuditStarts(db)[0]?.seq ?? 0, log));
+    },
     /** Appends what waits, where it can, and closes the file. */
     async close(): Promise<void> {
       clearTimeout(timer);
       await appending;
       clearTimeout(timer);
       await appendOrLog();
+      await sweeping;
       await handle.close();
     },
   };

@@ -143,10 +143,15 @@ export async function undoRotation(path: string, start: SegmentStart, log: Log):
   log('warn', 'the closing of a segment of the audit log was interrupted, it goes on', { file: path });
 }
 
-/** Segments that the database records as deleted, and whose relay died before it could. */
-export async function sweepPruned(path: string, last: number): Promise<void> {
+/** Segments that the database does not keep any more, the lines up to `last`. What cannot be deleted now is tried again at each start. */
+export async function sweepPruned(path: string, last: number, log: Log): Promise<void> {
   if (last === 0) return;
-  for (const segment of await closedSegments(path)) if (segment.first <= last) await unlink(segment.path);
+  try {
+    for (const segment of await closedSegments(path)) if (segment.first <= last) await unlink(segment.path);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    log('warn', 'a segment of the audit log that is not kept any more cannot be deleted', { file: path, error: String(error) });
+  }
 }
 
 /** When the last of these lines was written (ms). */

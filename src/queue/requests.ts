@@ -164,6 +164,8 @@ export interface Operations {
   list: { ask: { readonly filter: EntryFilter; readonly limit: number }; answer: QueueEntry[] };
   stats: { ask: null; answer: QueueStats };
   auditHead: { ask: null; answer: AuditHead };
+  /** `keep`: ms. Answers how many segments of the audit log are deleted. */
+  pruneAudit: { ask: { readonly keep: number }; answer: number };
 }
 
 export type Operation = keyof Operations;

@@ -15,6 +15,7 @@ import { makeHashAddress } from '../audit/hashing.ts';
 import { SealpostError } from '../errors.ts';
 import { openAuditFile, type AuditWriter } from './audit-file.ts';
 import { readAuditKey } from './audit-key.ts';
+import { pruneAudit } from './audit-retention.ts';
 import { BODY_NAME } from './bodies.ts';
 import { asStorageError, isUntrustworthy } from './failure.ts';
 import { prepareKnown, type Known, type Recorded } from './known-rows.ts';
@@ -241,6 +242,7 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
     } else {
       post({ kind: 'answer', id, answer: outcome.done.answer }, buffersOf(outcome.done.answer));
       outcome.done.gone?.forEach(forget);
+      if (operation === 'pruneAudit') audit.sweep();
       if (operation === 'claim' || operation === 'heldPage') tellDamage(outcome.done.events ?? [], post);
     }
   }
@@ -323,6 +325,8 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
       return { answer: listEntries(db, request.ask.filter, request.ask.limit) };
     case 'auditHead':
       return { answer: queue.audit.head() };
+    case 'pruneAudit':
+      return pruneAudit(db, request.ask.keep, at);
     case 'stats':
       return { answer: readStats(db) };
     default:

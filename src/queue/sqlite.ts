@@ -53,8 +53,12 @@ export interface SqliteQueueOptions {
   readonly onFailure?: (error: SealpostError) => void;
 }
 
-/** `auditHead`: the last line that is committed, appended to the file or not. */
-export type SqliteQueue = QueueStore & { readonly auditHead: () => Promise<AuditHead> };
+export interface SqliteQueue extends QueueStore {
+  /** The last line that is committed, appended to the file or not. */
+  readonly auditHead: () => Promise<AuditHead>;
+  /** Deletes closed segments of the audit log whose newest line is older than `keep` (ms); answers how many. Once a day: audit-retention.ts. */
+  readonly pruneAudit: (keep: number) => Promise<number>;
+}
 
 /**
  * Takes the lock, opens or makes the database, mends the audit file, frees leases of a relay that died, sweeps orphaned bodies.
@@ -156,6 +160,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
     list: (filter, limit) => thread.ask('list', { filter, limit }),
     stats: () => thread.ask('stats', null),
     auditHead: () => thread.ask('auditHead', null),
+    pruneAudit: (keep) => thread.ask('pruneAudit', { keep }),
     async close() {
       try {
         // Behind every enqueue that waits its turn: they are under way.

@@ -27,6 +27,8 @@ export interface UpkeepParts {
   readonly certificates: SiteCertificates;
   readonly ownMail: OwnMail;
   readonly harvested: Harvested;
+  /** Deletes what is older than is to be kept of the audit log; answers how many files. */
+  readonly pruneAudit: () => Promise<number>;
   /** Ms since the epoch. */
   readonly now: () => number;
   readonly randomBytes: (octets: number) => Buffer;
@@ -53,8 +55,9 @@ export function makeUpkeep(parts: UpkeepParts): Upkeep {
   const lists = makeCrlUpkeep({ config, records: parts.store.records, now, env, log });
   const store = { ...parts.store, records: watchingLists(parts.store.records, () => lists.refreshSoon()) };
   const refresh: Step = { name: 'lists', run: async () => lists.refreshLists().then(() => ({})) };
+  const pruning: Step = { name: 'audit', run: async () => ({ audit_files_pruned: await parts.pruneAudit() }) };
   const tellers = [...makeTellers(config, store.records, now), makeHeldTeller(store, config.hold.maxAge, now)];
-  const daily = makeDaily({ ...parts, store }, { first: [refresh], tellers });
+  const daily = makeDaily({ ...parts, store }, { first: [refresh, pruning], tellers });
   const handlers = {
     ...issuedHandlers(store.records),
     ...revocationHandlers(store.records),

@@ -263,7 +263,11 @@ test('audit verify names a line that somebody chained behind the recorded head, 
 test('audit verify counts a whole log and names the line of a broken one', async (t) => {
   const site = await makeStopped(t);
   const whole = await sealpost(site, 'audit', 'verify');
-  assert.deepEqual([whole.code, whole.err], [0, '']);
+  assert.equal(whole.code, 0);
+  assert.match(
+    whole.err,
+    /^shown: no line is changed, missing or moved since the database recorded it\.\nnot shown: [^\n]+ --key audit\.pub\n$/,
+  );
   assert.match(whole.out, /audit\.jsonl: 3 lines, whole\n$/);
   writeFileSync(site.paths.audit, readFileSync(site.paths.audit, 'utf8').replace('q2', 'q8'));
   const broken = await sealpost(site, 'audit', 'verify');

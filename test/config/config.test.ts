@@ -65,7 +65,7 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
     retry: { maxAge: 5 * 86_400_000, first: 60_000, longest: 3_600_000 },
     notices: { domains: [], delay: 4 * 3_600_000, rate: { count: 60, per: 3_600_000 } },
     queue: { sqlite: at('data/queue.sqlite'), keptBounced: 30 * 86_400_000 },
-    audit: { file: at('data/audit.jsonl'), rotate: 64 * 1024 * 1024, addresses: 'clear' },
+    audit: { file: at('data/audit.jsonl'), rotate: 64 * 1024 * 1024, keep: 6 * 366 * 86_400_000, addresses: 'clear' },
     log: { level: 'info', format: 'json' },
   });
 });

@@ -7,6 +7,7 @@ import { readRate } from '../../src/document/rate.ts';
 
 const sizes = { '': 1, kB: 1000, KB: 1000, MB: 1000 ** 2, GB: 1000 ** 3, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
 const durations = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const YEAR = 366 * durations.d;
 
 test('a size is its number times its unit, in octets', () => {
   fc.assert(
@@ -23,6 +24,12 @@ test('a duration is its number times its unit, in milliseconds', () => {
       assert.deepEqual(readDuration(`${amount}${unit}`), { kind: 'value', value: amount * factor });
     }),
   );
+});
+
+test('a year is never shorter than one of the calendar, and ten are the most', () => {
+  assert.deepEqual(readDuration('6y'), { kind: 'value', value: 6 * YEAR });
+  assert.deepEqual(readDuration('10y'), { kind: 'value', value: 10 * YEAR });
+  assert.equal(readDuration('11y').kind, 'wrong');
 });
 
 test('a rate is a count and the time it counts in', () => {
