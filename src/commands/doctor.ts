@@ -10,10 +10,11 @@ import { asSealpostError, SealpostError } from '../errors.ts';
 import { queuePaths } from '../queue/paths.ts';
 import { surveyCertificates } from './certificates/survey.ts';
 import { check as checkSite } from './check.ts';
+import { inspectAudit, inspectAuditKeys } from './doctor/audit.ts';
 import { fault, type Check, type Finding, ok, warning } from './doctor/finding.ts';
 import { inspectListener, inspectUpstream } from './doctor/network.ts';
 import { inspectRunning } from './doctor/running.ts';
-import { inspectAudit, inspectFolder, inspectQueue } from './doctor/store.ts';
+import { inspectFolder, inspectQueue } from './doctor/store.ts';
 import { makeProgress } from './progress.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
@@ -67,7 +68,11 @@ function live(config: Config, { env }: Terminal): Check[] {
     { name: 'data folder', look: () => inspectFolder(paths) },
     { name: 'queue', look: () => inspectQueue(paths, config.keys, Date.now()) },
     { name: 'audit log', look: () => inspectAudit(paths, Date.now()) },
-    ...config.listen.map((listener, index) => ({ name: `listen[${index}]`, look: () => inspectListener(listener, index) })),
+    { name: 'audit keys', look: () => inspectAuditKeys(config) },
+    ...config.listen.map((listener, index) => ({
+      name: `listen[${index}]`,
+      look: () => inspectListener(listener, index, config.hostname),
+    })),
     ...config.upstream.map((_, index) => ({ name: `upstream[${index}]`, look: () => inspectUpstream(config, index, env) })),
   ];
 }

@@ -3,12 +3,15 @@ import assert from 'node:assert/strict';
 import { appendFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import process from 'node:process';
 import { test, type TestContext } from 'node:test';
 import { eventually } from '../certificates/openssl.ts';
 import { send } from '../relay/submit.ts';
 import { keepingUpstream } from '../relay/upstream.ts';
 import { makeSite, type Site } from '../relay/site.ts';
 import { sealpost, type Transcript } from './transcript.ts';
+
+const ROOT = process.getuid?.() === 0;
 
 const doctor = (site: Site, ...more: string[]): Promise<Transcript> => sealpost(site.dir, ['-c', site.file, 'doctor', ...more]);
 
@@ -58,6 +61,9 @@ test('a site that runs and is well: each part is asked, and nothing of its mail 
   assert.match(of(found, 'upstream[0]'), /^ok: 127\.0\.0\.1:\d+ answers in clear/);
   assert.equal(of(found, 'queue'), 'ok: empty');
   assert.match(of(found, 'audit log'), /^ok: \d+ lines, the last one is in place/);
+  assert.equal(of(found, 'audit keys'), 'ok: addresses in clear, no signed checkpoints: sealpost audit key makes a key for them');
+  // The relay is the second life of `serve`, behind the shell that put its limits: what is said of it here is true of that one.
+  assert.equal(of(found, 'process'), ROOT ? 'warning: it runs as root' : 'ok: a user of its own, sandbox on, no core dumps');
   assert.doesNotMatch(said.stdout + said.stderr, /anna@|forms@/);
 });
 

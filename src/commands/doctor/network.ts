@@ -1,13 +1,13 @@
 /** The listeners as a client finds them, and the upstreams as the relay does: greeted, under TLS, logged in, and left again without a mail. */
-import { connect as connectTcp, isIP } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTcp } from 'node:net';
+import { checkServerIdentity, connect as connectTls, type PeerCertificate } from 'node:tls';
 import type { Config } from '../../config.ts';
 import type { Environment } from '../../config/environment.ts';
 import { readUpstreamSecrets } from '../../config/upstream-secrets.ts';
 import { openSession } from '../../delivery/connect.ts';
 import { makeProtection } from '../../delivery/protection.ts';
 import { rfcTimeouts } from '../../delivery/result.ts';
-import { fault, type Finding, ok } from './finding.ts';
+import { fault, type Finding, ok, warning } from './finding.ts';
 
 /** For each step; shorter than the time of a whole check. */
 const STEP_MS = 6000;
@@ -17,13 +17,14 @@ const MAX_REPLY = 4096;
 
 type Listener = Config['listen'][number];
 
-export async function inspectListener({ host, port, tls }: Listener, index: number): Promise<Finding[]> {
+/** `hostname`: the name of the relay, which its certificate is to hold. */
+export async function inspectListener({ host, port, tls }: Listener, index: number, hostname: string): Promise<Finding[]> {
   const check = `listen[${index}]`;
   if (port === 0) return [ok(check, 'any free port: the log of the start names it')];
   const at = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   try {
-    const said = tls === 'implicit' ? await greetedInTls(at, port) : await talk(at, port, tls === 'starttls');
-    return [ok(check, `port ${port} ${said}`)];
+    const shown = tls === 'implicit' ? await inTls(connectTls({ host: at, port, rejectUnauthorized: false })) : await talk(at, port, tls);
+    return shown === undefined ? [ok(check, `port ${port} answers`)] : [judge(shown, { check, port, hostname })];
   } catch (error) {
     const why = error instanceof Error ? error.message : 'no reason';
     return [
@@ -32,8 +33,8 @@ export async function inspectListener({ host, port, tls }: Listener, index: numb
   }
 }
 
-/** One line at a time, in clear. */
-async function talk(host: string, port: number, wantsTls: boolean): Promise<string> {
+/** One line at a time, in clear; answers the certificate where TLS follows. */
+async function talk(host: string, port: number, tls: Listener['tls']): Promise<Shown | undefined> {
   const socket = connectTcp({ host, port });
   socket.setTimeout(STEP_MS, () => socket.destroy(new Error('it does not answer in time')));
   const replies = repliesOf(socket);
@@ -46,11 +47,11 @@ async function talk(host: string, port: number, wantsTls: boolean): Promise<stri
     await next('220');
     socket.write('EHLO doctor.invalid\r\n');
     const offers = /^250[ -]STARTTLS\r?$/im.test(await next('250'));
-    if (!wantsTls) return 'answers';
+    if (tls === 'off') return undefined;
     if (!offers) throw new Error('it does not offer STARTTLS');
     socket.write('STARTTLS\r\n');
     await next('220');
-    return await showTls(connectTls({ socket, rejectUnauthorized: false }));
+    return await inTls(connectTls({ socket, rejectUnauthorized: false }));
   } finally {
     socket.destroy();
   }
@@ -68,21 +69,35 @@ async function* repliesOf(socket: AsyncIterable<Buffer>): AsyncGenerator<string>
   }
 }
 
-async function greetedInTls(host: string, port: number): Promise<string> {
-  return showTls(connectTls({ host, port, rejectUnauthorized: false, ...(isIP(host) === 0 ? { servername: host } : {}) }));
+interface Shown {
+  readonly certificate: PeerCertificate;
+  /** Why it is not for the host that is asked for. */
+  readonly nameFault: (hostname: string) => Error | undefined;
 }
 
-function showTls(socket: ReturnType<typeof connectTls>): Promise<string> {
+/** Without a name, as a client that was given an address: every listener has one certificate. */
+function inTls(socket: ReturnType<typeof connectTls>): Promise<Shown> {
   return new Promise((resolve, reject) => {
     socket.setTimeout(STEP_MS, () => socket.destroy(new Error('the TLS handshake does not end')));
     socket.once('error', reject);
     socket.once('secureConnect', () => {
-      const ends = Date.parse(socket.getPeerCertificate().valid_to);
+      const certificate = socket.getPeerCertificate();
       socket.destroy();
-      if (ends < Date.now()) reject(new Error('it shows a certificate that has expired'));
-      else resolve(`answers under TLS, its certificate ends ${new Date(ends).toISOString().slice(0, 10)}`);
+      resolve({ certificate, nameFault: (hostname) => checkServerIdentity(hostname, certificate) });
     });
   });
+}
+
+function judge({ certificate, nameFault }: Shown, { check, port, hostname }: { check: string; port: number; hostname: string }): Finding {
+  const day = (date: string): string => new Date(date).toISOString().slice(0, 10);
+  const [from, until] = [certificate.valid_from, certificate.valid_to];
+  const shows = `port ${port} shows a certificate`;
+  const mend = 'put a new one in its place: the relay takes it by itself';
+  if (Date.parse(until) < Date.now()) return fault(check, `${shows} that expired on ${day(until)}`, mend);
+  if (Date.parse(from) > Date.now()) return fault(check, `${shows} that is valid from ${day(from)} only`, mend);
+  if (nameFault(hostname) !== undefined)
+    return warning(check, `${shows} that is not for ${hostname}`, 'scripts that verify it must know the relay by another name');
+  return ok(check, `port ${port} answers under TLS, its certificate ends ${day(until)}`);
 }
 
 export async function inspectUpstream(config: Config, index: number, env: Environment): Promise<Finding[]> {

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { callControl } from '../../control.ts';
 import { SealpostError } from '../../errors.ts';
+import { dumpsCore } from '../sandbox/core-limit.ts';
 import { fault, type Finding, ok, warning } from './finding.ts';
 
 const reason = z.object({ code: z.string(), text: z.string(), mend: z.string() });
@@ -41,8 +42,7 @@ async function inspectProcess(pid: number): Promise<Finding[]> {
   const [limits, status, line] = await Promise.all([read('limits'), read('status'), read('cmdline')]);
   if (status === '') return [];
   const found: Finding[] = [];
-  const core = /^Max core file size\s+(\S+)/m.exec(limits)?.[1];
-  if (core !== undefined && core !== '0')
+  if (dumpsCore(limits) === true)
     found.push(warning(check, 'a crash would write its memory to the disk', 'LimitCORE=0 in its unit, or ulimit -c 0 in front of it'));
   if (Number(/^Uid:\s+\d+\s+(\d+)/m.exec(status)?.[1]) === ROOT)
     found.push(warning(check, 'it runs as root', 'a user of its own, as docs/operations.md has it'));

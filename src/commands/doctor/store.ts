@@ -1,10 +1,8 @@
-/** The data folder, the queue and the audit log as they lie on the disk. Nothing is written, and a running relay is not disturbed. */
-import { constants } from 'node:fs';
-import { lstat, open, statfs } from 'node:fs/promises';
-import { MAX_LINE, readLink } from '../../audit.ts';
+/** The data folder and the queue as they lie on the disk. Nothing is written, and a running relay is not disturbed. */
+import { lstat, statfs } from 'node:fs/promises';
 import { openSpoolKey, SPOOL_KEY_FILE } from '../../queue/spool/key.ts';
 import { privacyFault } from '../../queue/folder.ts';
-import { listEntries, readAuditHead, readStats } from '../../queue/operator.ts';
+import { listEntries, readStats } from '../../queue/operator.ts';
 import type { QueuePaths } from '../../queue/paths.ts';
 import { openDatabaseReadOnly } from '../../queue/schema.ts';
 import { RESERVE_BYTES } from '../../queue/sqlite.ts';
@@ -23,8 +21,6 @@ const NOT_LOCAL: ReadonlyMap<number, string> = new Map([
 /** Above it the check of the pages would take long, and nothing can interrupt it. */
 const CHECKED_BYTES = 64 * MIB;
 const DAY_MS = 86_400_000;
-/** A clock may be a little off. */
-const SKEW_MS = 60_000;
 
 export async function inspectFolder({ folder }: QueuePaths): Promise<Finding[]> {
   const check = 'data folder';
@@ -91,55 +87,3 @@ export async function inspectQueue({ database }: QueuePaths, keys: string, now: 
 }
 
 const age = (ms: number): string => `${Math.floor(ms / DAY_MS)} d`;
-
-/** The last line that the database knows of against the file; the whole chain is for `audit verify`. */
-export async function inspectAudit({ database, audit }: QueuePaths, now: number): Promise<Finding[]> {
-  const check = 'audit log';
-  if ((await lstat(database).catch(() => undefined)) === undefined) return [];
-  const db = openDatabaseReadOnly(database);
-  const head = readHead(db);
-  if (head.seq === 0 || head.bytes === 0) return [ok(check, `${head.seq} lines`)];
-  const last = await lastLine(audit, head.bytes);
-  const link = last === undefined ? undefined : readLink(last);
-  if (last === undefined || link?.hash !== head.hash)
-    return [
-      fault(
-        check,
-        `line ${head.seq} is not the one that the database records`,
-        'sealpost audit verify names the line; keep file and database',
-      ),
-    ];
-  const written: unknown = JSON.parse(last.toString());
-  const at = typeof written === 'object' && written !== null && 'time' in written ? Date.parse(String(written.time)) : now;
-  if (at - now > SKEW_MS)
-    return [
-      fault(
-        'clock',
-        'it is behind the newest line of the audit log',
-        'set it right (timedatectl): retries, expiry and revocation go by it',
-      ),
-    ];
-  return [ok(check, `${head.seq} lines, the last one is in place; sealpost audit verify walks them all`)];
-}
-
-function readHead(db: ReturnType<typeof openDatabaseReadOnly>) {
-  try {
-    return readAuditHead(db);
-  } finally {
-    db.close();
-  }
-}
-
-/** The line that ends at `end`, without its line feed; undefined where the file is shorter. */
-async function lastLine(file: string, end: number): Promise<Buffer | undefined> {
-  const handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
-  try {
-    const window = Buffer.alloc(Math.min(end, MAX_LINE));
-    const { bytesRead } = await handle.read(window, 0, window.length, end - window.length);
-    if (bytesRead < window.length) return undefined;
-    const line = window.subarray(0, -1);
-    return line.subarray(line.lastIndexOf(0x0a) + 1);
-  } finally {
-    await handle.close();
-  }
-}

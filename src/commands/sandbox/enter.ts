@@ -13,6 +13,7 @@ import type { Environment } from '../../config/environment.ts';
 import { SealpostError } from '../../errors.ts';
 import { ensurePrivateFolder } from '../../queue/folder.ts';
 import { queuePaths } from '../../queue/paths.ts';
+import { dumpsCore } from './core-limit.ts';
 import { sandboxEnvironment, sandboxFlags } from './flags.ts';
 
 const SHELL = '/bin/sh';
@@ -21,8 +22,6 @@ const SHELL = '/bin/sh';
  * not for 0 (core(5)); where prlimit is missing, or the limit is 0 for good, 0 it is.
  */
 const WITHOUT_CORE = 'prlimit --core=1:1 --pid $$ 2>/dev/null || ulimit -c 0; exec "$@"';
-/** The kernel writes no dump below a page. */
-const PAGE = 4096;
 
 export const isSandboxed = (): boolean => process.permission !== undefined;
 
@@ -57,8 +56,7 @@ export function assertSandboxed(config: Config): void {
 /** Whether the kernel would write the memory of this process into a core file; undefined where it does not say. */
 export function mayDumpCore(): boolean | undefined {
   try {
-    const soft = /^Max core file size\s+(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-    return soft === undefined ? undefined : soft === 'unlimited' || Number(soft) >= PAGE;
+    return dumpsCore(readFileSync('/proc/self/limits', 'utf8'));
   } catch {
     return undefined;
   }
