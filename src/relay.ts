@@ -90,9 +90,7 @@ const PRUNE_AFTER_MS = 3_600_000;
 /** Throws the typed error of the part that could not start. */
 export async function startRelay(config: Config, { log, now, env, version, onFailure }: Surroundings): Promise<Relay> {
   const undo: (() => unknown)[] = [];
-  const unwind = async (): Promise<void> => {
-    for (const step of undo.splice(0).toReversed()) await step();
-  };
+  const unwind = (): Promise<void> => unwindAll(undo.splice(0));
   /** A listener's keys with its certificate, which is looked after until the stop. */
   const withCertificate = async (listener: Config['listen'][number]): Promise<ListenerOptions> => {
     const { host, port, auth, tls: mode, cert, key, clientCertificates } = listener;
@@ -301,6 +299,18 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     await unwind();
     throw error;
   }
+}
+
+/** In reverse, each to its end: a step left out keeps the process, where the queue has failed for instance. Throws what failed first. */
+export async function unwindAll(undo: readonly (() => unknown)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of undo.toReversed())
+    try {
+      await step();
+    } catch (error) {
+      failures.push(error);
+    }
+  if (failures.length > 0) throw failures[0];
 }
 
 /** The audit log says since when which rules counted. */
