@@ -185,6 +185,21 @@ test('A3 A9 whatever the header, the outer block is ASCII but for mailboxes, CRL
   );
 });
 
+test('A3 A9 a field that is no address and holds more than printable ASCII stands inside alone, and asks for no SMTPUTF8', async () => {
+  const shown = ['Date', 'Message-ID', 'In-Reply-To', 'References', 'Auto-Submitted', 'Precedence', 'Importance', 'List-Id'];
+  for (const name of shown)
+    for (const odd of ['\u00e9', '\xa0', '\x01', '\x1b[2J', '\x7f', '\u2028', '\u202e', '\x0bBcc: x@evil.example']) {
+      const value = `canary${odd}4711`;
+      const { outer, inner, needsSmtputf8, mended } = await split(`${name}: ${value}\r\n\r\n`);
+      const tried = `${name} ${JSON.stringify(odd)}`;
+      assert.ok(!outer.includes('canary') && !outer.includes('evil'), tried);
+      assert.match(outer, /^[\x20-\x7e\t\r\n]+$/, tried);
+      assert.equal(needsSmtputf8, false, tried);
+      assert.ok(inner.includes('canary'), tried);
+      assert.ok(mended.includes(name), tried);
+    }
+});
+
 test('A10 a canary in Subject, Comments, X- fields, file names, boundary and Thread-Topic is not outside', async () => {
   const canary = 'CANARY-4711';
   const fields = [

@@ -33,7 +33,7 @@ const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\
 
 const quoted = (code: string): string => `\`${cell(code)}\``;
 
-/** docs/guards.md. `minutes`: how long all of it took, on `machine`. */
+/** docs/guards.md. `minutes`: what the tests took together, on `machine`. */
 export function page(
   findings: readonly Finding[],
   { machine, minutes, date }: Readonly<Record<'machine' | 'minutes' | 'date', string>>,
@@ -49,10 +49,11 @@ export function page(
 
 A guard is the line of the program that keeps a promise. Here each was taken out of a copy of the program, one by one, and the tests were
 run: where they stay green, nobody would notice the day the guard is lost. **${caught} of ${findings.length} were noticed** (${date}, ${machine},
-${minutes} minutes). A letter with a number names the attack.
+${minutes} minutes of tests). A letter with a number names the attack.
 
     npm run mutants                      all of them; fails where one is not noticed
     npm run mutants -- --only P3         those of one promise, or one by its name
+    npm run mutants -- --keep FILE       goes on with what an earlier run wrote there
     npm run mutants -- --json            for machines
     npm run mutants -- --report          writes this page
 

@@ -1,6 +1,7 @@
 /**
  * `npm run mutants`: takes the guards of the promises out one by one and runs the tests that should notice. Exit 0 where each was
- * noticed, 1 where not, 2 for a wrong argument. `--only P3` or `--only NAME`, more than once for more; `--json`; `--report`.
+ * noticed, 1 where not, 2 for a wrong argument. `--only P3` or `--only NAME`, more than once for more; `--keep FILE` goes on with what
+ * an earlier run found; `--json`; `--report`.
  */
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
@@ -10,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { promiseNames, root, type Guards } from './guard.ts';
 import { guards } from './guards.ts';
 import { hunt, type Finding } from './hunt.ts';
+import { keep, readKept } from './kept.ts';
 import { isCaught, lineOf, page, table } from './report.ts';
 
 /** Two tests at once are what two cores bear; more make them late, not quicker. */
@@ -18,16 +20,28 @@ const AT_ONCE = Math.min(2, availableParallelism());
 const say = (line: string): void => void process.stderr.write(`mutants: ${line}\n`);
 
 function usage(fault: string): never {
-  say(`${fault}; npm run mutants -- [--only P1…P10 | NAME]… [--json] [--report]`);
+  say(`${fault}; npm run mutants -- [--only P1…P10 | NAME]… [--keep FILE] [--json] [--report]`);
   process.exit(2);
 }
 
-function readArguments(): { readonly only: readonly string[]; readonly json: boolean; readonly report: boolean } {
+interface Arguments {
+  readonly only: readonly string[];
+  readonly kept: string | undefined;
+  readonly json: boolean;
+  readonly report: boolean;
+}
+
+function readArguments(): Arguments {
   try {
     const { values } = parseArgs({
-      options: { only: { type: 'string', multiple: true }, json: { type: 'boolean' }, report: { type: 'boolean' } },
+      options: {
+        only: { type: 'string', multiple: true },
+        keep: { type: 'string' },
+        json: { type: 'boolean' },
+        report: { type: 'boolean' },
+      },
     });
-    return { only: values.only ?? [], json: values.json ?? false, report: values.report ?? false };
+    return { only: values.only ?? [], kept: values.keep, json: values.json ?? false, report: values.report ?? false };
   } catch (error) {
     return usage(error instanceof Error ? error.message : String(error));
   }
@@ -40,21 +54,29 @@ function chosen(only: readonly string[]): Guards {
   return Object.fromEntries(Object.entries(guards).filter(([name, { promise }]) => only.includes(name) || only.includes(promise)));
 }
 
-const { only, json, report } = readArguments();
+const { only, kept, json, report } = readArguments();
 if (report && only.length > 0) usage('a report is about all of them');
 const wanted = chosen(only);
 const stopped = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => stopped.abort(new Error(`stopped by ${name}`)));
 
-const started = performance.now();
+const before = kept === undefined ? new Map<string, Finding>() : readKept(kept, wanted);
+if (before.size > 0) say(`${before.size} were found before`);
 const total = Object.keys(wanted).length;
-let done = 0;
-const onFinding = (finding: Finding): void => say(`${String(++done).padStart(String(total).length)}/${total} ${lineOf(finding)}`);
-const findings = await hunt(wanted, { at: AT_ONCE, signal: stopped.signal, onFinding }).catch((error: unknown) => {
+let done = before.size;
+const onFinding = (finding: Finding): void => {
+  if (kept !== undefined) keep(kept, finding);
+  say(`${String(++done).padStart(String(total).length)}/${total} ${lineOf(finding)}`);
+};
+const left = Object.fromEntries(Object.entries(wanted).filter(([name]) => !before.has(name)));
+const found = await hunt(left, { at: AT_ONCE, signal: stopped.signal, onFinding }).catch((error: unknown) => {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);
 });
-const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+const byName = new Map([...before.values(), ...found].map((finding) => [finding.name, finding]));
+const findings = Object.keys(wanted).flatMap((name) => byName.get(name) ?? []);
+/** Of the tests, on all scratch copies together: a run that goes on has no other measure. */
+const minutes = (findings.reduce((sum, { seconds }) => sum + seconds, 0) / 60).toFixed(0);
 
 if (json) {
   const rows = findings.map(({ name, guard, verdict, seconds }) => ({ name, ...guard, verdict, seconds }));
@@ -63,7 +85,7 @@ if (json) {
   process.stdout.write(table(findings));
 }
 const missed = findings.filter((finding) => !isCaught(finding)).length;
-say(`${findings.length - missed} of ${findings.length} caught in ${minutes} minutes`);
+say(`${findings.length - missed} of ${findings.length} caught, ${minutes} minutes of tests`);
 if (report) {
   const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown processor'}, Node ${process.version}`;
   const date = new Date().toISOString().slice(0, 10);
