@@ -115,8 +115,7 @@ function walk(document: Document.Parsed): Walked {
       const keys = new Set<string>();
       for (const { key } of items) {
         const offset = startOf(key) ?? 0;
-        // As it will be called in the plain value, where 1 and "1" are one key, as are null and "".
-        const name = isScalar(key) ? String(key.value ?? '') : undefined;
+        const name = isScalar(key) ? nameOf(key.value) : undefined;
         if (name === undefined) odd.push(offset);
         else if (keys.has(name)) twice.push(offset);
         else keys.add(name);
@@ -128,6 +127,10 @@ function walk(document: Document.Parsed): Walked {
   });
   return { aliases, twice, stray, odd };
 }
+
+/** As a key is called in the plain value, where 1 and "1" are one, as are null and "". */
+const nameOf = (key: unknown): string =>
+  typeof key === 'string' ? key : key === null ? '' : typeof key === 'number' ? String(key) : JSON.stringify(key);
 
 /** What operators meet most, in plain words; the rest in the words of the YAML library. */
 function sayYaml(code: string, message: string): { wrong: string; mend: string } {
