@@ -55,18 +55,29 @@ export function leaf<T>(read: (written: unknown) => Judgement<T>): z.ZodType<T> 
   });
 }
 
-/** Holds `written` to `schema`. `place` says where a path stands; all faults are told, in the order of the file. */
+/** Each fault is looked up in its file, and told: a file of the wrong kind has one in every line. */
+const MOST_FAULTS = 100;
+
+/** Holds `written` to `schema`. `place` says where a path stands; the faults are told in the order of the file. */
 export function judge<S extends z.ZodType>(schema: S, written: unknown, place: Place): Reading<z.output<S>> {
   const result = schema.safeParse(written, { reportInput: true });
   if (result.success) return { kind: 'valid', value: result.data };
-  const faults = result.error.issues.flatMap((issue) => faultsOf(schema, issue, place));
-  return { kind: 'invalid', faults: inOrder(faults) };
+  const faults: Fault[] = [];
+  let further = 0;
+  for (const issue of result.error.issues) {
+    const room = MOST_FAULTS - faults.length;
+    if (room > 0) faults.push(...faultsOf(schema, issue, place, room));
+    further += Math.max(0, (issue.code === 'unrecognized_keys' ? issue.keys.length : 1) - room);
+  }
+  const rest = { place: place([], 'value'), key: '', wrong: `${further} further faults are not told`, mend: 'mend the others first' };
+  return { kind: 'invalid', faults: [...inOrder(faults), ...(further > 0 ? [rest] : [])] };
 }
 
-function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, place: Place): Fault[] {
+/** `room` of them at most. */
+function faultsOf(schema: z.ZodType, issue: z.core.$ZodIssue, place: Place, room: number): Fault[] {
   if (issue.code === 'unrecognized_keys') {
     const known = Object.keys(keysOf(schemaAt(schema, issue.path)));
-    return issue.keys.map((name) => ({
+    return issue.keys.slice(0, room).map((name) => ({
       place: place([...issue.path, name], 'key'),
       key: showPath([...issue.path, name]),
       wrong: 'no such key',

@@ -3,7 +3,7 @@
  * (schema.ts); this file knows none.
  */
 import { readFile, stat } from 'node:fs/promises';
-import { isAlias, isMap, isNode, isSeq, LineCounter, parseDocument, visit } from 'yaml';
+import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { Document } from 'yaml';
 import { SealpostError } from '../errors.ts';
 import type { Path, Place, Reading, Side } from './fault.ts';
@@ -48,7 +48,7 @@ const MAX_FAULTS = 20;
 /** The text of `file` as a value, or what keeps YAML from reading it. */
 export function readYaml(file: string, text: string): Reading<OperatorDocument> {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, logLevel: 'error' });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false, logLevel: 'error' });
   const at = (offset: number): string => {
     const { line, col } = lines.linePos(offset);
     return `${file}:${Math.max(line, 1)}:${Math.max(col, 1)}`;
@@ -60,26 +60,18 @@ export function readYaml(file: string, text: string): Reading<OperatorDocument> 
       faults: broken.slice(0, MAX_FAULTS).map((error) => ({ place: at(error.pos[0]), key: '', ...sayYaml(error.code, error.message) })),
     };
   }
-  const aliases = readAliases(document);
-  const stray = aliases.stray.slice(0, MAX_FAULTS).map((offset) => ({
-    place: at(offset),
-    key: '',
-    wrong: 'an unquoted * begins a YAML alias, and this one leads nowhere',
-    mend: 'put the value in quotes: "*@clinic.example"',
-  }));
-  if (stray.length > 0) return { kind: 'invalid', faults: stray };
-  const odd = aliases.odd.slice(0, MAX_FAULTS).map((offset) => ({
-    place: at(offset),
-    key: '',
-    wrong: 'a list or a section stands in the place of a key',
-    mend: 'take the ? away, or put the name of the key in front of its value',
-  }));
-  if (odd.length > 0) return { kind: 'invalid', faults: odd };
+  const walked = walk(document);
+  for (const kind of [TWICE, STRAY, ODD]) {
+    const faults = walked[kind.at]
+      .slice(0, MAX_FAULTS)
+      .map((offset) => ({ place: at(offset), key: '', wrong: kind.wrong, mend: kind.mend }));
+    if (faults.length > 0) return { kind: 'invalid', faults };
+  }
   const tooMany = (): Reading<never> => {
     const mend = 'write the values out instead of repeating them by * aliases';
     return { kind: 'invalid', faults: [{ place: at(0), key: '', wrong: 'too many YAML aliases', mend }] };
   };
-  if (aliases.count > MOST_ALIASES) return tooMany();
+  if (walked.aliases > MOST_ALIASES) return tooMany();
   try {
     const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
     return { kind: 'valid', value: { value, place: (path, side) => at(offsetOf(document, path, side)) } };
@@ -88,39 +80,61 @@ export function readYaml(file: string, text: string): Reading<OperatorDocument> 
   }
 }
 
-/**
- * How many aliases there are, where a key is no word, and where those without an anchor before them stand: nearly always a pattern such as `*@clinic.example`
- * that lacks its quotes. One walk, since the library would walk the document anew for each.
- */
-function readAliases(document: Document.Parsed): {
-  readonly count: number;
+/** What the library takes and nobody means; each with the offsets where it stands. */
+interface Walked {
+  readonly aliases: number;
+  readonly twice: readonly number[];
   readonly stray: readonly number[];
   readonly odd: readonly number[];
-} {
+}
+
+const TWICE = { at: 'twice', wrong: 'this key stands twice', mend: 'keep one of the two' } as const;
+/** Nearly always a pattern such as `*@clinic.example` that lacks its quotes. */
+const STRAY = {
+  at: 'stray',
+  wrong: 'an unquoted * begins a YAML alias, and this one leads nowhere',
+  mend: 'put the value in quotes: "*@clinic.example"',
+} as const;
+const ODD = {
+  at: 'odd',
+  wrong: 'a list, a section or an alias stands in the place of a key',
+  mend: 'take the ? away, or put the name of the key in front of its value',
+} as const;
+
+/** One walk for all of it: the library compares each key with all before it, and walks the document anew for each alias. */
+function walk(document: Document.Parsed): Walked {
   const anchors = new Set<string>();
-  const stray: number[] = [];
-  const odd: number[] = [];
-  let count = 0;
+  const [twice, stray, odd]: [number[], number[], number[]] = [[], [], []];
+  let aliases = 0;
   visit(document, {
     Alias: (_, alias) => {
-      count++;
+      aliases++;
       if (!anchors.has(alias.source)) stray.push(alias.range?.[0] ?? 0);
     },
-    Pair: (_, { key }) => {
-      if (isMap(key) || isSeq(key)) odd.push(startOf(key) ?? 0);
+    Map: (_, { items }) => {
+      const keys = new Set<string>();
+      for (const { key } of items) {
+        const offset = startOf(key) ?? 0;
+        const name = isScalar(key) ? nameOf(key.value) : undefined;
+        if (name === undefined) odd.push(offset);
+        else if (keys.has(name)) twice.push(offset);
+        else keys.add(name);
+      }
     },
     Value: (_, { anchor }) => {
       if (anchor !== undefined) anchors.add(anchor);
     },
   });
-  return { count, stray, odd };
+  return { aliases, twice, stray, odd };
 }
+
+/** As a key is called in the plain value, where 1 and "1" are one, as are null and "". */
+const nameOf = (key: unknown): string =>
+  typeof key === 'string' ? key : key === null ? '' : typeof key === 'number' ? String(key) : JSON.stringify(key);
 
 /** What operators meet most, in plain words; the rest in the words of the YAML library. */
 function sayYaml(code: string, message: string): { wrong: string; mend: string } {
   switch (code) {
-    case 'DUPLICATE_KEY':
-      return { wrong: 'this key stands twice', mend: 'keep one of the two' };
     case 'TAB_AS_INDENT':
       return { wrong: 'a tab where YAML wants blanks', mend: 'indent with two blanks' };
     case 'BAD_INDENT':

@@ -190,6 +190,38 @@ for (const [what, text] of [
   });
 }
 
+test('P6: as many keys, all unknown, as a file may hold are read in bounded time, and told of by a hundred faults', () => {
+  const text = Array.from({ length: 100_000 }, (_, line) => `k${line}: 1`).join('\n');
+  assert.ok(text.length < MIB);
+  const started = performance.now();
+  const document = readYaml('a.yaml', text);
+  assert.equal(document.kind, 'valid');
+  const users = readUserEntries('users.yaml', text);
+  assert.ok(performance.now() - started < CEILING_MS);
+  const faults = users.kind === 'invalid' ? users.faults : [];
+  assert.equal(faults.length, 101);
+  assert.match(faults.at(-1)?.wrong ?? '', /^99901 further faults are not told$/);
+});
+
+for (const [what, text, place] of [
+  ['a word', 'a: 1\nb: 2\na: 3\n', '3:1'],
+  ['a number and the same in quotes', '1: a\n"1": b\n', '2:1'],
+  ['nothing and an empty word', '? \n: a\n"": b\n', '3:1'],
+  ['a word of a section in one line', 'x: { a: 1, b: 2, a: 3 }\n', '1:18'],
+] as const) {
+  test(`a key that stands twice is told with its place: ${what}`, () => {
+    const read = readYaml('a.yaml', text);
+    assert.deepEqual(read.kind === 'invalid' ? read.faults.map((fault) => [fault.place, fault.wrong]) : [], [
+      [`a.yaml:${place}`, 'this key stands twice'],
+    ]);
+  });
+}
+
+test('an alias is no key: which one it names stands elsewhere', () => {
+  const read = readYaml('a.yaml', '&a k: 1\n*a : 2\n');
+  assert.match(read.kind === 'invalid' ? (read.faults[0]?.wrong ?? '') : '', /an alias stands in the place of a key/);
+});
+
 test("an operator's file of more than 1 MiB is refused unread", async (t) => {
   const folder = await folderWith(t, { 'a.yaml': `${POLICY}#${'x'.repeat(MIB)}\n` });
   await assert.rejects(readPolicy(folder), { code: 'file-unreadable' });
