@@ -67,7 +67,7 @@ test('the keys of the audit log: hashed addresses, checkpoints, modes', async (t
   for (const folder of [keys, paths.folder]) mkdirSync(folder, { mode: 0o700, recursive: true });
   const config = (addresses: 'clear' | 'hashed') => ({
     keys,
-    audit: { file: paths.audit, rotate: 1_000_000, addresses },
+    audit: { file: paths.audit, rotate: 1_000_000, keep: 0, addresses },
     queue: { sqlite: paths.database, keptBounced: 0 },
   });
   const keysNow = async (addresses: 'clear' | 'hashed'): Promise<string[]> => shown(await inspectAuditKeys(config(addresses)));
