@@ -1,7 +1,7 @@
 /** Hashed addresses, signed checkpoints and the commands on them, over real files. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
@@ -36,17 +36,20 @@ audit: { addresses: ${addresses} }
   const paths = queuePaths(at('data/queue.sqlite'), at('data/audit.jsonl'), addresses === 'hashed' ? at('keys/audit.key') : undefined);
   const record = async (events: readonly AuditEvent[]): Promise<void> => {
     const store = await openSqliteQueue({ ...paths, now: Date.now, log: pino({ enabled: false }) });
-    const end = await startCheckpoints({
-      key: at('keys/audit-sign.key'),
-      file: paths.checkpoints,
-      hostname: 'relay.clinic.example',
-      head: store.auditHead,
-      now: Date.now,
-      log: pino({ enabled: false }),
-    });
-    await store.record(events);
-    await end();
-    await store.close();
+    try {
+      const end = await startCheckpoints({
+        key: at('keys/audit-sign.key'),
+        file: paths.checkpoints,
+        hostname: 'relay.clinic.example',
+        head: store.auditHead,
+        now: Date.now,
+        log: pino({ enabled: false }),
+      });
+      await store.record(events);
+      await end();
+    } finally {
+      await store.close();
+    }
   };
   return { at, paths, sealpost, record };
 }
@@ -140,6 +143,18 @@ test('an export verifies without the database; the table for people defuses form
   assert.equal(sealpost('export', '--format', 'csv', '--out', csv).code, 0);
   assert.match(readFileSync(csv, 'utf8'), /"'=cmd\|calc"/);
   assert.equal(sealpost('export', '--out', out).code, 1, 'what is there is not written over');
+});
+
+test('a file of checkpoints that others may write is refused at the start, and a link too', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  chmodSync(paths.checkpoints, 0o620);
+  await assert.rejects(record(EVENTS), { code: 'data-folder-unsafe' });
+  renameSync(paths.checkpoints, at('elsewhere'));
+  chmodSync(at('elsewhere'), 0o600);
+  symlinkSync(at('elsewhere'), paths.checkpoints);
+  await assert.rejects(record(EVENTS), { code: 'data-folder-unsafe' });
 });
 
 test('without a signing key no checkpoint is written', async (t) => {
