@@ -89,6 +89,44 @@ test('quoted local parts and lists are hashed whole; another key gives another h
   assert.notEqual(hash('a@x.example'), makeHashAddress(Buffer.alloc(32, 2))('a@x.example'));
 });
 
+test('a place of a certificate, a local part alone and what no list knows are hashed; a kind of source and words stay', () => {
+  const hash = makeHashAddress(Buffer.alloc(32, 1));
+  const anna = hash('anna.lee+x@clinic.example');
+  const event = withHashedAddresses(
+    {
+      event: 'bounced',
+      recipient: 'Anna.Lee+x@clinic.example',
+      certificate_source: 'files: recipients/anna, lee.pem, ldap: ldaps://dir.example/uid=ben',
+      reason: 'mx:25 said 550 user anna.lee+x is unknown, annaxlee+x is not',
+      rule: 'everything',
+      colleague: 'ben',
+      addresses: 'a@x.example, b@x.example',
+    },
+    hash,
+  );
+  assert.equal(event.recipient, anna);
+  assert.equal(event['certificate_source'], `files: ${hash('recipients/anna, lee.pem')}, ldap: ${hash('ldaps://dir.example/uid=ben')}`);
+  assert.equal(event['reason'], `mx:25 said 550 user ${anna} is unknown, annaxlee+x is not`);
+  assert.equal(event['rule'], 'everything');
+  assert.equal(event['colleague'], hash('ben'), 'forgotten in the lists: hashed, not shown');
+  assert.equal(event['addresses'], `${hash('a@x.example')}, ${hash('b@x.example')}`);
+  const short = withHashedAddresses({ event: 'bounced', recipient: 'h@x.example', reply: '550 <h@x.example> h' }, hash);
+  assert.equal(short['reply'], `550 <${hash('h@x.example')}> ${hash('h@x.example')}`);
+});
+
+test('once addresses are written in clear again, show finds those from before too', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t, 'hashed');
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  const config = readFileSync(at('sealpost.yaml'), 'utf8');
+  writeFileSync(at('sealpost.yaml'), config.replace('addresses: hashed', 'addresses: clear'));
+  const store = await openSqliteQueue({ ...paths, auditKey: undefined, now: Date.now, log: pino({ enabled: false }) });
+  await store.record(EVENTS.slice(2));
+  await store.close();
+  const shown = sealpost('show', '--recipient', 'ANNA@clinic.example');
+  assert.equal(shown.out.trimEnd().split('\n').length, 3, shown.err);
+});
+
 test('an earlier checkpoint shows a rewrite of file and database that nothing else shows', async (t) => {
   const { sealpost, record, paths, at } = makeFolder(t);
   assert.equal(sealpost('key').code, 0);
