@@ -41,6 +41,7 @@ export const auditEventNames = [
   'summary-sent', // the operator was sent a summary of certificates
   'certificate-tried', // a code went out under seal, by a named operator, to see whether the reader can open it
   'certificate-confirmed', // the reader told the code to a named operator
+  'config-loaded', // the relay started with this configuration: the hash of its file, and which keys the environment set
   'rules-loaded', // from here on these rules decide: how many, and the hash over their files
   'audit-pruned', // segments of this log that were older than is to be kept are deleted: which lines
   'rules-kept', // rules were changed and are faulty; those from before go on

@@ -21,7 +21,7 @@ import { isLoopback } from './config/values.ts';
 import { inOrder, showFaults, showPath } from './document/fault.ts';
 import type { Fault, Path, Place, Reading } from './document/fault.ts';
 import { judge } from './document/schema.ts';
-import { readText, readYaml, systemCode, unreadable } from './document/yaml.ts';
+import { readHashed, readYaml, systemCode, unreadable } from './document/yaml.ts';
 import type { OperatorDocument } from './document/yaml.ts';
 import { SealpostError } from './errors.ts';
 
@@ -34,9 +34,14 @@ type Camel<Value> = Value extends readonly (infer Entry)[]
 
 /**
  * The configuration, frozen: names in camelCase (`config.limits.messageBytes`), sizes in octets, durations in milliseconds,
- * paths absolute, networks with their prefix length. `file` is where it was read.
+ * paths absolute, networks with their prefix length. `file` is where it was read, `sha256`
+ * the hash of its octets, `overridden` the names in the environment that set keys.
  */
-export type Config = Camel<z.output<ReturnType<typeof declareKeys>>> & { readonly file: string };
+export type Config = Camel<z.output<ReturnType<typeof declareKeys>>> & {
+  readonly file: string;
+  readonly sha256: string;
+  readonly overridden: readonly string[];
+};
 
 export interface ConfigPlace {
   /** `-c FILE`; else SEALPOST_CONFIG, ./sealpost.yaml, /etc/sealpost/sealpost.yaml. */
@@ -62,7 +67,8 @@ export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
   const file = await findFile(from);
   const schema = declareKeys(path.dirname(file));
   const environment = readEnvironment(schema, withAuditName(from.env));
-  const document = readYaml(file, await readText(file, IF_MISSING));
+  const { text, sha256 } = await readHashed(file, IF_MISSING);
+  const document = readYaml(file, text);
   if (document.kind === 'invalid') return { kind: 'invalid', faults: [...document.faults, ...environment.faults] };
   const written = applyOverrides(withAuditKeys(document.value.value ?? {}), environment.overrides);
   const place = placer(document.value, environment.overrides);
@@ -71,7 +77,8 @@ export async function readConfig(from: ConfigPlace): Promise<Reading<Config>> {
   if (judged.kind === 'invalid' || faults.length > 0 || environment.faults.length > 0) {
     return { kind: 'invalid', faults: [...faults, ...environment.faults] };
   }
-  return { kind: 'valid', value: Object.freeze({ ...camel(withOwnFolder(judged.value, written)), file }) };
+  const overridden = environment.overrides.map(({ name }) => name);
+  return { kind: 'valid', value: Object.freeze({ ...camel(withOwnFolder(judged.value, written)), file, sha256, overridden }) };
 }
 
 /** Of the sources that nobody has written the second folder is the relay's own, which stands beside its queue wherever that is. */

@@ -133,7 +133,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => queue.close());
     const checkpoints = { key: auditKeyFiles(config.keys).signing, file: paths.checkpoints, head: queue.auditHead };
     undo.push(await startCheckpoints({ ...checkpoints, hostname: config.hostname, now, log }));
-    await queue.record([{ event: 'started', version, hostname: config.hostname, profile: config.profile }]);
+    await queue.record([
+      { event: 'started', version, hostname: config.hostname, profile: config.profile },
+      { event: 'config-loaded', sha256: config.sha256, overridden: config.overridden.join(', ') },
+    ]);
     undo.push(() => queue.record([{ event: 'stopped' }]));
 
     await makeOwnFolder(config, log);

@@ -3,11 +3,10 @@ import { once } from 'node:events';
 import { Command } from 'commander';
 import { auditEventNames, escapeUnprintable } from '../audit.ts';
 import { auditLines } from '../audit/segments.ts';
-import { makeHashAddress } from '../audit/hashing.ts';
+import type { HashAddress } from '../audit/hashing.ts';
 import { SealpostError } from '../errors.ts';
-import { readAuditKey } from '../queue/audit-key.ts';
 import { exportLog, makeAuditKeys, verifyLog, type ExportChoice, type VerifyChoice } from './audit-steps.ts';
-import { locateQueue } from './locate.ts';
+import { locateAudit } from './locate.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
 
 export const build: BuildCommand = (terminal) => {
@@ -40,8 +39,8 @@ export const build: BuildCommand = (terminal) => {
     .option('--recipient <address>', 'of one recipient, in clear or hashed')
     .option('--json', 'the lines as they stand in the file')
     .action(async (options: ShowOptions, command: Command) => {
-      const { audit, auditKey } = await locateQueue(terminal, command);
-      const wanted = makeFilter(options, auditKey);
+      const { audit, auditHashes } = await locateAudit(terminal, command);
+      const wanted = makeFilter(options, auditHashes);
       for await (const line of auditLines(audit)) {
         const text = line.bytes.toString();
         const event = line.whole ? readEvent(text) : undefined;
@@ -61,9 +60,8 @@ interface ShowOptions {
 
 type ShownEvent = ReadonlyMap<string, unknown>;
 
-function makeFilter({ id, event, since, recipient }: ShowOptions, key: string | undefined): (event: ShownEvent) => boolean {
-  const names =
-    recipient === undefined ? [] : [recipient.toLowerCase(), ...(key === undefined ? [] : [makeHashAddress(readAuditKey(key))(recipient)])];
+function makeFilter({ id, event, since, recipient }: ShowOptions, hash: HashAddress | undefined): (event: ShownEvent) => boolean {
+  const names = recipient === undefined ? [] : [recipient.toLowerCase(), ...(hash === undefined ? [] : [hash(recipient)])];
   const from = since === undefined ? -Infinity : Date.parse(since);
   if (Number.isNaN(from)) throw new SealpostError('usage', { detail: '--since takes a time such as 2026-01-31 or 2026-01-31T12:00Z' });
   if (event !== undefined && !auditEventNames.some((name) => name === event))

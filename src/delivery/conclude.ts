@@ -45,7 +45,7 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
   const outcome = outcomeOf(attempt, result, reason, lease, circumstances);
   const last = 'reason' in outcome ? outcome.reason : reason;
   const due = outcome.kind === 'deferred' ? { due: new Date(outcome.dueAt).toISOString(), counts: outcome.counts } : {};
-  const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, reason: last, ...due }];
+  const events: AuditEvent[] = [{ event: outcome.kind, ...about, phase, ...saidOf(result), reason: last, ...due }];
   if (ambiguous) events.unshift({ event: 'ambiguous', ...about, phase, reason });
   const toldOf = isPaused(result) && outcome.kind === 'deferred' ? [] : events;
   return { outcome, events: toldOf, ambiguous, expired: outcome.kind === 'bounced' && !isLost(result) };
@@ -53,6 +53,12 @@ export function conclude(lease: Lease, attempt: Attempt, circumstances: Circumst
 
 /** Beside what a rule passed in clear: who reads the log must not need the event `passed` to know it. */
 export const clearOf = ({ spooled }: Pick<Lease, 'spooled'>): { readonly clear?: true } => (spooled === null ? {} : { clear: true });
+
+/** As `delivered` tells it: how the session was protected, and what the upstream said. */
+const saidOf = (result: NotDelivered): Readonly<Record<string, string | boolean>> => ({
+  ...('tls' in result && result.tls !== undefined ? tlsAttributes(result.tls) : {}),
+  ...(result.kind === 'rejected' ? { reply: replyText(result.reply) } : {}),
+});
 
 type NotDelivered = Exclude<Result, { kind: 'delivered' }>;
 

@@ -48,12 +48,13 @@ export async function openSession(options: ConnectOptions, signal: AbortSignal):
   signal.addEventListener('abort', abort);
   try {
     const opening = await handshake.run();
-    if (opening.kind !== 'open') handshake.drop(new SealpostError('upstream-lost', { detail: 'it does not want to talk' }));
-    return opening;
+    if (opening.kind === 'open') return opening;
+    handshake.drop(new SealpostError('upstream-lost', { detail: 'it does not want to talk' }));
+    return { ...opening, ...handshake.tls() };
   } catch (error) {
     const cause = asSealpostError(error);
     handshake.drop(cause);
-    return { kind: 'failed', phase: handshake.phase, cause };
+    return { kind: 'failed', phase: handshake.phase, cause, ...handshake.tls() };
   } finally {
     signal.removeEventListener('abort', abort);
   }
@@ -73,6 +74,11 @@ class Handshake {
 
   drop(cause: SealpostError): void {
     this.#session?.destroy(cause);
+  }
+
+  /** How the session was protected when it ended; nothing where there was none. */
+  tls(): { readonly tls?: TlsFacts | null } {
+    return this.#session === undefined ? {} : { tls: this.#session.tls };
   }
 
   async run(): Promise<Opening> {

@@ -9,13 +9,20 @@ import type { TlsFacts } from './tls.ts';
 /** Phases in their order; `tls` and `auth` where the configuration asks for them. `body`: between 354 and the dot; `dot`: from the first octet of the dot to its reply. */
 export type Phase = 'connect' | 'tls' | 'greeting' | 'ehlo' | 'auth' | 'mail' | 'rcpt' | 'data' | 'body' | 'dot';
 
+/** `tls`: of the session, null in clear; absent where there was no session yet. */
 export type Result =
   /** `dsn`: the upstream offers DSN, so that what the sender asked to be told is its duty from here on. */
   | { readonly kind: 'delivered'; readonly reply: UpstreamReply; readonly tls: TlsFacts | null; readonly dsn: boolean }
   /** The upstream answered no. `permanent`: 5yz to this message; a host that refuses to talk at all is never permanent. */
-  | { readonly kind: 'rejected'; readonly permanent: boolean; readonly phase: Phase; readonly reply: UpstreamReply }
+  | {
+      readonly kind: 'rejected';
+      readonly permanent: boolean;
+      readonly phase: Phase;
+      readonly reply: UpstreamReply;
+      readonly tls?: TlsFacts | null;
+    }
   /** No usable answer. At `dot` the upstream may have taken the message: ambiguous. */
-  | { readonly kind: 'failed'; readonly phase: Phase; readonly cause: SealpostError }
+  | { readonly kind: 'failed'; readonly phase: Phase; readonly cause: SealpostError; readonly tls?: TlsFacts | null }
   /** This upstream cannot carry the message and was not asked; another may. `status` 4.y.z: it may be able to later. */
   | { readonly kind: 'unsuited'; readonly status: string; readonly text: string };
 

@@ -49,7 +49,7 @@ export async function transact(session: Session, message: Outgoing, timeouts: Ti
   } catch (error) {
     const cause = asSealpostError(error);
     session.destroy(cause);
-    return { kind: 'failed', phase: attempt.phase, cause };
+    return { kind: 'failed', phase: attempt.phase, cause, tls: session.tls };
   }
 }
 
@@ -191,7 +191,7 @@ class Transaction {
     if (reply === undefined) return undefined;
     const cause = new SealpostError('upstream-protocol', { detail: `${reply.code} before the end of the message` });
     this.#session.destroy(cause);
-    if (reply.code < 400) return { kind: 'failed', phase: 'body', cause };
+    if (reply.code < 400) return { kind: 'failed', phase: 'body', cause, tls: this.#session.tls };
     return this.#rejected('body', reply);
   }
 
@@ -213,7 +213,8 @@ class Transaction {
     }
     const { sender, recipient } = this.#message;
     const permanent = reply.code >= 500 && reply.code !== BAD_SEQUENCE;
-    return { kind: 'rejected', permanent, phase, reply: { ...reply, words: spoken(reply.lines, [sender, recipient]) } };
+    const words = spoken(reply.lines, [sender, recipient]);
+    return { kind: 'rejected', permanent, phase, reply: { ...reply, words }, tls: this.#session.tls };
   }
 }
 

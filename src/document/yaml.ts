@@ -2,6 +2,7 @@
  * The operator's YAML files as plain values, each part of them with its place. Whoever owns a schema holds them to it
  * (schema.ts); this file knows none.
  */
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { isAlias, isMap, isNode, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { Document } from 'yaml';
@@ -18,11 +19,20 @@ export interface OperatorDocument {
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /** The file as text. Throws `file-unreadable`, with `ifMissing` as its hint where nothing is there. */
-export async function readText(file: string, ifMissing?: string, most = MAX_FILE_BYTES): Promise<string> {
+export const readText = async (file: string, ifMissing?: string, most = MAX_FILE_BYTES): Promise<string> =>
+  (await readHashed(file, ifMissing, most)).text;
+
+/** The same, with the SHA-256 of its octets in lower-case hex. */
+export async function readHashed(
+  file: string,
+  ifMissing?: string,
+  most = MAX_FILE_BYTES,
+): Promise<{ readonly text: string; readonly sha256: string }> {
   try {
     const { size } = await stat(file);
     if (size > most) throw new SealpostError('file-unreadable', { detail: `${file} (larger than ${most / MAX_FILE_BYTES} MiB)` });
-    return new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file));
+    const octets = await readFile(file);
+    return { text: new TextDecoder('utf-8', { fatal: true }).decode(octets), sha256: createHash('sha256').update(octets).digest('hex') };
   } catch (error) {
     throw error instanceof SealpostError ? error : unreadable(file, error, systemCode(error) === 'ENOENT' ? ifMissing : undefined);
   }

@@ -96,8 +96,9 @@ export async function openAuditFile(options: AuditWriterOptions) {
     const next = await exchange(path, closed);
     const begun = { seq: recorded.seq, hash: recorded.hash, bytes: recorded.bytes, at };
     transact(() => statements.begin(begun));
-    await handle.close();
+    const before = handle;
     [handle, start] = [next, begun];
+    await before.close();
     log('info', 'a segment of the audit log is closed, a new one goes on', { file: closed, lines: recorded.seq });
   };
   /** Where it cannot be closed the file grows on, and the next append tries again. */

@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import type { AuditHead } from '../audit.ts';
 import { signCheckpoint } from '../audit/checkpoint.ts';
 import { SealpostError } from '../errors.ts';
-import { privacyFault } from '../queue/folder.ts';
+import { assertPrivate, assertPrivateFile, privacyFault } from '../queue/folder.ts';
 
 const HOUR_MS = 3_600_000;
 
@@ -21,10 +21,12 @@ interface CheckpointParts {
   readonly log: Logger;
 }
 
-/** Answers how to end it, which signs once more. Throws `file-unreadable`, `key-malformed`. */
+/** Answers how to end it, which signs once more. Throws `file-unreadable`, `key-malformed`, `data-folder-unsafe`. */
 export async function startCheckpoints({ key, file, hostname, head, now, log }: CheckpointParts): Promise<() => Promise<void>> {
   const secret = await readSigningKey(key);
   if (secret === undefined) return () => Promise.resolve();
+  // Somebody else's: whoever can write it can take lines out of it again.
+  await assertPrivateFile(file);
   let signed = 0;
   const signNow = async (): Promise<void> => {
     const { seq, hash } = await head();
@@ -35,6 +37,7 @@ export async function startCheckpoints({ key, file, hostname, head, now, log }: 
     // In the log too: whoever sends it to another machine has it where nobody here can change it.
     log.info({ seq, hash, checkpoint_time: checkpoint.time, hostname, signature }, 'audit checkpoint');
     await using handle = await open(file, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    assertPrivate(await handle.stat(), file, 'file');
     await handle.writeFile(`${line}\n`);
     await handle.sync();
     signed = seq;

@@ -1,7 +1,7 @@
 /** Hashed addresses, signed checkpoints and the commands on them, over real files. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
@@ -36,17 +36,20 @@ audit: { addresses: ${addresses} }
   const paths = queuePaths(at('data/queue.sqlite'), at('data/audit.jsonl'), addresses === 'hashed' ? at('keys/audit.key') : undefined);
   const record = async (events: readonly AuditEvent[]): Promise<void> => {
     const store = await openSqliteQueue({ ...paths, now: Date.now, log: pino({ enabled: false }) });
-    const end = await startCheckpoints({
-      key: at('keys/audit-sign.key'),
-      file: paths.checkpoints,
-      hostname: 'relay.clinic.example',
-      head: store.auditHead,
-      now: Date.now,
-      log: pino({ enabled: false }),
-    });
-    await store.record(events);
-    await end();
-    await store.close();
+    try {
+      const end = await startCheckpoints({
+        key: at('keys/audit-sign.key'),
+        file: paths.checkpoints,
+        hostname: 'relay.clinic.example',
+        head: store.auditHead,
+        now: Date.now,
+        log: pino({ enabled: false }),
+      });
+      await store.record(events);
+      await end();
+    } finally {
+      await store.close();
+    }
   };
   return { at, paths, sealpost, record };
 }
@@ -84,6 +87,44 @@ test('quoted local parts and lists are hashed whole; another key gives another h
   assert.equal(event['members'], `${hash('a@x.example')}, ${hash('b@x.example')}`);
   assert.doesNotMatch(String(event['reply']), /anna|@|x\.example|y\.example/);
   assert.notEqual(hash('a@x.example'), makeHashAddress(Buffer.alloc(32, 2))('a@x.example'));
+});
+
+test('a place of a certificate, a local part alone and what no list knows are hashed; a kind of source and words stay', () => {
+  const hash = makeHashAddress(Buffer.alloc(32, 1));
+  const anna = hash('anna.lee+x@clinic.example');
+  const event = withHashedAddresses(
+    {
+      event: 'bounced',
+      recipient: 'Anna.Lee+x@clinic.example',
+      certificate_source: 'files: recipients/anna, lee.pem, ldap: ldaps://dir.example/uid=ben',
+      reason: 'mx:25 said 550 user anna.lee+x is unknown, annaxlee+x is not',
+      rule: 'everything',
+      colleague: 'ben',
+      addresses: 'a@x.example, b@x.example',
+    },
+    hash,
+  );
+  assert.equal(event.recipient, anna);
+  assert.equal(event['certificate_source'], `files: ${hash('recipients/anna, lee.pem')}, ldap: ${hash('ldaps://dir.example/uid=ben')}`);
+  assert.equal(event['reason'], `mx:25 said 550 user ${anna} is unknown, annaxlee+x is not`);
+  assert.equal(event['rule'], 'everything');
+  assert.equal(event['colleague'], hash('ben'), 'forgotten in the lists: hashed, not shown');
+  assert.equal(event['addresses'], `${hash('a@x.example')}, ${hash('b@x.example')}`);
+  const short = withHashedAddresses({ event: 'bounced', recipient: 'h@x.example', reply: '550 <h@x.example> h' }, hash);
+  assert.equal(short['reply'], `550 <${hash('h@x.example')}> ${hash('h@x.example')}`);
+});
+
+test('once addresses are written in clear again, show finds those from before too', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t, 'hashed');
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  const config = readFileSync(at('sealpost.yaml'), 'utf8');
+  writeFileSync(at('sealpost.yaml'), config.replace('addresses: hashed', 'addresses: clear'));
+  const store = await openSqliteQueue({ ...paths, auditKey: undefined, now: Date.now, log: pino({ enabled: false }) });
+  await store.record(EVENTS.slice(2));
+  await store.close();
+  const shown = sealpost('show', '--recipient', 'ANNA@clinic.example');
+  assert.equal(shown.out.trimEnd().split('\n').length, 3, shown.err);
 });
 
 test('an earlier checkpoint shows a rewrite of file and database that nothing else shows', async (t) => {
@@ -140,6 +181,18 @@ test('an export verifies without the database; the table for people defuses form
   assert.equal(sealpost('export', '--format', 'csv', '--out', csv).code, 0);
   assert.match(readFileSync(csv, 'utf8'), /"'=cmd\|calc"/);
   assert.equal(sealpost('export', '--out', out).code, 1, 'what is there is not written over');
+});
+
+test('a file of checkpoints that others may write is refused at the start, and a link too', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  chmodSync(paths.checkpoints, 0o620);
+  await assert.rejects(record(EVENTS), { code: 'data-folder-unsafe' });
+  renameSync(paths.checkpoints, at('elsewhere'));
+  chmodSync(at('elsewhere'), 0o600);
+  symlinkSync(at('elsewhere'), paths.checkpoints);
+  await assert.rejects(record(EVENTS), { code: 'data-folder-unsafe' });
 });
 
 test('without a signing key no checkpoint is written', async (t) => {

@@ -1,6 +1,6 @@
 /** `certs history`: what the log and the queue's database tell of one address, in the order of time. */
 import assert from 'node:assert/strict';
-import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import type { AuditEvent } from '../../src/audit.ts';
@@ -178,4 +178,25 @@ test('garbage in the log is passed over and told of, and moves no cursor (A33)',
   assert.ok(!stdout.includes('\u001b'));
   assert.equal((await sealpost(dir, ['certs', 'history', 'nonsense'])).exit, 2);
   assert.match((await sealpost(dir, ['certs', 'history', 'carl@clinic.example'])).stderr, /nothing is known of carl@clinic\.example/);
+});
+
+test('in a log of hashed addresses the certificates of the asked one are found', async (t) => {
+  const site = await makeSite(t);
+  const dir = dirname(site.paths.folder);
+  const key = join(dir, 'keys', 'audit.key');
+  mkdirSync(dirname(key), { mode: 0o700 });
+  writeFileSync(key, `${'5a'.repeat(32)}\n`, { mode: 0o600 });
+  const config = { hostname: 'relay.clinic.example', operator: 'postmaster@clinic.example', audit: { addresses: 'hashed' } };
+  const around = { listen: [{ host: '127.0.0.1', port: 0 }], upstream: [{ host: '127.0.0.1', port: 25 }] };
+  writeFileSync(join(dir, 'sealpost.yaml'), JSON.stringify({ ...config, ...around }));
+  const store = await site.open({ auditKey: key });
+  await mail(store, 'q1', 'old');
+  await store.record([{ event: 'sealed', queue_id: 'q2', recipient: 'info@clinic.example', member: ANNA, certificate_sha256: NEW }]);
+  await store.close();
+  assert.ok(!readFileSync(site.paths.audit, 'utf8').includes('@'));
+  const { exit, stdout, stderr } = await sealpost(dir, ['certs', 'history', 'ANNA@clinic.example', '--json']);
+  assert.equal(exit, 0, stderr);
+  const told: Told = JSON.parse(stdout);
+  const used = told.entries.filter(({ event, from }) => event === 'used-once' && from === 'log').map(({ sha256 }) => sha256);
+  assert.deepEqual(new Set(used), new Set([OLD, NEW]));
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -27,6 +28,8 @@ test('a minimal file is whole: defaults filled in, numbers parsed, paths absolut
   const at = (name: string): string => path.join(folder, name);
   assert.deepEqual(await loadConfig({ env: {}, cwd: folder }), {
     file: at('sealpost.yaml'),
+    sha256: createHash('sha256').update(minimal).digest('hex'),
+    overridden: [],
     hostname: 'relay.clinic.example',
     operator: 'postmaster@clinic.example',
     listen: [{ host: '127.0.0.1', port: 2525, tls: 'off', auth: 'optional', clientCertificates: 'off' }],

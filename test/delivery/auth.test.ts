@@ -118,6 +118,9 @@ test('a login that is quoted later in the session stands in no reason, audit eve
     const circumstances = { retry: soon, now: Date.now(), random: Math.random };
     const { outcome, events } = conclude(lease, { upstream: 'u:25', result, again: 1000 }, circumstances);
     assert.equal(outcome.kind, 'bounced');
+    // As `delivered` does, what ends without says how the session was protected, and the reply.
+    assert.equal(events[0]?.['tls'], 'off');
+    assert.match(String(events[0]?.['reply']), /^550 5\.1\.1 unknown \*\*\*/);
     const written = JSON.stringify([outcome, events, outline(result)]);
     assert.match(written, /550 5\.1\.1 unknown \*\*\*/);
     for (const secret of ['word', base64(PASSWORD).slice(0, 12), plain.slice(0, 24)]) assert.ok(!written.includes(secret), written);

@@ -197,6 +197,27 @@ test('an audit file that cannot be written: no mail is taken, file and cause are
   await assertKept(site, lines);
 });
 
+test('a segment that the disk does not rename: the file grows on, and no line is lost', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const { lines, log } = await runChild(site, inject('rename:error=EIO:when=1+'), undefined, 'serial');
+  assert.ok(
+    lines.some((line) => line.startsWith('accepted')),
+    lines.join(),
+  );
+  assert.match(log, /EIO.*it grows on/);
+  await assertKept(site, lines);
+});
+
+test('an audit file that cannot be written at the start: refused by name, and its lines are kept', { skip: noStrace }, async (t) => {
+  const site = await makeSite(t);
+  const unwritable = inject('pwrite64:error=EIO:when=1+', '-P', site.paths.audit);
+  const { lines } = await runChild(site, unwritable, undefined, 'unwritable');
+  const again = await runChild(site, unwritable, undefined, 'open');
+  assert.ok(!again.lines.includes('opened'), again.lines.join());
+  assert.match(again.log, /audit-failed/);
+  await assertKept(site, lines);
+});
+
 test('mail is taken again by itself once the audit file can be written', { skip: noStrace }, async (t) => {
   const site = await makeSite(t);
   const { lines, log } = await runChild(site, inject('pwrite64:error=ENOSPC:when=1', '-P', site.paths.audit), undefined, 'unwritable');

@@ -168,7 +168,7 @@ test('by mail: the reply is the verdict, nothing goes on and nothing is on disk 
     assert.ok(!(await readFile(join(site.data, name)).catch(() => Buffer.alloc(0))).includes(SECRET), name);
   assert.deepEqual(
     (await events(site)).map(({ event }) => event),
-    ['started', 'rules-loaded', 'certificate-harvested', 'certificate-rejected', 'stopped'],
+    ['started', 'config-loaded', 'rules-loaded', 'certificate-harvested', 'certificate-rejected', 'stopped'],
   );
 });
 

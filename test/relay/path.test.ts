@@ -62,6 +62,7 @@ test('the queue is empty once all is delivered, and the audit log tells who got 
     .map((line): Record<string, unknown> => JSON.parse(line));
   assert.deepEqual(lines.map(({ event, recipient }) => [event, recipient].filter(Boolean).join(' ')).sort(), [
     'accepted',
+    'config-loaded',
     'delivered anna@clinic.example',
     'delivered carla@clinic.example',
     'rules-loaded',

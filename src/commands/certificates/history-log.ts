@@ -29,10 +29,18 @@ interface Use {
   messages: number;
 }
 
+/** One address as the log may name it. */
+export interface Whom {
+  /** mailboxKey. */
+  readonly address: string;
+  /** Its keyed hash, where there is a key. */
+  readonly hashed: string | undefined;
+}
+
 /** Lines of it that are shown while it is read. */
 const PROGRESS_STEP = 100_000;
 
-export async function readLog(file: string, key: string, terminal: Terminal): Promise<Log> {
+export async function readLog(file: string, whom: Whom, terminal: Terminal): Promise<Log> {
   if (isMissing(file)) return { since: undefined, entries: [] };
   const progress = makeProgress(terminal);
   const entries: Entry[] = [];
@@ -48,7 +56,7 @@ export async function readLog(file: string, key: string, terminal: Terminal): Pr
       if (event === undefined) broken++;
       else {
         since ??= event.time;
-        if (isOf(key, event)) note(event, entries, uses);
+        if (isOf(whom, event)) note(event, entries, uses);
       }
     }
   } finally {
@@ -88,11 +96,11 @@ function readEvent(bytes: Buffer): LoggedEvent | undefined {
 }
 
 /** Mail to a group is of its members' certificates, mail to an alias of its target's. */
-function isOf(key: string, { event, attributes }: LoggedEvent): boolean {
+function isOf({ address, hashed }: Whom, { event, attributes }: LoggedEvent): boolean {
   const { recipient, member, alias_of: target, domain_certificate: gateway, members } = attributes;
   const several = typeof members === 'string' ? members.split(', ') : [];
   const whose = event === 'sealed' ? [member ?? target ?? gateway ?? recipient] : [recipient, ...several];
-  return TELLS.test(event) && whose.some((one) => typeof one === 'string' && keyOf(one) === key);
+  return TELLS.test(event) && whose.some((one) => typeof one === 'string' && (one === hashed || keyOf(one) === address));
 }
 
 const TELLS = /^(?:certificate-|sealed$|expiry-told$)/;

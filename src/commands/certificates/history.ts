@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts';
 import { SealpostError } from '../../errors.ts';
 import { mailboxKey, parseMailbox } from '../../message/envelope.ts';
 import type { KnownCertificate } from '../../queue/known.ts';
+import { hashesOf } from '../locate.ts';
 import type { Terminal } from '../terminal.ts';
 import { printableJson } from './account.ts';
 import { readKept, type Standing } from './history-kept.ts';
@@ -29,7 +30,8 @@ export async function history(address: string, config: Config, terminal: Termina
     });
   const key = mailboxKey(verdict.mailbox);
   const kept = readKept(config.queue.sqlite, key);
-  const log = await readLog(config.audit.file, key, terminal);
+  const hash = hashesOf(config);
+  const log = await readLog(config.audit.file, { address: key, hashed: hash?.(key) }, terminal);
   const before = kept.entries.filter(({ time }) => log.since === undefined || time < log.since);
   const entries = [...before, ...log.entries].toSorted((a, b) => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0));
   const told: History = { address: key, log_since: log.since ?? null, entries, certificates: kept.certificates };
