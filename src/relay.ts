@@ -56,6 +56,7 @@ import type { CertificateSeries } from './upkeep/expiry/daily.ts';
 import { makeOwnMail } from './upkeep/own-mail.ts';
 import { startCheckpoints } from './upkeep/checkpoints.ts';
 import { openOwnWords } from './upkeep/own-word.ts';
+import { clearBounced, clearDaily } from './upkeep/bounced.ts';
 import { makeUpkeep } from './upkeep/upkeep.ts';
 
 export interface Relay {
@@ -83,9 +84,6 @@ export interface Surroundings {
 const STOP_MS = 30_000;
 /** Of that, for clients that are sending; the rest is for delivery. */
 const STOP_INGRESS_MS = 10_000;
-const DAY_MS = 86_400_000;
-/** For somebody to set a clock right that the machine came up with. */
-const PRUNE_AFTER_MS = 3_600_000;
 
 /** Throws the typed error of the part that could not start. */
 export async function startRelay(config: Config, { log, now, env, version, onFailure }: Surroundings): Promise<Relay> {
@@ -332,13 +330,11 @@ function sendersOf(domains: readonly string[]): AddressPattern | undefined {
 }
 
 /** Bounced rows, and certificates that nothing is sealed to any more, stay for a while, then leave; answers how to end it. */
-function pruneDaily(queue: QueueStore, keptBounced: number, now: () => number, log: Logger): () => void {
-  const prune = (): void => {
-    queue.prune(now() - keptBounced).catch((error: unknown) => log.error({ err: error }, 'old bounced messages were not cleared away'));
+function pruneDaily(queue: QueueStore, kept: number, now: () => number, log: Logger): () => void {
+  return clearDaily(() => {
+    clearBounced({ queue, kept, now, log }).catch((error: unknown) =>
+      log.error({ err: error }, 'old bounced messages were not cleared away'),
+    );
     queue.known.prune().catch((error: unknown) => log.error({ err: error }, 'certificates that are not used any more were not forgotten'));
-  };
-  // Not at the start: a clock that is ahead then would take away at once what is to be seen for a month.
-  const first = setTimeout(prune, PRUNE_AFTER_MS);
-  const timer = setInterval(prune, DAY_MS);
-  return () => [first, timer].forEach(clearTimeout);
+  });
 }

@@ -73,6 +73,39 @@ describe('the disk', { concurrency: 2, ...needs() }, () => {
   });
 
   test(
+    'the audit file cannot be written: 451, and the log says why; delivery goes on, and mail is taken again without a restart',
+    { skip: noStrace },
+    async (t) => {
+      const replies: Switchable = { greeting: undefined };
+      const upstream = await keepingUpstream(t, replies);
+      const site = await tried(t, { upstreamPort: upstream.port, config: quickRetry });
+      const relay = await site.serve();
+      let taken = 0;
+      const refused = (): Promise<boolean> =>
+        send(relay.port, ANNA, mail()).then(
+          () => {
+            taken++;
+            return false;
+          },
+          (error: unknown) => /451 4\.3\.0 the audit log cannot be written/.test(String(error)),
+        );
+      assert.equal(await refused(), false);
+      const end = await inject(relay, 'pwrite64:error=ENOSPC', [join(site.data, 'audit.jsonl')]);
+      await until('mail is refused', refused, 20_000);
+      assert.match(relay.log(), /the audit file cannot be written, no mail is taken/);
+      replies.greeting = goodReplies.greeting;
+      await until('what was queued is delivered all the same', () => upstream.deliveries().length === taken, 20_000);
+      await end();
+      await until('mail is taken again', async () => !(await refused()), 20_000);
+      await until('all is told of', async () => (await site.events('delivered')).length === taken, 20_000);
+      await relay.stop();
+      assert.equal(relay.child.exitCode, 0);
+      await site.assertSealed(upstream.deliveries());
+      await site.sealpost('audit', 'verify');
+    },
+  );
+
+  test(
     'disk full, a small tmpfs: 452 while the reserve is touched, delivery drains, and mail is taken again when room comes back (P6)',
     {
       skip: noUnshare,

@@ -1,3 +1,4 @@
+import type { ConnectionOptions } from 'node:tls';
 import { dialogue } from '../ingress/dialogue.ts';
 
 export interface Asked {
@@ -7,6 +8,8 @@ export interface Asked {
   /** Parameters behind MAIL, and behind the RCPT of a recipient. */
   readonly mail?: string;
   readonly rcpt?: Readonly<Record<string, string>>;
+  /** TLS from the first octet. */
+  readonly tls?: ConnectionOptions;
 }
 
 /** One message by a raw dialogue; answers its queue id, or throws the refusal. */
@@ -14,9 +17,9 @@ export async function send(
   port: number,
   recipients: readonly string[],
   message: string | Buffer = 'Subject: x\r\n\r\nbody\r\n',
-  { sender = 'forms@clinic.example', login, mail = '', rcpt = {} }: Asked = {},
+  { sender = 'forms@clinic.example', login, mail = '', rcpt = {}, tls }: Asked = {},
 ): Promise<string> {
-  const client = await dialogue(port);
+  const client = await dialogue(port, tls === undefined ? {} : { tls });
   try {
     await client.expect(/^220/);
     await client.ask('EHLO web.clinic.example', /^250/);

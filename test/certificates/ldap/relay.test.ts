@@ -104,6 +104,25 @@ describe('a relay on a directory', { skip }, () => {
     assert.match(await rcpt('nobody.else@clinic.example'), /^550 5\.7\.1/);
   });
 
+  test('a directory that hangs: 451 for who is not known, one search for all who ask for one, mail for who was found before', async () => {
+    const { slapd, relay } = all();
+    await eventually(() => delivers('anna@clinic.example'));
+    await slapd.freeze();
+    const replies = await Promise.all(Array.from({ length: 20 }, () => rcpt('new.one@clinic.example')));
+    for (const reply of replies) assert.match(reply, /^451 4\.4\.3/);
+    assert.ok(await delivers('anna@clinic.example'), 'from what was found before');
+    slapd.thaw();
+    await eventually(async () => (await rcpt('new.one@clinic.example')).startsWith('550 5.7.1'));
+    await slapd.caughtUp();
+    const searches = slapd
+      .log()
+      .split('\n')
+      .filter((line) => line.includes(' SRCH base=') && line.includes('new.one@clinic.example'));
+    // The one that all of them waited for, if it was still to be read, and those of the look-ups that found it well again.
+    assert.ok(searches.length <= 3, `${searches.length} searches`);
+    assert.match(relay.log(), /certificate source is unavailable/);
+  });
+
   test('it stops while the directory hangs', async () => {
     const { slapd, relay } = all();
     await slapd.freeze();

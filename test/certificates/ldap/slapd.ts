@@ -55,6 +55,8 @@ export interface Slapd {
   start(): Promise<void>;
   /** Stops it from answering while its port stays open, as a machine that hangs. */
   freeze(): Promise<void>;
+  /** It goes on, with all that came in meanwhile. */
+  thaw(): void;
 }
 
 export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], database = [] }: SlapdOptions = {}): Promise<Slapd> {
@@ -129,6 +131,7 @@ export async function startSlapd(owner: Owner, { ldif = '', tls, global = [], da
     searches: () => log.split(` SRCH base="${BASE}"`).length - 1,
     stop,
     start,
+    thaw: () => void child?.kill('SIGCONT'),
     freeze: async () => {
       child?.kill('SIGSTOP');
       // A signal takes its time to reach every thread.
