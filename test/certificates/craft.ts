@@ -18,6 +18,7 @@ const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256
 const spki = publicKey.export({ type: 'spki', format: 'der' });
 
 interface Parts {
+  /** Without one there is no subjectAltName. */
   readonly names?: readonly Buffer[];
   readonly key?: Buffer;
   readonly extensions?: readonly Buffer[];
@@ -37,7 +38,7 @@ export function craft({ names = [rfc822('anna@example.org')], key = spki, extens
     sequence(time(new Date('2020-01-01')), time(new Date('2040-01-01'))),
     subject ?? name,
     key,
-    explicit(3, sequence(san, ...extensions)),
+    explicit(3, sequence(...(names.length === 0 ? [] : [san]), ...extensions)),
   );
   return sequence(tbs, algorithm, bitString(sign('sha256', tbs, privateKey)));
 }

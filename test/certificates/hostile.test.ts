@@ -142,6 +142,8 @@ describe('A20: hostile public keys are refused, by name', () => {
   test('RSA with 512 bits', () => assert.match(verdict(craft({ key: rsaKey(modulus(512), Buffer.of(1, 0, 1)) })), /512 bits/));
   test('RSA with 8200 bits', () =>
     assert.match(verdict(craft({ key: rsaKey(modulus(8200), Buffer.of(1, 0, 1)) })), /8200 bits, 8192 are the most/));
+  test('RSA with 16392 bits', () =>
+    assert.match(verdict(craft({ key: rsaKey(modulus(16_392), Buffer.of(1, 0, 1)) })), /16392 bits, 8192 are the most/));
   test('P5: what is usable can be encrypted to, up to the largest modulus and exponent', () => {
     const widest = Buffer.alloc(8, 0xff);
     for (const bits of [2048, 3072, 4096, 8192]) {
@@ -198,6 +200,15 @@ describe('A21: ambiguous names', () => {
   });
   test('what is no address names nobody', () =>
     assert.deepEqual(addresses(rfc822('localhost'), rfc822('@example.org'), rfc822('<a@b.example>')), []));
+  test('an address in the CN alone names nobody, beside other names neither', () => {
+    const subject = sequence(set(sequence(oid('2.5.4.3'), utf8String('anna@example.org'))));
+    assert.deepEqual(parseCertificate(craft({ names: [], subject })).addresses, []);
+    assert.deepEqual(parseCertificate(craft({ names: [rfc822('ben@example.org')], subject })).addresses, ['ben@example.org']);
+  });
+  test('a look-alike is another address: the A-label of what it really is', () => {
+    const told = addresses(utf8Name('änna@b\u0430nk.example'), rfc822('anna@xn--bnk-6cd.example'));
+    assert.deepEqual(told, ['änna@xn--bnk-6cd.example', 'anna@xn--bnk-6cd.example']);
+  });
   test('two subjectAltNames refuse the certificate', () => {
     const second = sequence(oid('2.5.29.17'), octetString(sequence(rfc822('ben@example.org'))));
     assert.match(reading(craft({ extensions: [second] })), /2\.5\.29\.17 stands there twice/);

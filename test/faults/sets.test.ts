@@ -49,6 +49,27 @@ test('what is lost, doubled, contradictory, altered or only said to be delivered
   assert.match(faultOf(stored(['ambiguous', 'delivered']), [copy, { ...copy, sha256: 'b' }]), /^not the same octets/);
 });
 
+test('one of many is lost, or came twice: the others, and what is told of them, explain nothing', () => {
+  const others = makeMails().make([ANNA, 'ben@clinic.example']);
+  const many: Told[] = [...told, { kind: 'taken', mail: others, queueId: 'q2', at: 0 }];
+  const of = (name: string, queue_id: string, recipient: string): Stored['events'][number] => ({ event: name, queue_id, recipient });
+  const ben = (name: string) => of(name, 'q2', 'ben@clinic.example');
+  const copies = [copy, { ...copy, id: others.id }, { ...copy, id: others.id, recipient: 'ben@clinic.example' }];
+  const events = [event('delivered'), of('delivered', 'q2', ANNA), ben('delivered')];
+  const accountOf = (store: Stored['events'], kept: readonly Copy[]) =>
+    account({ told: many, stored: { entries: [], events: store }, copies: kept });
+  assert.deepEqual(accountOf(events, copies).faults, []);
+  const lost = accountOf(events.slice(0, -1), copies.slice(0, -1));
+  assert.deepEqual([lost.lost, lost.recipients, lost.fates.delivered], [1, 3, 2]);
+  assert.deepEqual(lost.faults, ['lost: q2 to ben@clinic.example got a 250, and nothing tells of it']);
+  const twice = [...copies, copy];
+  assert.match(
+    accountOf([...events, ben('ambiguous')], twice).faults.join(),
+    /^unexplained: the upstream has 2 copies of q1 to anna@clinic\.example$/,
+  );
+  assert.deepEqual(accountOf([...events, event('ambiguous')], twice).faults, []);
+});
+
 test(
   'a load through a relay that is well: every set is equal, every message opens, nothing is in clear',
   { skip: missingPrograms({ openssl: 'openssl' }) ?? false },

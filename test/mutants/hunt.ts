@@ -18,6 +18,8 @@ export interface Finding {
   readonly guard: Guard;
   readonly verdict: Verdict;
   readonly seconds: number;
+  /** Of an earlier run: its file or its tests may have changed since. */
+  readonly earlier?: true;
 }
 
 /** The least that tests get without a guard before they count as hanging; else a multiple of what they take with it. */

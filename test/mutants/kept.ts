@@ -19,7 +19,7 @@ function markOf(guard: Guard): string {
   return hash.digest('hex');
 }
 
-/** Of `guards`, by name. What proved nothing is tried again. */
+/** Of `guards`, by name, the last of each; `earlier` where octets have changed since. What proved nothing is left out. */
 export function readKept(path: string, guards: Guards): Map<string, Finding> {
   const found = new Map<string, Finding>();
   if (!existsSync(path)) return found;
@@ -29,7 +29,8 @@ export function readKept(path: string, guards: Guards): Map<string, Finding> {
     if (!isKept(value) || value.verdict.kind === 'unproved') continue;
     const { name, verdict, seconds, of } = value;
     const guard = Object.hasOwn(guards, name) ? guards[name] : undefined;
-    if (guard !== undefined && markOf(guard) === of) found.set(name, { name, guard, verdict, seconds });
+    if (guard === undefined) continue;
+    found.set(name, { name, guard, verdict, seconds, ...(markOf(guard) === of ? {} : { earlier: true }) });
   }
   return found;
 }

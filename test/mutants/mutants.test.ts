@@ -1,11 +1,13 @@
 /** The list of guards is sound, and whoever takes them out tells a test that notices from everything else. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { faultOf, mutate, promiseNames, root, type Guard } from './guard.ts';
 import { guards } from './guards.ts';
-import { hunt, type Verdict } from './hunt.ts';
+import { hunt, type Finding, type Verdict } from './hunt.ts';
+import { keep, readKept } from './kept.ts';
 
 test('at least three guards of each promise are listed, and sixty in all', () => {
   const all = Object.values(guards);
@@ -52,6 +54,21 @@ const base: Guard = {
   by: 'MiB: 2 ** 21,',
   tests: ['config/units'],
 };
+
+test('what was found is kept for the next run: the last of each, marked where its octets changed, and nothing that proved nothing', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sealpost-kept-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, 'kept.jsonl');
+  assert.equal(readKept(path, { base }).size, 0);
+  const found = (name: string, verdict: Verdict): Finding => ({ name, guard: base, verdict, seconds: 1 });
+  const caught: Verdict = { kind: 'caught', by: 'a test', hung: false };
+  keep(path, found('base', { kind: 'survived', ran: 3 }));
+  keep(path, found('base', caught));
+  keep(path, found('other', { kind: 'unproved', fault: 'it does not compile' }));
+  assert.deepEqual([...readKept(path, { base, other: base })], [['base', found('base', caught)]]);
+  const changed = { ...base, by: 'MiB: 2 ** 22,' };
+  assert.deepEqual(readKept(path, { base: changed }).get('base'), { ...found('base', caught), guard: changed, earlier: true });
+});
 
 test('tried for real: caught, survived, and what proves nothing', { timeout: 120_000 }, async () => {
   const before = readFileSync(join(root, base.file), 'utf8');

@@ -39,6 +39,8 @@ export function page(
   { machine, minutes, date }: Readonly<Record<'machine' | 'minutes' | 'date', string>>,
 ): string {
   const caught = findings.filter(isCaught).length;
+  const old = findings.filter(({ earlier }) => earlier === true).length;
+  const since = old === 0 ? '' : `; ${old} findings, marked \\*, are of earlier runs, and their file or tests may have changed since`;
   const parts = promiseNames.map((promise) => {
     const rows = findings.filter(({ guard }) => guard.promise === promise).map(rowOf);
     return `## ${promise}: ${promises[promise]}\n\n| without it | file | name | noticed by | s |\n|---|---|---|---|---|\n${rows.join('\n')}\n`;
@@ -49,7 +51,7 @@ export function page(
 
 A guard is the line of the program that keeps a promise. Here each was taken out of a copy of the program, one by one, and the tests were
 run: where they stay green, nobody would notice the day the guard is lost. **${caught} of ${findings.length} were noticed** (${date}, ${machine},
-${minutes} minutes of tests). A letter with a number names the attack.
+${minutes} minutes of tests${since}). A letter with a number names the attack.
 
     npm run mutants                      all of them; fails where one is not noticed
     npm run mutants -- --only P3         those of one promise, or one by its name
@@ -65,13 +67,13 @@ notice.
 ${parts.join('\n')}`;
 }
 
-function rowOf({ name, guard, verdict, seconds }: Finding): string {
+function rowOf({ name, guard, verdict, seconds, earlier }: Finding): string {
   const words = `${cell(guard.without)}${guard.attack === undefined ? '' : ` (${guard.attack})`}`;
   const noticed =
     verdict.kind === 'caught'
       ? `${verdict.hung ? 'hangs: ' : ''}${cell(verdict.by)}`
       : verdict.kind === 'survived'
         ? '**nobody**'
-        : '**unproved**';
-  return `| ${words} | ${quoted(guard.file)} | ${quoted(name)} | ${noticed} | ${seconds} |`;
+        : `**${cell(verdict.fault)}**`;
+  return `| ${words} | ${quoted(guard.file)} | ${quoted(name)} | ${noticed} | ${seconds}${earlier === true ? ' \\*' : ''} |`;
 }

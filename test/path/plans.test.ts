@@ -340,6 +340,24 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
     assert.equal(sent.message.bodies.length, 2);
   });
 
+  test('P9 the audit log names for each recipient the certificate that was chosen, whose it is and whence', async () => {
+    const sent = await send([everything], ['anna@clinic.example', 'otto@clinic.example']);
+    const chosen = (['anna', 'otto'] as const).map((name) => {
+      const { fingerprint, issuer, serial } = certificateOf(name);
+      return {
+        recipient: `${name}@clinic.example`,
+        rule: 'everything',
+        certificate_sha256: fingerprint,
+        certificate_issuer: issuer,
+        certificate_serial: serial,
+        certificate_source: 't: p',
+        revocation: 'off',
+      };
+    });
+    assert.partialDeepStrictEqual(told(sent, 'sealed'), chosen);
+    assert.notEqual(chosen[0]?.certificate_sha256, chosen[1]?.certificate_sha256);
+  });
+
   describe('signing', () => {
     const sign = { identity: 'clinic', form: 'detached', recode: '7bit' } as const;
     const signs: Rule = { ...everything, name: 'signs', when: to('anna@clinic.example'), sign };

@@ -753,6 +753,8 @@ test('lines that were appended but not recorded when the relay died are not writ
 const breaks: Record<string, (site: Site) => void> = {
   'is gone': (site) => rmSync(site.paths.audit),
   'lost its last line': (site) => writeFileSync(site.paths.audit, `${lines(site).slice(0, 2).join('\n')}\n`),
+  // Its end is the recorded one: what comes next would stand behind a hole.
+  'lost its first line': (site) => writeFileSync(site.paths.audit, `${lines(site).slice(1, 3).join('\n')}\n`),
   'has another last line': (site) => writeFileSync(site.paths.audit, readFileSync(site.paths.audit, 'utf8').replace('q3', 'q9')),
   'goes on behind the database': (site) => {
     const { seq, hash, bytes } = recordedHead(site);

@@ -41,7 +41,9 @@ describe('a relay on a directory', { skip }, () => {
       assert.ok(reader);
       return person({ name, mail: [reader.address], userCertificate: [derOf(readFileSync(reader.certificate, 'latin1'))] });
     });
-    slapd = await startSlapd(owner, { ldif: people.join('\n'), tls: { cert: file('server.pem'), key: file('server.key') } });
+    // One whose address is what an unescaped filter would take for everybody.
+    const star = person({ name: 'star', mail: ['*@clinic.example'] });
+    slapd = await startSlapd(owner, { ldif: [...people, star].join('\n'), tls: { cert: file('server.pem'), key: file('server.key') } });
     const written = readFileSync(site.file, 'utf8').replace('ldaps://127.0.0.1', `ldaps://127.0.0.1:${slapd.tlsPort}`);
     writeFileSync(site.file, written);
     relay = await site.serve();
@@ -80,6 +82,36 @@ describe('a relay on a directory', { skip }, () => {
     const { certificate, key } = site.readers.people.anna;
     const opened = await succeed('openssl', ['cms', '-decrypt', '-in', sealed, '-recip', certificate, '-inkey', key]);
     assert.match(opened.toString(), /It hurts here/);
+  });
+
+  test('A25: by SMTP what means something in a filter is the literal address: no entry, or its own', async () => {
+    const { slapd } = all();
+    const found = async (address: string): Promise<readonly string[]> => {
+      await slapd.caughtUp();
+      const from = slapd.log().length;
+      assert.match(await rcpt(address), /^550 5\.7\.1/, address);
+      await slapd.caughtUp();
+      return [
+        ...slapd
+          .log()
+          .slice(from)
+          .matchAll(/ SEARCH RESULT tag=101 err=0 .*?nentries=(\d+)/g),
+      ].map(([, count]) => count ?? '');
+    };
+    assert.deepEqual(await found('*@clinic.example'), ['1'], 'itself, beside two others');
+    for (const none of [
+      'an*@clinic.example',
+      '"\\\\2a"@clinic.example',
+      '"\\2a"@clinic.example',
+      '"a)(uid=*)"@clinic.example',
+      '"*)(mail=*"@clinic.example',
+    ])
+      assert.deepEqual(await found(none), ['0'], none);
+    await slapd.caughtUp();
+    const searches = slapd.searches();
+    for (const unquoted of ['a)(uid=*)@clinic.example', '\\2a@clinic.example']) assert.match(await rcpt(unquoted), /^501 /, unquoted);
+    await slapd.caughtUp();
+    assert.equal(slapd.searches(), searches, 'no address, so nobody is asked');
   });
 
   test('explain names the source, the entry and the certificate', async () => {

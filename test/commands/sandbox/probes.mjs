@@ -49,7 +49,8 @@ const tries = {
     db.close();
     db.open();
   },
-  'a database that is opened later': () => new DatabaseSync(outside, { open: false }),
+  // Inside, so that nothing but its being opened later refuses it.
+  'a database that is opened later': () => new DatabaseSync(`${inside}/own.sqlite`, { open: false }),
   'an extension': () => new DatabaseSync(`${inside}/own.sqlite`, { allowExtension: true }),
   'the old class back': () => void (require('node:sqlite').DatabaseSync = 1),
   'a thread without flags': () => new Worker('1', { eval: true, execArgv: [] }),

@@ -86,12 +86,12 @@ export const recordGuards: Guards = {
   },
   'start-on-a-short-log-refused': {
     promise: 'P7',
-    without: 'the relay goes on with a log whose end was cut off',
+    without: 'the relay goes on with a log whose beginning was taken away',
     file: 'src/queue/audit-segment.ts',
     text: 'if (size < end) throw brokenLog(',
     by: 'if (size < 0) throw brokenLog(',
     tests: ['queue/sqlite'],
-    named: 'audit',
+    named: 'start is refused where the audit file',
   },
   'segment-not-overwritten': {
     promise: 'P7',
