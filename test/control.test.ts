@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
@@ -103,6 +103,26 @@ test('clients that never close behind their answer keep nobody out', async (t) =
   const ends = performance.now() + 10_000;
   const asked = (): Promise<unknown> => callControl(socket, { command: 'ping' }).catch(() => undefined);
   while ((await asked()) !== 'pong') assert.ok(performance.now() < ends, 'kept out');
+});
+
+test('P6: a request that does not come to its end, and a seventeenth connection, are closed', async (t) => {
+  const socket = await serve(t, { ping: async () => 'pong' });
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const open = (): Socket => {
+    const client = connect({ path: socket });
+    t.after(() => client.destroy());
+    return client.on('error', () => undefined).resume();
+  };
+  const clients = Array.from({ length: 16 }, open);
+  for (const client of clients) client.write('{"command":');
+  const late = open();
+  // Those in front of it are there by then.
+  await once(late, 'close');
+  const closed = clients.map((client) => once(client, 'close'));
+  t.mock.timers.tick(5000);
+  await Promise.all(closed);
+  t.mock.timers.reset();
+  assert.equal(await callControl(socket, { command: 'ping' }), 'pong');
 });
 
 test('a path that no socket can have is an error that says so', async (t) => {

@@ -24,6 +24,18 @@ test('a session serves message after message without RSET, and QUIT follows when
   assert.equal(verbs(transcript), 'EHLO MAIL RCPT DATA MAIL RCPT DATA MAIL RCPT DATA QUIT');
 });
 
+test('P6: a session ends after a hundred messages, and the next message has another', async () => {
+  const transcript = newTranscript();
+  await using server = await scriptedUpstream((peer) => converse(peer, {}, transcript));
+  const upstream = upstreamAt(server.port, { idle: 20_000 });
+  for (let count = 0; count < 100; count++) assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered');
+  await server.peers[0]?.closed();
+  assert.equal(server.peers.length, 1);
+  assert.equal((await upstream.attempt(outgoing(), never)).kind, 'delivered');
+  assert.equal(server.peers.length, 2);
+  await upstream.close();
+});
+
 test('after a refusal RSET comes before the next message', async () => {
   const transcript = newTranscript();
   let first = true;

@@ -1,11 +1,11 @@
 /** docs/limits.md against the code: every key that is a bound stands there with its default, and every line names the test that goes over it. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { renderReference } from '../../src/config/reference.ts';
 import { codeOf, makeFront } from '../ingress/front.ts';
+import { absentTests, type NamedTest } from '../named-tests.ts';
 
 const root = join(import.meta.dirname, '../..');
 const rowsOf = (page: string): string[][] =>
@@ -43,8 +43,28 @@ test('P6: every line of docs/limits.md has a value, an effect and a test that is
       cells.every((cell) => cell.trim() !== ''),
       cells.join(' | '),
     );
-    assert.ok(existsSync(join(root, cells[3] ?? '')), cells.join(' | '));
   }
+});
+
+/** What the last cell of each line names: a file, and behind it the tests in it. */
+const namedIn = (cells: readonly string[]): NamedTest[] =>
+  [...(cells[3] ?? '').matchAll(/`(test\/[\w/.-]+\.ts)`: ((?:`(?!test\/)[^`]+`(?:; )?)+)/g)].flatMap(([, file = '', names = '']) =>
+    [...names.matchAll(/`([^`]+)`/g)].map(([, name = '']) => ({ row: cells[0] ?? '', file, name })),
+  );
+
+test('P6: every line of docs/limits.md names the tests that go over its bound, and they are there', async () => {
+  const page = rowsOf(await readFile(join(root, 'docs/limits.md'), 'utf8'));
+  const tests = page.flatMap((cells) => {
+    const named = namedIn(cells);
+    assert.ok(named.length > 0, cells.join(' | '));
+    const said = (cells[3] ?? '').split('`').filter((_, at) => at % 2 === 1);
+    assert.equal(said.length, named.length + new Set(named.map(({ file }) => file)).size, cells.join(' | '));
+    return named;
+  });
+  assert.ok(tests.length > 90, `only ${tests.length} tests`);
+  assert.deepEqual(absentTests(tests, root), []);
+  const [one = assert.fail()] = tests;
+  assert.equal(absentTests([{ ...one, name: `${one.name} ` }], root).length, 1);
 });
 
 test('commands that are none: ten in a row end the session with 421, and the next client is served', async (t) => {

@@ -144,6 +144,16 @@ test('the longest identity and password that RFC 4616 asks for can log in', { sk
   }
 });
 
+test('a name or password of an octet more than that is 501, and nobody is asked about it', { skip }, async (t) => {
+  const { front, client } = await open(t);
+  for (const [name, password] of [
+    ['n'.repeat(256), 'p'],
+    ['n', 'p'.repeat(1025)],
+  ] as const)
+    await client.ask(`AUTH PLAIN ${plain(name, password)}`, /^501 5\.5\.2 /);
+  assert.deepEqual(front.users.tried, []);
+});
+
 test('AUTH comes once, after EHLO, and not within a transaction; nobody logs in as another', { skip }, async (t) => {
   const front = await makeSecureFront(t, {
     users: makeUsers([

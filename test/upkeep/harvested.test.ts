@@ -274,6 +274,12 @@ test('A22 a flood drives nobody out: eight wait of one address, and the first st
   assert.equal(await harvested.keep(harvestOf()), 'pending');
 });
 
+test('P6: beyond a thousand that wait no other is kept, of whatever address', async (t) => {
+  const { harvested } = await makeSetting(t);
+  for (let count = 0; count < 1000; count++) assert.equal(await harvested.keep(harvestOf(`p${count}@clinic.example`)), 'pending');
+  await assert.rejects(harvested.keep(harvestOf('late@clinic.example')), { code: 'harvest-full', temporary: true });
+});
+
 test('A22 one flood told a thousand times is one line of the audit log a day', async (t) => {
   const setting = await makeSetting(t);
   for (let count = 0; count < 8; count++) await setting.harvested.keep(harvestOf());

@@ -71,6 +71,8 @@ export interface ScannerOptions {
   readonly known?: Catalogue | undefined;
   /** Whether a folder that is empty at the first look may be a mount that comes late. */
   readonly doubtsFirst?: boolean;
+  /** Files that are looked at; MAX_FILES. */
+  readonly most?: number | undefined;
   /** Whether it is the relay's own folder: where nothing is known of it, missing or empty it holds nothing. */
   readonly own?: boolean;
 }
@@ -97,7 +99,8 @@ const PROGRESS_MS = 1000;
 /** Hidden files (editors, `..data` of Kubernetes, our own temporaries), backups and notes are no certificates. */
 export const PASSED_OVER = /^\.|~$|\.(?:md|txt|bak|tmp|swp)$/i;
 
-export function makeScanner({ path, now, delays, access, hold, tell, known, doubtsFirst = false, own = false }: ScannerOptions): Scanner {
+export function makeScanner(options: ScannerOptions): Scanner {
+  const { path, now, delays, access, hold, tell, known, most = MAX_FILES, doubtsFirst = false, own = false } = options;
   let catalogue = known ?? new Catalogue().finish();
   let troubles: ReadonlyMap<string, Error> = new Map();
   let state: ScanState | undefined;
@@ -139,7 +142,7 @@ export function makeScanner({ path, now, delays, access, hold, tell, known, doub
     },
     scan: async () => {
       try {
-        const sight = await see({ root: path, known: catalogue, now, access, hold, tell, loss: delays.loss });
+        const sight = await see({ root: path, known: catalogue, now, access, hold, tell, loss: delays.loss, most });
         const doubt = doubtful(sight);
         if (!doubt) fresh = false;
         const look = fresh ? wait : (): ScanState => fail(new Error(`${path} is empty all at once`), { kind: 'emptied', seconds });
@@ -176,6 +179,7 @@ interface Look {
   readonly hold: (certificate: Certificate) => void;
   readonly tell: (news: ScanNews) => void;
   readonly loss: number;
+  readonly most: number;
 }
 
 interface Walk extends Look {
@@ -208,7 +212,7 @@ async function see(look: Look): Promise<Sight> {
 
 /** Throws only where `below` itself cannot be listed; trouble further down is noted and what was known there is kept. */
 async function walkInto(walk: Walk, below: string, depth: number): Promise<void> {
-  const { root, access, sight, folders } = walk;
+  const { root, access, sight, folders, most } = walk;
   if (depth > MAX_DEPTH) throw new Error(`sub-folders deeper than ${MAX_DEPTH}`);
   access.begin(below);
   const folder = join(root, below);
@@ -218,10 +222,10 @@ async function walkInto(walk: Walk, below: string, depth: number): Promise<void>
     const relative = below === '' ? entry.name : `${below}/${entry.name}`;
     try {
       if (entry.isDirectory()) await walkInto(walk, relative, depth + 1);
-      else if (sight.next.files < MAX_FILES) await lookAt(walk, relative);
+      else if (sight.next.files < most) await lookAt(walk, relative);
       else {
         // Told once, and not for each file that is too much.
-        sight.troubles.set('', new Error(`more than ${MAX_FILES} files`));
+        sight.troubles.set('', new Error(`more than ${most} files`));
         sight.closed.add('');
         return;
       }
@@ -292,10 +296,10 @@ function keep({ known, sight, loss }: Walk, row: number, restamp?: { readonly st
 }
 
 /** Files that were known where nothing could be listed or read now. */
-function keepClosed({ known, sight }: Walk): void {
+function keepClosed({ known, sight, most }: Walk): void {
   if (sight.closed.size === 0) return;
   for (const [row, path] of known.paths.entries()) {
-    if (sight.next.rowOf(path) === undefined && isBelow(path, sight.closed) && sight.next.files < MAX_FILES) sight.next.copy(known, row);
+    if (sight.next.rowOf(path) === undefined && isBelow(path, sight.closed) && sight.next.files < most) sight.next.copy(known, row);
   }
 }
 

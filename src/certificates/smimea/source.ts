@@ -142,16 +142,22 @@ const codeNames: ReadonlyMap<number, string> = new Map([
   [responseCodes.refused, 'REFUSED'],
 ]);
 
-/** Those of `name`, or of where its aliases lead within this one answer; AD speaks for all of it. */
+/**
+ * Those of `name`, or of where its aliases lead within this one answer; AD speaks for all of it. Throws `lookup-unavailable` where they
+ * lead on and on: what stands at their end was not seen, and is not absent.
+ */
 function recordsOf({ answers }: DnsResponse, name: string): readonly DnsRecord[] {
   let owner = name;
+  const passed = new Set([owner]);
   for (let hop = 0; hop <= MAX_ALIASES; hop++) {
     const own = answers.filter((record) => record.owner === owner);
     const alias = own.find(({ type }) => type === recordTypes.cname)?.target;
     if (alias === undefined) return own.filter(({ type }) => type === recordTypes.smimea);
+    if (passed.has(alias)) return [];
+    passed.add(alias);
     owner = alias;
   }
-  return [];
+  throw new SealpostError('lookup-unavailable', { detail: `${name}: more than ${MAX_ALIASES} aliases, one behind the other` });
 }
 
 /** Seconds for which the answer may be kept. */

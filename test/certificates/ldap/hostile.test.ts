@@ -160,6 +160,23 @@ describe('A26: one entry that is too much costs the search for it alone', () => 
     });
   }
 
+  test('P6: more than 500 values are refused; 16 searches are under way at a time, and the others wait', async (t) => {
+    const values = (count: number) => Array.from({ length: count }, (_, at) => Buffer.from(`value ${at}`));
+    const held: [Socket, number][] = [];
+    const { source } = await against(t, (socket, id) => held.push([socket, id]), 10_000);
+    const asked = Array.from({ length: 20 }, (_, at) => told(source, `p${at}@clinic.example`));
+    await eventually(async () => held.length === 16);
+    // A turn more of the event loop than the others took.
+    await new Promise(setImmediate);
+    assert.equal(held.length, 16);
+    for (let at = 0; at < 20; at++) {
+      await eventually(async () => held.length > at);
+      const [socket, id] = held[at] ?? assert.fail();
+      socket.write(Buffer.concat([message(id, entry('cn=p', { userSMIMECertificate: values(501) })), message(id, done())]));
+    }
+    for (const answer of await Promise.all(asked)) assert.match(answer, /^unavailable: lookup-unavailable: .*more than 500 certificates/);
+  });
+
   test('one of 20 MB ends the connection, and what else was under way is asked again', async (t) => {
     const { mallory, others, source, fake } = await amidst(t, (id) => message(id, value(20_000_000)));
     assert.match(mallory, /longer than 1048576 octets/);

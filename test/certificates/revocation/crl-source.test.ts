@@ -107,6 +107,18 @@ describe('a list that is published', () => {
     assert.equal(await says(open(), anna, ca), `good CRL ${published.server.url}/`);
   });
 
+  test('P6: of many lists that a certificate names eight are asked for', async () => {
+    const asked = new Set<string>();
+    const fetch: CrlOptions['fetch'] = async ({ url }) => {
+      asked.add(url);
+      throw new Error('it does not answer');
+    };
+    const urls = Array.from({ length: 50 }, (_, at) => `http://x.test/${at}`);
+    const anna = ca.issue({ points: [point(...urls.slice(0, 5)), point(...urls.slice(5))] });
+    assert.match(await says(open({ fetch }), anna, ca), /^unknown /);
+    assert.deepEqual([...asked].toSorted(), urls.slice(0, 8));
+  });
+
   test('that is slow makes nobody wait for long, and is there for the next who asks', async () => {
     let finish = (): void => {};
     const server = await serveHttp((_, response) => {

@@ -94,6 +94,17 @@ describe('an OCSP source', { skip: noOpenssl }, () => {
     assert.ok(dead.why.startsWith(url));
   });
 
+  test('P6: of many responders that a certificate names the first three are asked', async () => {
+    const asked: string[] = [];
+    const asking = source(async ({ url }) => {
+      asked.push(url);
+      throw new Error('connection refused');
+    });
+    const ocspUrls = Array.from({ length: 100 }, (_, at) => `http://${at}.test/`);
+    assert.match(text(await asking.status({ ...anna, ocspUrls }, root, SIGNAL)), /connection refused/);
+    assert.deepEqual(asked, ocspUrls.slice(0, 3));
+  });
+
   test('a certificate that names no responder to be asked is unknown for good', async () => {
     const never: FetchDocument = () => assert.fail('nothing is to be fetched');
     const asking = source(never);

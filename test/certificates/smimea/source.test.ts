@@ -91,6 +91,17 @@ describe('reading the answers of the resolver', { skip: noOpenssl }, () => {
     assert.equal((await once({ ...nothing, answers: [alias(NAME, 'y.example'), alias('y.example', NAME)] })).kind, 'absent');
   });
 
+  test('P5: eight aliases are followed; what stands behind a ninth is not called absent', async () => {
+    const chain = (aliases: number): DnsResponse => {
+      const names = [NAME, ...Array.from({ length: aliases }, (_, hop) => `hop${hop}.example`)];
+      const hops = names.slice(1).map((target, hop) => alias(names[hop] ?? '', target));
+      return { ...nothing, answers: [...hops, { ...found, owner: names.at(-1) ?? '' }] };
+    };
+    assert.equal((await once(chain(8))).kind, 'found');
+    const answer = await once(chain(9));
+    assert.match(answer.kind === 'unavailable' ? String(answer.cause) : answer.kind, /more than 8 aliases/);
+  });
+
   test('authenticated absence is a fact, for as long as the zone says and within bounds', async () => {
     assert.deepEqual(await once(noSuchName), { kind: 'absent', until: NOW + 300_000 });
     assert.deepEqual(await once(nothing), { kind: 'absent', until: NOW + 300_000 });
