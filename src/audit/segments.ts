@@ -58,7 +58,7 @@ export async function* auditLines(file: string, from = 1): AsyncGenerator<RawLin
     if (last === undefined && segments.length === 0) throw new SealpostError('file-unreadable', { detail: `${file} is not there` });
     for (const segment of segments) {
       if (segment.first < from) continue;
-      const handle = await open(segment.path, constants.O_RDONLY | constants.O_NOFOLLOW).catch((cause: unknown) => {
+      const handle = await open(segment.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((cause: unknown) => {
         throw new SealpostError('file-unreadable', { detail: segment.path, cause });
       });
       try {

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import type { Fault } from '../document/fault.ts';
 import { readText } from '../document/yaml.ts';
-import { inspectOpen, isCertificate, NO_PEM, reading, readingSecret } from './upstreams.ts';
+import { isCertificate, NO_PEM, reading, readingSecret } from './upstreams.ts';
 
 type Ldap = NonNullable<Config['certificates']['sources'][number]['ldap']>;
 
@@ -20,7 +20,6 @@ async function inspectDirectory({ ca, bind }: Ldap, name: string, env: Environme
   const authorities = await reading(`${name}.ca`, ca, () => readText(ca ?? ''));
   const password = await readingSecret(key, bind?.password, env);
   const faults = [authorities, password].flatMap((one) => (one.kind === 'fault' ? [one.fault] : []));
-  faults.push(...(await inspectOpen(key, bind?.password)));
   if (ca !== undefined && authorities.kind === 'text' && !isCertificate(authorities.text ?? ''))
     faults.push({ place: ca, key: `${name}.ca`, ...NO_PEM });
   return faults;

@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import type { Fault } from '../document/fault.ts';
+import { readText } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import { EXPIRES_SOON_MS, type Pair, readPair } from '../ingress/certificate.ts';
 import { inspectSecretFile } from './site.ts';
@@ -29,8 +30,10 @@ async function inspect(
   if (tls === 'off' || cert === undefined || key === undefined) return { faults: [], notes: [] };
   const keyFile = key.from === 'file' ? key.path : undefined;
   const open = keyFile === undefined ? [] : await inspectSecretFile(keyFile, `${at}.key`);
+  // One that the relay refuses for its mode is read all the same, so that the rest is told of too.
+  const readKey = (): Promise<string> => (keyFile !== undefined && open.length > 0 ? readText(keyFile) : readSecret(key, env));
   try {
-    const pair = await readPair({ certificate: cert, keyFile, readKey: () => readSecret(key, env) });
+    const pair = await readPair({ certificate: cert, keyFile, readKey });
     const judged = judge(pair, { place: cert, key: `${at}.cert` }, hostname, now);
     return { faults: [...open, ...judged.faults], notes: judged.notes };
   } catch (error) {

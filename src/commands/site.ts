@@ -6,6 +6,7 @@ import path from 'node:path';
 import type { Config } from '../config.ts';
 import type { Secret } from '../config/values.ts';
 import type { Fault } from '../document/fault.ts';
+import { secretFault } from '../document/secret-file.ts';
 import { systemCode } from '../document/yaml.ts';
 import { ownFolder } from '../upkeep/own-certificates.ts';
 
@@ -132,9 +133,10 @@ const isWithin = (file: string, folder: string): boolean => file.startsWith(fold
 /** A group may read it, so that root writes and the relay reads; everybody may not. */
 export async function inspectSecretFile(file: string, key: string): Promise<Fault[]> {
   try {
-    const mode = (await stat(file)).mode & 0o7777;
-    if ((mode & 0o007) === 0) return [];
-    return [{ place: file, key, wrong: `its mode is ${mode.toString(8).padStart(4, '0')}: open to all users`, mend: `chmod o= ${file}` }];
+    const stats = await stat(file);
+    const wrong = secretFault(stats);
+    const mend = stats.isFile() ? `chmod o= ${file}` : 'name the file that holds the secret';
+    return wrong === undefined ? [] : [{ place: file, key, wrong, mend }];
   } catch {
     // Reading it will say so.
     return [];

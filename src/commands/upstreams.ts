@@ -25,11 +25,7 @@ async function inspectUpstream({ ca, cert, key, auth }: Upstream, name: string, 
     key: await readingSecret(`${name}.key`, key, env),
     password: await readingSecret(`${name}.auth.password`, auth?.password, env),
   };
-  const faults = [
-    ...Object.values(read).flatMap((one) => (one.kind === 'fault' ? [one.fault] : [])),
-    ...(await inspectOpen(`${name}.key`, key)),
-    ...(await inspectOpen(`${name}.auth.password`, auth?.password)),
-  ];
+  const faults = Object.values(read).flatMap((one) => (one.kind === 'fault' ? [one.fault] : []));
   const text = (one: Read): string | undefined => (one.kind === 'text' ? one.text : undefined);
   const authorities = text(read.ca);
   if (ca !== undefined && authorities !== undefined && !isCertificate(authorities))
@@ -73,9 +69,6 @@ export function isCertificate(pem: string): boolean {
   }
 }
 
-export const inspectOpen = (key: string, secret: Secret | undefined): Promise<Fault[]> =>
-  secret?.from === 'file' ? inspectSecretFile(secret.path, key) : Promise.resolve([]);
-
 /** A port that says otherwise than its upstream is nearly always a slip: one of the two is only seen as a silence of minutes. */
 export function notePorts({ upstream }: Config): string[] {
   return upstream.flatMap(({ port, tls }, index) => {
@@ -89,7 +82,9 @@ export function notePorts({ upstream }: Config): string[] {
   });
 }
 
-export function readingSecret(key: string, secret: Secret | undefined, env: Environment): Promise<Read> {
+export async function readingSecret(key: string, secret: Secret | undefined, env: Environment): Promise<Read> {
+  const [exposed] = secret?.from === 'file' ? await inspectSecretFile(secret.path, key) : [];
+  if (exposed !== undefined) return { kind: 'fault', fault: exposed };
   const place = secret === undefined ? undefined : secret.from === 'file' ? secret.path : `environment ${secret.name}`;
   return reading(key, place, () => (secret === undefined ? Promise.resolve('') : readSecret(secret, env)));
 }

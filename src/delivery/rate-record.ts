@@ -22,7 +22,7 @@ const FILE_MODE = 0o600;
 
 /** `path`: in the data folder, which is there and private. Throws `data-folder-unsafe`. */
 export async function openRateFile(path: string, log: Logger): Promise<RateKeeper> {
-  await assertPrivateFile(path);
+  for (const file of [path, `${path}.new`]) await assertPrivateFile(file);
   const found = await readRecords(path);
   if (found === 'unreadable') log.warn('the file of the rates cannot be read, each rate counts as used up for now');
   const records = new Map(found === 'unreadable' ? [] : found);

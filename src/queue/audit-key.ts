@@ -9,7 +9,7 @@ const KEY_OCTETS = 32;
 export function readAuditKey(file: string): Buffer {
   let text: string;
   try {
-    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
       const fault = privacyFault(fstatSync(descriptor), 'file');
       if (fault !== undefined) throw new SealpostError('file-unreadable', { detail: `${file} ${fault}`, hint: `chmod 0600 ${file}` });

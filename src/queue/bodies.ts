@@ -8,7 +8,7 @@ import { open, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { SealpostError } from '../errors.ts';
 import { asStorageError } from './failure.ts';
-import { privacyFault, syncFolder } from './folder.ts';
+import { linkFault, privacyFault, syncFolder } from './folder.ts';
 import type { BodyWriter, StoredBody } from './queue.ts';
 
 /** File names of bodies: 128 random bits. What is named otherwise was not made here. */
@@ -122,7 +122,7 @@ async function* readBodyFile(folder: string, name: string, expected: ExpectedBod
   const handle = await openBody(folder, name);
   try {
     const stats = await handle.stat();
-    const fault = privacyFault(stats, 'file');
+    const fault = privacyFault(stats, 'file') ?? linkFault(stats);
     if (fault !== undefined) throw damaged(`its body ${fault}`);
     if (stats.size !== expected.length) throw damaged(`its body has ${stats.size} octets and not ${expected.length}`);
     const hash = createHash('sha256');

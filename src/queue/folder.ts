@@ -44,7 +44,7 @@ export async function assertPrivateFile(path: string): Promise<void> {
 
 /** Throws `data-folder-unsafe`. `stats` of the thing itself, never through a link. */
 export function assertPrivate(stats: Stats, path: string, kind: 'file' | 'folder'): void {
-  const fault = privacyFault(stats, kind);
+  const fault = privacyFault(stats, kind) ?? (kind === 'file' ? linkFault(stats) : undefined);
   if (fault !== undefined) throw new SealpostError('data-folder-unsafe', { detail: `${path} ${fault}` });
 }
 
@@ -57,6 +57,10 @@ export function privacyFault(stats: Stats, kind: 'file' | 'folder'): string | un
   if ((stats.mode & OPEN_TO_OTHERS) !== 0) return `is open to others (mode ${(stats.mode & 0o777).toString(8)})`;
   return undefined;
 }
+
+/** Why this file is also one of another place, where it may be changed past the queue; undefined where it has one name. */
+export const linkFault = ({ nlink }: Pick<Stats, 'nlink'>): string | undefined =>
+  nlink > 1 ? `has ${nlink} names (hard links): copy it anew, a link is no copy` : undefined;
 
 /** Why others can put files into this folder, or take some out; undefined where they cannot, though they may look. */
 export function othersWriteFault(stats: Stats): string | undefined {

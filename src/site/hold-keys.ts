@@ -3,7 +3,8 @@
  * passphrase that the configuration names, and mail is then released by the relay itself; or elsewhere, and it is released by hand.
  */
 import type { KeyObject } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { isEncryptedKey, unlockKeyFile } from '../certificates/authority/key-file.ts';
@@ -15,6 +16,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import type { Fault } from '../document/fault.ts';
+import { secretFault } from '../document/secret-file.ts';
 import { systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
@@ -122,6 +124,8 @@ async function readHoldKey(config: HoldConfig, env: Environment, certificate: Ce
   if (octets.kind === 'absent') return octets;
   if (octets.kind === 'fault') return fault(octets.wrong, 'let the user of sealpost read it, or take it away from this machine');
   try {
+    const exposed = secretFault(await stat(file));
+    if (exposed !== undefined) return fault(exposed, `chmod o= ${file}`);
     const text = octets.value.toString('latin1');
     if (config.hold.passphrase === undefined && isEncryptedKey(text)) return { kind: 'absent' };
     const passphrase = config.hold.passphrase === undefined ? undefined : await readSecret(config.hold.passphrase, env);
@@ -144,7 +148,9 @@ type Part =
 
 async function readPart(file: string): Promise<Part> {
   try {
-    return { kind: 'read', value: await readFile(file) };
+    // O_NONBLOCK: a FIFO in its place must not hold up the start.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    return { kind: 'read', value: await handle.readFile() };
   } catch (error) {
     const code = systemCode(error);
     return code === 'ENOENT' ? { kind: 'absent' } : { kind: 'fault', wrong: `cannot be read (${code ?? 'unknown reason'})` };
@@ -162,8 +168,6 @@ export interface HoldFindings {
   /** Nothing is broken yet. */
   readonly notes: readonly string[];
 }
-
-const OPEN_TO_ALL = 0o007;
 
 /** What `check` says: `now` in ms. */
 export async function holdFaults(
@@ -183,15 +187,7 @@ export async function holdFaults(
   const age = holdAge(certificate.value, now);
   const notes = age === undefined ? [] : [`${files.certificate}: hold.certificate: ${age}; mail is held to it all the same: ${MAKE}`];
   const key = await readHoldKey(config, env, certificate.value);
-  const stats = await stat(files.key).catch(() => undefined);
-  const mode = stats === undefined ? 0 : stats.mode & 0o7777;
-  const open = {
-    place: files.key,
-    key: 'hold.key',
-    wrong: `its mode is ${mode.toString(8).padStart(4, '0')}: open to all users`,
-    mend: `chmod o= ${files.key}`,
-  };
-  const faults = [...(key.kind === 'fault' ? [key.fault] : []), ...((mode & OPEN_TO_ALL) === 0 ? [] : [open])];
+  const faults = key.kind === 'fault' ? [key.fault] : [];
   if (holding !== undefined && key.kind === 'absent' && faults.length === 0)
     notes.push('the relay cannot open the key of held mail: sealpost queue release --key FILE releases it by hand');
   return { faults, notes };

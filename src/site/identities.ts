@@ -7,6 +7,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import type { Fault } from '../document/fault.ts';
+import { readSecretFile } from '../document/secret-file.ts';
 import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
 import { rulesInvalid } from '../policy/rules.ts';
@@ -33,9 +34,9 @@ function pathsOf({ p12, cert, key, passphrase, chain }: IdentityPlace): string[]
 async function readMaterial(place: IdentityPlace, env: Environment): Promise<Material> {
   const chain = place.chain === undefined ? undefined : await readOctets(place.chain);
   if (place.p12 !== undefined)
-    return { kind: 'p12', p12: await readOctets(place.p12), passphrase: await readSecret(place.passphrase, env), chain };
+    return { kind: 'p12', p12: await readSecretFile(place.p12), passphrase: await readSecret(place.passphrase, env), chain };
   const passphrase = place.passphrase === undefined ? undefined : await readSecret(place.passphrase, env);
-  const key = place.key.from === 'file' ? await readOctets(place.key.path) : Buffer.from(await readSecret(place.key, env));
+  const key = place.key.from === 'file' ? await readSecretFile(place.key.path) : Buffer.from(await readSecret(place.key, env));
   return { kind: 'pem', cert: await readOctets(place.cert), key, passphrase, chain };
 }
 

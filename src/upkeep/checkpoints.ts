@@ -9,6 +9,7 @@ import { SealpostError } from '../errors.ts';
 import { assertPrivate, assertPrivateFile, privacyFault } from '../queue/folder.ts';
 
 const HOUR_MS = 3_600_000;
+const APPEND = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
 interface CheckpointParts {
   /** The private key; checkpoints are made while it is there at the start. */
@@ -36,7 +37,7 @@ export async function startCheckpoints({ key, file, hostname, head, now, log }: 
     const { signature }: { readonly signature: string } = JSON.parse(line);
     // In the log too: whoever sends it to another machine has it where nobody here can change it.
     log.info({ seq, hash, checkpoint_time: checkpoint.time, hostname, signature }, 'audit checkpoint');
-    await using handle = await open(file, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+    await using handle = await open(file, APPEND, 0o600);
     assertPrivate(await handle.stat(), file, 'file');
     await handle.writeFile(`${line}\n`);
     await handle.sync();
@@ -54,7 +55,7 @@ export async function startCheckpoints({ key, file, hostname, head, now, log }: 
 /** Undefined where there is none. */
 async function readSigningKey(file: string): Promise<KeyObject | undefined> {
   try {
-    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const fault = privacyFault(await handle.stat(), 'file');
     if (fault !== undefined) throw new SealpostError('file-unreadable', { detail: `${file} ${fault}`, hint: `chmod 0600 ${file}` });
     const key = createPrivateKey(await handle.readFile('utf8'));

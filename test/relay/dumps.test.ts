@@ -62,7 +62,7 @@ async function assertNothingLeft(site: Site, relay: RunningRelay): Promise<void>
   }
 }
 
-for (const signal of ['SIGABRT', 'SIGUSR2'] as const)
+for (const signal of ['SIGABRT', 'SIGSEGV', 'SIGUSR2'] as const)
   test(`A37 ${signal} while mail and a password are in memory leaves no canary, no core, no snapshot`, needs, async (t) => {
     const { site, relay } = await makeGuarded(t);
     await inTheMidst(relay);

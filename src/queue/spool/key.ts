@@ -101,7 +101,7 @@ async function readKeyText(file: string): Promise<string | undefined> {
         `whoever can write it can put another key there: chown it to the user of the relay, chmod go-w ${folder}`,
       );
     // What a link leads to may lie where others can put another file in its place.
-    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const stats = await handle.stat();
     const fault = privacyFault(stats, 'file');
     if (fault !== undefined)

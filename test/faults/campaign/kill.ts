@@ -81,29 +81,29 @@ async function cycle(world: World, chance: Chance, found: Found): Promise<void> 
       const octets = chance.once(LARGE_SHARE) ? LARGE_OCTETS : 200 + chance.whole(4000);
       return left-- > 0 ? world.make(ADDRESSED[chance.whole(ADDRESSED.length)] ?? [], octets) : undefined;
     };
-    let [taken, unanswered, releasing] = [0, 0, false];
+    const life = { taken: 0, unanswered: 0, releasing: false };
     const onTold = (told: Told): void => {
-      if (told.kind === 'taken') taken++;
-      if (told.kind === 'unknown') unanswered++;
+      if (told.kind === 'taken') life.taken++;
+      if (told.kind === 'unknown') life.unanswered++;
       world.note(told);
     };
     const load = runLoad({ port, clients: CLIENTS, next, onTold, over: () => ended });
     const release = (): void => {
-      releasing = true;
-      void world.release(chance.once(0.2)).finally(() => (releasing = false));
+      life.releasing = true;
+      void world.release(chance.once(0.2)).finally(() => (life.releasing = false));
     };
     const [atOnce, atLast] = [chance.once(0.4), chance.once(0.4)];
     if (atOnce) release();
     const due = chance.whole(LAST_MESSAGE);
     const end = Date.now() + PATIENCE_MS;
-    while (taken < due && !relay.over() && Date.now() < end) await sleep(POLL_MS);
+    while (life.taken < due && !relay.over() && Date.now() < end) await sleep(POLL_MS);
     if (atLast) release();
     await sleep(chance.next() * MOMENT_MS);
-    if (releasing) found.releasing++;
+    if (life.releasing) found.releasing++;
     await relay.kill();
     ended = true;
     await load;
-    if (unanswered > 0) found.answering++;
+    if (life.unanswered > 0) found.answering++;
     const { states } = statsOf(world);
     for (const state of ['leased', 'deferred', 'held'] as const) if (states[state] > 0) found[state]++;
   } else found.starting++;
