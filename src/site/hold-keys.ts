@@ -124,8 +124,6 @@ async function readHoldKey(config: HoldConfig, env: Environment, certificate: Ce
   if (octets.kind === 'absent') return octets;
   if (octets.kind === 'fault') return fault(octets.wrong, 'let the user of sealpost read it, or take it away from this machine');
   try {
-    const exposed = secretFault(await stat(file));
-    if (exposed !== undefined) return fault(exposed, `chmod o= ${file}`);
     const text = octets.value.toString('latin1');
     if (config.hold.passphrase === undefined && isEncryptedKey(text)) return { kind: 'absent' };
     const passphrase = config.hold.passphrase === undefined ? undefined : await readSecret(config.hold.passphrase, env);
@@ -135,7 +133,7 @@ async function readHoldKey(config: HoldConfig, env: Environment, certificate: Ce
   } catch (error) {
     if (!(error instanceof SealpostError)) throw error;
     const mend = 'hold.passphrase names the passphrase it was made with; without the key here, mail is released by hand';
-    return fault(error.detail ?? error.message, mend);
+    return fault(error.detail ?? error.message, error.code === 'file-unreadable' ? error.hint : mend);
   } finally {
     octets.value.fill(0);
   }
@@ -187,7 +185,9 @@ export async function holdFaults(
   const age = holdAge(certificate.value, now);
   const notes = age === undefined ? [] : [`${files.certificate}: hold.certificate: ${age}; mail is held to it all the same: ${MAKE}`];
   const key = await readHoldKey(config, env, certificate.value);
-  const faults = key.kind === 'fault' ? [key.fault] : [];
+  const exposed = await stat(files.key).then(secretFault, () => undefined);
+  const open = { place: files.key, key: 'hold.key', wrong: exposed ?? '', mend: `chmod o= ${files.key}` };
+  const faults = [...(key.kind === 'fault' ? [key.fault] : []), ...(exposed === undefined ? [] : [open])];
   if (holding !== undefined && key.kind === 'absent' && faults.length === 0)
     notes.push('the relay cannot open the key of held mail: sealpost queue release --key FILE releases it by hand');
   return { faults, notes };

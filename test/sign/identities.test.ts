@@ -1,7 +1,7 @@
 /** Identities as CAs hand them out: what is taken, what is refused and why, and what a renewal does to a running relay. */
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, randomBytes, type KeyObject } from 'node:crypto';
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -108,8 +108,8 @@ describe('identities of the configuration', { skip: missing }, () => {
 
   async function writePair(name: string, wish: Wish = {}): Promise<{ readonly key: string; readonly cert: string }> {
     const { der, keys } = certificateFor(wish);
-    await writeFile(path(`${name}.key`), keyPem(keys.privateKey));
-    await writeFile(path(`${name}.pem`), pemOf(der, subDer, rootDer));
+    await writeFile(path(`${name}.key`), keyPem(keys.privateKey), { mode: 0o600 });
+    await writeFile(path(`${name}.pem`), pemOf(der, subDer, rootDer), { mode: 0o600 });
     return { key: path(`${name}.key`), cert: path(`${name}.pem`) };
   }
   async function configOf(identities: string) {
@@ -128,6 +128,8 @@ describe('identities of the configuration', { skip: missing }, () => {
     dir = await mkdtemp(join(tmpdir(), 'identities-'));
     const { key, cert } = await writePair('rsa', { keys: rsaKeys(2048), usage: [DIGITAL_SIGNATURE] });
     const ec = await writePair('ec');
+    await copyFile(ec.key, path('open.key'));
+    await chmod(path('open.key'), 0o644);
     const exportTo = (file: string, pair: { key: string; cert: string }, ...options: readonly string[]) =>
       succeed('openssl', [
         'pkcs12',
@@ -180,6 +182,7 @@ describe('identities of the configuration', { skip: missing }, () => {
     ['a passphrase that is not set', '{ p12: rsa.p12, passphrase: "env:NOT_THERE" }', /not set/],
     ['no file', '{ p12: gone.p12, passphrase: "env:CLINIC_PASSPHRASE" }', /gone\.p12 \(ENOENT\)/],
     ['another file', '{ p12: ec.pem, passphrase: "env:CLINIC_PASSPHRASE" }', /not a PKCS#12/],
+    ['a key that all users may read', '{ cert: ec.pem, key: "file:open.key" }', /open\.key: its mode is 0644: open to all users/],
     ['another’s key', '{ cert: ec.pem, key: "file:rsa.key" }', /belongs to none/],
   ];
   for (const [what, place, said] of unusable)
@@ -224,7 +227,7 @@ describe('identities of the configuration', { skip: missing }, () => {
     const next = certificateFor();
     // By rename, as careful programs write: each file has another inode.
     const replace = async (file: string, content: Buffer): Promise<void> => {
-      await writeFile(`${file}.new`, content);
+      await writeFile(`${file}.new`, content, { mode: 0o600 });
       await rename(`${file}.new`, file);
     };
     await replace(cert, pemOf(next.der));

@@ -113,7 +113,15 @@ test('check tells of every pair that cannot be used, with its place and its mend
   await createHold(keys, 'Clinic', NOW);
   await chmod(keys.key, 0o644);
   assert.match(await wrongs(), /^hold\.key hold\.key its mode is 0644: open to all users \/ chmod o= /);
+  const read = await openHold(config, {}, { log: silent, now: () => NOW });
+  assert.ok(read.privateKey(), 'told of, and used: not to release mail would help nobody');
   await chmod(keys.key, 0o600);
+  await chmod(keys.passphrase, 0o644);
+  assert.match(
+    await wrongs(),
+    /^hold\.key hold\.key .*hold\.passphrase: its mode is 0644: open to all users \/ chmod o= .*hold\.passphrase$/,
+  );
+  await chmod(keys.passphrase, 0o600);
   await writeFile(keys.passphrase, 'another\n');
   assert.match(await wrongs(), /^hold\.key hold\.key the passphrase does not open .* \/ hold\.passphrase names/);
   await rm(keys.passphrase);
@@ -124,7 +132,7 @@ test('check tells of every pair that cannot be used, with its place and its mend
   await writeFile(keys.certificate, await readFile(people.anna.certificate));
   assert.equal(await wrongs(), '', 'any certificate that mail can be sealed to');
   await writeFile(keys.key, await readFile(people.ben.key), { mode: 0o600 });
-  await writeFile(keys.passphrase, 'unused\n');
+  await writeFile(keys.passphrase, 'unused\n', { mode: 0o600 });
   assert.match(await wrongs(), /is not the key of .*hold\.pem \/ the two belong together/);
   await writeFile(keys.certificate, 'nothing');
   assert.match(await wrongs(), /^hold\.pem hold\.certificate holds no certificate/);
