@@ -1,6 +1,7 @@
 /** Hashed addresses, signed checkpoints and the commands on them, over real files. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +10,7 @@ import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { chainLine, EMPTY_HEAD, type AuditEvent } from '../../src/audit.ts';
+import { readCheckpoint, signCheckpoint } from '../../src/audit/checkpoint.ts';
 import { makeHashAddress, withHashedAddresses } from '../../src/audit/hashing.ts';
 import { queuePaths } from '../../src/queue/paths.ts';
 import { openSqliteQueue } from '../../src/queue/sqlite.ts';
@@ -166,6 +168,15 @@ test('a checkpoint of another key, or changed, is none', async (t) => {
   const ran = sealpost('verify', '--checkpoint', forged, '--key', at('keys/audit.pub'));
   assert.equal(ran.code, 1);
   assert.match(ran.err, /forged\.jsonl:1: not a checkpoint that this key signed/);
+});
+
+test('a checkpoint is signed over each of its values', () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  const checkpoint = { seq: 7, hash: 'a'.repeat(64), time: '2026-11-24T00:00:00.000Z', hostname: 'relay.example' };
+  const line = signCheckpoint(checkpoint, privateKey);
+  assert.deepEqual(readCheckpoint(line, publicKey), checkpoint);
+  for (const change of [{ seq: 8 }, { hash: 'b'.repeat(64) }, { time: '2026-11-25T00:00:00.000Z' }, { hostname: 'other.example' }])
+    assert.equal(readCheckpoint(JSON.stringify({ ...JSON.parse(line), ...change }), publicKey), undefined, JSON.stringify(change));
 });
 
 test('an export verifies without the database; the table for people defuses formulas', async (t) => {
