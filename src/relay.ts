@@ -109,7 +109,9 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     now,
     onChange: ({ state, reasons, notes }) => {
       const codes = { state, reasons: reasons.map(({ code }) => code), notes: notes.map(({ code }) => code) };
-      log[state === 'accepting' && notes.length === 0 ? 'info' : 'warn'](codes, 'readiness changed');
+      // That it starts and stops is how a relay lives, and nobody's worry.
+      const isWorry = notes.length > 0 || reasons.some(({ code }) => code !== 'starting' && code !== 'stopping');
+      log[isWorry ? 'warn' : 'info'](codes, 'readiness changed');
     },
   });
   try {
