@@ -52,7 +52,7 @@ const NEXT_SOURCE = /, (?=[a-z]+: )/;
 /** What others say of a recipient, with the local part alone too. */
 const SAID: ReadonlySet<string> = new Set(['reply', 'reason']);
 /** An address within other text, such as an upstream's reply, which quotes it; quoted local parts too (RFC 5321 §4.1.2). */
-const WITHIN = /(?:"(?:[^"\\]|\\.){1,256}"|[^\s<>()[\]{},;:"'=/\\@]{1,256})@[^\s<>()[\]{},;:"'=/\\@]{1,256}/gu;
+const WITHIN = /(?:"(?:[^"\\]|\\.){1,256}"|[^\s<>()[\]{},;:"\\@]{1,256})@(?:\[[^\]\s]{1,256}\]|[^\s<>()[\]{},;:"'=/\\@]{1,256})/gu;
 
 /** Whether hashing knows what the attribute is. */
 export const isDeclared = (name: string): boolean => TEXTS.has(name) || PERSONS.has(name) || SOURCES.has(name);

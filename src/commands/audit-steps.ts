@@ -57,17 +57,27 @@ export async function verifyLog({ file, checkpoint, key }: VerifyChoice, command
   terminal.stderr.write(`${whatItShows(verdict, { newest, base, database: paths !== undefined })}\n`);
 }
 
-/** Throws `audit-broken` where a signed line is another, or not there; answers the newest checkpoint. */
+/**
+ * Throws `audit-broken` where a signed line is another, or not there, or where none of them is signed at all; answers the newest checkpoint
+ * that tells of this log.
+ */
 function holdToCheckpoints(
   log: string,
   { signed, found, base }: { signed: readonly Checkpoint[]; found: ReadonlyMap<number, string>; base: AuditHead },
 ): Checkpoint | undefined {
+  if (signed.length === 0) return undefined;
   for (const { seq, hash, time } of signed) {
-    if (seq <= base.seq || found.get(seq) === hash) continue;
+    if (seq < base.seq || found.get(seq) === hash || (seq === base.seq && hash === base.hash)) continue;
     const what = found.has(seq) ? 'is not the one that was signed' : 'was signed and is not there';
     throw new SealpostError('audit-broken', { detail: `${log}: line number ${seq} ${what} at ${time}`, hint: EVIDENCE });
   }
-  return signed.filter(({ seq }) => seq > base.seq).at(-1);
+  const newest = signed.filter(({ seq }) => seq >= base.seq).at(-1);
+  if (newest === undefined)
+    throw new SealpostError('audit-broken', {
+      detail: `${log}: it has none of the lines that the checkpoints signed, so they say nothing of it`,
+      hint: 'take checkpoints that were signed while these lines were written',
+    });
+  return newest;
 }
 
 function whatItShows(
@@ -147,17 +157,21 @@ export async function makeAuditKeys(command: Command, { env, cwd, stdout }: Term
   if (!existsSync(files.signing)) {
     const pair = generateKeyPairSync('ed25519');
     writeNew(files.signing, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), 0o600);
-    writeNew(files.public, pair.publicKey.export({ type: 'spki', format: 'pem' }).toString(), 0o644);
-    made.push(files.signing, files.public);
+    made.push(files.signing);
   }
-  for (const one of made) stdout.write(`${one}\n`);
+  if (!existsSync(files.public)) {
+    const pem = createPublicKey(readText(files.signing)).export({ type: 'spki', format: 'pem' }).toString();
+    writeNew(files.public, pem, 0o644);
+    made.push(files.public);
+  }
+  stdout.write(made.length === 0 ? `${keys}: all keys are there\n` : made.map((one) => `${one}\n`).join(''));
 }
 
 const COLUMNS = ['seq', 'time', 'event', 'queue_id', 'sender', 'recipient', 'client', 'user', 'operator'];
 
 /** A spreadsheet runs what begins like a formula. */
 const cell = (value: unknown): string => {
-  const text = typeof value === 'string' ? value : JSON.stringify(value ?? '');
+  const text = typeof value === 'string' ? value : value === undefined || value === null ? '' : JSON.stringify(value);
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return `"${safe.replaceAll('"', '""')}"`;
 };

@@ -32,7 +32,7 @@ export async function enterSandbox(config: Config, env: Environment): Promise<ne
   if (process.execArgv.includes('--permission')) throw failed('the permission model of Node was asked for and is not there');
   // Here, since the folders above it are closed to the second life.
   await ensurePrivateFolder(queuePaths(config.queue.sqlite, config.audit.file).folder);
-  const guard = join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'guard.ts' : 'guard.js');
+  const guard = guardFile();
   const given = [...(env['NODE_OPTIONS'] ?? '').split(/\s+/), ...process.execArgv];
   const command = [process.execPath, ...sandboxFlags(config, guard, given), script, ...process.argv.slice(2)];
   const around = sandboxEnvironment(env);
@@ -42,6 +42,8 @@ export async function enterSandbox(config: Config, env: Environment): Promise<ne
   throw failed('the program was not replaced');
 }
 
+const guardFile = (): string => join(import.meta.dirname, import.meta.url.endsWith('.ts') ? 'guard.ts' : 'guard.js');
+
 /** In the second life: it is as it was asked for. Throws `sandbox-failed`. */
 export function assertSandboxed(config: Config): void {
   const { permission } = process;
@@ -50,7 +52,10 @@ export function assertSandboxed(config: Config): void {
   if (open.length > 0) throw failed(`the permission model leaves open: ${open.join(', ')}`);
   const { folder } = queuePaths(config.queue.sqlite, config.audit.file);
   if (!permission.has('fs.write', folder) || !permission.has('worker')) throw failed(`the relay may not write ${folder}`);
-  if (!process.execArgv.some((flag) => /^--require=.*\/guard\.[jt]s$/.test(flag))) throw failed('the guard is not loaded');
+  // Flags by hand are not taken: whoever starts the second life alone might leave doors open.
+  const wanted = sandboxFlags(config, guardFile(), process.execArgv);
+  if (wanted.length !== process.execArgv.length || wanted.some((flag) => !process.execArgv.includes(flag)))
+    throw failed('it was started with flags of Node that are not its own');
 }
 
 /** Whether the kernel would write the memory of this process into a core file; undefined where it does not say. */

@@ -5,7 +5,8 @@
  *
  * A seat belt: code that got in by a fault in a library meets it; what exploits the engine itself does not. That is for the kernel.
  */
-import { lstatSync, realpathSync } from 'node:fs';
+import asyncHooks from 'node:async_hooks';
+import fs, { lstatSync, realpathSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import process from 'node:process';
@@ -38,12 +39,15 @@ const refuse = (target: object, names: readonly string[], what: string): void =>
     });
 };
 
-/** Its real place, all links on the way followed. A name that is itself a link is refused, as all but plain paths are. */
-function assertInside(path: unknown): asserts path is string {
-  if (typeof path !== 'string' || path === '' || /^file:|\0/i.test(path)) throw refused('database that is not a plain path');
+/** Its real place, all links on the way followed; that is what is to be opened. A name that is itself a link is refused, as all but plain paths are. */
+function placeInside(path: unknown): string {
+  // Dots are refused, since SQLite follows a link in front of them and a path that is put in order does not.
+  if (typeof path !== 'string' || path === '' || /^file:|\0|(?:^|\/)\.\.(?:\/|$)/i.test(path))
+    throw refused('database that is not a plain path');
   const real = join(realpathSync(dirname(path)), basename(path));
   if (lstatSync(real, { throwIfNoEntry: false })?.isSymbolicLink() === true) throw refused('database behind a link');
   if (mayWrite?.('fs.write', real) !== true) throw refused('database outside the data folder');
+  return real;
 }
 
 /** ATTACH is VACUUM INTO too. Asked when a statement is prepared. */
@@ -58,12 +62,12 @@ function guardDatabases(): void {
   const { DatabaseSync } = sqlite;
   const guarded = new Proxy(DatabaseSync, {
     construct(target, [path, options]: unknown[], newTarget: Construct) {
-      if (path !== ':memory:') assertInside(path);
+      const place = path === ':memory:' ? path : placeInside(path);
       // What the prototype of all objects says is not read, nor is a getter asked twice.
       const given: Record<string, unknown> = assign(create(null), options);
       if (given['open'] === false) throw refused('database that is opened later');
       if (given['allowExtension'] === true) throw refused('extension');
-      const db: object = construct(target, [path, given], newTarget);
+      const db: object = construct(target, [place, given], newTarget);
       try {
         apply(setAuthorizer, db, [authorize]);
       } catch (error) {
@@ -92,11 +96,25 @@ function guardThreads(): void {
   });
   fix(Worker.prototype, 'constructor', guarded);
   fix(workers, 'Worker', guarded);
+  refuse(Worker.prototype, ['getHeapSnapshot'], 'heap snapshot');
+  // A hook is handed the engine's own thread, whose constructor takes any flags.
+  refuse(asyncHooks, ['createHook', 'executionAsyncResource'], 'look at what belongs to the engine');
 }
 
 guardDatabases();
 guardThreads();
 // Some flags of V8 write files; snapshots and reports hold memory, and the data folder is writable.
-refuse(v8, ['setFlagsFromString', 'setHeapSnapshotNearHeapLimit', 'writeHeapSnapshot', 'takeCoverage'], 'change of the engine');
-if (process.report !== undefined) refuse(process.report, ['writeReport'], 'report');
+refuse(
+  v8,
+  ['setFlagsFromString', 'setHeapSnapshotNearHeapLimit', 'writeHeapSnapshot', 'getHeapSnapshot', 'takeCoverage'],
+  'change of the engine',
+);
+if (process.report !== undefined) {
+  refuse(process.report, ['writeReport', 'getReport'], 'report');
+  for (const when of ['reportOnFatalError', 'reportOnSignal', 'reportOnUncaughtException']) fix(process.report, when, false);
+}
+// It copies links without asking whether links may be made, and a link leads out.
+refuse(fs, ['cpSync'], 'copy of a folder');
+for (const name of ['_getActiveHandles', '_getActiveRequests'])
+  if (name in process) refuse(process, [name], 'look at what belongs to the engine');
 syncBuiltinESMExports();

@@ -1,6 +1,7 @@
 // Started by escape.test.ts under the flags of the relay: tries to get out, and prints what became of each try.
 import * as sqlite from 'node:sqlite';
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import async_hooks from 'node:async_hooks';
+import { cpSync, mkdirSync, openSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import vm from 'node:vm';
 import v8 from 'node:v8';
@@ -15,6 +16,18 @@ const tries = {
   'a folder': () => mkdirSync(outside),
   'a link': () => symlinkSync(outside, `${inside}/link`),
   'a copy': () => cpSync(`${inside}/own.sqlite`, outside),
+  'a copy of links': () => {
+    const root = openSync('/', 'r');
+    cpSync('/proc/self/fd', `${inside}/fds`, { recursive: true });
+    writeFileSync(`${inside}/fds/${root}${outside}`, 'x');
+  },
+  'a hook on what is made': () => async_hooks.createHook({ init() {} }).enable(),
+  'the handles of the engine': () => process._getActiveHandles(),
+  'memory as a stream': () => v8.getHeapSnapshot(),
+  'a report of an end': () => {
+    process.report.reportOnUncaughtException = true;
+  },
+  'a database by dots behind a link': () => new DatabaseSync(`${inside}/folder/../out.sqlite`),
   'a program': () => require('node:child_process').execFileSync('true'),
   'another life': () => process.execve('/bin/true', ['true'], {}),
   'native code': () => process.dlopen({ exports: {} }, '/x.node'),
