@@ -32,6 +32,16 @@ export const reasonTable = {
     text: 'the disk of the data folder is full but for its reserve',
     mend: 'make room on it: mail is taken again within a second',
   },
+  'storage-refused': {
+    state: 'draining',
+    text: 'the disk took nothing, though it says there is room',
+    mend: 'look at the quota of the user of the relay, and at df -i of the data folder; it is tried again and again',
+  },
+  'descriptors-exhausted': {
+    state: 'draining',
+    text: 'no file and no connection can be opened; new clients are cut off, and so may be whoever asks here',
+    mend: 'raise LimitNOFILE in its unit (ulimit -n), or lower limits.connections',
+  },
   'audit-failed': {
     state: 'draining',
     text: 'the audit file cannot be written',
@@ -46,6 +56,16 @@ export const reasonTable = {
     state: 'accepting',
     text: 'no upstream can be reached; mail is taken, and waits',
     mend: 'sealpost doctor asks each of them; sealpost queue list says why mail waits',
+  },
+  'sources-failing': {
+    state: 'accepting',
+    text: 'a source of certificates gave no answer in the last five minutes; mail that needs it is put off',
+    mend: 'the log names it; sealpost certs lookup ADDRESS asks it',
+  },
+  'spool-key-lost': {
+    state: 'accepting',
+    text: 'the file of the spool key is gone; the relay goes on with the key that it has read, until it stops',
+    mend: 'restore spool.key into the folder of keys from your copy, before anybody starts the relay again',
   },
 } as const satisfies Record<string, ReasonRow>;
 
@@ -105,8 +125,8 @@ export interface WatchParts {
   readonly readiness: Readiness;
   /** QueueStore.refusal(). */
   readonly refusal: () => Promise<SealpostError | undefined>;
-  /** False where every upstream is left alone after failures. */
-  readonly upstreamsWell: () => boolean;
+  /** Whether each of these holds; one that rejects does not. */
+  readonly notes: Readonly<Partial<Record<ReasonCode, () => boolean | Promise<boolean>>>>;
   readonly everyMs?: number;
 }
 
@@ -117,21 +137,32 @@ export interface RefusalWatch {
 }
 
 const EVERY_MS = 1000;
+/** What ends by itself, each of the name of its error. */
+const PASSING = ['storage-full', 'storage-refused', 'descriptors-exhausted', 'audit-failed'] as const satisfies readonly ReasonCode[];
 
 /** Asks now and every second, one question at a time. Resolves once the first is answered. */
-export async function watchRefusal({ readiness, refusal, upstreamsWell, everyMs = EVERY_MS }: WatchParts): Promise<RefusalWatch> {
+export async function watchRefusal({ readiness, refusal, notes, everyMs = EVERY_MS }: WatchParts): Promise<RefusalWatch> {
+  const told = codesOf(notes);
   let last: SealpostError | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
+  const asking = new Set<ReasonCode>();
+  // Not waited for: a folder of keys that hangs must not make the last refusal an old one.
+  const note = async (code: ReasonCode, holds: () => Promise<boolean>): Promise<void> => {
+    if (asking.has(code)) return;
+    asking.add(code);
+    const found = await holds().catch(() => false);
+    asking.delete(code);
+    if (!stopped) readiness.tell(code, found);
+  };
   const look = async (): Promise<void> => {
     const found = await refusal();
     if (stopped) return;
     last = found;
-    readiness.tell('storage-full', found?.code === 'storage-full');
-    readiness.tell('audit-failed', found?.code === 'audit-failed');
+    for (const code of PASSING) readiness.tell(code, found?.code === code);
     // What failed for good stays so: the process ends for it.
-    if (found !== undefined && found.code !== 'storage-full' && found.code !== 'audit-failed') readiness.tell('storage-failed', true);
-    readiness.tell('upstreams-failing', !upstreamsWell());
+    if (found !== undefined && !PASSING.some((code) => code === found.code)) readiness.tell('storage-failed', true);
+    for (const [code, holds] of told) void note(code, holds);
     timer = setTimeout(() => void look(), everyMs);
   };
   await look();
@@ -142,4 +173,11 @@ export async function watchRefusal({ readiness, refusal, upstreamsWell, everyMs 
       clearTimeout(timer);
     },
   };
+}
+
+function codesOf(notes: WatchParts['notes']): (readonly [ReasonCode, () => Promise<boolean>])[] {
+  const isCode = (name: string): name is ReasonCode => name in reasonTable;
+  return Object.keys(notes)
+    .filter(isCode)
+    .map((code) => [code, async () => (await notes[code]?.()) ?? false] as const);
 }

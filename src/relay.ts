@@ -243,7 +243,12 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     const control = await serveControl({ socket: paths.socket, handlers, log });
     undo.push(() => control.close());
 
-    const intake = await watchRefusal({ readiness, refusal: () => queue.refusal(), upstreamsWell: () => route.well() });
+    const notes = {
+      'upstreams-failing': () => !route.well(),
+      'sources-failing': () => !certificates.answering(),
+      'spool-key-lost': () => spool.isLost(),
+    };
+    const intake = await watchRefusal({ readiness, refusal: () => queue.refusal(), notes });
     undo.push(() => intake.stop());
     const path = makePath({
       refusal: () => intake.refusal(),

@@ -51,7 +51,7 @@ test('what the queue would refuse is asked again and again, and a failure for go
   const watch = await watchRefusal({
     readiness,
     everyMs: 1,
-    upstreamsWell: () => asked % 2 === 1,
+    notes: { 'upstreams-failing': () => asked % 2 === 0 },
     refusal: async () => {
       if (asked > 0) seen.push(codes(readiness.standing()));
       const code = answers[asked++];
@@ -69,6 +69,32 @@ test('what the queue would refuse is asked again and again, and a failure for go
     'stopped storage-failed / upstreams-failing',
     'stopped storage-failed /',
   ]);
+});
+
+test('causes that end by themselves are each told as what they are, and a note that hangs or fails holds nothing up', async (t) => {
+  const { readiness } = make();
+  readiness.tell('starting', false);
+  const answers = ['storage-refused', 'descriptors-exhausted', undefined] as const;
+  const seen: string[] = [];
+  let asked = 0;
+  const { promise: enough, resolve } = Promise.withResolvers<void>();
+  const watch = await watchRefusal({
+    readiness,
+    everyMs: 1,
+    notes: {
+      'spool-key-lost': () => new Promise<never>(() => {}),
+      'sources-failing': () => Promise.reject(new Error('not to be known')),
+    },
+    refusal: async () => {
+      if (asked > 0) seen.push(codes(readiness.standing()));
+      const code = answers[asked++];
+      if (asked === 4) resolve();
+      return code === undefined ? undefined : new SealpostError(code);
+    },
+  });
+  t.after(() => watch.stop());
+  await enough;
+  assert.deepEqual(seen, ['draining storage-refused /', 'draining descriptors-exhausted /', 'accepting /']);
 });
 
 test('docs/readiness.md lists every reason with its state, its words and its mend', () => {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { sep } from 'node:path';
 import type { Logger } from 'pino';
 import { type AddressBook, type BookEntries, makeAddressBook } from './address-book.ts';
+import { makeAnswering } from './answering.ts';
 import { type CacheAges, makeCachedSource } from './cache.ts';
 import type { AnchorSet } from './anchors.ts';
 import { type Directory, makeDirectory } from './directory.ts';
@@ -97,6 +98,8 @@ export interface SiteCertificates {
   readonly intermediates: CertificateFolder;
   /** In the order of the configuration. */
   readonly anchorSets: readonly AnchorSet[];
+  /** False where a source gave no answer when it was asked last, and that is not long ago. */
+  readonly answering: () => boolean;
   /** Ends polling, connections and threads. */
   close(): Promise<void>;
 }
@@ -132,9 +135,11 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
       return { source: makeLdapSource(ldap, { now, patience, secrets: () => options.ldapSecrets(ldap) }), remote: true };
     throw new Error('a source of no kind');
   };
-  const sources = places.sources
-    .map(openSource)
-    .map(({ source, remote }) => (remote ? makeCachedSource(source, { ages: places.cache, now, log, patience }) : source));
+  const answering = makeAnswering(() => performance.now());
+  const sources = places.sources.map(openSource).map(({ source, remote }) => {
+    const watched = answering.watch(source);
+    return remote ? makeCachedSource(watched, { ages: places.cache, now, log, patience }) : watched;
+  });
   const anchorSets = (places.trust.anchorSets ?? []).map((set): AnchorSet => ({ ...set, folder: open(set.anchors) }));
   const { crls, fetchNetworks, revocation: mode } = places.trust;
   const revocation = openRevocation({ crls, fetchNetworks, ...options });
@@ -150,6 +155,7 @@ export function openSiteCertificates(places: CertificatePlaces, options: SiteOpt
     anchors,
     intermediates,
     anchorSets,
+    answering: () => answering.all(),
     close: async () => {
       for (const source of sources) await source.close();
       await revocation.close();

@@ -4,6 +4,7 @@ import process from 'node:process';
 import { Command } from 'commander';
 import { readConfig } from '../config.ts';
 import type { Config, ConfigPlace } from '../config.ts';
+import { isLoopback } from '../config/values.ts';
 import { showFaults } from '../document/fault.ts';
 import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
@@ -75,7 +76,14 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     users: users.count,
   };
   const notes = policyRemarks(read, boundsOf(config.value)).map(sayRemark);
-  notes.push(...site.notes, ...shown.notes, ...notePorts(config.value), ...noteDirectoryPorts(config.value), ...noteOperator(config.value));
+  notes.push(
+    ...site.notes,
+    ...shown.notes,
+    ...notePorts(config.value),
+    ...noteDirectoryPorts(config.value),
+    ...noteOperator(config.value),
+    ...noteAdmin(config.value),
+  );
   notes.push(...certificates.notes);
   if (certificates.unusable > 0) notes.push(`${count(certificates.unusable, 'certificate')} not used: sealpost certs list says why`);
   const everywhere = config.value.certificates.sources.every(({ files }) => files !== undefined);
@@ -90,6 +98,13 @@ const boundsOf = ({ limits, clients }: Config) => ({ largest: limits.messageByte
 function noteOperator({ operator }: Config): string[] {
   if (/@.*[.]/.test(operator)) return [];
   return [`operator: ${operator} has no full domain: failures may be told to nobody; write a mailbox that somebody reads`];
+}
+
+/** There is no login: whoever reaches the port is answered. */
+function noteAdmin({ admin }: Config): string[] {
+  if (admin === undefined || isLoopback(admin.host)) return [];
+  const what = `admin.host: ${admin.host} can be reached from elsewhere, without TLS or login`;
+  return [`${what}: let only your load balancer and your monitor reach port ${admin.port}`];
 }
 
 /** A file or folder that cannot be read is one more fault, not the end of the check. */

@@ -17,6 +17,18 @@ export const sessionErrors = {
     'look at the disk and the permissions of the data folder; the log line holds the cause',
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
+  'storage-refused': row(
+    452,
+    '4.3.1',
+    'the queue has no room, please try again later',
+    'the disk takes nothing though it says there is room: look at the quota of the user of the relay, and at df -i of the data folder',
+  ),
+  'descriptors-exhausted': row(
+    451,
+    '4.3.0',
+    'the relay has no room for more, please try again later',
+    'raise LimitNOFILE in its unit (ulimit -n), or lower limits.connections',
+  ),
   'too-many-connections': row(421, '4.7.0', 'too many connections, please try again later', 'raise limits.connections'),
   'too-many-from-address': row(
     421,

@@ -26,6 +26,8 @@ export interface BodyFolder {
   readonly assertRoom: (octets: number) => Promise<void>;
   /** An fsync failed: nothing written from here on can be believed. */
   readonly onSyncFailure: (error: SealpostError) => void;
+  /** The disk took nothing more, though `assertRoom` said that there is room. */
+  readonly onFull: () => void;
   /** Files that no enqueue has made the queue's own; `discard` deletes only these. */
   readonly unclaimed: Set<string>;
 }
@@ -54,7 +56,7 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
       for (const bytes of held.splice(0)) await toFile(bytes);
       await toFile(ciphertext);
     } catch (error) {
-      throw asStorageError(error, folder.path);
+      throw toldStorageError(error, folder);
     }
   };
   const closeFile = async (): Promise<void> => {
@@ -76,7 +78,7 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
         await closeFile();
         await syncFolder(folder.path);
       } catch (error) {
-        const failure = asStorageError(error, folder.path);
+        const failure = toldStorageError(error, folder);
         if (failure.code !== 'storage-full') folder.onSyncFailure(failure);
         throw failure;
       }
@@ -93,6 +95,12 @@ export function makeBodyWriter(folder: BodyFolder): BodyWriter {
       await unlink(join(folder.path, file.name)).catch(() => undefined);
     },
   };
+}
+
+function toldStorageError(error: unknown, folder: BodyFolder): SealpostError {
+  const failure = asStorageError(error, folder.path);
+  if (failure.code === 'storage-full') folder.onFull();
+  return failure;
 }
 
 async function createBody(folder: BodyFolder): Promise<{ readonly name: string; readonly handle: FileHandle }> {

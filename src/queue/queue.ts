@@ -227,8 +227,8 @@ export interface QueueStore {
     notices?: readonly NewMessage[],
   ): Promise<void>;
   /**
-   * Why `enqueue` would refuse any message at this moment: `storage-full`, `audit-failed`, `storage-failed`; undefined where it would take
-   * one. The answer of the very guards that `enqueue` passes. Never rejects.
+   * Why `enqueue` would refuse any message at this moment: `storage-full`, `audit-failed`, `storage-failed`, the answers of the very guards
+   * that it passes; or most messages: `storage-refused`, `descriptors-exhausted`. Undefined where it would take one. Never rejects.
    */
   refusal(): Promise<SealpostError | undefined>;
   /**

@@ -2,7 +2,6 @@
  * The queue on SQLite: the main thread's face. Rows and audit events belong to a worker (sqlite-worker.ts), bodies are written
  * and read here. Everything the worker is asked at one time shares a commit.
  */
-import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import type { AuditHead } from '../audit.ts';
@@ -12,6 +11,7 @@ import { asStorageError } from './failure.ts';
 import { assertPrivateFile, ensurePrivateFolder } from './folder.ts';
 import { watchIdentity } from './identity.ts';
 import { makeKnownMemory } from './known-memory.ts';
+import { descriptorRefusal, makeRoomCheck, makeTakenBack } from './room.ts';
 import { makeHeldQueue } from './sqlite-held.ts';
 import type { QueueStore } from './queue.ts';
 import type { LeasedRow, Step } from './requests.ts';
@@ -27,8 +27,6 @@ const AUDIT_BACKLOG_BYTES = 32 * 1024 * 1024;
 const AUDIT_ROTATE_BYTES = 64 * 1024 * 1024;
 /** Octets of enqueues on their way to the worker or in its transaction; rowOctets counts the two copies of each. */
 const MAX_POSTED_OCTETS = 64 * 1024 * 1024;
-/** How long an answer about free room is believed. */
-const ROOM_ASKED_EVERY_MS = 1000;
 
 export interface SqliteQueueOptions {
   /** Absolute paths: queuePaths() makes them. */
@@ -95,8 +93,10 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
       assertInPlace: () => watch.assertInPlace(),
     }),
     onSyncFailure: (error) => latch.stop(error),
+    onFull: () => disk.met(),
     unclaimed: new Set(),
   };
+  const disk = makeTakenBack(() => makeBodyWriter({ ...folder, inlineLimit: 0, onFull: () => {} }));
   return {
     newBody: () => makeBodyWriter(folder),
     async enqueue(message, events, named = [], notices = []) {
@@ -110,6 +110,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
       } catch (error) {
         // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
         if (latch.failed()) claimFiles(message.bodies, folder.unclaimed);
+        if (error instanceof SealpostError && error.code === 'storage-full') disk.met();
         throw error;
       }
       claimFiles(message.bodies, folder.unclaimed);
@@ -118,7 +119,7 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
       try {
         await folder.assertRoom(0);
         await thread.ask('assertTakes', null);
-        return undefined;
+        return (await descriptorRefusal()) ?? (await disk.refusal());
       } catch (thrown) {
         return asSealpostError(thrown);
       }
@@ -200,40 +201,5 @@ function makeLatch(options: SqliteQueueOptions) {
       );
       options.onFailure?.(error);
     },
-  };
-}
-
-interface RoomCheck {
-  readonly path: string;
-  /** Octets. */
-  readonly reserve: number;
-  readonly now: () => number;
-  readonly latch: ReturnType<typeof makeLatch>;
-  /** Throws where the queue's paths name other files than were opened. */
-  readonly assertInPlace: () => Promise<void>;
-}
-
-/** Asks the file system now and then, and in between counts what is written: a burst must not eat the reserve unseen. */
-function makeRoomCheck({ path, reserve, now, latch, assertInPlace }: RoomCheck): (octets: number) => Promise<void> {
-  let askedAt = -Infinity;
-  let free = 0;
-  return async (octets) => {
-    latch.assertOpen();
-    free -= octets;
-    const asking = now();
-    if (free < reserve || Math.abs(asking - askedAt) >= ROOM_ASKED_EVERY_MS) {
-      try {
-        await assertInPlace();
-        const { bavail, bsize } = await statfs(path);
-        free = bavail * bsize - octets;
-        // Only now: an answer that failed must not let the next ones through.
-        askedAt = asking;
-      } catch (cause) {
-        const failure = cause instanceof SealpostError ? cause : new SealpostError('storage-failed', { cause });
-        if (cause === failure) latch.stop(failure);
-        throw failure;
-      }
-    }
-    if (free < reserve) throw new SealpostError('storage-full', { detail: `less than ${Math.ceil(reserve / 1024 / 1024)} MiB are free` });
   };
 }

@@ -139,6 +139,19 @@ test('a port that begins otherwise than `tls` says is noted: one waits in silenc
   ]);
 });
 
+test('a port for health that others reach is noted, and none on loopback', async (t) => {
+  const folder = await newSite(t);
+  const file = path.join(folder, 'sealpost.yaml');
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, `${text}\nadmin: { host: 127.0.0.1, port: 8025 }\n`);
+  assert.doesNotMatch(await said(folder), /note:/);
+  await writeFile(file, `${text}\nadmin: { host: 0.0.0.0, port: 8025 }\n`);
+  assert.match(
+    await said(folder),
+    /^note: admin\.host: 0\.0\.0\.0 can be reached from elsewhere, without TLS or login: let only your load balancer and your monitor reach port 8025\n/,
+  );
+});
+
 test('an operator whom no mail reaches is noted', async (t) => {
   const folder = await newSite(t);
   await edit(path.join(folder, 'sealpost.yaml'), 'postmaster@relay.clinic.example', 'postmaster@web7');

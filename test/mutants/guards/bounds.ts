@@ -124,7 +124,7 @@ export const boundGuards: Guards = {
   'reserve-of-the-disk': {
     promise: 'P6',
     without: 'mail is taken until the disk is full, and none goes out any more',
-    file: 'src/queue/sqlite.ts',
+    file: 'src/queue/room.ts',
     text: "if (free < reserve) throw new SealpostError('storage-full',",
     by: "if (free < 0) throw new SealpostError('storage-full',",
     tests: ['queue/sqlite'],

@@ -44,6 +44,26 @@ async function readBack(spool: LiveSpool, { octets: body, facts }: Stored): Prom
   return Buffer.concat(out);
 }
 
+test('a key whose file is gone is told of while a rule passes, or passed mail waits; and not once it is back', async () => {
+  const folder = keysFolder();
+  const file = join(folder, 'spool.key');
+  const spool = spoolIn(folder);
+  assert.equal(await spool.isLost(), false, 'none was needed');
+  await spool.prepare(true);
+  const text = readFileSync(file);
+  rmSync(file);
+  assert.equal(await spool.isLost(), true);
+  await spool.prepare(false);
+  assert.equal(await spool.isLost(), false, 'nobody needs it any more');
+  writeFileSync(file, text, { mode: 0o600 });
+  await spool.prepare(true);
+  assert.equal(await spool.isLost(), false);
+  const waiting = spoolIn(folder, true);
+  await waiting.prepare(false);
+  rmSync(file);
+  assert.equal(await waiting.isLost(), true, 'passed mail waits under it');
+});
+
 test('no key while no rule passes; it comes with the first that does, and stays', async () => {
   const folder = keysFolder();
   const spool = spoolIn(folder);
