@@ -1,5 +1,6 @@
 /** docs/reliability.md: the newest figures, how they were come by, and what they cannot show. */
-import { writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { cpus, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import process from 'node:process';
@@ -18,13 +19,35 @@ const MEANS: Readonly<Record<string, string>> = {
   soak: 'One relay that is well, and many messages of 500 octets to 250 KB. Flat means: the slope over the second half adds less than a tenth to memory, and fewer than ten descriptors.',
 };
 
-export async function writeReport(figures: readonly Figures[], args: readonly string[]): Promise<void> {
-  for (const { plot } of figures) if (plot !== undefined) await writeFile(resolve(docs, plot.name), plot.svg);
-  await writeFile(resolve(docs, 'reliability.md'), reportOf(figures, args, new Date()));
+/** What the page keeps of one part: its newest run. */
+interface Kept {
+  readonly summary: Summary;
+  readonly notes: readonly string[];
+  readonly plot?: string;
+  readonly command: string;
+  readonly date: string;
+  readonly machine: string;
 }
 
-export function reportOf(figures: readonly Figures[], args: readonly string[], now: Date): string {
-  const summaries = figures.map(summarize);
+const kept = resolve(docs, 'reliability.json');
+
+/** The parts of this run take the places of earlier runs of the same parts; the others stay as they are. */
+export async function writeReport(figures: readonly Figures[], args: readonly string[]): Promise<void> {
+  for (const { plot } of figures) if (plot !== undefined) await writeFile(resolve(docs, plot.name), plot.svg);
+  const machine = `${cpus().length} cores, ${Math.round(totalmem() / GIB)} GiB of memory, ${process.platform}, Node ${process.version}`;
+  const about = { command: `npm run test:faults -- ${args.join(' ')}`, date: new Date().toISOString().slice(0, 10), machine };
+  const before: Readonly<Record<string, Kept>> = existsSync(kept) ? JSON.parse(await readFile(kept, 'utf8')) : {};
+  const now = figures.map((one): [string, Kept] => [
+    one.part,
+    { summary: summarize(one), notes: one.notes, ...(one.plot === undefined ? {} : { plot: one.plot.name }), ...about },
+  ]);
+  const parts = { ...before, ...Object.fromEntries(now) };
+  await writeFile(kept, `${JSON.stringify(parts, null, 2)}\n`);
+  await writeFile(resolve(docs, 'reliability.md'), reportOf(Object.values(parts)));
+}
+
+export function reportOf(runs: readonly Kept[]): string {
+  const summaries = runs.map(({ summary }) => summary);
   const rows: readonly (readonly [string, (one: Summary) => string | number])[] = [
     ['tried', (one) => `${one.times} ${one.what}`],
     ['minutes', ({ seconds }) => (seconds / 60).toFixed(1)],
@@ -47,24 +70,19 @@ export function reportOf(figures: readonly Figures[], args: readonly string[], n
     `|---|${summaries.map(() => '---').join('|')}|`,
     ...rows.map(([name, of]) => `| ${name} | ${summaries.map(of).join(' | ')} |`),
   ];
-  const parts = figures.flatMap(({ part, notes, plot }) => [
+  const parts = runs.flatMap(({ summary: { part }, notes, plot, command, date, machine }) => [
     `**${part}.** ${MEANS[part] ?? ''}`,
     '',
+    `- \`${command}\`, ${date}: ${machine}`,
     ...notes.map((note) => `- ${note}`),
-    ...(notes.length > 0 ? [''] : []),
-    ...(plot === undefined ? [] : [`![memory, descriptors and write-ahead log over the time of the run](${plot.name})`, '']),
+    '',
+    ...(plot === undefined ? [] : [`![memory, descriptors and write-ahead log over the time of the run](${plot})`, '']),
   ]);
-  const machine = `${cpus().length} cores, ${Math.round(totalmem() / GIB)} GiB of memory, ${process.platform}, Node ${process.version}`;
   return [
     '# Reliability',
     '',
-    'What the relay was put through, and what became of the mail. This page is written by the run itself:',
-    '',
-    '```sh',
-    `npm run test:faults -- ${args.join(' ')}`,
-    '```',
-    '',
-    `Run on ${now.toISOString().slice(0, 10)}: ${machine}.`,
+    'What the relay was put through, and what became of the mail: the newest run of each part, written by the run itself, by',
+    '`npm run test:faults -- --report`.',
     '',
     ...table,
     '',
