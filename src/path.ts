@@ -53,8 +53,6 @@ export interface PathParts extends PlanParts, SealingParts, PassingParts {
   readonly notices?: Pick<Notices, 'refuse' | 'held'>;
   /** True where a certificate that is unknown for its address must not be used (`certificates.pin`). */
   readonly pinned?: boolean;
-  /** Called once a message is durable. */
-  readonly onQueued: () => void;
   /** Why no mail is taken at this moment; it is where it is not given. */
   readonly refusal?: () => SealpostError | undefined;
   /** A queue id; a fresh one where it is not given. */
@@ -129,7 +127,6 @@ export function makePath(parts: PathParts): Path {
         sealing.forget();
         passing.forget();
       }
-      parts.onQueued();
       return id;
     },
   };

@@ -8,7 +8,7 @@
  * A state is the gravest that any of its reasons brings; without reasons it is `accepting`. Notes change nothing: mail is taken, and
  * something is to be mended all the same. Whoever finds a cause or its end tells it here; nothing here asks or waits.
  */
-import type { SealpostError } from './errors.ts';
+import { SealpostError } from './errors.ts';
 
 export type RelayState = 'accepting' | 'draining' | 'stopped';
 
@@ -36,6 +36,11 @@ export const reasonTable = {
     state: 'draining',
     text: 'the disk took nothing, though it says there is room',
     mend: 'look at the quota of the user of the relay, and at df -i of the data folder; it is tried again and again',
+  },
+  'storage-hanging': {
+    state: 'draining',
+    text: 'the disk of the data folder has not answered for ten seconds',
+    mend: 'look at the disk, or at the file server behind it; mail is taken again once it answers',
   },
   'descriptors-exhausted': {
     state: 'draining',
@@ -123,11 +128,13 @@ export function makeReadiness({ now, onChange }: { now: () => number; onChange: 
 
 export interface WatchParts {
   readonly readiness: Readiness;
-  /** QueueStore.refusal(). */
-  readonly refusal: () => Promise<SealpostError | undefined>;
+  /** QueueStore.refusals(). */
+  readonly refusals: () => Promise<readonly SealpostError[]>;
   /** Whether each of these holds; one that rejects does not. */
   readonly notes: Readonly<Partial<Record<ReasonCode, () => boolean | Promise<boolean>>>>;
   readonly everyMs?: number;
+  /** ms after which a question that is not answered is a disk that hangs. */
+  readonly patienceMs?: number;
 }
 
 export interface RefusalWatch {
@@ -137,11 +144,18 @@ export interface RefusalWatch {
 }
 
 const EVERY_MS = 1000;
+const PATIENCE_MS = 10_000;
 /** What ends by itself, each of the name of its error. */
 const PASSING = ['storage-full', 'storage-refused', 'descriptors-exhausted', 'audit-failed'] as const satisfies readonly ReasonCode[];
 
 /** Asks now and every second, one question at a time. Resolves once the first is answered. */
-export async function watchRefusal({ readiness, refusal, notes, everyMs = EVERY_MS }: WatchParts): Promise<RefusalWatch> {
+export async function watchRefusal({
+  readiness,
+  refusals,
+  notes,
+  everyMs = EVERY_MS,
+  patienceMs = PATIENCE_MS,
+}: WatchParts): Promise<RefusalWatch> {
   const told = codesOf(notes);
   let last: SealpostError | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -156,12 +170,23 @@ export async function watchRefusal({ readiness, refusal, notes, everyMs = EVERY_
     if (!stopped) readiness.tell(code, found);
   };
   const look = async (): Promise<void> => {
-    const found = await refusal();
+    const late = setTimeout(() => {
+      if (stopped) return;
+      last = new SealpostError('storage-hanging');
+      readiness.tell('storage-hanging', true);
+    }, patienceMs).unref();
+    const found = await refusals();
+    clearTimeout(late);
     if (stopped) return;
-    last = found;
-    for (const code of PASSING) readiness.tell(code, found?.code === code);
+    last = found[0];
+    readiness.tell('storage-hanging', false);
+    for (const code of PASSING)
+      readiness.tell(
+        code,
+        found.some((one) => one.code === code),
+      );
     // What failed for good stays so: the process ends for it.
-    if (found !== undefined && !PASSING.some((code) => code === found.code)) readiness.tell('storage-failed', true);
+    if (found.some((one) => !PASSING.some((code) => code === one.code))) readiness.tell('storage-failed', true);
     for (const [code, holds] of told) void note(code, holds);
     timer = setTimeout(() => void look(), everyMs);
   };

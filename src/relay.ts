@@ -22,6 +22,7 @@ import { readSecret } from './config/secret.ts';
 import { readLdapSecrets } from './config/ldap-secrets.ts';
 import { readUpstreamSecrets } from './config/upstream-secrets.ts';
 import { queueHandlers, serveControl } from './control.ts';
+import { makeIntake } from './delivery/intake.ts';
 import { makeNotices } from './delivery/notices.ts';
 import { openRateFile } from './delivery/rate-record.ts';
 import { makeRoute } from './delivery/route.ts';
@@ -208,8 +209,10 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => scheduler.stop(STOP_MS - STOP_INGRESS_MS));
     undo.push(pruneDaily(queue, config.queue.keptBounced, now, log));
 
-    const onward = { largest: () => route.largest(), onQueued: () => scheduler.wake() };
-    const ownMail = makeOwnMail({ ...sealing, ...onward, outbox: queue, operator: config.operator, newId });
+    const largest = (): number | undefined => route.largest();
+    const onQueued = (): void => scheduler.wake();
+    const outbox = { newBody: () => queue.newBody(), enqueue: makeIntake(queue, scheduler), records: queue.records };
+    const ownMail = makeOwnMail({ ...sealing, largest, outbox, operator: config.operator, newId });
     const harvested = makeHarvested({ config, store: queue, capabilities, now, log });
     const store = { ...queue, records: ownWords.records };
     const pruneAudit = (): Promise<number> => queue.pruneAudit(config.audit.keep);
@@ -217,7 +220,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
     undo.push(() => upkeep.stop());
 
     const hold = await openHold(config, env, { log, now });
-    const releasing = makeRelease({ ...sealing, ...onward, rules: rules.current, signers: identities, queue });
+    const releasing = makeRelease({ ...sealing, largest, onQueued, rules: rules.current, signers: identities, queue });
     const held = makeHeldUpkeep({
       queue,
       hold,
@@ -226,7 +229,7 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       addressBook: certificates.addressBook,
       notices,
       maxAge: config.hold.maxAge,
-      onQueued: onward.onQueued,
+      onQueued,
       now,
       elapsed: () => performance.now(),
       log,
@@ -248,19 +251,19 @@ export async function startRelay(config: Config, { log, now, env, version, onFai
       'sources-failing': () => !certificates.answering(),
       'spool-key-lost': () => spool.isLost(),
     };
-    const intake = await watchRefusal({ readiness, refusal: () => queue.refusal(), notes });
+    const intake = await watchRefusal({ readiness, refusals: () => queue.refusals(), notes });
     undo.push(() => intake.stop());
     const path = makePath({
       refusal: () => intake.refusal(),
       ...sealing,
       rules: rules.current,
       signers: identities,
-      outbox: queue,
+      outbox,
       mixed: config.mixed,
       hold: () => hold.certificate(),
       notices,
       spool,
-      ...onward,
+      largest,
     });
     const listen: ListenerOptions[] = [];
     for (const entry of config.listen) listen.push(await withCertificate(entry));

@@ -46,7 +46,6 @@ export function makeNoticeSealer({ addressBook, record, log, ...parts }: NoticeS
         newId: () => queueId,
         // A notice is smaller than anything that an upstream takes.
         largest: () => undefined,
-        onQueued: () => {},
         // Of a notice the queue and the audit log tell; it was accepted from nobody.
         log: log.child({}, { level: 'warn' }),
       });

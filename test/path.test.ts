@@ -100,7 +100,6 @@ describe('the path of one message', { skip: missingPrograms({ openssl: 'openssl'
         enqueue: async (message) => void queued.push(message),
       },
       largest: () => largest,
-      onQueued: () => {},
       now: Date.now,
       randomBytes,
       log: pino({ level: 'silent' }),

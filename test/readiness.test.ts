@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { eventually } from './certificates/openssl.ts';
 import { SealpostError } from '../src/errors.ts';
 import { makeReadiness, reasonTable, watchRefusal, type Standing } from '../src/readiness.ts';
 
@@ -52,11 +53,11 @@ test('what the queue would refuse is asked again and again, and a failure for go
     readiness,
     everyMs: 1,
     notes: { 'upstreams-failing': () => asked % 2 === 0 },
-    refusal: async () => {
+    refusals: async () => {
       if (asked > 0) seen.push(codes(readiness.standing()));
       const code = answers[asked++];
       if (asked > answers.length) resolve();
-      return code === undefined ? undefined : new SealpostError(code);
+      return code === undefined ? [] : [new SealpostError(code)];
     },
   });
   t.after(() => watch.stop());
@@ -85,16 +86,44 @@ test('causes that end by themselves are each told as what they are, and a note t
       'spool-key-lost': () => new Promise<never>(() => {}),
       'sources-failing': () => Promise.reject(new Error('not to be known')),
     },
-    refusal: async () => {
+    refusals: async () => {
       if (asked > 0) seen.push(codes(readiness.standing()));
       const code = answers[asked++];
       if (asked === 4) resolve();
-      return code === undefined ? undefined : new SealpostError(code);
+      return code === undefined ? [] : [new SealpostError(code)];
     },
   });
   t.after(() => watch.stop());
   await enough;
   assert.deepEqual(seen, ['draining storage-refused /', 'draining descriptors-exhausted /', 'accepting /']);
+});
+
+test('two causes are told, the first of them to clients; and a disk that hangs is one, until it answers', async (t) => {
+  const { readiness, told } = make();
+  readiness.tell('starting', false);
+  const { promise: answer, resolve } = Promise.withResolvers<void>();
+  const { promise: again, resolve: asked } = Promise.withResolvers<void>();
+  let times = 0;
+  const watch = await watchRefusal({
+    readiness,
+    everyMs: 1,
+    patienceMs: 5,
+    notes: {},
+    refusals: async () => {
+      if (++times === 2) await answer;
+      if (times === 3) asked();
+      return times < 3 ? [new SealpostError('storage-full'), new SealpostError('audit-failed')] : [];
+    },
+  });
+  t.after(() => watch.stop());
+  assert.deepEqual([codes(readiness.standing()), watch.refusal()?.code], ['draining storage-full audit-failed /', 'storage-full']);
+  await eventually(async () => watch.refusal()?.code === 'storage-hanging');
+  assert.equal(codes(readiness.standing()), 'draining storage-full audit-failed storage-hanging /');
+  assert.equal(watch.refusal()?.temporary, true);
+  resolve();
+  await again;
+  await eventually(async () => watch.refusal() === undefined);
+  assert.equal(told.at(-1), 'accepting /');
 });
 
 test('docs/readiness.md lists every reason with its state, its words and its mend', () => {

@@ -18,7 +18,7 @@ import type { Logger } from 'pino';
 import { mailboxKey } from '../message/envelope.ts';
 import type { Mailbox } from '../message/envelope.ts';
 import type { CertificateSource, SourceAnswer } from './source.ts';
-import { unlessAborted, within } from './time-box.ts';
+import { heeding, unlessAborted, within } from './time-box.ts';
 
 /** ms */
 export interface CacheAges {
@@ -150,7 +150,7 @@ export function makeCachedSource(source: CertificateSource, { ages, now, log, pa
       if (old === undefined || !isWithin(old, ages.stale)) return join(key, mailbox, signal);
       const answer = isBefore(old.restUntil, REST_MS)
         ? resting
-        : await join(key, mailbox, AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(patience / 2))]));
+        : await heeding(signal, patience / 2, (enough) => join(key, mailbox, enough));
       // Its age may have ended while the source was waited for.
       if (answer.kind !== 'unavailable' || !isWithin(old, ages.stale)) return answer;
       if (answer !== resting) old.restUntil = now() + REST_MS;

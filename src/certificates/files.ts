@@ -2,7 +2,8 @@
  * Recipient certificates kept as files: a source whose folder is live (files/scan.ts), however large it is. A thread of its own scans
  * the folder, keeps an index of addresses in memory and, for a large folder, on disk, and reads the certificate again from its file when
  * it is asked for; what is found there is compared with the fingerprint of the index. Where the file has changed meanwhile, the folder
- * is scanned first, and the answer is what stands there then, or *unavailable*, never what the index remembers.
+ * is scanned first, and the answer is what stands there then, or *unavailable*, never what the index remembers. What was read a second
+ * ago is believed.
  */
 import { basename, join } from 'node:path';
 import type { Logger } from 'pino';
@@ -79,6 +80,11 @@ const MAX_PARSED = 500;
 /** How often an answer may be overtaken by changes before it is given up. */
 const MAX_TRIES = 3;
 const SLOW_MS = 1000;
+/** How long an answer is used again: RCPT and DATA of a message, and the next ones to the same reader, ask once. */
+const RECENT_MS = 1000;
+/** Answers of late; of more certificates than a person has none is kept. */
+const MAX_RECENT = 1000;
+const MAX_RECENT_FOUND = 4;
 
 export function openRecipientFolder(options: RecipientFolderOptions): RecipientFolder {
   const { path, log, cache, progress, own = false, label = basename(path) } = options;
@@ -106,15 +112,19 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   const parsed = makeParsed(MAX_PARSED);
   // Whoever goes over all of them asks for each once.
   const passing = makeParsed(0);
+  const recent = makeRecent();
   const scan = async (): Promise<void> => {
     const begun = performance.now();
     const first = state === undefined;
     watched.begin();
+    recent.clear();
     try {
       const { state: seen, files, certificates } = await thread.ask('scan', {});
       const seconds = Math.round((performance.now() - begun) / 100) / 10;
       if (first && seconds * 1000 >= SLOW_MS) log.info({ path, files, certificates, seconds }, 'certificate folder is read');
       state = seen;
+      // Whoever asked meanwhile was told of what stood there before.
+      recent.clear();
     } catch (error) {
       const cause = asError(error);
       if (state?.kind !== 'unavailable' && !closed) log.error({ path, err: cause }, 'thread of the certificate folder has failed');
@@ -148,7 +158,8 @@ export function openRecipientFolder(options: RecipientFolderOptions): RecipientF
   };
   const find = async (key: string, signal?: AbortSignal): Promise<FolderAnswer> => {
     try {
-      const shelved = await settled(() => thread.ask('find', { hash: addressHash(key) }), signal);
+      const shelved = recent.get(key) ?? (await settled(() => thread.ask('find', { hash: addressHash(key) }), signal));
+      recent.keep(key, shelved);
       const { certificates, lost } = await parsed.all({ path, label }, shelved);
       const gone = lost === undefined ? undefined : new Error(`${lost.place} held a certificate that cannot be read now`);
       // It named this address a moment ago, and may be the newest: nothing of half a file is taken in its place. A whole one is a renewal.
@@ -278,6 +289,31 @@ function makeParsed(most: number): Parsed {
       const gone = [...lost.values()];
       return { certificates, lost: gone.find(({ faulty }) => faulty) ?? gone[0] };
     },
+  };
+}
+
+interface Recent {
+  get(key: string): readonly Shelved[] | undefined;
+  /** For a second from when it was asked for first; not where one could not be read. */
+  keep(key: string, found: readonly Shelved[]): void;
+  clear(): void;
+}
+
+function makeRecent(): Recent {
+  const answers = new Map<string, { readonly found: readonly Shelved[]; readonly until: number }>();
+  return {
+    get: (key) => {
+      const answer = answers.get(key);
+      if (answer === undefined || performance.now() < answer.until) return answer?.found;
+      answers.delete(key);
+      return undefined;
+    },
+    keep: (key, found) => {
+      if (answers.has(key) || found.length > MAX_RECENT_FOUND || found.some(({ der }) => der === undefined)) return;
+      if (answers.size >= MAX_RECENT) answers.clear();
+      answers.set(key, { found, until: performance.now() + RECENT_MS });
+    },
+    clear: () => answers.clear(),
   };
 }
 

@@ -29,3 +29,25 @@ export async function within<T>(patience: number, act: (signal: AbortSignal) => 
     clearTimeout(timer);
   }
 }
+
+/**
+ * What `act` answers; its signal is aborted with `outer`, and after `patience` ms (a TimeoutError; Infinity: never). Only `act` ends the
+ * waiting. In the place of AbortSignal.any(): where one of its signals is itself made by it, Node 24.21 never lets go of either, and a
+ * look-up would leave some behind.
+ */
+export async function heeding<T>(outer: AbortSignal, patience: number, act: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  if (outer.aborted) return act(outer);
+  const controller = new AbortController();
+  const stop = (): void => controller.abort(outer.reason);
+  const late = (): void => controller.abort(new DOMException(`no answer within ${Math.round(patience)} ms`, 'TimeoutError'));
+  outer.addEventListener('abort', stop, { once: true });
+  const timer = patience < 1 || patience === Infinity ? undefined : setTimeout(late, patience);
+  // A timer may ring a part of a millisecond early, and what is left then is none.
+  if (patience < 1) late();
+  try {
+    return await act(controller.signal);
+  } finally {
+    clearTimeout(timer);
+    outer.removeEventListener('abort', stop);
+  }
+}

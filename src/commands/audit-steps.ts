@@ -180,23 +180,67 @@ export async function exportLog({ out, since, until, format }: ExportChoice, com
   if (format !== 'json' && format !== 'csv') throw new SealpostError('usage', { detail: '--format takes json or csv' });
   const [from, to] = [timeOf(since, -Infinity), timeOf(until, Infinity)];
   const { audit } = await locateQueue(terminal, command);
+  const wanted = await linesBetween(audit, from, to);
   await using file = await open(out, 'wx', 0o600).catch((cause: unknown) => {
     throw new SealpostError('file-unwritable', { detail: out, hint: 'name a file that is not there yet', cause });
   });
   if (format === 'csv') await file.write(`${[...COLUMNS, 'more'].join(',')}\r\n`);
   let lines = 0;
-  for await (const { bytes, whole } of auditLines(audit)) {
-    const event = whole ? asEvent(bytes) : undefined;
-    const at = Date.parse(String(event?.['time']));
-    // Once it has begun, every line until the end: a clock that was set back makes no gap.
-    if (event === undefined || (lines === 0 && at < from)) continue;
-    if (at >= to) break;
+  let before = 0;
+  const lost: string[] = [];
+  // The end of the file that is written may be half a line, and is nobody's loss.
+  let half: string | undefined;
+  for await (const { file: path, bytes, whole } of auditLines(audit)) {
+    if (half !== undefined) lost.push(half);
+    half = undefined;
+    const read = whole ? asEvent(bytes) : undefined;
+    const event = numberOf(read) === undefined ? undefined : read;
+    const number = numberOf(event) ?? before + 1;
+    before = number;
+    if (number < wanted.first) continue;
+    if (number > wanted.last) break;
+    if (event === undefined) {
+      const place = `${path}: number ${number}`;
+      if (whole) lost.push(place);
+      else half = place;
+      continue;
+    }
     lines++;
     await file.appendFile(format === 'json' ? Buffer.concat([bytes, Buffer.from('\n')]) : csvLine(event));
   }
   await file.sync();
   terminal.stdout.write(`${out}: ${lines} lines\n`);
+  for (const place of lost) terminal.stderr.write(`sealpost: ${place} cannot be read, and is not in ${out}\n`);
+  if (lost.length > 0)
+    throw new SealpostError('audit-broken', { detail: `${lost.length} lines of ${audit} cannot be read`, hint: EVIDENCE });
 }
+
+interface Numbers {
+  readonly first: number;
+  readonly last: number;
+}
+
+/**
+ * From the first line that is not older than `from` to the last that is older than `to` (ms), by their numbers: whatever the clock did in
+ * between, it makes no gap. Without lines of such times the first is behind the last.
+ */
+async function linesBetween(audit: string, from: number, to: number): Promise<Numbers> {
+  let [first, last] = [from === -Infinity ? 0 : Infinity, to === Infinity ? Infinity : 0];
+  if (first === 0 && last === Infinity) return { first, last };
+  for await (const { bytes, whole } of auditLines(audit)) {
+    const event = whole ? asEvent(bytes) : undefined;
+    const [number, at] = [numberOf(event), Date.parse(String(event?.['time']))];
+    if (number === undefined) continue;
+    if (at >= from) first = Math.min(first, number);
+    if (at < to && last !== Infinity) last = Math.max(last, number);
+  }
+  return { first, last };
+}
+
+const numberOf = (event: Readonly<Record<string, unknown>> | undefined): number | undefined => {
+  const number = event?.['seq'];
+  return typeof number === 'number' ? number : undefined;
+};
 
 function csvLine(event: Readonly<Record<string, unknown>>): string {
   const more = Object.entries(event).filter(([name]) => !COLUMNS.includes(name) && name !== 'prev');

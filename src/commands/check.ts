@@ -10,6 +10,7 @@ import type { Fault } from '../document/fault.ts';
 import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
 import { policyRemarks, sayRemark } from '../policy/remarks.ts';
+import { auditKeyFaults } from './audit-keys.ts';
 import { mayHold } from '../site/hold-keys.ts';
 import { readPolicy } from '../policy/rules.ts';
 import { siteFaults } from '../site/faults.ts';
@@ -64,6 +65,7 @@ export async function check(from: ConfigPlace, { host, survey, now }: Surroundin
     ...(await inspectDirectories(config.value, from.env)),
     ...users.faults,
     ...site.faults,
+    ...(await auditKeyFaults(config.value)),
     ...certificates.faults,
     ...harvestFaults(config.value),
   ];

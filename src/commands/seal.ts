@@ -59,7 +59,7 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   const site = await (options.cert === undefined ? openSite(options, config, terminal, log) : openAdHoc(options, options.cert, terminal));
   try {
     const outbox = makeFileOutbox(outDir ?? terminal.stdout);
-    const path = makePath({ ...site.parts, outbox, largest: () => undefined, onQueued: () => {}, now: Date.now, randomBytes, log });
+    const path = makePath({ ...site.parts, outbox, largest: () => undefined, now: Date.now, randomBytes, log });
     const client = { address: '127.0.0.1', helo: 'localhost', tls: null, user: null };
     await path.accept({ sender, recipients, envid: null, client, protocol: 'LOCAL' }, terminal.stdin);
   } catch (error) {

@@ -51,10 +51,20 @@ export interface Counters {
   readonly noticesWithheld: number;
 }
 
+/** Places with the upstreams that are kept free for a while. */
+export interface Places {
+  readonly count: number;
+  /** Attempts these, `count` at most. Where the relay is stopping they stay leased, and the next start makes them ready. */
+  begin(leases: readonly Lease[]): void;
+  giveBack(): void;
+}
+
 export interface Scheduler {
   start(): void;
   /** Something was enqueued, or made due by an operator. */
   wake(): void;
+  /** For `wanted` rows of a message that is about to be queued; none where something waits that it must not overtake. */
+  keepPlaces(wanted: number): Places;
   /**
    * Claims no more and waits for the running attempts; shortly before `graceMs` are over it drops their connections and
    * settles them as deferred. Resolves within `graceMs` whatever happens; the route is left to its owner.
@@ -87,6 +97,10 @@ class QueueScheduler implements Scheduler {
   #loop: Promise<void> | undefined;
   #stopping = false;
   #stirred = false;
+  /** Something may wait that no claim has found yet: new mail must not overtake it. */
+  #backlog = true;
+  /** Places kept for what is being queued. */
+  #kept = 0;
   #stir: (() => void) | undefined;
 
   constructor(options: SchedulerOptions) {
@@ -94,13 +108,30 @@ class QueueScheduler implements Scheduler {
   }
 
   start(): void {
-    this.#options.route.onChange = () => this.wake();
+    // More room, and no more to be sent than before.
+    this.#options.route.onChange = () => {
+      if (this.#backlog) this.wake();
+    };
     if (!this.#stopping) this.#loop ??= this.#run();
   }
 
   wake(): void {
+    this.#backlog = true;
     this.#stirred = true;
     this.#stir?.();
+  }
+
+  keepPlaces(wanted: number): Places {
+    const isOpen = !this.#backlog && !this.#stopping && this.#loop !== undefined && this.#counts.unsettled === 0;
+    const count = isOpen ? Math.max(0, Math.min(wanted, this.#options.route.room().places - this.#kept)) : 0;
+    this.#kept += count;
+    return {
+      count,
+      begin: (leases) => {
+        if (!this.#stopping) for (const lease of leases) this.#begin(lease);
+      },
+      giveBack: () => void (this.#kept -= count),
+    };
   }
 
   counters(): Counters {
@@ -131,6 +162,8 @@ class QueueScheduler implements Scheduler {
     let failures = 0;
     while (!this.#stopping) {
       this.#stirred = false;
+      // A row may have fallen due.
+      this.#backlog = true;
       let sleep: number;
       try {
         sleep = await this.#claim();
@@ -147,12 +180,14 @@ class QueueScheduler implements Scheduler {
   async #claim(): Promise<number> {
     const { queue, route, now } = this.#options;
     if (this.#counts.unsettled > 0) return LONGEST_SLEEP;
-    const { places, wait } = route.room();
-    if (places <= 0) return bounded(wait);
+    const room = route.room();
+    const places = room.places - this.#kept;
+    if (places <= 0) return bounded(room.wait);
     const leases = await queue.claim(now(), places);
     for (const lease of leases) this.#begin(lease);
     // Those places are taken. Another upstream may have some; else the end of an attempt or of a pause is what to wait for.
     if (leases.length >= places) return route.room().places > 0 ? 0 : bounded(route.room().wait);
+    if (!this.#stirred) this.#backlog = false;
     const due = await queue.nextDue();
     return due === undefined ? LONGEST_SLEEP : bounded(due - now());
   }
@@ -171,15 +206,19 @@ class QueueScheduler implements Scheduler {
   }
 
   #begin(lease: Lease): void {
-    const running = this.#attemptAndSettle(lease).finally(() => {
-      this.#running.delete(running);
-      this.wake();
-    });
+    const running = this.#send(lease).finally(() => this.#running.delete(running));
     this.#running.add(running);
   }
 
   /** Never rejects. */
-  async #attemptAndSettle(lease: Lease): Promise<void> {
+  async #send(lease: Lease): Promise<void> {
+    const quietly = await this.#attemptAndSettle(lease);
+    // Where nothing waits, nobody waits for the place either.
+    if (!quietly || this.#backlog) this.wake();
+  }
+
+  /** Never rejects. True where nothing is in the queue that was not before. */
+  async #attemptAndSettle(lease: Lease): Promise<boolean> {
     const { retry, notices, now, random, log } = this.#options;
     const attempt = await this.#attempt(lease);
     if (!isPaused(attempt.result)) this.#counts.attempts++;
@@ -201,6 +240,7 @@ class QueueScheduler implements Scheduler {
     }
     if (isOurFault(attempt)) log.error({ ...about, err: attempt.result.cause }, 'a fault of the relay ended an attempt');
     await this.#settle(lease, conclusion);
+    return conclusion.outcome.kind === 'delivered' && conclusion.telling === undefined;
   }
 
   async #attempt(lease: Lease): Promise<Attempt> {

@@ -4,7 +4,7 @@
  * orchestrators hand secrets over as links.
  */
 import { constants, type Stats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { SealpostError } from '../errors.ts';
 import { systemCode } from './yaml.ts';
 
@@ -36,3 +36,10 @@ export async function readSecretFile(file: string): Promise<Buffer> {
     throw new SealpostError('file-unreadable', { detail: `${file} (${systemCode(cause) ?? 'unknown reason'})`, cause });
   }
 }
+
+/** True where a folder on the way is closed to this user, so that nobody here can say whether the file is there. */
+export const isClosed = (file: string): Promise<boolean> =>
+  stat(file).then(
+    () => false,
+    (error: unknown) => systemCode(error) === 'EACCES',
+  );

@@ -17,6 +17,12 @@ export const sessionErrors = {
     'look at the disk and the permissions of the data folder; the log line holds the cause',
   ),
   'storage-full': row(452, '4.3.1', 'the queue has no room, please try again later', 'make room on the file system of the data folder'),
+  'storage-hanging': row(
+    451,
+    '4.3.0',
+    'the queue does not answer, please try again later',
+    'look at the disk of the data folder, or at the file server behind it',
+  ),
   'storage-refused': row(
     452,
     '4.3.1',

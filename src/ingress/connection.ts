@@ -106,14 +106,14 @@ export abstract class Connection extends SMTPConnection {
   }
 
   override close(): void {
-    this.#gone.abort();
+    this.#gone.abort(GONE);
     // Nothing can be said in the middle of a handshake, and it is torn down from above.
     if (this._upgrading) this.#handshake?.destroy();
     super.close();
   }
 
   override _onClose(): void {
-    this.#gone.abort();
+    this.#gone.abort(GONE);
     super._onClose();
   }
 
@@ -165,3 +165,5 @@ export abstract class Connection extends SMTPConnection {
 }
 
 const NOTHING = (): void => undefined;
+/** One for all: to make a reason with its stack costs more than the rest of an end. */
+const GONE = new Error('the client is gone');

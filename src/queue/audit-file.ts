@@ -19,6 +19,7 @@ import { closedPath } from '../audit/segments.ts';
 import { SealpostError } from '../errors.ts';
 import { exchange, mendTail, newestStart, openFile, sweepPruned, timeOfLast, undoRotation, writeAll } from './audit-segment.ts';
 import { blob, integer, text } from './columns.ts';
+import { isUntrustworthy } from './failure.ts';
 import { stillNames } from './identity.ts';
 import { readAuditHead, readAuditStarts, type SegmentStart } from './operator.ts';
 
@@ -95,7 +96,15 @@ export async function openAuditFile(options: AuditWriterOptions) {
     await assertInPlace();
     const next = await exchange(path, closed);
     const begun = { seq: recorded.seq, hash: recorded.hash, bytes: recorded.bytes, at };
-    transact(() => statements.begin(begun));
+    try {
+      transact(() => statements.begin(begun));
+    } catch (cause) {
+      await next.close();
+      // The file goes on under its own name. Where a sync failed the record may hold all the same: the queue ends then, and the next
+      // start finds out which.
+      if (!isUntrustworthy(cause)) await undoRotation(path, start, log);
+      throw cause;
+    }
     const before = handle;
     [handle, start] = [next, begun];
     await before.close();

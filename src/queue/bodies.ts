@@ -167,6 +167,8 @@ export interface BodyPlace {
   readonly bodyLength: number;
   readonly bodySha256: Uint8Array;
   readonly bodyFile: string | null;
+  /** Its octets, where they are at hand already. */
+  readonly bytes?: Uint8Array | null;
 }
 
 /** The body of a row, wherever it is. Throws as readBodyFile and checkInlineBody do, and where there is no row. */
@@ -178,7 +180,7 @@ export async function* readStored(
   if (row === undefined) throw new SealpostError('internal', { detail: 'a row that is not leased cannot be read' });
   const expected = { length: row.bodyLength, sha256: row.bodySha256 };
   if (row.bodyFile !== null) yield* readBodyFile(folder, row.bodyFile, expected);
-  else yield checkInlineBody(await inlineBytes(row.body), expected);
+  else yield checkInlineBody(row.bytes ?? (await inlineBytes(row.body)), expected);
 }
 
 /** The files of these bodies are the queue's own now. */

@@ -6,7 +6,7 @@ import { SealpostError } from '../errors.ts';
 export const SQLITE_ERROR = 1;
 export const SQLITE_BUSY = 5;
 const SQLITE_NOMEM = 7;
-const SQLITE_FULL = 13;
+export const SQLITE_FULL = 13;
 const SQLITE_CORRUPT = 11;
 /** Octets of one row that the database cannot take or give: TOOBIG, CONSTRAINT, MISMATCH beside CORRUPT. */
 const ROW_FAULTS: ReadonlySet<number> = new Set([SQLITE_CORRUPT, 18, 19, 20]);

@@ -9,6 +9,7 @@
  *                │              │  └─────────▶ damaged       does not fit its checksums; stays until an operator removes it
  *                └── retry ─────┴── (operator) from deferred and bounced
  *   removed: by a named operator, from any state but leased.
+ *   Where a place with an upstream is free as it is queued, a row begins as `leased`.
  *
  *   enqueue ─▶ held ─release─▶ ready     sealed to the site's hold certificate; never due, never claimed, until it is sealed to its reader
  *               ▲ ├──endHeld─▶ bounced   held for too long; `retry` holds it again, and only a release makes it ready
@@ -227,10 +228,22 @@ export interface QueueStore {
     notices?: readonly NewMessage[],
   ): Promise<void>;
   /**
-   * Why `enqueue` would refuse any message at this moment: `storage-full`, `audit-failed`, `storage-failed`, the answers of the very guards
-   * that it passes; or most messages: `storage-refused`, `descriptors-exhausted`. Undefined where it would take one. Never rejects.
+   * As `enqueue`; the first rows that can be sent, `places` at most, are leased in the same transaction, as if they had been claimed at
+   * once. `read` has them without asking the disk again, where they are small.
    */
-  refusal(): Promise<SealpostError | undefined>;
+  enqueueLeased(
+    message: NewMessage,
+    events: readonly AuditEvent[],
+    uses: readonly CertificateUse[] | undefined,
+    notices: readonly NewMessage[] | undefined,
+    places: number,
+  ): Promise<Lease[]>;
+  /**
+   * Why `enqueue` would refuse any message at this moment: `storage-full`, `audit-failed`, `storage-failed`, the answers of the very guards
+   * that it passes; or most messages: `storage-refused`, `descriptors-exhausted`. Each cause once; none where it would take one. Never
+   * rejects, and waits for a disk that hangs.
+   */
+  refusals(): Promise<readonly SealpostError[]>;
   /**
    * Up to `limit` rows that are due at `now` (ms), oldest due first; they become `leased`. Rows that wait and were written later
    * than `now`, by a clock that has been set back since, are due too. A row that does not fit its checksum becomes `damaged`

@@ -53,6 +53,12 @@ export interface StoredTelling {
   readonly ofDelay: boolean;
 }
 
+/** A row that was leased by the transaction that wrote it, and which of the message's recipients it is. */
+export interface LeasedAsQueued {
+  readonly row: number;
+  readonly recipient: number;
+}
+
 /** A leased row as the worker reads it: the lease and what `read` needs to check it. */
 export interface LeasedRow extends StoredRecipient {
   readonly row: number;
@@ -67,6 +73,8 @@ export interface LeasedRow extends StoredRecipient {
   readonly bodyLength: number;
   readonly bodySha256: Uint8Array;
   readonly bodyFile: string | null;
+  /** Its body, where that is in the database and was read along with it. */
+  readonly bytes?: Uint8Array | null;
 }
 
 /** A held row as the worker reads it. */
@@ -110,15 +118,17 @@ export function octetsOf({ bodies, recipients }: StoredMessage): number {
 
 /** Per operation what is asked and what is answered. Times are ms since the epoch. */
 export interface Operations {
-  /** Answers the events that tell of a changed certificate. */
+  /** Answers the events that tell of a changed certificate, and the rows that are leased: the first that can be sent. */
   enqueue: {
     ask: {
       readonly message: StoredMessage;
       readonly events: readonly AuditEvent[];
       readonly uses: readonly CertificateUse[];
       readonly notices: readonly StoredMessage[];
+      /** How many rows at most. */
+      readonly lease: number;
     };
-    answer: readonly AuditEvent[];
+    answer: { readonly changes: readonly AuditEvent[]; readonly leased: readonly LeasedAsQueued[] };
   };
   /** Fails as an enqueue would at this moment. */
   assertTakes: { ask: null; answer: null };
@@ -174,6 +184,9 @@ export type Request = {
   [O in Operation]: { readonly id: number; readonly at: number; readonly operation: O; readonly ask: Operations[O]['ask'] };
 }[Operation];
 
+/** What is posted at once: all that was asked in one turn of the event loop. */
+export type Posted = readonly (Request | CloseRequest)[];
+
 /** Ends the worker: what came before it is done, the audit file is written, the lock is free. */
 export interface CloseRequest {
   readonly id: number;
@@ -198,6 +211,8 @@ export type WorkerMessage<Answer = never> =
       readonly message: string;
       readonly attributes: Record<string, unknown>;
     }
+  /** Of one transaction, all at once: to wake the other thread costs more than the answers do. */
+  | { readonly kind: 'answers'; readonly answers: readonly WorkerMessage<Answer>[] }
   /** The database cannot be trusted to keep anything from here on. */
   | { readonly kind: 'stopped'; readonly failure: Failure };
 

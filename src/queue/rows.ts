@@ -9,7 +9,7 @@ import { blob, integer, integerOrNull, text, textOrNull } from './columns.ts';
 import { prepareHeld } from './held-rows.ts';
 import type { Outcome } from './queue.ts';
 import { prepareRecover } from './recover.ts';
-import type { LeasedRow, StoredBodyRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
+import type { LeasedAsQueued, LeasedRow, StoredBodyRow, StoredMessage, StoredRecipient, StoredTelling } from './requests.ts';
 import { NOT_SET_ASIDE, prepareGuard, type RowGuard } from './set-aside.ts';
 import { prepareSetBack, type SetBack } from './set-back.ts';
 import { prepareReadRow, type ReadRow } from './stored-row.ts';
@@ -67,7 +67,8 @@ function prepareAddBody(db: DatabaseSync): AddBody {
   return (body) => insert.run(body.length, body.sha256, body.file, body.bytes).lastInsertRowid;
 }
 
-type Enqueue = (added: StoredMessage, events: readonly AuditEvent[]) => Done<null>;
+/** `lease`: as many of its rows as can be sent at most begin as `leased`; they are the answer. */
+type Enqueue = (added: StoredMessage, events: readonly AuditEvent[], lease?: number) => Done<readonly LeasedAsQueued[]>;
 
 function prepareEnqueue(db: DatabaseSync, total: AddTotal, addBody: AddBody, setBack: SetBack): Enqueue {
   const message = db.prepare('INSERT INTO messages (id, accepted_at, sender, size) VALUES (?, ?, ?, ?)');
@@ -81,7 +82,8 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal, addBody: AddBody, set
     const sender = one.sender === original ? null : one.sender;
     if (sender !== null || one.notify !== null || one.orcpt !== null) askedOfRecipient.run(row, sender, one.notify, one.orcpt);
   };
-  return (added, events) => {
+  return (added, events, lease = 0) => {
+    const leased: LeasedAsQueued[] = [];
     const named = new Set(added.recipients.map((one) => one.body));
     // A body that no row names would never be deleted.
     if (named.size !== added.bodies.length) throw new SealpostError('internal', { detail: 'a body without a recipient' });
@@ -89,15 +91,16 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal, addBody: AddBody, set
     if (added.envid !== null || added.submitter !== null || added.notice !== null)
       askedOfMessage.run(added.id, added.envid, added.submitter, added.notice);
     const ids = added.bodies.map(addBody);
-    for (const one of added.recipients) {
+    for (const [index, one] of added.recipients.entries()) {
       const id = ids[one.body];
       if (id === undefined) throw new SealpostError('internal', { detail: 'a recipient names a body that is not there' });
       const smtputf8 = one.needsSmtputf8 ? 1 : 0;
       const at = added.acceptedAt;
-      const [state, due] = one.kept?.kind === 'held' ? ['held', null] : ['ready', at];
+      const [state, due] = one.kept?.kind === 'held' ? ['held', null] : leased.length < lease ? ['leased', null] : ['ready', at];
       const row = recipient.run(added.id, id, one.address, state, due, at, smtputf8, one.sha256, one.header, one.prefix, one.suffix);
       keepAsked(row.lastInsertRowid, one, added.sender);
       if (one.kept !== null) kept.run(row.lastInsertRowid, one.kept.kind, one.kept.facts);
+      if (state === 'leased') leased.push({ row: Number(row.lastInsertRowid), recipient: index });
     }
     setBack.wrote(added.acceptedAt);
     total('accepted', added.recipients.length);
@@ -105,11 +108,12 @@ function prepareEnqueue(db: DatabaseSync, total: AddTotal, addBody: AddBody, set
       'body_bytes',
       added.bodies.reduce((sum, one) => sum + one.length, 0),
     );
-    return { answer: null, events };
+    return { answer: leased, events };
   };
 }
 
 function prepareClaim(db: DatabaseSync, guard: RowGuard, read: ReadRow, setBack: SetBack) {
+  const bytes = prepareBodyBytes(db);
   const due = db.prepare(`SELECT id FROM recipients WHERE due_at <= ? AND ${NOT_SET_ASIDE} ORDER BY due_at, id LIMIT ?`);
   const lease = db.prepare(`UPDATE recipients SET state = 'leased', due_at = NULL, changed_at = ?, past_dot = 0 WHERE id = ?`);
   return (now: number, limit: number, at: number): Done<LeasedRow[]> => {
@@ -117,14 +121,14 @@ function prepareClaim(db: DatabaseSync, guard: RowGuard, read: ReadRow, setBack:
     const events = setBack.mend(now);
     for (const found of due.all(now, limit)) {
       const id = integer(found, 'id');
-      const leased = guard.attempt(id, at, events, () => {
+      const leased = guard.attempt(id, at, events, (): LeasedRow => {
         // Before anybody is told its recipient: an upstream that refuses a changed address would make a bounce of the damage.
         const row = read(id);
         // Only a release makes it due: sealed as it is, its reader could not open it.
         if (row.kept?.kind === 'held')
           throw new SealpostError('queue-item-damaged', { detail: 'it is held, and its state says that it is due' });
         lease.run(at, id);
-        return row;
+        return row.bodyFile === null ? { ...row, bytes: bytes(row.body).answer } : row;
       });
       if (leased !== undefined) answer.push(leased);
     }

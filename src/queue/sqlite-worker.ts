@@ -20,7 +20,7 @@ import { BODY_NAME } from './bodies.ts';
 import { asStorageError, isUntrustworthy } from './failure.ts';
 import { prepareKnown, type Known, type Recorded } from './known-rows.ts';
 import { listEntries, pruneStep, readStats, removeStep, retryStep } from './operator.ts';
-import { octetsOf, type CloseRequest, type Failure, type Request, type WorkerMessage, type WorkerStart } from './requests.ts';
+import { octetsOf, type CloseRequest, type Failure, type Posted, type Request, type WorkerMessage, type WorkerStart } from './requests.ts';
 import { prepareRecords, type Records } from './record-rows.ts';
 import { prepareRows, type Done, type Rows } from './rows.ts';
 import { openDatabase, takeLock } from './schema.ts';
@@ -66,18 +66,27 @@ async function serveQueue(port: MessagePort, start: WorkerStart): Promise<void> 
     post({ kind: 'answer', id, answer: null });
     port.close();
   };
-  port.on('message', (first: Request | CloseRequest) => {
-    const batch: Request[] = [];
-    let next: Request | CloseRequest | undefined = first;
-    let octets = 0;
-    while (next !== undefined && next.operation !== 'close') {
-      batch.push(next);
-      if (next.operation === 'enqueue') octets += octetsOf(next.ask.message);
-      if (next.operation === 'release') octets += next.ask.as.body?.bytes?.length ?? 0;
-      next = batch.length < MAX_BATCH && octets < MAX_BATCH_OCTETS ? receiveMessageOnPort(port)?.message : undefined;
-    }
-    for (const part of inTransactions(batch)) runBatch(queue, part, post, forget);
-    if (next?.operation === 'close') void close(next.id);
+  port.on('message', (posted: Posted) => {
+    const asked = [...posted];
+    const more = (): Request | CloseRequest | undefined => {
+      if (asked.length === 0) asked.push(...(receiveMessageOnPort(port)?.message ?? []));
+      return asked.shift();
+    };
+    // What was posted is done before anything else, in as many batches as it takes.
+    do {
+      const batch: Request[] = [];
+      let octets = 0;
+      let next: Request | CloseRequest | undefined;
+      while (batch.length < MAX_BATCH && octets < MAX_BATCH_OCTETS) {
+        next = more();
+        if (next === undefined || next.operation === 'close') break;
+        batch.push(next);
+        if (next.operation === 'enqueue') octets += octetsOf(next.ask.message);
+        if (next.operation === 'release') octets += next.ask.as.body?.bytes?.length ?? 0;
+      }
+      for (const part of inTransactions(batch)) runBatch(queue, part, post, forget);
+      if (next?.operation === 'close') void close(next.id);
+    } while (asked.length > 0);
   });
   post({ kind: 'answer', id: 0, answer: null });
 }
@@ -231,21 +240,25 @@ function runBatch(queue: OpenQueue, batch: readonly Request[], post: Post, forge
   } catch (error) {
     audit.settle(false);
     const failure = asFailure(asStorageError(error, 'the data folder'));
-    for (const { id } of batch) post({ kind: 'failure', id, failure });
+    post({ kind: 'answers', answers: batch.map(({ id }) => ({ kind: 'failure', id, failure })) });
     return;
   }
   audit.settle(true);
+  const answers: WorkerMessage<unknown>[] = [];
+  const buffers: ArrayBuffer[] = [];
   for (const [index, { id, operation }] of batch.entries()) {
     const outcome = outcomes[index];
     if (outcome === undefined || 'error' in outcome) {
-      post({ kind: 'failure', id, failure: asFailure(asStorageError(outcome?.error, 'the data folder')) });
+      answers.push({ kind: 'failure', id, failure: asFailure(asStorageError(outcome?.error, 'the data folder')) });
     } else {
-      post({ kind: 'answer', id, answer: outcome.done.answer }, buffersOf(outcome.done.answer));
+      answers.push({ kind: 'answer', id, answer: outcome.done.answer });
+      buffers.push(...buffersOf(outcome.done.answer));
       outcome.done.gone?.forEach(forget);
       if (operation === 'pruneAudit') audit.sweep();
       if (operation === 'claim' || operation === 'heldPage') tellDamage(outcome.done.events ?? [], post);
     }
   }
+  post({ kind: 'answers', answers }, buffers);
 }
 
 /** What every enqueue must pass, whatever its message is. A database that failed refuses all before this is reached. */
@@ -261,10 +274,11 @@ function execute(queue: OpenQueue, request: Request): Done<unknown> {
   switch (request.operation) {
     case 'enqueue': {
       assertTakes(queue);
-      const { message, events, uses, notices } = request.ask;
-      rows.enqueue(message, events);
+      const { message, events, uses, notices, lease } = request.ask;
+      const { answer: leased } = rows.enqueue(message, events, lease);
       for (const notice of notices) rows.enqueue(notice, []);
-      return withUses(events, known.use(uses, at));
+      const used = withUses(events, known.use(uses, at));
+      return { ...used, answer: { changes: used.answer, leased } };
     }
     case 'assertTakes':
       assertTakes(queue);

@@ -13,9 +13,9 @@ import { watchIdentity } from './identity.ts';
 import { makeKnownMemory } from './known-memory.ts';
 import { descriptorRefusal, makeRoomCheck, makeTakenBack } from './room.ts';
 import { makeHeldQueue } from './sqlite-held.ts';
-import type { QueueStore } from './queue.ts';
+import type { Lease, QueueStore } from './queue.ts';
 import type { LeasedRow, Step } from './requests.ts';
-import { asLease, asStored, rowOctets, ROW_OVERHEAD } from './stored.ts';
+import { asLease, asLeasedRows, asStored, rowOctets, ROW_OVERHEAD } from './stored.ts';
 import { startThread } from './thread.ts';
 import { makeTurns } from './turns.ts';
 
@@ -97,37 +97,51 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
     unclaimed: new Set(),
   };
   const disk = makeTakenBack(() => makeBodyWriter({ ...folder, inlineLimit: 0, onFull: () => {} }));
+  const enqueue = async (...[message, events, named = [], notices = [], lease]: EnqueueArguments): Promise<Lease[]> => {
+    const uses = known.unwritten(named);
+    const octets = [message, ...notices].reduce((sum, one) => sum + rowOctets(one), 2 * uses.length * ROW_OVERHEAD);
+    await folder.assertRoom(octets);
+    let rows: LeasedRow[];
+    try {
+      rows = await turns.take(octets, async () => {
+        // Copied only when it is its turn: what is posted to the worker lies in memory twice.
+        const stored = asStored(message);
+        const ask = { message: stored, events, uses, notices: notices.map(asStored), lease };
+        const { changes, leased } = await thread.ask('enqueue', ask);
+        known.written(uses, changes);
+        return asLeasedRows(stored, leased);
+      });
+    } catch (error) {
+      // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
+      if (latch.failed()) claimFiles(message.bodies, folder.unclaimed);
+      if (error instanceof SealpostError && error.code === 'storage-full') disk.met();
+      throw error;
+    }
+    claimFiles(message.bodies, folder.unclaimed);
+    return lent(rows);
+  };
+  const lent = (rows: readonly LeasedRow[]): Lease[] => {
+    for (const row of rows) leases.set(row.row, row);
+    return rows.map(asLease);
+  };
   return {
     newBody: () => makeBodyWriter(folder),
-    async enqueue(message, events, named = [], notices = []) {
-      const uses = known.unwritten(named);
-      const octets = [message, ...notices].reduce((sum, one) => sum + rowOctets(one), 2 * uses.length * ROW_OVERHEAD);
-      await folder.assertRoom(octets);
-      try {
-        // Copied only when it is its turn: what is posted to the worker lies in memory twice.
-        const ask = () => ({ message: asStored(message), events, uses, notices: notices.map(asStored) });
-        known.written(uses, await turns.take(octets, () => thread.ask('enqueue', ask())));
-      } catch (error) {
-        // A commit that failed in its sync may hold all the same after a restart: its files must be there then.
-        if (latch.failed()) claimFiles(message.bodies, folder.unclaimed);
-        if (error instanceof SealpostError && error.code === 'storage-full') disk.met();
-        throw error;
-      }
-      claimFiles(message.bodies, folder.unclaimed);
-    },
-    async refusal() {
-      try {
-        await folder.assertRoom(0);
-        await thread.ask('assertTakes', null);
-        return (await descriptorRefusal()) ?? (await disk.refusal());
-      } catch (thrown) {
-        return asSealpostError(thrown);
-      }
+    enqueue: async (message, events, uses, notices) => void (await enqueue(message, events, uses, notices, 0)),
+    enqueueLeased: enqueue,
+    async refusals() {
+      const thrownBy = (asked: Promise<unknown>): Promise<SealpostError | undefined> => asked.then(() => undefined, asSealpostError);
+      const room = await thrownBy(folder.assertRoom(0));
+      const found = [
+        room,
+        await thrownBy(thread.ask('assertTakes', null)),
+        await descriptorRefusal(),
+        // Where there is no room, a try would only say so again.
+        room === undefined ? await disk.refusal() : undefined,
+      ].filter((one) => one !== undefined);
+      return [...new Map(found.map((one) => [one.code, one])).values()];
     },
     async claim(now, limit) {
-      const rows = await thread.ask('claim', { now, limit });
-      for (const row of rows) leases.set(row.row, row);
-      return rows.map(asLease);
+      return lent(await thread.ask('claim', { now, limit }));
     },
     async nextDue() {
       return (await thread.ask('nextDue', null)) ?? undefined;
@@ -172,6 +186,8 @@ export async function openSqliteQueue(options: SqliteQueueOptions): Promise<Sqli
     },
   };
 }
+
+type EnqueueArguments = Parameters<QueueStore['enqueueLeased']>;
 
 /** All steps of an operator's change; answers how many rows they changed. */
 async function steps(step: (from: number) => Promise<Step>): Promise<number> {

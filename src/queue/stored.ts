@@ -3,7 +3,7 @@ import { SealpostError } from '../errors.ts';
 import { notifyText, parseNotify } from '../message/notify.ts';
 import { sealedHash } from './checksum.ts';
 import type { HeldRow, Lease, NewMessage, Release, StoredBody } from './queue.ts';
-import type { LeasedRow, StoredBodyRow, StoredHeld, StoredKept, StoredMessage, StoredRelease } from './requests.ts';
+import type { LeasedAsQueued, LeasedRow, StoredBodyRow, StoredHeld, StoredKept, StoredMessage, StoredRelease } from './requests.ts';
 
 /** Octets of a recipient's row beside its blobs: address, indexes, audit line. */
 export const ROW_OVERHEAD = 1024;
@@ -64,6 +64,19 @@ export function asStored(message: NewMessage): StoredMessage {
       };
     }),
   };
+}
+
+/** The rows of `message` that were leased as they were queued. */
+export function asLeasedRows(message: StoredMessage, leased: readonly LeasedAsQueued[]): LeasedRow[] {
+  const { id: queueId, sender: originalSender, bodies, recipients, ...about } = message;
+  return leased.map(({ row, recipient }) => {
+    const one = recipients[recipient];
+    const body = one && bodies[one.body];
+    if (one === undefined || body === undefined) throw new SealpostError('internal', { detail: 'a row was leased for nobody' });
+    const { length: bodyLength, sha256: bodySha256, bytes, file: bodyFile } = body;
+    const place = { row, queueId, originalSender, bodyLength, bodySha256, bodyFile, bytes };
+    return { ...one, ...about, ...place, delayNoticed: false, attempts: 0 };
+  });
 }
 
 const asStoredBody = ({ length, sha256, content }: StoredBody): StoredBodyRow => ({

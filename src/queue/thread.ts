@@ -36,8 +36,11 @@ export function startThread(start: WorkerStart, { now, log, stop }: ThreadOption
   };
   worker.on('error', fail);
   worker.once('exit', () => fail(new Error('the thread of the queue has ended')));
-  worker.on('message', (message: WorkerMessage) => {
+  const take = (message: WorkerMessage): void => {
     switch (message.kind) {
+      case 'answers':
+        for (const answer of message.answers) take(answer);
+        return;
       case 'answer':
       case 'failure': {
         const request = waiting.get(message.id);
@@ -53,12 +56,18 @@ export function startThread(start: WorkerStart, { now, log, stop }: ThreadOption
         stop(fromFailure(message.failure));
         return;
     }
-  });
+  };
+  worker.on('message', take);
   const expect = <Answer>(id: number): Promise<Answer> => new Promise((resolve, reject) => waiting.set(id, { resolve, reject }));
+  let asked: object[] = [];
+  const post = (): void => {
+    worker.postMessage(asked, []);
+    asked = [];
+  };
   const send = <Answer>(content: { readonly operation: string; readonly ask?: unknown; readonly at?: number }): Promise<Answer> => {
     if (ended) return Promise.reject(new SealpostError('storage-failed', { detail: 'the queue is closed' }));
     const answer = expect<Answer>(++lastId);
-    worker.postMessage({ ...content, id: lastId }, []);
+    if (asked.push({ ...content, id: lastId }) === 1) setImmediate(post);
     return answer;
   };
   return {

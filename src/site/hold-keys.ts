@@ -16,7 +16,7 @@ import type { Config } from '../config.ts';
 import type { Environment } from '../config/environment.ts';
 import { readSecret } from '../config/secret.ts';
 import type { Fault } from '../document/fault.ts';
-import { secretFault } from '../document/secret-file.ts';
+import { isClosed, secretFault } from '../document/secret-file.ts';
 import { systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import type { Rule } from '../policy/decide.ts';
@@ -34,10 +34,14 @@ export const holdFiles = ({ hold, keys }: Pick<Config, 'hold' | 'keys'>): HoldFi
   key: hold.key ?? join(keys, 'hold.key'),
 });
 
-/** `absent`: there is no such file, or none that can be opened without somebody's passphrase; both may be meant. */
+/**
+ * `absent`: there is no such file, or none that can be opened without somebody's passphrase; both may be meant. `closed`: it would be in a
+ * folder that the relay may not enter, which is meant too, where nothing of it is needed.
+ */
 type Read<T> =
   | { readonly kind: 'read'; readonly value: T }
   | { readonly kind: 'absent' }
+  | { readonly kind: 'closed'; readonly fault: Fault }
   | { readonly kind: 'fault'; readonly fault: Fault };
 
 export interface Hold {
@@ -98,13 +102,16 @@ const MAKE = 'sealpost queue hold-key makes one';
 
 export async function readHoldCertificate(config: HoldConfig): Promise<Read<Certificate>> {
   const file = holdFiles(config).certificate;
-  const fault = (wrong: string, mend: string): Read<never> => ({
+  const fault = (wrong: string, mend: string): Extract<Read<never>, { kind: 'fault' }> => ({
     kind: 'fault',
     fault: { place: file, key: 'hold.certificate', wrong, mend },
   });
   const octets = await readPart(file);
   if (octets.kind === 'absent') return octets;
-  if (octets.kind === 'fault') return fault(octets.wrong, 'let the user of sealpost read it, or name another place under hold.certificate');
+  if (octets.kind !== 'read') {
+    const unread = fault(octets.wrong, 'let the user of sealpost read it, or name another place under hold.certificate');
+    return octets.kind === 'closed' ? { ...unread, kind: 'closed' } : unread;
+  }
   try {
     const [certificate] = readCertificates(octets.value).certificates;
     if (certificate === undefined) return fault('holds no certificate', MAKE);
@@ -122,7 +129,7 @@ async function readHoldKey(config: HoldConfig, env: Environment, certificate: Ce
   const fault = (wrong: string, mend: string): Read<never> => ({ kind: 'fault', fault: { place: file, key: 'hold.key', wrong, mend } });
   const octets = await readPart(file);
   if (octets.kind === 'absent') return octets;
-  if (octets.kind === 'fault') return fault(octets.wrong, 'let the user of sealpost read it, or take it away from this machine');
+  if (octets.kind !== 'read') return fault(octets.wrong, 'let the user of sealpost read it, or take it away from this machine');
   try {
     const text = octets.value.toString('latin1');
     if (config.hold.passphrase === undefined && isEncryptedKey(text)) return { kind: 'absent' };
@@ -142,7 +149,7 @@ async function readHoldKey(config: HoldConfig, env: Environment, certificate: Ce
 type Part =
   | { readonly kind: 'read'; readonly value: Buffer }
   | { readonly kind: 'absent' }
-  | { readonly kind: 'fault'; readonly wrong: string };
+  | { readonly kind: 'closed' | 'fault'; readonly wrong: string };
 
 async function readPart(file: string): Promise<Part> {
   try {
@@ -151,7 +158,8 @@ async function readPart(file: string): Promise<Part> {
     return { kind: 'read', value: await handle.readFile() };
   } catch (error) {
     const code = systemCode(error);
-    return code === 'ENOENT' ? { kind: 'absent' } : { kind: 'fault', wrong: `cannot be read (${code ?? 'unknown reason'})` };
+    if (code === 'ENOENT') return { kind: 'absent' };
+    return { kind: (await isClosed(file)) ? 'closed' : 'fault', wrong: `cannot be read (${code ?? 'unknown reason'})` };
   }
 }
 
@@ -176,8 +184,9 @@ export async function holdFaults(
   const files = holdFiles(config);
   const certificate = await readHoldCertificate(config);
   const holding = rules.find(mayHold);
-  if (certificate.kind === 'fault') return { faults: [certificate.fault], notes: [] };
-  if (certificate.kind === 'absent') {
+  const isTold = certificate.kind === 'fault' || (certificate.kind === 'closed' && holding !== undefined);
+  if (isTold) return { faults: [certificate.fault], notes: [] };
+  if (certificate.kind !== 'read') {
     if (holding === undefined) return { faults: [], notes: [] };
     const wrong = `is not there, and the rule ${holding.name} holds mail: it would be answered 451`;
     return { faults: [{ place: files.certificate, key: 'hold.certificate', wrong, mend: MAKE }], notes: [] };

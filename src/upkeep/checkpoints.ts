@@ -5,6 +5,8 @@ import { open } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { AuditHead } from '../audit.ts';
 import { signCheckpoint } from '../audit/checkpoint.ts';
+import { isClosed } from '../document/secret-file.ts';
+import { systemCode } from '../document/yaml.ts';
 import { SealpostError } from '../errors.ts';
 import { assertPrivate, assertPrivateFile, privacyFault } from '../queue/folder.ts';
 
@@ -52,8 +54,8 @@ export async function startCheckpoints({ key, file, hostname, head, now, log }: 
   };
 }
 
-/** Undefined where there is none. */
-async function readSigningKey(file: string): Promise<KeyObject | undefined> {
+/** Undefined where there is none, or where it would be in a folder that the relay may not enter. Throws `file-unreadable`, `key-malformed`. */
+export async function readSigningKey(file: string): Promise<KeyObject | undefined> {
   try {
     await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const fault = privacyFault(await handle.stat(), 'file');
@@ -63,7 +65,8 @@ async function readSigningKey(file: string): Promise<KeyObject | undefined> {
     return key;
   } catch (cause) {
     if (cause instanceof SealpostError) throw cause;
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return undefined;
+    // A folder of keys that is closed to the relay belongs to whoever issues certificates.
+    if (systemCode(cause) === 'ENOENT' || (await isClosed(file))) return undefined;
     throw new SealpostError('file-unreadable', { detail: file, hint: 'sealpost audit key makes the keys of the audit log', cause });
   }
 }

@@ -37,7 +37,7 @@ export interface OwnMail {
 
 export interface OwnMailParts extends Pick<
   PathParts,
-  'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes' | 'log' | 'onQueued' | 'largest'
+  'hostname' | 'addressBook' | 'chooseForm' | 'pinned' | 'now' | 'randomBytes' | 'log' | 'largest'
 > {
   /** Records: for mail that is followed. */
   readonly outbox: Outbox & { readonly records?: Pick<RecordStore, 'change'> };

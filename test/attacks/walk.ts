@@ -90,7 +90,6 @@ export function makeWalk(rules: readonly Rule[] = [seal]): Walk {
         enqueue: async (message, events) => void queued.push(walkedOf(message, events)),
       },
       largest: () => undefined,
-      onQueued: () => undefined,
       now: () => Date.parse('2026-11-23T09:00:00Z'),
       randomBytes,
       log: pino({ level: 'silent' }),

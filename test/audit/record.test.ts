@@ -6,6 +6,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync, s
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execPath } from 'node:process';
+import { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
@@ -112,6 +113,8 @@ test('a place of a certificate, a local part alone and what no list knows are ha
   assert.equal(event['rule'], 'everything');
   assert.equal(event['colleague'], hash('ben'), 'forgotten in the lists: hashed, not shown');
   assert.equal(event['addresses'], `${hash('a@x.example')}, ${hash('b@x.example')}`);
+  for (const odd of ['otto.lee@[192.0.2.1]', 'bounce+otto.lee=clinic.example@x.example', 'o/otto.lee@x.example', "otto.o'lee@x.example"])
+    assert.equal(withHashedAddresses({ event: 'deferred', reply: `451 ${odd} waits` }, hash)['reply'], `451 ${hash(odd)} waits`);
   const short = withHashedAddresses({ event: 'bounced', recipient: 'h@x.example', reply: '550 <h@x.example> h' }, hash);
   assert.equal(short['reply'], `550 <${hash('h@x.example')}> ${hash('h@x.example')}`);
 });
@@ -147,7 +150,6 @@ test('an earlier checkpoint shows a rewrite of file and database that nothing el
     return chained.line;
   });
   writeFileSync(paths.audit, Buffer.concat(lines));
-  const { DatabaseSync } = await import('node:sqlite');
   const db = new DatabaseSync(paths.database);
   db.prepare('UPDATE audit_head SET seq = ?, hash = ?, bytes = ?').run(head.seq, head.hash, head.bytes);
   db.close();
@@ -157,6 +159,37 @@ test('an earlier checkpoint shows a rewrite of file and database that nothing el
   const found = sealpost('verify', ...signed);
   assert.equal(found.code, 1);
   assert.match(found.err, /line number 3 is not the one that was signed/);
+});
+
+test('a log that is said to begin behind all that was signed is not shown by it', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  await record(EVENTS);
+  const signed = ['--checkpoint', paths.checkpoints, '--key', at('keys/audit.pub')];
+  const base = { seq: 1000, hash: 'ab'.repeat(32), bytes: 400_000 };
+  const { line, head } = chainLine(base, { event: 'started' }, Date.now());
+  writeFileSync(paths.audit, line);
+  const db = new DatabaseSync(paths.database);
+  db.exec('DELETE FROM audit_segments');
+  db.prepare('INSERT INTO audit_segments (seq, hash, bytes, at) VALUES (?, ?, ?, 0)').run(base.seq, base.hash, base.bytes);
+  db.prepare('UPDATE audit_head SET seq = ?, hash = ?, bytes = ?').run(head.seq, head.hash, head.bytes);
+  db.close();
+  assert.equal(sealpost('verify').code, 0, 'chained, as the database has it');
+  for (const more of [[], ['--file', paths.audit]]) {
+    const { code, err } = sealpost('verify', ...more, ...signed);
+    assert.equal(code, 1);
+    assert.match(err, /it has none of the lines that the checkpoints signed/);
+  }
+});
+
+test('a public key that is gone is made anew from the private one, and what is there stays', (t) => {
+  const { sealpost, at } = makeFolder(t);
+  assert.equal(sealpost('key').code, 0);
+  const [pub, secret] = [readFileSync(at('keys/audit.pub'), 'utf8'), readFileSync(at('keys/audit-sign.key'), 'utf8')];
+  rmSync(at('keys/audit.pub'));
+  assert.match(sealpost('key').out, /audit\.pub\n$/);
+  assert.deepEqual([readFileSync(at('keys/audit.pub'), 'utf8'), readFileSync(at('keys/audit-sign.key'), 'utf8')], [pub, secret]);
+  assert.match(sealpost('key').out, /all keys are there/);
 });
 
 test('a checkpoint of another key, or changed, is none', async (t) => {
@@ -191,7 +224,29 @@ test('an export verifies without the database; the table for people defuses form
   const csv = at('export.csv');
   assert.equal(sealpost('export', '--format', 'csv', '--out', csv).code, 0);
   assert.match(readFileSync(csv, 'utf8'), /"'=cmd\|calc"/);
+  assert.doesNotMatch(readFileSync(csv, 'utf8'), /"{3}/, 'an empty cell is empty');
   assert.equal(sealpost('export', '--out', out).code, 1, 'what is there is not written over');
+});
+
+test('an export tells which lines cannot be read, and a clock that was ahead makes no gap', async (t) => {
+  const { sealpost, record, paths, at } = makeFolder(t);
+  await record([...EVENTS, ...EVENTS]);
+  const lines = readFileSync(paths.audit, 'utf8').trimEnd().split('\n');
+  const [first = '', second = '', third = '', ...others] = lines;
+  const ahead = second.replace(/"time":"\d{4}/, '"time":"2099');
+  assert.notEqual(ahead, second);
+  writeFileSync(paths.audit, `${[first, ahead, third, ...others].join('\n')}\n{"half`);
+  const all = sealpost('export', '--out', at('all'), '--until', '2098-01-01');
+  assert.deepEqual([all.code, readFileSync(at('all'), 'utf8').trimEnd().split('\n')], [0, [first, ahead, third, ...others]]);
+  assert.equal(sealpost('export', '--out', at('late'), '--since', '2098-01-01').code, 0);
+  assert.equal(readFileSync(at('late'), 'utf8').split('\n')[0], ahead);
+  assert.equal(sealpost('export', '--out', at('none'), '--since', '2100-01-01').code, 0);
+  assert.equal(readFileSync(at('none'), 'utf8'), '');
+  writeFileSync(paths.audit, `${[first, '{not a line', third, ...others].join('\n')}\n`);
+  const torn = sealpost('export', '--out', at('torn'));
+  assert.equal(torn.code, 1);
+  assert.match(torn.err, /audit\.jsonl: number 2 cannot be read, and is not in /);
+  assert.deepEqual(readFileSync(at('torn'), 'utf8').trimEnd().split('\n'), [first, third, ...others]);
 });
 
 test('a file of checkpoints that others may write is refused at the start, and a link too', async (t) => {

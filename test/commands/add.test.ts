@@ -441,8 +441,8 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     let [out, err] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
-    // It waits for standard input now.
-    await eventually(async () => out.split('already there').length > 390, 60_000);
+    // The folder's last file is told, and it waits for standard input.
+    await eventually(async () => /^added: ben@/m.test(out), 60_000);
     child.kill('SIGINT');
     child.stdin.end(pem('carl'));
     const [code] = await once(child, 'close');

@@ -152,6 +152,17 @@ test('a port for health that others reach is noted, and none on loopback', async
   );
 });
 
+test('keys of the audit log that the relay would not start with are faults', async (t) => {
+  const folder = await newSite(t);
+  const file = path.join(folder, 'sealpost.yaml');
+  await writeFile(file, `${await readFile(file, 'utf8')}\naudit: { addresses: hashed }\n`);
+  assert.match(await said(folder), /keys\/audit\.key: audit\.addresses: .*\n  mend: .*sealpost audit key/);
+  assert.equal((await sealpost(folder, ['audit', 'key'])).exit, 0);
+  assert.match(await said(folder), /all well/);
+  await writeFile(path.join(folder, 'keys/audit-sign.key'), 'no key');
+  assert.match(await said(folder), /keys\/audit-sign\.key: keys: .*\n  mend: /);
+});
+
 test('an operator whom no mail reaches is noted', async (t) => {
   const folder = await newSite(t);
   await edit(path.join(folder, 'sealpost.yaml'), 'postmaster@relay.clinic.example', 'postmaster@web7');

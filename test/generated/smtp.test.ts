@@ -190,7 +190,6 @@ test(
       chooseForm: () => ({ cipher: 'aes-256-cbc', keyTransport: 'rsaes-pkcs1' }),
       outbox: queue,
       largest: () => undefined,
-      onQueued: () => {},
       now: () => START,
       randomBytes,
       log: pino({ level: 'silent' }),

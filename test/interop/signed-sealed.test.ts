@@ -125,7 +125,6 @@ describe('signed, then sealed', { skip: missing ?? false }, () => {
       signers: makeSigners(() => [identityOf(signer)], now),
       outbox: makeHeldOutbox(async (_, sealed) => void (wire = await buffer(sealed))),
       largest: () => undefined,
-      onQueued: () => {},
       newId: () => 'QID7',
       now,
       randomBytes,

@@ -147,7 +147,6 @@ describe('what becomes of each recipient', { skip: missingPrograms({ openssl: 'o
         enqueue: async (message, events, _uses, notices = []) => void kept.queued.push(sentOf(message, events, notices)),
       },
       largest: () => undefined,
-      onQueued: () => {},
       now: () => Date.parse('2026-11-23T09:00:00Z'),
       randomBytes,
       log: pino({ level: 'silent' }),

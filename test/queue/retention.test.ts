@@ -3,27 +3,11 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from '
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
 import { auditLines } from '../../src/audit/segments.ts';
-import { verifyAgainst, type AuditRecord } from '../../src/audit/verify.ts';
-import { readAuditRecord } from '../../src/queue/operator.ts';
-import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
 import { makeSite, put, START, type Site } from './site.ts';
+import { recordOf, ROTATE, verify } from './audit-verdict.ts';
 
 const DAY = 86_400_000;
 const YEAR = 366 * DAY;
-/** Octets: about three lines. */
-const ROTATE = 500;
-
-function recordOf(site: Site): AuditRecord {
-  const db = openDatabaseReadOnly(site.paths.database);
-  try {
-    return readAuditRecord(db);
-  } finally {
-    db.close();
-  }
-}
-
-const verify = (site: Site) => verifyAgainst(site.paths.audit, () => recordOf(site));
-
 const segmentsOf = (site: Site): string[] => readdirSync(site.paths.folder).filter((name) => /^audit-\d{12}\.jsonl$/.test(name));
 
 /** A closed site with a segment of each of three days, and the one that is written. */

@@ -50,6 +50,6 @@ test('a queue that met no full disk writes nothing to be asked', async (t) => {
   const site = await makeSite(t);
   const store = await site.open();
   await put(store, { id: 'q1' });
-  assert.equal(await store.refusal(), undefined);
+  assert.deepEqual(await store.refusals(), []);
   assert.equal((await store.claim(START, 2)).length, 1);
 });

@@ -1,26 +1,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { test, type TestContext } from 'node:test';
 import { auditLines, closedPath } from '../../src/audit/segments.ts';
-import { verifyAgainst, type AuditRecord } from '../../src/audit/verify.ts';
-import { readAuditRecord } from '../../src/queue/operator.ts';
-import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
+import { until } from '../interop/ports.ts';
 import { makeSite, put, type Site } from './site.ts';
-
-/** Octets: about three lines. */
-const ROTATE = 500;
-
-function recordOf(site: Site): AuditRecord {
-  const db = openDatabaseReadOnly(site.paths.database);
-  try {
-    return readAuditRecord(db);
-  } finally {
-    db.close();
-  }
-}
-
-const verify = (site: Site) => verifyAgainst(site.paths.audit, () => recordOf(site));
+import { ROTATE, verify } from './audit-verdict.ts';
 
 /** A closed site whose log has several segments. */
 async function withSegments(t: TestContext, messages = 12): Promise<Site> {
@@ -109,6 +95,23 @@ test('a segment that cannot be closed grows on, and mail is taken', async (t) =>
   rmSync(closedPath(site.paths.audit, 1));
   assert.match(site.logged.join(''), /it grows on/);
   assert.equal((await verify(site)).kind, 'whole');
+});
+
+test('a segment whose end the database does not take grows on under its own name, and mail is taken', async (t) => {
+  const site = await makeSite(t);
+  await (await site.open()).close();
+  const db = new DatabaseSync(site.paths.database);
+  db.exec("CREATE TRIGGER full BEFORE INSERT ON audit_segments BEGIN SELECT RAISE(ABORT, 'no'); END");
+  db.close();
+  const store = await site.open({ auditRotate: ROTATE });
+  for (let index = 0; index < 6; index++) await put(store, { id: `q${index}` });
+  await until('a rotation fails', () => site.logged.join('').includes('it grows on'));
+  await put(store, { id: 'q6' });
+  assert.deepEqual(await store.refusals(), []);
+  await store.close();
+  assert.deepEqual(segmentsOf(site), []);
+  assert.equal((await verify(site)).kind, 'whole');
+  assert.equal((await idsOf(site)).length, 7);
 });
 
 /** The second line of the second segment, as it is changed. */

@@ -23,6 +23,7 @@ import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { chainLine, readLink, type AuditHead } from '../../src/audit.ts';
 import { verifyAudit } from '../../src/audit/verify.ts';
+import type { SealpostError } from '../../src/errors.ts';
 import { hashWithoutTime } from '../../src/queue/checksum.ts';
 import { listEntries, readAuditHead, readAuditRecord, readStats } from '../../src/queue/operator.ts';
 import { openDatabaseReadOnly } from '../../src/queue/schema.ts';
@@ -537,10 +538,18 @@ test('no mail is taken while less than the reserve is free; what is queued still
   await before.close();
   const store = await site.open({ reserveBytes: Number.MAX_SAFE_INTEGER });
   await assert.rejects(put(store, { id: 'q2' }), hasCode('storage-full'));
-  assert.equal((await store.refusal())?.code, 'storage-full');
+  assert.deepEqual(codesOf(await store.refusals()), ['storage-full']);
   await store.settle(await claimOne(store), { kind: 'delivered' }, []);
   assert.equal((await store.stats()).totals.delivered, 1);
 });
+
+test('every cause for which no mail is taken is told, each once', async (t) => {
+  const site = await makeSite(t);
+  const store = await site.open({ reserveBytes: Number.MAX_SAFE_INTEGER, auditBacklog: 0 });
+  assert.deepEqual(codesOf(await store.refusals()), ['storage-full', 'audit-failed']);
+});
+
+const codesOf = (errors: readonly SealpostError[]): string[] => errors.map(({ code }) => code);
 
 const disappearances: Record<string, (site: Site) => void> = {
   'the whole folder is deleted': (site) => rmSync(site.paths.folder, { recursive: true }),
@@ -565,10 +574,10 @@ for (const [what, inflict] of Object.entries(disappearances)) {
     const failures: string[] = [];
     const store = await site.open({ onFailure: (error) => failures.push(error.code) });
     await put(store, { id: 'q1' });
-    assert.equal(await store.refusal(), undefined);
+    assert.deepEqual(await store.refusals(), []);
     inflict(site);
     site.clock.now += 1000;
-    assert.equal((await store.refusal())?.code, 'storage-failed');
+    assert.equal((await store.refusals())[0]?.code, 'storage-failed');
     for (const id of ['q2', 'q3']) await assert.rejects(put(store, { id }), hasCode('storage-failed'));
     assert.deepEqual(failures, ['storage-failed']);
     assert.match(site.logged.join(''), /was deleted, moved or replaced while the relay ran/);
@@ -583,7 +592,7 @@ test('an audit file that is moved away under a running relay stops the queue, an
   renameSync(site.paths.audit, `${site.paths.audit}.1`);
   assert.equal(await failed, 'audit-failed');
   assert.match(site.logged.join(''), /audit\.jsonl was deleted, moved or replaced/);
-  assert.equal((await store.refusal())?.code, 'audit-failed');
+  assert.equal((await store.refusals())[0]?.code, 'audit-failed');
   await assert.rejects(put(store, { id: 'q2' }), hasCode('audit-failed'));
   await store.close();
   renameSync(`${site.paths.audit}.1`, site.paths.audit);

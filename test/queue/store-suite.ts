@@ -113,6 +113,49 @@ function movements(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
     assert.equal(await store.nextDue(), undefined);
   });
 
+  for (const octets of [4000, 400_000])
+    test(`leases ${octets} octets as they are queued, as many rows as are asked for, and gives them to nobody else`, async (t) => {
+      const made = await makeStore(t);
+      const { store } = made;
+      const addresses = ['a@x.example', 'b@x.example', 'c@x.example'];
+      const { message, ciphertext } = await put(store, { id: 'q1', octets, recipients: addresses });
+      await settleAll(store);
+      const body = store.newBody();
+      await body.write(Buffer.from(ciphertext));
+      const bodies = [await body.finish()];
+      // Held mail is leased to nobody, wherever it stands in the message.
+      const [first, ...others] = message.recipients;
+      assert.ok(first !== undefined);
+      const held = { ...first, address: 'held@x.example', kept: { kind: 'held', facts: '{}' } } as const;
+      const recipients = [held, first, held, ...others];
+      const leases = await store.enqueueLeased(
+        { ...message, id: 'q2', bodies, recipients },
+        [{ event: 'accepted', queue_id: 'q2' }],
+        [],
+        [],
+        2,
+      );
+      assert.deepEqual(
+        leases.map(({ queueId, recipient, attempts, header }) => [queueId, recipient, attempts, header]),
+        message.recipients.slice(0, 2).map(({ address, header }) => ['q2', address, 0, header]),
+      );
+      for (const lease of leases) assert.ok((await readAll(store, lease)).equals(ciphertext));
+      assert.deepEqual(
+        (await store.claim(START, 10)).map(({ recipient }) => recipient),
+        ['c@x.example'],
+      );
+      const [sent, second] = leases;
+      assert.ok(sent !== undefined && second !== undefined);
+      await store.passDot(sent);
+      await store.settle(sent, { kind: 'delivered' }, []);
+      // Whose relay dies is made ready at the next start, whole.
+      const anew = await made.reopen();
+      const [again] = (await anew.claim(START, 10)).filter(({ recipient }) => recipient === 'b@x.example');
+      assert.ok(again !== undefined);
+      assert.ok((await readAll(anew, again)).equals(ciphertext));
+      assert.deepEqual({ ...again, row: 0 }, { ...second, row: 0 }, 'as it was leased at first');
+    });
+
   test('keeps the shared body until the last row that names it is delivered', async (t) => {
     const { store } = await makeStore(t);
     const { ciphertext } = await put(store, { id: 'q1', octets: 500_000, recipients: ['a@x.example', 'b@x.example'] });
@@ -287,4 +330,8 @@ function operators(makeStore: (t: TestContext) => Promise<StoreUnderTest>): void
       ['q2'],
     );
   });
+}
+
+async function settleAll(store: QueueStore): Promise<void> {
+  for (const lease of await store.claim(START, 10)) await store.settle(lease, { kind: 'delivered' }, []);
 }

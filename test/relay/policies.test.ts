@@ -148,6 +148,8 @@ test(
 
     // What somebody else sealed to anna goes on as it is; forged, it is sealed like any other (A12).
     await send(relay.port, ['anna@clinic.example'], sealed);
+    // Two messages may overtake each other on their way.
+    await until('what came sealed', () => toAnna().length === 2);
     const forged =
       'Content-Type: application/pkcs7-mime; smime-type=enveloped-data\r\nContent-Transfer-Encoding: base64\r\n\r\nS2FuYXJpZW52b2dlbA==\r\n';
     await send(relay.port, ['anna@clinic.example'], forged);

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { chmod, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import process from 'node:process';
 import { type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import { readCertificates } from '../../src/certificates/bundle.ts';
 import { createHold, keysIn } from '../../src/commands/hold-key.ts';
 import { loadConfig } from '../../src/config.ts';
 import { holdFaults, openHold } from '../../src/site/hold-keys.ts';
+import { readSigningKey } from '../../src/upkeep/checkpoints.ts';
 import { openMessage } from '../../src/seal/open.ts';
 import { sealBody } from '../../src/seal/sealer.ts';
 import { randomBytes } from 'node:crypto';
@@ -173,4 +175,33 @@ test('queue hold-key makes a pair for a site that has none, and never writes ove
   assert.equal(again.exit, 1);
   assert.match(again.stderr, /mail that is held now needs the pair/);
   assert.equal(await readFile(keys.key, 'utf8'), before);
+});
+
+const asRoot = { skip: process.getuid?.() === 0 ? false : 'only root can become another user' };
+
+test('a folder of keys that is closed to the relay is no fault where nothing is held', asRoot, async (t) => {
+  const { config, keys, folder } = await site(t);
+  await createHold(keys, 'Clinic', NOW);
+  await chmod(folder, 0o755);
+  const said: string[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => void said.push(line) });
+  process.seteuid?.(65_534);
+  try {
+    const hold = await openHold(config, {}, { log, now: () => NOW });
+    assert.deepEqual([hold.certificate(), said], [undefined, []]);
+    assert.deepEqual(await faultsOf(config, [seals]), { faults: [], notes: [] });
+    const [fault] = (await faultsOf(config)).faults;
+    assert.deepEqual([fault?.place, fault?.wrong], [keys.certificate, 'cannot be read (EACCES)']);
+    assert.equal(await readSigningKey(path.join(folder, 'keys/audit-sign.key')), undefined);
+  } finally {
+    process.seteuid?.(0);
+  }
+  await writeFile(path.join(folder, 'keys/audit-sign.key'), 'x', { mode: 0o600 });
+  await chmod(path.join(folder, 'keys'), 0o755);
+  process.seteuid?.(65_534);
+  try {
+    await assert.rejects(readSigningKey(path.join(folder, 'keys/audit-sign.key')), { code: 'file-unreadable' });
+  } finally {
+    process.seteuid?.(0);
+  }
 });

@@ -66,7 +66,6 @@ async function makeSetting(t: TestContext) {
     now: () => START,
     randomBytes,
     largest: () => undefined,
-    onQueued: () => {},
     log: pino({}, { write: (line: string) => site.logged.push(line) }),
   });
   return {

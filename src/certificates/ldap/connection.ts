@@ -4,6 +4,7 @@ import { type Channel, makeChannel } from './channel.ts';
 import { AnswerRefused, asUnavailable, unavailable } from './fault.ts';
 import type { Login } from './logins.ts';
 import { type Answer, bindRequest, type Entry, type Result, results, type Search, searchRequest, startTlsRequest } from './message.ts';
+import { heeding } from '../time-box.ts';
 import { dial, secure, type ServerAddress } from './socket.ts';
 
 export interface ConnectionOptions {
@@ -42,8 +43,11 @@ const IDLE_MS = 60_000;
 
 /** Throws `lookup-unavailable`: the next server may do better. `signal` ends the attempt. */
 export async function openConnection(options: ConnectionOptions, signal: AbortSignal): Promise<Opening> {
+  return heeding(signal, options.timeouts.connect, (patience) => connectAndLogIn(options, patience));
+}
+
+async function connectAndLogIn(options: ConnectionOptions, patience: AbortSignal): Promise<Opening> {
   const { login, timeouts } = options;
-  const patience = AbortSignal.any([signal, AbortSignal.timeout(timeouts.connect)]);
   const channel = await openChannel(options, patience);
   try {
     if (login !== undefined) {
@@ -99,12 +103,16 @@ function makeConnection(channel: Channel, patience: number): Connection {
     search: async (search, signal) => {
       clearTimeout(idle);
       const begun = performance.now();
-      const late = AbortSignal.timeout(patience);
+      let late = false;
+      const ask = (either: AbortSignal): Promise<Found> => {
+        either.addEventListener('abort', () => (late = !signal.aborted), { once: true });
+        return channel.ask((id) => searchRequest(id, search), collect(search), either);
+      };
       try {
-        return await channel.ask((id) => searchRequest(id, search), collect(search), AbortSignal.any([signal, late]));
+        return await heeding(signal, patience, ask);
       } catch (fault) {
         // One slow search says nothing about others; a server that says nothing at all is not there.
-        if (late.aborted && channel.open && channel.heard < begun) {
+        if (late && channel.open && channel.heard < begun) {
           silent = true;
           channel.close();
         }

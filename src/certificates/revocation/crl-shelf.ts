@@ -5,6 +5,7 @@
  *
  * What a place gives is never older than what it gave before (A23): an old list is as good as none to somebody who holds a newer.
  */
+import { heeding } from '../time-box.ts';
 import { indexBytes } from './crl-index.ts';
 import { type Crl, type CrlIssuer, type CrlReading, successionFault } from './crl-read.ts';
 
@@ -144,8 +145,9 @@ export function makeCrlShelf({ now, uptime = () => performance.now(), patience, 
       if (slot.list === undefined || isChanged || isDue(slot)) begin(slot);
       const isCurrent = slot.list !== undefined && !isChanged && slot.list.nextUpdate > now();
       const left = slot.begun.uptime + patience - uptime();
-      if (slot.loading !== undefined && left > 0 && (!isCurrent || slot.awaited))
-        await endOr(slot.loading, AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(left))]));
+      const { loading } = slot;
+      if (loading !== undefined && left > 0 && (!isCurrent || slot.awaited))
+        await heeding(signal, left, (enough) => endOr(loading, enough));
       if (slot.list !== undefined) return { kind: 'list', list: slot.list, fault: slot.fault?.why };
       return slot.fault === undefined || slot.loading !== undefined
         ? { kind: 'none', why: 'is being fetched', lasting: false }

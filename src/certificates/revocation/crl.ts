@@ -9,6 +9,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import type { Certificate } from '../certificate.ts';
+import { heeding } from '../time-box.ts';
 import { type CrlFolder, type LocalCrl, makeCrlFolder, OWN_LISTS } from './crl-folder.ts';
 import { type CrlLoads, filePlace, urlPlace } from './crl-places.ts';
 import type { CrlIssuer } from './crl-read.ts';
@@ -107,6 +108,19 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
     return whose;
   };
 
+  const askAll = async (certificate: Certificate, whose: CrlIssuer, signal: AbortSignal): Promise<RevocationStatus> => {
+    const answers: RevocationStatus[] = await askFolders(certificate, whose, signal);
+    if (answers.every(({ kind }) => kind === 'unknown')) {
+      answers.push(...unasked(certificate));
+      for (const [url, partial] of urlsOf(certificate)) {
+        const answer = await askUrl(url, certificate, whose, signal);
+        answers.push(answer.kind === 'good' && partial ? unknown(`${answer.from} is named for some reasons only`, true) : answer);
+        if (answers.at(-1)?.kind !== 'unknown') break;
+      }
+    }
+    return sumUp(answers);
+  };
+
   return {
     atHand: async (certificate, issuer) => {
       const whose = signerOf(issuer);
@@ -118,17 +132,7 @@ export function makeCrlSource(options: CrlOptions): CrlSource {
     status: async (certificate, issuer, signal) => {
       const whose = signerOf(issuer);
       if (whose === undefined) return unknown(`${issuer.subject} may not sign lists (key usage)`, true);
-      const enough = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
-      const answers: RevocationStatus[] = await askFolders(certificate, whose, enough);
-      if (answers.every(({ kind }) => kind === 'unknown')) {
-        answers.push(...unasked(certificate));
-        for (const [url, partial] of urlsOf(certificate)) {
-          const answer = await askUrl(url, certificate, whose, enough);
-          answers.push(answer.kind === 'good' && partial ? unknown(`${answer.from} is named for some reasons only`, true) : answer);
-          if (answers.at(-1)?.kind !== 'unknown') break;
-        }
-      }
-      return sumUp(answers);
+      return heeding(signal, patience, (enough) => askAll(certificate, whose, enough));
     },
     close: () => {
       shelf.close();

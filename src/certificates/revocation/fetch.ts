@@ -11,6 +11,7 @@ import { isIP } from 'node:net';
 import { judgeAddress, parseFetchNetworks } from './addresses.ts';
 import { AnswerFault, exchange, type Pace } from './exchange.ts';
 import { makeFailures } from './failures.ts';
+import { heeding } from '../time-box.ts';
 import { makeSeats } from './seats.ts';
 import type { FetchDocument, FetchRequest } from './revocation.ts';
 
@@ -76,10 +77,11 @@ export function makeFetch({ networks, resolve, uptime = () => performance.now(),
   };
 
   const fetchNow = async (request: FetchRequest, url: URL, signal: AbortSignal): Promise<Buffer> => {
-    const time = AbortSignal.timeout(Math.min(BASE_MS + Math.ceil(request.maxBytes / OCTETS_PER_MS), LONGEST_MS));
-    const either = AbortSignal.any([signal, time]);
-    const addresses = await within(judged(url, either), either);
-    return within(exchange({ request, url, addresses, ca, pace }, either), either);
+    const time = Math.min(BASE_MS + Math.ceil(request.maxBytes / OCTETS_PER_MS), LONGEST_MS);
+    return heeding(signal, time, async (either) => {
+      const addresses = await within(judged(url, either), either);
+      return within(exchange({ request, url, addresses, ca, pace }, either), either);
+    });
   };
 
   const attempt = async (request: FetchRequest, url: URL, stop: AbortSignal): Promise<Buffer> => {

@@ -15,6 +15,7 @@ import { FetchRefused } from './fetch.ts';
 import { certIdOf, ocspRequest, ocspRequestType } from './ocsp-request.ts';
 import { isFinal, judgeOcspResponse, OCSP_LIMITS } from './ocsp-response.ts';
 import type { OcspQuestion, OcspVerdict } from './ocsp-response.ts';
+import { heeding } from '../time-box.ts';
 import type { CertId } from './ocsp-request.ts';
 import type { FetchDocument, RevocationSource, RevocationStatus } from './revocation.ts';
 
@@ -81,10 +82,9 @@ export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): Revo
   /** Octets from one responder, or why there are none. */
   const request = async (url: string, octets: Buffer, issuer: Certificate): Promise<Buffer | Unanswered> => {
     try {
-      const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(REQUEST_MS)]);
-      signal.throwIfAborted();
-      const body = { type: ocspRequestType, octets };
-      return await fetch({ url, of: issuer.fingerprint, body, maxBytes: OCSP_LIMITS.bytes }, signal);
+      closing.signal.throwIfAborted();
+      const asked = { url, of: issuer.fingerprint, body: { type: ocspRequestType, octets }, maxBytes: OCSP_LIMITS.bytes };
+      return await heeding(closing.signal, REQUEST_MS, (signal) => fetch(asked, signal));
     } catch (error) {
       const why = error instanceof Error && error.name !== 'TimeoutError' ? error.message : 'it does not answer in time';
       return unanswered(why, error instanceof FetchRefused);
@@ -175,7 +175,7 @@ export function makeOcspSource({ fetch, now, store, listed }: OcspOptions): Revo
       if ((!misdated && entry.renewAt > now()) || closing.signal.aborted) return entry.status;
       const renewal = share(key, certificate, issuer, urls);
       if (entry.renewAt + OVERDUE_MS > now()) return entry.status;
-      return within(renewal, AbortSignal.any([signal, AbortSignal.timeout(RENEWAL_PATIENCE_MS)]), entry.status);
+      return heeding(signal, RENEWAL_PATIENCE_MS, (enough) => within(renewal, enough, entry.status));
     },
     close: async () => {
       closing.abort();

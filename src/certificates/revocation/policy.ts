@@ -12,6 +12,7 @@
 import type { Logger } from 'pino';
 import type { Certificate } from '../certificate.ts';
 import type { Path } from '../path.ts';
+import { heeding } from '../time-box.ts';
 import { day } from '../usability.ts';
 import type { RevocationSource, RevocationStatus } from './revocation.ts';
 
@@ -31,8 +32,8 @@ export type RevocationVerdict =
   | { readonly kind: 'refused'; readonly reason: string; readonly itself: boolean }
   | { readonly kind: 'unavailable'; readonly cause: Error };
 
-/** What is left of the time that may be waited for answers under `soft`. */
-export type SoftPatience = () => AbortSignal;
+/** ms that are left of what may be waited for answers under `soft`. */
+export type SoftPatience = () => number;
 
 /** Never throws. `soft` goes for all that it is given to. */
 export interface RevocationPolicy {
@@ -59,8 +60,8 @@ const MAX_LOGGED = 10_000;
 
 /** It begins when it is asked for first. */
 export function makeSoftPatience(): SoftPatience {
-  let ends: AbortSignal | undefined;
-  return () => (ends ??= AbortSignal.timeout(SOFT_PATIENCE_MS));
+  let ends: number | undefined;
+  return () => (ends ??= performance.now() + SOFT_PATIENCE_MS) - performance.now();
 }
 
 /** One certificate of a path and what was found. `name`: undefined for the first, which is what all is about. */
@@ -96,13 +97,14 @@ export function makeRevocationPolicy({ crl, ocsp, log, atHandOnly = false }: Rev
     judge: async (path, mode, signal, soft = makeSoftPatience()) => {
       if (mode === 'off') return { kind: 'taken', text: 'off' };
       if (path.length === 1) return { kind: 'taken', text: 'not asked: it is an anchor itself' };
-      const enough = mode === 'soft' ? AbortSignal.any([signal, soft()]) : signal;
-      const findings = await Promise.all(
-        path.slice(0, -1).map(async (certificate, at): Promise<Finding> => {
-          const name = at === 0 ? undefined : certificate.subject;
-          return { certificate, name, status: await ask(certificate, path[at + 1] ?? certificate, enough) };
-        }),
-      );
+      const askAll = (enough: AbortSignal): Promise<Finding[]> =>
+        Promise.all(
+          path.slice(0, -1).map(async (certificate, at): Promise<Finding> => {
+            const name = at === 0 ? undefined : certificate.subject;
+            return { certificate, name, status: await ask(certificate, path[at + 1] ?? certificate, enough) };
+          }),
+        );
+      const findings = await heeding(signal, mode === 'soft' ? soft() : Infinity, askAll);
       const revoked = findings.find((finding) => isOf(finding, 'revoked'));
       if (revoked !== undefined && isOf(revoked, 'revoked'))
         return { kind: 'refused', reason: revokedText(revoked), itself: revoked.name === undefined };

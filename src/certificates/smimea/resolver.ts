@@ -6,6 +6,7 @@
 import { createSocket } from 'node:dgram';
 import { connect, isIPv6 } from 'node:net';
 import { SealpostError } from '../../errors.ts';
+import { heeding } from '../time-box.ts';
 import { isAnswerTo, isTruncated, readResponse, writeQuery } from './wire.ts';
 import type { DnsResponse } from './wire.ts';
 
@@ -42,13 +43,17 @@ export function makeResolver({ address, port, randomBytes, firstWait = FIRST_WAI
     });
 
   /** The octets of the answer, or undefined where none came within `wait`. */
-  const attempt = async (query: Buffer, signal: AbortSignal, wait: AbortSignal): Promise<Buffer | undefined> => {
+  const attempt = async (query: Buffer, signal: AbortSignal, wait: number): Promise<Buffer | undefined> => {
+    let late = false;
     try {
-      const answer = await overUdp({ address, port }, query, AbortSignal.any([signal, wait]));
+      const answer = await heeding(signal, wait, (either) => {
+        either.addEventListener('abort', () => (late = true), { once: true });
+        return overUdp({ address, port }, query, either);
+      });
       return isTruncated(answer) ? await overTcp({ address, port }, query, signal) : answer;
     } catch (cause) {
       if (signal.aborted) throw unavailable('does not answer in time', cause);
-      if (wait.aborted) return undefined;
+      if (late) return undefined;
       throw cause instanceof SealpostError ? cause : unavailable('cannot be asked', cause);
     }
   };
@@ -56,8 +61,7 @@ export function makeResolver({ address, port, randomBytes, firstWait = FIRST_WAI
   return {
     name,
     ask: async (question, type, signal) => {
-      const waits = [AbortSignal.timeout(firstWait), signal];
-      for (const wait of waits) {
+      for (const wait of [firstWait, Infinity]) {
         // Another ID and port each time: who guesses begins anew.
         const query = writeQuery({ id: randomBytes(2).readUInt16BE(), name: question, type });
         const answer = await attempt(query, signal, wait);

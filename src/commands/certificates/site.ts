@@ -70,7 +70,7 @@ export async function withSite<T>(paths: CertificatePaths, terminal: Terminal, a
     if (usable.kind === 'unusable') return { reason: usable.reason, remark: undefined };
     // Nothing is fetched here, and a patience of its own for revocation would be a timer that stays for each certificate.
     const verdict = await withPatience(paths.options.patience, (signal) =>
-      trust.judge(certificate, ownMailbox(certificate), signal, () => signal),
+      trust.judge(certificate, ownMailbox(certificate), signal, () => Infinity),
     );
     if (verdict.kind === 'unavailable' && verdict.reason === undefined)
       throw new SealpostError('file-unreadable', { detail: 'the folders of anchors', cause: verdict.cause });

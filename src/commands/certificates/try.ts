@@ -104,7 +104,6 @@ function handlersOf(
     outbox: store,
     // No upstream is asked here; a message of this size is taken by each.
     largest: () => undefined,
-    onQueued: () => {},
     newId: () => newQueueId(now(), randomBytes),
     now,
     randomBytes,

@@ -1,6 +1,6 @@
 /** The ways out of the sandbox of `serve`, tried under the flags that it starts itself with, in the first thread and in others. */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
@@ -58,6 +58,26 @@ test('of flags and environment goes along what opens nothing', () => {
     LD_PRELOAD: '/faketime.so',
     NODE_EXTRA_CA_CERTS: '/ca',
   });
+});
+
+test('a second life that somebody started by hand, with doors of their own, is refused', async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), 'sealpost-sandbox-'));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  const cli = resolve(import.meta.dirname, '../../../src/cli.ts');
+  assert.equal((await run(process.execPath, [cli, 'init', dir])).code, 0);
+  const guard = join(dir, 'guard.js');
+  await writeFile(guard, '');
+  const config = {
+    keys: join(dir, 'keys'),
+    queue: { sqlite: join(dir, 'data/queue.sqlite') },
+    audit: { file: join(dir, 'data/audit.jsonl') },
+  };
+  const own = sandboxFlags(config, GUARD, []);
+  for (const flags of [sandboxFlags(config, guard, []), [...own, '--allow-fs-write=/tmp/*'], own.slice(0, -1)]) {
+    const { code, stderr } = await run(process.execPath, [...flags, cli, '-c', join(dir, 'sealpost.yaml'), 'serve']);
+    assert.equal(code, 1);
+    assert.match(stderr, /flags of Node that are not its own/);
+  }
 });
 
 test('a path that the permission model would read as many is refused', () => {

@@ -76,6 +76,14 @@ export const sandboxGuards: Guards = {
     by: 'void lstatSync;',
     tests: ESCAPE,
   },
+  'own-flags-alone': {
+    promise: 'P2',
+    without: 'a second life that somebody starts by hand has doors of their own',
+    file: 'src/commands/sandbox/enter.ts',
+    text: 'if (wanted.length !== process.execArgv.length || wanted.some((flag) => !process.execArgv.includes(flag)))',
+    by: 'if (wanted.length === 0)',
+    tests: ESCAPE,
+  },
   'database-by-plain-path': {
     promise: 'P2',
     attack: 'A37',

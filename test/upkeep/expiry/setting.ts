@@ -123,7 +123,6 @@ export async function makeSetting(
     now,
     randomBytes,
     log,
-    onQueued: () => undefined,
     largest: () => undefined,
     outbox: store,
     operator: config.operator,
