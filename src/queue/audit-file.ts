@@ -19,7 +19,7 @@ import { closedPath } from '../audit/segments.ts';
 import { SealpostError } from '../errors.ts';
 import { exchange, mendTail, newestStart, openFile, sweepPruned, timeOfLast, undoRotation, writeAll } from './audit-segment.ts';
 import { blob, integer, text } from './columns.ts';
-import { isUntrustworthy } from './failure.ts';
+import { isUntrustworthy, resultCode, SQLITE_FULL } from './failure.ts';
 import { stillNames } from './identity.ts';
 import { readAuditHead, readAuditStarts, type SegmentStart } from './operator.ts';
 
@@ -127,6 +127,8 @@ export async function openAuditFile(options: AuditWriterOptions) {
       failing = undefined;
       return true;
     } catch (error) {
+      // The database has no room, and whoever writes to it next is told so. The file is not at fault: the same octets come again.
+      if (resultCode(error) === SQLITE_FULL) return false;
       if (failing === undefined)
         log('error', 'audit lines wait in the queue database, the audit file cannot be written, no mail is taken', {
           file: path,

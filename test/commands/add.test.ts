@@ -433,11 +433,12 @@ describe('sealpost certs add', { skip: noOpenssl }, () => {
     assert.deepEqual(taken(), ['anna@example.org.pem']);
   });
 
-  test('stopped in the middle, what was told is whole, nothing is half-written, and the next run goes on', async () => {
+  test('stopped in the middle, what was told is whole, nothing is half-written, and the next run goes on', async (t) => {
     mkdirSync(at('in'));
     const names = Array.from({ length: 401 }, (_, number) => `${number}`.padStart(3, '0'));
     for (const name of names) writeFileSync(at('in', name), name === '399' ? pem('ben') : pem('anna'));
     const child = spawn(process.execPath, [CLI, 'certs', 'add', 'in', '-'], { cwd: site, env, stdio: ['pipe', 'pipe', 'pipe'] });
+    t.after(() => child.kill('SIGKILL'));
     let [out, err] = ['', ''];
     child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));

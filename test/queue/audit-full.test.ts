@@ -13,9 +13,7 @@ import { START } from './site.ts';
 
 test('a database that is full refuses no mail in the name of the audit file; with room again the file is whole', async (t) => {
   const dir = mkdtempSync(join(tmpdir(), 'sealpost-audit-'));
-  t.after(() => rmSync(dir, { recursive: true, force: true }));
   const [path, db] = [join(dir, 'audit.jsonl'), openDatabase(join(dir, 'queue.sqlite'))];
-  t.after(() => db.close());
   let refused = 0;
   let full = false;
   const said: string[] = [];
@@ -33,6 +31,13 @@ test('a database that is full refuses no mail in the name of the audit file; wit
     onLost: (error) => assert.fail(error),
     log: (level, message) => void said.push(`${level}: ${message}`),
   });
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => (closed ??= audit.close());
+  t.after(async () => {
+    await close();
+    db.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
   const record = (): void => {
     audit.stage([{ event: 'stopped' }], START);
     audit.keep();
@@ -44,7 +49,7 @@ test('a database that is full refuses no mail in the name of the audit file; wit
   assert.deepEqual([audit.refusal(), said], [undefined, []]);
   full = false;
   record();
-  await audit.close();
+  await close();
   const verdict = await verifyAudit({ file: path, base: { seq: 0, hash: '0'.repeat(64), bytes: 0 } });
   assert.deepEqual([verdict.kind, readAuditHead(db).seq], ['whole', 2]);
 });
