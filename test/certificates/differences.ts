@@ -22,6 +22,8 @@ export interface DifferenceClass {
   readonly title: string;
   readonly accepts: 'sealpost' | 'OpenSSL';
   readonly covers: (difference: Difference) => boolean;
+  /** Of older releases alone: it need not occur. */
+  readonly older?: true;
 }
 
 const alone = ({ alone }: Difference, reason: RegExp): boolean => alone?.kind === 'refuses' && reason.test(alone.reason);
@@ -115,5 +117,11 @@ export const classes: readonly DifferenceClass[] = [
     title: 'a list without nextUpdate',
     accepts: 'OpenSSL',
     covers: (difference) => refused(difference, /does not say when the next one comes \(nextUpdate\)/),
+  },
+  {
+    title: 'a delta list alone',
+    accepts: 'OpenSSL',
+    covers: (difference) => refused(difference, /it is a delta list, which is not taken$/),
+    older: true,
   },
 ];
