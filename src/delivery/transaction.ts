@@ -5,6 +5,7 @@
  * before the dot drops the connection, and the upstream has no message; whatever fails behind it is ambiguous.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { buffersPassed } from '../message/dead-buffers.ts';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import { parseMailbox } from '../message/envelope.ts';
 import { sizeLimit } from './announced.ts';
@@ -170,6 +171,7 @@ class Transaction {
     let octets = 0;
     for await (const chunk of this.#message.content()) {
       octets += chunk.length;
+      buffersPassed(chunk.length);
       for (const piece of stuff.push(chunk)) await this.#session.write(piece, this.#timeouts.block);
       if (++blocks % BLOCKS_A_TURN === 0) await turn();
       const early = this.#earlyReply();

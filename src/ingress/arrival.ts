@@ -2,6 +2,7 @@
  * One message between 354 and its verdict: its octets as they come, the pace they come at, and the room that is kept for them.
  */
 import type { Readable } from 'node:stream';
+import { buffersPassed } from '../message/dead-buffers.ts';
 import { asSealpostError, SealpostError } from '../errors.ts';
 import type { Envelope } from '../message/envelope.ts';
 import type { InFlight, Reservation } from './in-flight.ts';
@@ -58,6 +59,7 @@ export class Arrival {
       inspect: (chunk) => {
         checkLineEnds?.(chunk);
         reservation.came(chunk.length);
+        buffersPassed(chunk.length);
       },
     });
   }

@@ -2,6 +2,7 @@
  * The inner entity: what is sealed, and what the reader sees once it is open (RFC 8551 §3.1). Every field that is neither on the
  * outer allow-list nor dropped keeps its place and its octets; behind the empty line comes the body with CRLF line ends.
  */
+import { isAscii } from 'node:buffer';
 import { SealpostError } from '../errors.ts';
 import { type Field, fieldText, type Message } from './header.ts';
 import { isOuter } from './outer.ts';
@@ -77,7 +78,7 @@ function onlyOne(fields: readonly Field[], key: string, valid: (field: Field) =>
 /** A body with 8-bit octets and no Content-Type would be US-ASCII to a reader (RFC 2045 §5.2): it is said what it is. */
 function labels(fields: readonly Field[], message: Message): Buffer[] {
   const has = (key: string): boolean => fields.some((field) => field.key === key);
-  if (has('content-type') || !message.lookAhead.some((octet) => octet > 0x7f)) return [];
+  if (has('content-type') || isAscii(message.lookAhead)) return [];
   const charset = isUtf8(message.lookAhead, message.whole) ? 'utf-8' : 'windows-1252';
   const lines = [`Content-Type: text/plain; charset=${charset}\r\n`];
   if (!has('content-transfer-encoding')) lines.push('Content-Transfer-Encoding: 8bit\r\n');

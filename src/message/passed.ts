@@ -2,6 +2,7 @@
  * A message that goes on as it came, by a rule: its header with our trace in front and without what names a Bcc recipient (P8), its body
  * untouched. What no upstream may be handed as it is (RFC 5321 §4.5.2, §4.5.3.1.6) is told, never mended: a signature may stand on it.
  */
+import { isAscii } from 'node:buffer';
 import { isDropped } from './entity.ts';
 import type { Field } from './header.ts';
 import { type OuterOptions, receivedLine, showReceived } from './outer.ts';
@@ -53,7 +54,7 @@ export class Watch {
     }
     this.#line += chunk.length - start;
     this.#last = chunk.at(-1) ?? this.#last;
-    this.#eightBit ||= hasEightBit(chunk);
+    this.#eightBit ||= !isAscii(chunk);
   }
 
   seen(): Seen {
@@ -62,14 +63,9 @@ export class Watch {
   }
 }
 
-function hasEightBit(octets: Buffer): boolean {
-  for (const octet of octets) if (octet > 0x7f) return true;
-  return false;
-}
-
 /** RFC 6532 §3.2: a header outside ASCII is UTF-8, or none at all. */
 export function charsetOf(header: Buffer): 'ascii' | 'utf-8' | 'neither' {
-  if (!hasEightBit(header)) return 'ascii';
+  if (isAscii(header)) return 'ascii';
   try {
     new TextDecoder('utf-8', { fatal: true }).decode(header);
     return 'utf-8';

@@ -68,6 +68,8 @@ export class Passing implements Making {
   }
 
   async write(chunk: Buffer): Promise<void> {
+    // Nobody is passed anything: there is nothing to look at.
+    if (this.#body === undefined) return;
     this.#sealed?.write(chunk);
     await this.#write(chunk);
   }

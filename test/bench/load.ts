@@ -21,6 +21,8 @@ export interface LoadResult {
   /** Milliseconds from connect to the reply after QUIT. */
   readonly median: number;
   readonly slowest: number;
+  /** Milliseconds from the end of the message to its 250, the quickest first. */
+  readonly queued: readonly number[];
 }
 
 const LINE = 76;
@@ -72,8 +74,10 @@ export function makeReplies(socket: Socket): (wanted: string) => Promise<void> {
     });
 }
 
-async function sendOne(load: Load, number: number): Promise<number> {
+/** Ms of all of it, and from the dot to its 250. */
+async function sendOne(load: Load, number: number): Promise<readonly [all: number, queued: number]> {
   const start = performance.now();
+  let queued = Number.NaN;
   const socket = connect({ port: load.port, host: LOOPBACK, noDelay: true });
   const reply = makeReplies(socket);
   const recipients = [load.to].flat();
@@ -89,6 +93,7 @@ async function sendOne(load: Load, number: number): Promise<number> {
     for (const recipient of recipients) await say(`RCPT TO:<${recipient}>`, '250');
     await say('DATA', '354');
     const taken = reply('250');
+    const ended = performance.now();
     socket.write(
       Buffer.concat([
         mailOf(load.octets, { from: load.from, to: recipients[0] ?? '', id: `${process.pid}.${number}` }),
@@ -96,23 +101,29 @@ async function sendOne(load: Load, number: number): Promise<number> {
       ]),
     );
     await taken;
+    queued = performance.now() - ended;
     await say('QUIT', '221');
   } finally {
     socket.destroy();
   }
-  return performance.now() - start;
+  return [performance.now() - start, queued];
 }
 
 /** Sends all messages; resolves when the last 250 is there. One refusal rejects. */
 export async function sendLoad(load: Load): Promise<LoadResult> {
   const start = performance.now();
   const times: number[] = [];
+  const queued: number[] = [];
   let next = 0;
   const client = async (): Promise<void> => {
-    while (next < load.messages) times.push(await sendOne(load, next++));
+    while (next < load.messages) {
+      const [all, dot] = await sendOne(load, next++);
+      times.push(all);
+      queued.push(dot);
+    }
   };
   await Promise.all(Array.from({ length: load.clients }, client));
   const seconds = (performance.now() - start) / 1000;
-  times.sort((a, b) => a - b);
-  return { seconds, perSecond: load.messages / seconds, median: times[times.length >> 1] ?? 0, slowest: times.at(-1) ?? 0 };
+  for (const list of [times, queued]) list.sort((a, b) => a - b);
+  return { seconds, perSecond: load.messages / seconds, median: times[times.length >> 1] ?? 0, slowest: times.at(-1) ?? 0, queued };
 }

@@ -13,7 +13,7 @@ import { missingPrograms } from '../interop/programs.ts';
 import { makeSite } from '../relay/site.ts';
 import { mailOf, makeReplies } from './load.ts';
 import type { Owner } from './owner.ts';
-import { ownSink } from './relaying.ts';
+import { ownSink } from './source.ts';
 
 const CLIENTS = 20;
 const OCTETS = 4096;

@@ -10,7 +10,6 @@ import { sealBody } from '../../src/seal/sealer.ts';
 import { sealedHeader } from '../../src/seal/smime.ts';
 import { makeSite, type RunningRelay, type Site, type SiteOptions } from '../relay/site.ts';
 import type { Owner } from './owner.ts';
-import type { StartRelay } from './relaying.ts';
 import type { SealFile } from './sealing.ts';
 
 /** Octets of a read: what the relay's sockets give. */
@@ -54,9 +53,3 @@ export async function startOurs(owner: Owner, options: SiteOptions): Promise<{ r
   const site = await makeSite(owner, options);
   return { site, relay: await site.serve() };
 }
-
-export const startOurRelay: StartRelay = async ({ relayTo, owner }) => {
-  const upstream = [{ host: '127.0.0.1', port: relayTo.port, concurrency: 20 }];
-  const { relay } = await startOurs(owner, { upstreamPort: relayTo.port, config: { upstream } });
-  return { port: relay.port };
-};

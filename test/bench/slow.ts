@@ -9,7 +9,7 @@ import { sendLoad } from './load.ts';
 import { startOurs } from './ours.ts';
 import type { Owner } from './owner.ts';
 import { showSpread, spread } from './pairs.ts';
-import { ownSink } from './relaying.ts';
+import { ownSink } from './source.ts';
 
 const SLOW_CLIENTS = 500;
 const PAIRS = 7;

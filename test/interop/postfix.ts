@@ -17,6 +17,8 @@ export interface PostfixOptions {
   readonly dir: string;
   /** More lines of main.cf; they win over ours. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** More lines of master.cf. */
+  readonly services?: readonly string[];
 }
 
 export interface Postfix extends AsyncDisposable {
@@ -57,7 +59,7 @@ postlog   unix-dgram n - n - 1 postlogd
 `;
 
 /** Starts it; resolves once it greets. All it takes from 127.0.0.0/8 is relayed in clear to `relayTo`. */
-export async function startPostfix({ relayTo, dir, settings = {} }: PostfixOptions): Promise<Postfix> {
+export async function startPostfix({ relayTo, dir, settings = {}, services = [] }: PostfixOptions): Promise<Postfix> {
   const [config, queue, data, log] = [join(dir, 'etc'), join(dir, 'queue'), join(dir, 'data'), join(dir, 'postfix.log')];
   const port = await freePort();
   await chmod(dir, 0o755);
@@ -87,7 +89,7 @@ export async function startPostfix({ relayTo, dir, settings = {} }: PostfixOptio
   };
   const lines = Object.entries(main).map(([name, value]) => `${name} = ${value}\n`);
   await writeFile(join(config, 'main.cf'), lines.join(''));
-  await writeFile(join(config, 'master.cf'), MASTER(port));
+  await writeFile(join(config, 'master.cf'), [MASTER(port), ...services, ''].join('\n'));
   const read = (): Promise<string> => readFile(log, 'utf8').catch(() => '');
   const child = spawn(findProgram('postfix') ?? 'postfix', ['-c', config, 'start-fg'], { stdio: 'ignore' });
   const exited = once(child, 'exit');
