@@ -3,37 +3,22 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
-import type { Logger } from 'pino';
 import { readCertificates } from '../certificates/bundle.ts';
 import { makeAddressBook } from '../certificates/address-book.ts';
 import type { Chosen, Directory } from '../certificates/directory.ts';
-import { openSiteCertificates } from '../certificates/site.ts';
 import { usability } from '../certificates/usability.ts';
-import { loadConfig } from '../config.ts';
-import { pathsOf } from './certificates/paths.ts';
 import { SealpostError } from '../errors.ts';
-import { assertSigners, openIdentities } from '../site/identities.ts';
 import { makeLog } from '../log.ts';
 import { type Mailbox, parseMailbox, plainRecipient } from '../message/envelope.ts';
-import { makePath, type PathParts } from '../path.ts';
-import type { Rule, SubjectPolicy } from '../policy/decide.ts';
+import { makePath } from '../path.ts';
+import type { SubjectPolicy } from '../policy/decide.ts';
 import { ALWAYS } from '../policy/condition.ts';
 import { makeRuleSet } from '../policy/decide.ts';
-import { loadRules } from '../policy/rules.ts';
 import { parseTemplate } from '../policy/subject.ts';
-import { chooseForm, type Cipher, cipherNames, type Profile } from '../seal/algorithms.ts';
+import { cipherNames } from '../seal/algorithms.ts';
 import { makeFileOutbox } from './outbox.ts';
+import { formFor, type Options, type Site } from './seal/options.ts';
 import type { BuildCommand, Terminal } from './terminal.ts';
-
-interface Options {
-  readonly from: string;
-  readonly to: readonly string[];
-  readonly outDir?: string;
-  readonly cert?: string;
-  readonly profile?: Profile;
-  readonly cipher?: Cipher;
-  readonly subject?: string;
-}
 
 export const build: BuildCommand = (terminal) =>
   new Command('seal')
@@ -56,7 +41,7 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   }
   if (outDir !== undefined) await mkdir(outDir, { recursive: true });
   const log = makeLog({ level: 'warn', format: 'pretty' }, terminal.stderr);
-  const site = await (options.cert === undefined ? openSite(options, config, terminal, log) : openAdHoc(options, options.cert, terminal));
+  const site = await (options.cert === undefined ? openWhole(options, config, terminal, log) : openAdHoc(options, options.cert, terminal));
   try {
     const outbox = makeFileOutbox(outDir ?? terminal.stdout);
     const path = makePath({ ...site.parts, outbox, largest: () => undefined, now: Date.now, randomBytes, log });
@@ -69,6 +54,12 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   }
 }
 
+/** Loaded where it is asked for: configuration, rules and sources are most of the program, and --cert does without them. */
+async function openWhole(...from: Parameters<(typeof import('./seal/site.ts'))['openSite']>): Promise<Site> {
+  const { openSite } = await import('./seal/site.ts');
+  return openSite(...from);
+}
+
 /** Here is no queue, and so no spool: what the relay passes, this command has nothing to do with. */
 const nothingToSeal = (cause: SealpostError): SealpostError =>
   new SealpostError('pass-unavailable', {
@@ -76,35 +67,6 @@ const nothingToSeal = (cause: SealpostError): SealpostError =>
     hint: 'that rule passes the message in clear, so there is nothing to seal: the running relay sends it on as it came',
     cause,
   });
-
-interface Site {
-  readonly parts: Pick<PathParts, 'hostname' | 'rules' | 'addressBook' | 'chooseForm' | 'signers'>;
-  readonly close: () => Promise<void> | void;
-}
-
-async function openSite(options: Options, file: string | undefined, { env, cwd }: Terminal, log: Logger): Promise<Site> {
-  if (options.subject !== undefined) {
-    throw new SealpostError('usage', { detail: '--subject goes with --cert', hint: 'the rules of the site say which subject is shown' });
-  }
-  const config = await loadConfig({ file, env, cwd });
-  const rules = makeRuleSet((await loadRules(config.policies)).map(holdingNothing));
-  const certificates = openSiteCertificates(config.certificates, { ...pathsOf(config, env).options, now: Date.now, log });
-  const form = formFor(options, config.profile);
-  const signing = rules.rules.some(({ sign }) => sign !== undefined);
-  // Keys are nothing for whoever only wants to see what is sealed.
-  const signers = signing ? await openIdentities(config, { env, now: Date.now, log }) : undefined;
-  assertSigners(rules.rules, signers?.identities() ?? []);
-  return {
-    parts: { hostname: config.hostname, rules: () => rules, addressBook: certificates.addressBook, chooseForm: form, signers },
-    close: async () => {
-      signers?.close();
-      await certificates.close();
-    },
-  };
-}
-
-/** There is nowhere to hold a message here: what cannot be sealed is told. */
-const holdingNothing = (rule: Rule): Rule => (rule.then === 'seal' ? { ...rule, missing: 'refuse', unavailable: 'retry' } : rule);
 
 /** One certificate for all recipients and one rule: for trying, and for scripts that look certificates up themselves. */
 async function openAdHoc(options: Options, file: string, { cwd }: Terminal): Promise<Site> {
@@ -144,13 +106,6 @@ async function readBytes(file: string): Promise<Buffer> {
     throw new SealpostError('file-unreadable', { detail: file, cause });
   }
 }
-
-const formFor =
-  ({ profile, cipher }: Options, standard: Profile): PathParts['chooseForm'] =>
-  (certificates, said) => {
-    const form = chooseForm(certificates, profile ?? standard, profile === undefined ? said : {});
-    return cipher === undefined ? form : { ...form, cipher };
-  };
 
 function subject(text: string): SubjectPolicy {
   if (text === 'keep') return { kind: 'keep' };

@@ -2,8 +2,6 @@
  * What tells one inside of a message from another. Readers of the same cipher and inside share one sealed body; held mail keeps the key of
  * its own beside it, so that its release can tell whether the body that is stored serves the decision of today.
  */
-import { z } from 'zod';
-import { SealpostError } from '../errors.ts';
 import { replacedBy } from '../message/look.ts';
 import type { SignPolicy } from '../message/sign-policy.ts';
 import type { Dress } from '../policy/decide.ts';
@@ -16,7 +14,8 @@ export interface InsideOf {
   readonly signed: boolean;
 }
 
-type Chosen = Pick<Dress, 'subject' | 'from' | 'messageId' | 'sign'>;
+/** What of a rule decides over it. */
+export type Chosen = Pick<Dress, 'subject' | 'from' | 'messageId' | 'sign'>;
 
 /** The key of one inside: JSON, the same for the same inside. */
 export function insideKey({ mended, signed }: InsideOf, dress: Chosen): string {
@@ -30,17 +29,6 @@ export function insideKey({ mended, signed }: InsideOf, dress: Chosen): string {
     sign: signatureOf(dress, signed) ?? null,
     show: showsSubject(dress),
   });
-}
-
-const shape = z.object({ mended: z.array(z.string()), signed: z.boolean() });
-
-/** The key that the message of `key` would have in another dress. Throws `queue-item-damaged`. */
-export function insideAs(key: string, dress: Chosen): string {
-  try {
-    return insideKey(shape.parse(JSON.parse(key)), dress);
-  } catch (cause) {
-    throw new SealpostError('queue-item-damaged', { detail: 'the facts of held mail', cause });
-  }
 }
 
 export const showsSubject = ({ subject }: Pick<Dress, 'subject'>): boolean => subject.kind === 'replace' && subject.show === true;

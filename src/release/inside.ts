@@ -1,7 +1,7 @@
 /** Whether the inside that is stored serves what is decided today, and if not, what it lacks. */
 import { z } from 'zod';
 import { SealpostError } from '../errors.ts';
-import { insideAs } from '../path/inside.ts';
+import { type Chosen, insideKey } from '../path/inside.ts';
 import type { Dress } from '../policy/decide.ts';
 
 const shape = z.object({
@@ -22,6 +22,9 @@ export function readInside(key: string): Inside {
     throw new SealpostError('queue-item-damaged', { detail: 'the facts of held mail', cause });
   }
 }
+
+/** The key that the message of `key` would have in another dress. Throws `queue-item-damaged`. */
+export const insideAs = (key: string, dress: Chosen): string => insideKey(readInside(key), dress);
 
 export interface Lack {
   /** Keys of fields that are no more shown outside, and do not stand inside. */

@@ -22,6 +22,15 @@ export interface Curve {
   readonly series: readonly { readonly name: string; readonly values: readonly number[] }[];
 }
 
+/** What the time of something is spent on. */
+export interface Shares {
+  readonly what: string;
+  /** Of all that was done together; the most first. */
+  readonly each: readonly { readonly name: string; readonly microseconds: number }[];
+  /** How often it was done. */
+  readonly times: number;
+}
+
 /** What a bench is run with. */
 export interface Bench {
   readonly print: (line: string) => void;
@@ -29,6 +38,7 @@ export interface Bench {
   readonly quick: boolean;
   readonly figure: (figure: Figure) => void;
   readonly curve: (curve: Curve) => void;
+  readonly shares: (shares: Shares) => void;
 }
 
 export const isReached = ({ measured, wanted }: Figure): boolean =>
@@ -54,5 +64,21 @@ export function tableOf(figures: readonly Figure[]): string[] {
       const measured = `${showSpread(figure.measured, digitsOf(figure))} ${figure.unit}`;
       return `| ${figure.what} | ${measured} | ${showWanted(figure)} | ${isReached(figure) ? 'reached' : '**not reached**'} | ${figure.beside} |`;
     }),
+  ];
+}
+
+/** Markdown; what is less than a hundredth stands in one row. */
+export function sharesTable({ what, each, times }: Shares): string[] {
+  const all = each.reduce((sum, { microseconds }) => sum + microseconds, 0);
+  const isSmall = ({ microseconds }: { readonly microseconds: number }): boolean => microseconds < all / 100;
+  const small = each.filter(isSmall).reduce((sum, { microseconds }) => sum + microseconds, 0);
+  const rows = [...each.filter((one) => !isSmall(one)), ...(small > 0 ? [{ name: 'all else', microseconds: small }] : [])];
+  return [
+    `| ${what} | µs | share |`,
+    '|---|---|---|',
+    ...rows.map(
+      ({ name, microseconds }) => `| ${name} | ${(microseconds / times).toFixed(0)} | ${((100 * microseconds) / all).toFixed(0)} % |`,
+    ),
+    `| together | ${(all / times).toFixed(0)} | |`,
   ];
 }

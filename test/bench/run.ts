@@ -7,12 +7,13 @@ import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { benchBacklog } from './backlog.ts';
 import { benchCertificates } from './certificates.ts';
-import { type Bench, type Curve, type Figure, lineOf, tableOf } from './figures.ts';
+import { type Bench, type Curve, type Figure, lineOf, type Shares, sharesTable, tableOf } from './figures.ts';
 import { benchMemory, benchStored } from './footprint.ts';
 import { benchGrowth } from './growth.ts';
 import { benchLatency } from './latency.ts';
 import { benchLogins } from './logins.ts';
 import { runOwned, type Owner } from './owner.ts';
+import { benchProfile } from './profile.ts';
 import { benchPolicies } from './policies.ts';
 import { benchRecipients } from './recipients.ts';
 import { benchFilter, benchLarge, benchRelaying } from './relaying.ts';
@@ -42,6 +43,7 @@ const benches: Readonly<Record<string, Entry>> = {
   memory: { seconds: 240, run: benchMemory },
   latency: { seconds: 240, run: benchLatency },
   backlog: { seconds: 600, run: benchBacklog },
+  profile: { seconds: 120, run: benchProfile },
   growth: { seconds: 1500, named: true, run: benchGrowth },
   signing: { seconds: 120, named: true, run: (bench, owner) => benchSigning(bench.print, owner) },
   stored: { seconds: 30, named: true, run: (bench, owner) => benchStored(bench.print, owner) },
@@ -74,12 +76,17 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, 
 
 const figures: Figure[] = [];
 const curves: Curve[] = [];
+const profiles: Shares[] = [];
 const bench: Bench = {
   print,
   quick: values.quick,
   figure: (figure) => {
     figures.push(figure);
     print(lineOf(figure));
+  },
+  shares: (shares) => {
+    profiles.push(shares);
+    print(sharesTable(shares).join('\n'));
   },
   curve: (curve) => {
     curves.push(curve);
@@ -97,8 +104,9 @@ for (const [name, { seconds, named = false, run }] of Object.entries(benches)) {
   });
 }
 if (figures.length > 0) print(['', ...tableOf(figures)].join('\n'));
+const found = { figures, curves, profiles };
 const command = ['npm run bench', ...(process.argv.length > 2 ? ['--', ...process.argv.slice(2)] : [])].join(' ');
-if (values.json !== undefined) writeFileSync(values.json, asJson({ figures, curves }, command));
-if (values.report && !failed) await writeReport({ figures, curves }, command);
+if (values.json !== undefined) writeFileSync(values.json, asJson(found, command));
+if (values.report && !failed) await writeReport(found, command);
 // A bench that was cut short may have left a socket or a timer.
 process.exit(failed ? 1 : 0);

@@ -17,7 +17,7 @@ import { makeNotices } from '../../src/delivery/notices.ts';
 import { wireForm } from '../../src/delivery/wire.ts';
 import { type ErrorCode, SealpostError } from '../../src/errors.ts';
 import { readHeld } from '../../src/path/held.ts';
-import { insideAs } from '../../src/path/inside.ts';
+import { insideAs } from '../../src/release/inside.ts';
 import { type AddressPattern, anyOf, parsePattern } from '../../src/message/pattern.ts';
 import { parseMailbox, plainRecipient, type Envelope, type Mailbox } from '../../src/message/envelope.ts';
 import { readMessage } from '../../src/message/header.ts';
