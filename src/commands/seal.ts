@@ -41,7 +41,10 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   }
   if (outDir !== undefined) await mkdir(outDir, { recursive: true });
   const log = makeLog({ level: 'warn', format: 'pretty' }, terminal.stderr);
-  const site = await (options.cert === undefined ? openWhole(options, config, terminal, log) : openAdHoc(options, options.cert, terminal));
+  // Configuration, rules and sources are most of the program, and --cert does without them.
+  const site = await (options.cert === undefined
+    ? import('./seal/site.ts').then(({ openSite }) => openSite(options, config, terminal, log))
+    : openAdHoc(options, options.cert, terminal));
   try {
     const outbox = makeFileOutbox(outDir ?? terminal.stdout);
     const path = makePath({ ...site.parts, outbox, largest: () => undefined, now: Date.now, randomBytes, log });
@@ -52,12 +55,6 @@ async function run(options: Options, config: string | undefined, terminal: Termi
   } finally {
     await site.close();
   }
-}
-
-/** Loaded where it is asked for: configuration, rules and sources are most of the program, and --cert does without them. */
-async function openWhole(...from: Parameters<(typeof import('./seal/site.ts'))['openSite']>): Promise<Site> {
-  const { openSite } = await import('./seal/site.ts');
-  return openSite(...from);
 }
 
 /** Here is no queue, and so no spool: what the relay passes, this command has nothing to do with. */
