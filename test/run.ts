@@ -2,6 +2,7 @@
  * `npm test`: every *.test.ts under test/, each file in a process of its own. Arguments narrow it: `npm test -- seal queue/lock`.
  * The last line is the plain count. A test that lacks its program skips and says which; under CI that is a failure.
  */
+import { execFileSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import path from 'node:path';
 import { run } from 'node:test';
@@ -19,6 +20,10 @@ if (files.length === 0) {
 
 // Hundreds of processes load the same sources: compiled once, a start costs half.
 process.env['NODE_COMPILE_CACHE'] ??= path.resolve('node_modules/.cache/compiled');
+
+// Relays are started by the hundred.
+execFileSync('npm', ['run', '--silent', 'prepare'], { stdio: 'inherit' });
+process.env['RELAY_UNDER_TEST'] ??= path.resolve('dist/cli.js');
 
 const skipped: string[] = [];
 let passed = 0;

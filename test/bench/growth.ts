@@ -1,6 +1,7 @@
 /** How cost grows with what there may be much of: one curve each, the last point where the limits of a large site are. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { until } from '../interop/ports.ts';
 import { makeSite } from '../relay/site.ts';
 import { relayWithBacklog } from './backlog.ts';
 import { addressOf, makeCertificates } from './certificates/files.ts';
@@ -13,6 +14,8 @@ import { cpuOf, queueingRelay } from './recipients.ts';
 import { missingForSource } from './relaying.ts';
 import { ownSink, relayMails, SENDER } from './source.ts';
 
+/** A hundred thousand files, on a slow disk. */
+const READ_MS = 180_000;
 const LIMIT = { message_bytes: '100MiB', in_flight_bytes: '1GiB', connections: 1000, connections_per_address: 1000 };
 
 export async function benchGrowth(bench: Bench, owner: Owner): Promise<void> {
@@ -85,7 +88,16 @@ async function byCertificates({ curve, quick }: Bench, owner: Owner): Promise<vo
         await sendLoad({ port: relay.port, clients: 1, messages: 1, octets: 4096, from: SENDER, to });
       }
     };
-    await send();
+    // Until its folder is read, the relay puts mail off.
+    await until(
+      'the folder is read',
+      () =>
+        send().then(
+          () => true,
+          () => false,
+        ),
+      READ_MS,
+    );
     const measure = async (): Promise<number> => {
       const before = await cpuOf(pid);
       await send();
