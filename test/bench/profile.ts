@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
+import { HEAP_FLAGS } from '../../src/commands/sandbox/flags.ts';
 import { until } from '../interop/ports.ts';
 import { makeSite } from '../relay/site.ts';
 import type { Bench } from './figures.ts';
@@ -13,7 +14,7 @@ import { ownSink, relayMails } from './source.ts';
 
 const RELAY = resolve(import.meta.dirname, 'profiled-relay.ts');
 const SRC = `file://${resolve(import.meta.dirname, '../../src')}/`;
-const FLAGS = ['--disable-warning=ExperimentalWarning', '--max-semi-space-size=8', '--expose-gc'];
+const FLAGS = ['--disable-warning=ExperimentalWarning', ...HEAP_FLAGS];
 const MAILS = { clients: 20, octets: 4096 };
 
 /** Of https://chromedevtools.github.io/devtools-protocol/tot/Profiler/ what is read here. */

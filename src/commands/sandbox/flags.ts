@@ -9,6 +9,9 @@ import { SealpostError } from '../../errors.ts';
 import { queuePaths } from '../../queue/paths.ts';
 import { SPOOL_KEY_FILE } from '../../queue/spool/key.ts';
 
+/** New objects have room enough that small mails cost few collections; for large ones message/dead-buffers.ts asks for them. */
+export const HEAP_FLAGS: readonly string[] = ['--max-semi-space-size=8', '--expose-gc'];
+
 /** Reading is left open: certificates, policies and keys may stand anywhere, and are read anew while the relay runs. */
 const FIXED = [
   '--permission',
@@ -18,9 +21,7 @@ const FIXED = [
   '--disable-warning=PERM0006',
   '--disable-sigusr1',
   '--report-exclude-env',
-  // Large enough that small mails cost few collections; for large ones message/dead-buffers.ts asks for them.
-  '--max-semi-space-size=8',
-  '--expose-gc',
+  ...HEAP_FLAGS,
 ];
 
 /** Settings of the runtime that an operator may give by NODE_OPTIONS, and that open nothing. All others are dropped. */

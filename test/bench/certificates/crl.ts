@@ -12,12 +12,12 @@ import { join } from 'node:path';
 import process from 'node:process';
 import { promisify } from 'node:util';
 import { contentOf, entry, makeCa, point, reason } from '../../certificates/revocation/lists.ts';
+import { HEAP_FLAGS } from '../../../src/commands/sandbox/flags.ts';
 import type { Owner } from '../owner.ts';
 import type { CrlFigures } from './crl-child.ts';
 
 const ENTRIES = 500_000;
 const SERIAL_OCTETS = 16;
-const AS_THE_RELAY = ['--import', new URL('as-the-relay.ts', import.meta.url).href];
 
 export async function benchCrl(print: (line: string) => void, owner: Owner): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'sealpost-bench-'));
@@ -44,7 +44,7 @@ export async function benchCrl(print: (line: string) => void, owner: Owner): Pro
   writeFileSync(join(folder, 'leaf.der'), revoked.der);
   const child = join(import.meta.dirname, 'crl-child.ts');
   for (const from of ['fetched', 'from disk']) {
-    const { stdout } = await promisify(execFile)(process.execPath, [...AS_THE_RELAY, child, folder]);
+    const { stdout } = await promisify(execFile)(process.execPath, [...HEAP_FLAGS, child, folder]);
     const { answer, milliseconds, delay, peak, idle, lookup }: CrlFigures = JSON.parse(stdout);
     print(
       `crl: ${ENTRIES} entries, ${(list.length / 1e6).toFixed(1)} MB, ${from}: ${answer} after ${milliseconds.toFixed(0)} ms (wanted: at most 2000), ` +

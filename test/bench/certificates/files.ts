@@ -9,11 +9,11 @@ import { text } from 'node:stream/consumers';
 import { CERTIFICATE_LIMITS, readDer } from '../../../src/certificates/der.ts';
 import { bitString, sequence } from '../../../src/certificates/encode.ts';
 import { caExtensions, make, noOpenssl, rsa } from '../../certificates/openssl.ts';
+import { HEAP_FLAGS } from '../../../src/commands/sandbox/flags.ts';
 import type { Owner } from '../owner.ts';
 import type { FilesFigures } from './files-child.ts';
 
 const CHILD = resolve(import.meta.dirname, 'files-child.ts');
-const AS_THE_RELAY = ['--import', new URL('as-the-relay.ts', import.meta.url).href];
 const FILES = 100_000;
 const FIGURES = 6;
 /** Of a folder; as people sort them, by department. */
@@ -55,7 +55,7 @@ const seconds = (ms: number): string => (ms / 1000).toFixed(1);
 
 /** In a process of its own, as the relay is one. */
 async function measure(dir: string, owner: Owner): Promise<FilesFigures> {
-  const child = spawn(process.execPath, [...AS_THE_RELAY, CHILD, dir, String(FILES)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [...HEAP_FLAGS, CHILD, dir, String(FILES)], { stdio: ['ignore', 'pipe', 'inherit'] });
   owner.after(() => child.kill('SIGKILL'));
   const figures: FilesFigures = JSON.parse(await text(child.stdout));
   return figures;

@@ -11,6 +11,14 @@ export const boundGuards: Guards = {
     by: '',
     tests: ['ingress/in-flight'],
   },
+  'dead-buffers': {
+    promise: 'P6',
+    without: 'what a large message leaves behind in memory is freed when V8 happens to look',
+    file: 'src/message/dead-buffers.ts',
+    text: "globalThis.gc?.({ type: 'minor' });",
+    by: '',
+    tests: ['bench/footprint'],
+  },
   'message-size': {
     promise: 'P6',
     attack: 'A30',
