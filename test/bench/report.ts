@@ -39,7 +39,7 @@ export async function writeReport(found: Found, command: string): Promise<void> 
   const page = await readFile(resolve(docs, 'performance.md'), 'utf8');
   const [from, to] = [page.indexOf(MARKS[0]), page.indexOf(MARKS[1])];
   if (from < 0 || to < from) throw new Error('docs/performance.md has lost its marks');
-  const about = `\`${command}\` on ${machine()}; min, median and max of the pairs of one run:`;
+  const about = `\`npm run bench -- --report\` on ${machine()}; min, median and max of the pairs of one run:`;
   const lines = [MARKS[0], '', about, '', ...tableOf(figures), '', ...profiles.flatMap((one) => [...sharesTable(one), ''])];
   await writeFile(resolve(docs, 'performance.md'), `${page.slice(0, from)}${lines.join('\n')}\n${page.slice(to)}`);
 }
