@@ -3,7 +3,7 @@ import type { Curve } from './figures.ts';
 
 const WIDTH = 480;
 const HEIGHT = 300;
-const [LEFT, RIGHT, TOP, BOTTOM] = [64, 16, 30, 46];
+const [LEFT, RIGHT, TOP, BOTTOM] = [64, 30, 30, 46];
 
 export function plotCurve({ along, at, series }: Curve): string {
   const [first] = series;
