@@ -38,6 +38,8 @@ export async function makeScratch(signal?: AbortSignal): Promise<Scratch> {
   const env: NodeJS.ProcessEnv = { ...process.env, TMPDIR: temporary, NODE_COMPILE_CACHE: join(folder, 'compiled') };
   // Left by a test that runs a mutant: it would make the trial one of its files.
   delete env['NODE_TEST_CONTEXT'];
+  // What was built has the guard still.
+  delete env['RELAY_UNDER_TEST'];
 
   const start = (args: readonly string[], deadline: number): Promise<Ended> => end(args, { cwd: copy, env, deadline, signal });
 
