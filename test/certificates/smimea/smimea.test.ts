@@ -14,6 +14,10 @@ import { makeSmimeaSource, type SmimeaOptions } from '../../../src/certificates/
 import type { SourceAnswer } from '../../../src/certificates/source.ts';
 import { SealpostError } from '../../../src/errors.ts';
 import { caExtensions, mailboxOf, make, noOpenssl, rsa, temporaryFolder } from '../openssl.ts';
+import { until } from '../../interop/ports.ts';
+import { makeSite } from '../../relay/site.ts';
+import { send } from '../../relay/submit.ts';
+import { keepingUpstream } from '../../relay/upstream.ts';
 import { noDns, openWorld, smimea, type World } from './world.ts';
 
 const CLI = resolve(import.meta.dirname, '../../../src/cli.ts');
@@ -199,5 +203,30 @@ describe('SMIMEA through knot and unbound', { skip: noOpenssl || noDns }, () => 
     await world.startResolver();
     assert.equal((await ask('anna@clinic.example')).kind, 'found');
     assert.equal((await ask('ben@clinic.example')).kind, 'absent');
+  });
+
+  test('P5 P7 a resolver that hangs under a running relay: 451 for who is not known, mail for who was found before', async (t) => {
+    const upstream = await keepingUpstream(t);
+    const certificates = {
+      sources: [{ smimea: { resolver: `${world.resolver.address}:${world.resolver.port}` } }],
+      trust: { anchors, intermediates, revocation: 'off' },
+    };
+    const site = await makeSite(t, { upstreamPort: upstream.port, people: [], config: { certificates, timeouts: { lookup: '3s' } } });
+    const relay = await site.serve();
+    // Within the five seconds that a dialogue waits.
+    const reply = (to: string): Promise<string> =>
+      send(relay.port, [to], 'Subject: x\r\n\r\nthe body\r\n').then(
+        () => '250',
+        (error: unknown) => String(error),
+      );
+    assert.equal(await reply('anna@clinic.example'), '250');
+    world.freezeResolver();
+    t.after(() => world.thawResolver());
+    const asked = Array.from({ length: 10 }, () => reply('pkix@clinic.example'));
+    for (const said of await Promise.all(asked)) assert.match(said, /451 4\.4\.3/);
+    assert.equal(await reply('anna@clinic.example'), '250', 'from what was found before');
+    world.thawResolver();
+    await until('it is asked again', async () => (await reply('pkix@clinic.example')) === '250', 30_000);
+    await until('all of it is delivered', () => upstream.deliveries().length === 3);
   });
 });

@@ -24,6 +24,9 @@ export interface World {
   readonly server: { readonly address: string; readonly port: number };
   startResolver(): Promise<void>;
   stopResolver(): Promise<void>;
+  /** It takes what it is asked, and answers nothing until `thawResolver`. */
+  freezeResolver(): void;
+  thawResolver(): void;
   close(): Promise<void>;
 }
 
@@ -75,6 +78,8 @@ export async function openWorld(folder: string, zones: readonly Zone[]): Promise
     server: { address: '127.0.0.1', port: serverPort },
     startResolver,
     stopResolver,
+    freezeResolver: () => void resolver?.kill('SIGSTOP'),
+    thawResolver: () => void resolver?.kill('SIGCONT'),
     close: async () => {
       await stopResolver();
       await stop(server);
